@@ -1,0 +1,171 @@
+"""Settings of one node: frozen groups, one per subsystem, checked once and whole.
+
+Files and environment are read in `cli` alone; everything below it is handed a `Config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Final
+
+from .errors import ConfigError
+from .ids import checked_name
+
+SANDBOXES: Final = ("auto", "bubblewrap", "bare")
+POLICIES: Final = ("fcfs",)
+
+
+@dataclass(frozen=True)
+class Discovery:
+    group: str = "239.255.77.77"
+    """Multicast group of the beacon; organisation-local scope (RFC 2365), TTL 1."""
+    port: int = 9077
+    multicast: bool = True
+    zeroconf: bool = True
+    discover_interval_s: float = 10.0
+    """While others may be about to appear. A HELLO answers each."""
+    hello_interval_min_s: float = 1.0
+    """At most one HELLO per source in this time: a forged flood is not amplified."""
+    handshakes_at_once: int = 8
+    retry_base_s: float = 0.5
+    retry_max_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Links:
+    handshake_timeout_s: float = 5.0
+    """From the first byte of TCP to a ready link. Longer helps slow machines, shorter frees what strangers hold."""
+    pending_max: int = 128
+    """Connections that have not yet authenticated; the oldest goes when one more comes."""
+    dial_timeout_s: float = 3.0
+    queue_bytes_max: int = 8 << 20
+    """What may wait to be written to one peer before `send` waits and `post` gives the link up."""
+    neighbours_full: int = 32
+    """Up to this many members everyone is everyone's neighbour."""
+    neighbours_near: int = 20
+    neighbours_random: int = 12
+    cached_max: int = 64
+
+
+@dataclass(frozen=True)
+class Membership:
+    probe_interval_s: float = 1.0
+    """A neighbour that was silent this long is asked. Shorter finds the dead sooner and costs every pair a message."""
+    probe_timeout_s: float = 0.6
+    suspicion_s: float = 2.0
+    """From suspected to dead. interval + timeout + suspicion bounds detection: 3.6 s."""
+    exchange_interval_s: float = 10.0
+    """Keep-alive of PEER_EXCHANGE; changes go at once, at most every `exchange_min_s`."""
+    exchange_min_s: float = 0.05
+    forget_s: float = 3600.0
+    """How long the dead and those who left stay listed."""
+
+
+@dataclass(frozen=True)
+class Dht:
+    k: int = 20
+    alpha: int = 3
+    """Kademlia (2002) §2.3: lookups in flight."""
+    replicas: int = 5
+    replicas_far: int = 7
+    """Further copies of small values, made in the background."""
+    small_value_bytes: int = 1024
+    request_timeout_s: float = 0.3
+    request_tries: int = 3
+    operation_timeout_s: float = 10.0
+    node_record_s: float = 60.0
+    load_record_s: float = 15.0
+    clock_ahead_max_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Jobs:
+    window_s: float = 0.05
+    """Work per slot that a worker is given ahead. More amortises the wire, less is lost with a worker."""
+    window_min: int = 1
+    window_max: int = 4096
+    """Instructions per slot, while nothing is known of their run time or it is very short."""
+    finished_keep_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Execution:
+    spares_per_slot: int = 1
+    spares_max: int = 4
+    pipe_window_s: float = 0.002
+    """Work that waits in a worker's pipe, so that it never idles between short tasks."""
+    pipe_window_max: int = 64
+    output_bytes_max: int = 256 << 10
+    """Of stdout and of stderr, each, that comes home with a task; the rest is cut and says so."""
+    started_notice_s: float = 0.01
+    """A task that ends sooner is reported once, as finished."""
+    result_bytes_max: int = 512 << 20
+
+
+@dataclass(frozen=True)
+class Config:
+    """Of one node. `data_dir` is shared by all nodes of the user on this machine."""
+
+    name: str
+    data_dir: Path
+    runtime_dir: Path
+    interface: str | None = None
+    """IP address or interface name to stay on; None: chosen per route."""
+    port: int | None = None
+    """None: 9000 or the next free one; 0: any; else exactly this one."""
+    peers: tuple[str, ...] = ()
+    mesh_secret_file: Path | None = None
+    slots: int = 1
+    memory_bytes: int = 1 << 30
+    disk_bytes: int = 1 << 30
+    kinds: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    policy: str = "fcfs"
+    sandbox: str = "auto"
+    private: bool = False
+    """For one program only: no discovery, ends with the process that started it."""
+    discovery: Discovery = field(default_factory=Discovery)
+    links: Links = field(default_factory=Links)
+    membership: Membership = field(default_factory=Membership)
+    dht: Dht = field(default_factory=Dht)
+    jobs: Jobs = field(default_factory=Jobs)
+    execution: Execution = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        if faults := list(self._faults()):
+            raise ConfigError(faults)
+
+    def _faults(self) -> Iterator[str]:
+        try:
+            checked_name(self.name)
+        except ConfigError as error:
+            yield str(error)
+        if self.port is not None and not 0 <= self.port <= 65_535:
+            yield f"port {self.port}: must be 0 to 65535"
+        for count, what in ((self.slots, "slots"), (self.memory_bytes, "memory"), (self.disk_bytes, "disk")):
+            if count < 0:
+                yield f"{what} {count}: cannot be negative"
+        if self.sandbox not in SANDBOXES:
+            yield f"sandbox {self.sandbox!r}: one of {', '.join(SANDBOXES)}"
+        if self.policy not in POLICIES:
+            yield f"policy {self.policy!r}: one of {', '.join(POLICIES)}"
+        for peer in self.peers:
+            host, _, port = peer.rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) <= 65_535:
+                yield f"peer {peer!r}: write it HOST:PORT"
+        for group in (self.discovery, self.links, self.membership, self.dht, self.jobs, self.execution):
+            for item in fields(group):
+                value = getattr(group, item.name)
+                if item.name.endswith("_s") and value < 0:
+                    yield f"{type(group).__name__.lower()}.{item.name} {value}: cannot be negative"
+
+
+def loopback(config: Config) -> Config:
+    """Everything on this machine: packets are not lost and the dead are found by refused connections."""
+    return replace(
+        config,
+        interface="127.0.0.1",
+        discovery=replace(config.discovery, discover_interval_s=2.0),
+    )

@@ -1,0 +1,142 @@
+"""Everything real that potluck touches, as protocols. The shipped code meets the world only through these.
+
+The real ones live in `overlay.transport`, `node.store` and `node.execution`; the virtual ones in `simulations`.
+Both pass the same conformance tests.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple, Protocol
+
+import trio
+
+from .wire.capabilities import Guarantees
+
+
+class Address(NamedTuple):
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Stream(Protocol):
+    """Ordered bytes to one authenticated peer. A broken connection raises `LinkLost` from every method but `aclose`."""
+
+    @property
+    def leaf_der(self) -> bytes:
+        """The certificate the peer proved to own; verified against the mesh root by the transport."""
+
+    @property
+    def remote(self) -> Address: ...
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None: ...
+
+    async def receive_some(self) -> bytes:
+        """At least one byte, or b"" when the peer has closed in an orderly way."""
+
+    async def aclose(self) -> None: ...
+
+
+class Datagrams(Protocol):
+    """A multicast group. Everything received is unauthenticated."""
+
+    async def send(self, data: bytes) -> None:
+        """Best effort; a network that refuses is not an error."""
+
+    async def receive(self) -> tuple[bytes, str]:
+        """The data and the source's host."""
+
+    async def aclose(self) -> None: ...
+
+
+StreamHandler = Callable[[Stream], Awaitable[None]]
+
+
+class Network(Protocol):
+    """Authenticated streams and multicast, as one node sees them."""
+
+    async def serve(
+        self, handler: StreamHandler, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Accept until cancelled; `handler` runs once per authenticated stream and owns it.
+
+        Starts with the address that peers can reach. A peer that fails to authenticate never reaches `handler`.
+        """
+
+    async def dial(self, address: Address) -> Stream:
+        """Raises `LinkLost` (refused, unreachable, broken), `DeadlineExceeded`, `NotAllowed` (not of this mesh)."""
+
+    async def open_multicast(self) -> Datagrams: ...
+
+
+class WallClock(Protocol):
+    def now_s(self) -> float:
+        """Unix time; may jump."""
+
+
+class Entropy(Protocol):
+    def token(self, size_bytes: int) -> bytes:
+        """Unpredictable bytes for keys and identifiers."""
+
+    def stream(self, name: str) -> random.Random:
+        """A generator with one owner, for jitter and tie-breaking; never for secrets."""
+
+
+class Store(Protocol):
+    """A durable ordered map per table. Writes become durable together at `commit`.
+
+    Reads see uncommitted writes of this process. Keys and values are bytes.
+    """
+
+    def put(self, table: str, key: bytes, value: bytes) -> None: ...
+
+    def delete(self, table: str, key: bytes) -> None: ...
+
+    def get(self, table: str, key: bytes) -> bytes | None: ...
+
+    def scan(self, table: str, prefix: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
+        """In order of key."""
+
+    async def commit(self) -> None:
+        """Returns when everything put or deleted before the call is on disk."""
+
+    async def aclose(self) -> None: ...
+
+
+class WorkerProcess(Protocol):
+    """A sandboxed process that speaks `wire.worker` frames over a two-way pipe."""
+
+    @property
+    def guarantees(self) -> Guarantees: ...
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None: ...
+
+    async def receive_some(self) -> bytes:
+        """b"" once the process has closed the pipe or died."""
+
+    def read_output(self, stream: int, start: int, size_bytes_max: int) -> bytes:
+        """Bytes the process wrote to stdout (1) or stderr (2), from offset `start` on; never blocks."""
+
+    async def wait(self) -> str:
+        """How it ended, for a person: `exit status 3`, `killed by SIGSEGV`."""
+
+    async def kill(self) -> None:
+        """Ends the process and everything it started; returns when none of it is left."""
+
+
+class Sandbox(Protocol):
+    """Starts worker processes with one set of guarantees."""
+
+    @property
+    def backend(self) -> str:
+        """`bubblewrap`, `bare`, …"""
+
+    @property
+    def guarantees(self) -> Guarantees: ...
+
+    async def start(self) -> WorkerProcess:
+        """A fresh, never-used process that has said `WorkerReady`. Raises `SandboxUnavailable`."""

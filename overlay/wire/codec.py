@@ -1,0 +1,57 @@
+"""Message bodies: msgpack of tagged, array-like structs, decoded by type and by nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from ..errors import LocalProtocolError, RemoteProtocolError
+from .framing import CONTROL_FRAME_BYTES_MAX, FrameDecoder, encode_frame
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """Base of everything sent. Fields are only ever appended, with defaults: older peers ignore them."""
+
+
+RawId = Annotated[bytes, Meta(min_length=20, max_length=20)]
+Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+BootId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+ShortText = Annotated[str, Meta(max_length=256)]
+LongText = Annotated[str, Meta(max_length=65_536)]
+Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
+RequestId = Annotated[int, Meta(ge=0, lt=1 << 53)]
+
+M = TypeVar("M", bound=Message)
+
+
+class Codec(Generic[M]):
+    """The messages of one conversation. Decoding raises RemoteProtocolError and nothing else."""
+
+    def __init__(self, messages: Iterable[type[M]], *, body_bytes_max: int = CONTROL_FRAME_BYTES_MAX) -> None:
+        self.messages = tuple(messages)
+        self.body_bytes_max = body_bytes_max
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(reduce(or_, self.messages))
+
+    def encode(self, message: M) -> bytes:
+        """One whole frame. Raises LocalProtocolError if it would be too long or holds what the wire cannot carry."""
+        try:
+            body = self._encoder.encode(message)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise LocalProtocolError(f"{type(message).__name__} cannot be encoded: {error}") from error
+        return encode_frame(body, body_bytes_max=self.body_bytes_max)
+
+    def decode(self, body: bytes) -> M:
+        try:
+            message: M = self._decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError, ValueError) as error:
+            raise RemoteProtocolError(f"a message does not parse: {error}") from error
+        return message
+
+    def frames(self) -> FrameDecoder:
+        return FrameDecoder(self.body_bytes_max)

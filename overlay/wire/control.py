@@ -1,0 +1,185 @@
+"""Between a user's program and a node of the same user, on the node's Unix socket. Versioned apart from the peers' wire.
+
+A request carries a `request` number and is answered by exactly one `Answer` or `Failure` with that number, except:
+`Submit` and `CancelTasks` are answered by `TaskReports` as things happen, `PutPart` by nothing, `Watch` by `Answer`
+for every event until the connection closes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from .codec import Codec, Count, LongText, Message, RawId, RequestId, ShortText
+from .work import Inline, JobName, Program, Reference, Report
+
+CONTROL_VERSION: Final = 1
+
+JsonText = bytes
+"""JSON of an answer whose shape `contract` fixes: what `--json` prints."""
+
+
+class Greeting(Message, frozen=True, tag=1):
+    """Program → node, first."""
+
+    version: Count = CONTROL_VERSION
+
+
+class Welcome(Message, frozen=True, tag=2):
+    version: Count
+    name: ShortText
+    node_id: RawId
+    slots_in_mesh: Count
+    """A first idea of how many tasks run at once."""
+
+
+class JobOptions(msgspec.Struct, frozen=True, array_like=True):
+    timeout_s: float | None = None
+    retries: Count = 3
+    priority: int = 0
+    confidential: bool = False
+    on: ShortText = ""
+    """Run only on the node of this name."""
+    trust_results: bool = False
+    needs_kind: ShortText = ""
+
+
+class OpenJob(Message, frozen=True, tag=3):
+    """Answer: JSON `{"job": id}`. The job lives until CloseJob or until this connection ends."""
+
+    request: RequestId
+    options: JobOptions
+
+
+class TaskSpec(msgspec.Struct, frozen=True, array_like=True):
+    index: Count
+    arguments: Inline | Reference
+    kind: ShortText = ""
+
+
+class Submit(Message, frozen=True, tag=4):
+    """Tasks of one program. `program.body` is needed the first time a job names the program."""
+
+    job: JobName
+    program: Program
+    tasks: Annotated[list[TaskSpec], Meta(max_length=65_536)]
+
+
+class CancelTasks(Message, frozen=True, tag=5):
+    job: JobName
+    indexes: Annotated[list[Count], Meta(max_length=65_536)]
+
+
+class CloseJob(Message, frozen=True, tag=6):
+    """No more tasks; what still runs is cancelled and everything held for the job is released."""
+
+    job: JobName
+
+
+class NodeReports(msgspec.Struct, frozen=True, array_like=True):
+    node: ShortText
+    """Name of the node that ran them."""
+    own: bool
+    """Same owner: its pickled results may be opened."""
+    reports: Annotated[list[Report], Meta(max_length=65_536)]
+
+
+class TaskReports(Message, frozen=True, tag=7):
+    """Node → program. Each index is finished exactly once. A `Reference` is fetched with GetObject."""
+
+    job: JobName
+    batches: Annotated[list[NodeReports], Meta(max_length=4096)]
+
+
+class PutPart(Message, frozen=True, tag=8):
+    """A payload too long for one frame, in parts, before the Submit that refers to it."""
+
+    object_id: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    offset: Count
+    total_bytes: Count
+    data: bytes
+
+
+class GetObject(Message, frozen=True, tag=9):
+    """Answer: ObjectBytes until complete, or Failure. The node drops the object afterwards."""
+
+    request: RequestId
+    job: JobName
+    reference: Reference
+
+
+class ObjectBytes(Message, frozen=True, tag=10):
+    request: RequestId
+    offset: Count
+    total_bytes: Count
+    data: bytes
+
+
+class AskStatus(Message, frozen=True, tag=11):
+    request: RequestId
+
+
+class AskPeers(Message, frozen=True, tag=12):
+    request: RequestId
+
+
+class MemorySet(Message, frozen=True, tag=13):
+    """`value` is a `values` encoding. Answer: JSON `{"key", "version", "replicas"}`."""
+
+    request: RequestId
+    key: ShortText
+    value: bytes
+    ttl_s: float | None = None
+
+
+class MemoryGet(Message, frozen=True, tag=14):
+    """Answer: MemoryValue, or Failure NotFound."""
+
+    request: RequestId
+    key: ShortText
+
+
+class MemoryValue(Message, frozen=True, tag=15):
+    request: RequestId
+    value: bytes
+    version: Count
+
+
+class MemoryDelete(Message, frozen=True, tag=16):
+    """Answer: JSON `{"key", "version", "replicas"}`."""
+
+    request: RequestId
+    key: ShortText
+
+
+class ShutDown(Message, frozen=True, tag=17):
+    """Leave gracefully. Answered before the node goes."""
+
+    request: RequestId
+    drain: bool = False
+
+
+class Watch(Message, frozen=True, tag=18):
+    """Membership events, one Answer each."""
+
+    request: RequestId
+
+
+class Answer(Message, frozen=True, tag=19):
+    request: RequestId
+    json: JsonText
+
+
+class Failure(Message, frozen=True, tag=20):
+    request: RequestId
+    code: Count
+    message: LongText
+
+
+TO_NODE: Final[Codec[Message]] = Codec(
+    [Greeting, OpenJob, Submit, CancelTasks, CloseJob, PutPart, GetObject, AskStatus, AskPeers]
+    + [MemorySet, MemoryGet, MemoryDelete, ShutDown, Watch]
+)
+TO_PROGRAM: Final[Codec[Message]] = Codec([Welcome, TaskReports, ObjectBytes, MemoryValue, Answer, Failure])

@@ -1,0 +1,24 @@
+"""All messages between two nodes over a link, and their codec."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from . import gossip, opening, records, work
+from .codec import Codec, Message
+
+OPENING: Final = (opening.ConnectRequest, opening.ConnectAck, opening.Handshake, opening.HandshakeResponse)
+CLOSING: Final = (opening.DisconnectRequest, opening.DisconnectAck)
+GOSSIP: Final = (gossip.PeerExchange, gossip.Probe, gossip.ProbeAck)
+WORK: Final = (
+    work.InstructionAssignment,
+    work.ExecutionConfirmation,
+    work.TaskComplete,
+    work.CancelInstructions,
+    work.ObjectRelease,
+)
+RECORDS: Final = (records.FindNode, records.Nodes, records.FindValue, records.Value, records.Store, records.Stored)
+BULK: Final = (work.ObjectWant, work.ObjectPart, work.ObjectMissing)
+
+PEER_MESSAGES: Final[tuple[type[Message], ...]] = OPENING + CLOSING + GOSSIP + WORK + RECORDS + BULK
+PEER: Final[Codec[Message]] = Codec(PEER_MESSAGES)

@@ -1,0 +1,183 @@
+"""Work between a master and its workers. Every message names the job's epoch: an older one is not obeyed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from .capabilities import Guarantees, Kind
+from .codec import Count, Digest, LongText, Message, RawId, RequestId, ShortText
+
+ObjectId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+JobName = Annotated[str, Meta(min_length=1, max_length=64)]
+Buffers = Annotated[list[bytes], Meta(max_length=4096)]
+
+INLINE_BYTES_MAX = 64 << 10
+"""A longer payload travels by reference on a bulk connection, so that control never waits behind it."""
+
+
+class Inline(msgspec.Struct, frozen=True, array_like=True, tag=0):
+    """A payload by value: an in-band part and its out-of-band buffers (PEP 574)."""
+
+    data: bytes
+    buffers: Buffers = []
+
+
+class Reference(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """A payload that lies at `holder`, to be fetched with ObjectWant. The object is an encoded `Inline`."""
+
+    object_id: ObjectId
+    size_bytes: Count
+    holder: RawId
+
+
+Payload = Inline | Reference
+
+ProgramForm = Literal["callable", "function", "script", "kind"]
+
+
+class Program(msgspec.Struct, frozen=True, array_like=True):
+    """What to run.
+
+    callable   body: cloudpickle of a callable; arguments: cloudpickle of (args, kwargs)
+    function   body: source text, `entry` the function in it; arguments: a `values` list of [args, kwargs]
+    script     body: source text run as `__main__`; arguments: a `values` list of argv
+    kind       no body: the node's handler for the instruction's kind; arguments: the `values` instruction
+    """
+
+    program_id: Digest
+    form: ProgramForm
+    entry: ShortText = ""
+    file_name: ShortText = ""
+    body: Payload | None = None
+    """None when the worker has it already; a worker that has not answers `program_missing`."""
+
+
+class Instruction(msgspec.Struct, frozen=True, array_like=True):
+    index: Count
+    arguments: Payload
+    kind: Kind = ""
+    attempt: Count = 0
+
+
+class InstructionAssignment(Message, frozen=True, tag=20):
+    """Master → worker. Repeated (job, index, attempt) is answered, not run again. Answer: EXECUTION_CONFIRMATION."""
+
+    job: JobName
+    epoch: Count
+    program: Program
+    instructions: Annotated[list[Instruction], Meta(max_length=65_536)]
+    timeout_s: float | None = None
+    priority: int = 0
+    trust_results: bool = False
+    """The submitter opens pickled results of this job whoever ran it."""
+    owner: Annotated[bytes, Meta(max_length=20)] = b""
+    """Whose work it is. Today always the owner of the master's own certificate."""
+
+
+class Fault(msgspec.Struct, frozen=True, array_like=True):
+    """Why a task has no value: an error of our tree, and for TaskFailed what the user's code raised."""
+
+    code: Count
+    message: LongText
+    exception_type: ShortText = ""
+    traceback: LongText = ""
+    exception_arguments: Annotated[bytes, Meta(max_length=65_536)] = b""
+    """`values` encoding of the exception's arguments, when they are data."""
+
+
+class Started(msgspec.Struct, frozen=True, array_like=True, tag=0):
+    index: Count
+    attempt: Count
+
+
+class Finished(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    index: Count
+    attempt: Count
+    value: Payload | None = None
+    """A `values` encoding, or a pickle where `pickled`; None where there is a fault."""
+    fault: Fault | None = None
+    pickled: bool = False
+    started_s: float = 0.0
+    """Mesh time."""
+    elapsed_s: float = 0.0
+    stdout: Annotated[bytes, Meta(max_length=262_144)] = b""
+    stderr: Annotated[bytes, Meta(max_length=262_144)] = b""
+    guarantees: Guarantees = Guarantees()
+    """What the sandbox enforced. Who ran it is who sends it."""
+
+
+class Returned(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Not run here, and not begun: place it elsewhere. No attempt is counted."""
+
+    index: Count
+    attempt: Count
+    code: Count
+    reason: ShortText = ""
+
+
+Report = Started | Finished | Returned
+
+
+class ExecutionConfirmation(Message, frozen=True, tag=21):
+    """Worker → master, batched. Repeats are harmless: the first acceptance of an index stands."""
+
+    job: JobName
+    epoch: Count
+    reports: Annotated[list[Report], Meta(max_length=65_536)]
+
+
+class TaskComplete(Message, frozen=True, tag=22):
+    """Master → workers: the job is over; release programs, objects and sandboxes held for it."""
+
+    job: JobName
+    epoch: Count
+
+
+class CancelInstructions(Message, frozen=True, tag=23):
+    """Master → worker. Unstarted ones are dropped, running ones are killed; both are confirmed as Cancelled."""
+
+    job: JobName
+    epoch: Count
+    indexes: Annotated[list[Count], Meta(max_length=65_536)]
+
+
+class ObjectWant(Message, frozen=True, tag=24):
+    """On a bulk connection. Answer: ObjectPart until `offset + len(data) == total_bytes`, or ObjectMissing."""
+
+    request: RequestId
+    object_id: ObjectId
+
+
+class ObjectPart(Message, frozen=True, tag=25):
+    request: RequestId
+    offset: Count
+    total_bytes: Count
+    data: bytes
+
+
+class ObjectMissing(Message, frozen=True, tag=26):
+    request: RequestId
+
+
+class ObjectRelease(Message, frozen=True, tag=27):
+    """To the holder: the result has been fetched and may go."""
+
+    objects: Annotated[list[ObjectId], Meta(max_length=4096)]
+
+
+_payload = msgspec.msgpack.Decoder(Inline)
+
+
+def encode_inline(payload: Inline) -> bytes:
+    return msgspec.msgpack.encode(payload)
+
+
+def decode_inline(data: bytes) -> Inline:
+    """Raises msgspec.MsgspecError; callers on the network side wrap it."""
+    return _payload.decode(data)
+
+
+__all__ = [name for name in dir() if name[0].isupper()] + ["decode_inline", "encode_inline"]

@@ -1,0 +1,76 @@
+"""Between a node and one worker process, over its two-way pipe. The process is not trusted: it is the user's code.
+
+node                                worker
+                   ◀──────────────  WorkerReady            once, when warm
+LoadProgram        ──────────────▶                         before its first RunTask
+RunTask, RunTask…  ──────────────▶                         run in order, one at a time
+                   ◀──────────────  TaskFinished           per RunTask, in order
+                   ◀──────────────  NodeCall               while a task runs: the task asks its node
+NodeAnswer         ──────────────▶
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .codec import Codec, Count, LongText, Message, RequestId, ShortText
+from .framing import WORKER_FRAME_BYTES_MAX
+from .work import Fault, Inline, ProgramForm
+
+
+class WorkerReady(Message, frozen=True, tag=1):
+    python: ShortText
+
+
+class LoadProgram(Message, frozen=True, tag=2):
+    """Compiled or unpickled at the first RunTask that names it, so that its faults are that task's."""
+
+    program: Count
+    form: ProgramForm
+    body: Inline
+    entry: ShortText = ""
+    file_name: ShortText = ""
+
+
+class RunTask(Message, frozen=True, tag=3):
+    """`task` is the node's own number, meaningless elsewhere."""
+
+    task: Count
+    program: Count
+    arguments: Inline
+    may_pickle: bool = False
+    """A result that is not plain data may come back as a pickle."""
+
+
+class TaskFinished(Message, frozen=True, tag=4):
+    task: Count
+    value: Inline | None = None
+    fault: Fault | None = None
+    pickled: bool = False
+    elapsed_s: float = 0.0
+    stdout_end: Count = 0
+    """Offset in the output file at which this task's output ends; the next one's begins there."""
+    stderr_end: Count = 0
+
+
+class NodeCall(Message, frozen=True, tag=5):
+    """The running task asks its node, within what its job may do. `arguments` and the answer are `values`."""
+
+    request: RequestId
+    operation: ShortText
+    arguments: bytes
+
+
+class NodeAnswer(Message, frozen=True, tag=6):
+    request: RequestId
+    value: bytes = b""
+    code: Count = 0
+    reason: LongText = ""
+
+
+TO_WORKER: Final[Codec[LoadProgram | RunTask | NodeAnswer]] = Codec(
+    [LoadProgram, RunTask, NodeAnswer], body_bytes_max=WORKER_FRAME_BYTES_MAX
+)
+FROM_WORKER: Final[Codec[WorkerReady | TaskFinished | NodeCall]] = Codec(
+    [WorkerReady, TaskFinished, NodeCall], body_bytes_max=WORKER_FRAME_BYTES_MAX
+)
