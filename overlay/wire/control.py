@@ -1,4 +1,4 @@
-"""Between a user's program and a node of the same user, on the node's Unix socket. Versioned apart from the peers' wire.
+"""Between a user's program and a node of the same user, on the node's Unix socket. Versioned apart from the wire.
 
 A request carries a `request` number and is answered by exactly one `Answer` or `Failure` with that number, except:
 `Submit` and `CancelTasks` are answered by `TaskReports` as things happen, `PutPart` by nothing, `Watch` by `Answer`
@@ -178,8 +178,23 @@ class Failure(Message, frozen=True, tag=20):
     message: LongText
 
 
-TO_NODE: Final[Codec[Message]] = Codec(
-    [Greeting, OpenJob, Submit, CancelTasks, CloseJob, PutPart, GetObject, AskStatus, AskPeers]
-    + [MemorySet, MemoryGet, MemoryDelete, ShutDown, Watch]
+_FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
+    Greeting,
+    OpenJob,
+    Submit,
+    CancelTasks,
+    CloseJob,
+    PutPart,
+    GetObject,
+    AskStatus,
+    AskPeers,
+    MemorySet,
+    MemoryGet,
+    MemoryDelete,
+    ShutDown,
+    Watch,
 )
-TO_PROGRAM: Final[Codec[Message]] = Codec([Welcome, TaskReports, ObjectBytes, MemoryValue, Answer, Failure])
+_FROM_NODE: Final[tuple[type[Message], ...]] = (Welcome, TaskReports, ObjectBytes, MemoryValue, Answer, Failure)
+
+TO_NODE: Final[Codec[Message]] = Codec(_FROM_PROGRAM)
+TO_PROGRAM: Final[Codec[Message]] = Codec(_FROM_NODE)

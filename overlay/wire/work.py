@@ -178,6 +178,3 @@ def encode_inline(payload: Inline) -> bytes:
 def decode_inline(data: bytes) -> Inline:
     """Raises msgspec.MsgspecError; callers on the network side wrap it."""
     return _payload.decode(data)
-
-
-__all__ = [name for name in dir() if name[0].isupper()] + ["decode_inline", "encode_inline"]
