@@ -79,7 +79,13 @@ class Unavailable(PotluckError):
 
 
 class LinkLost(Unavailable):
+    """`refused`: the machine answers, and nothing listens there: the node is gone, not slow."""
+
     wire_code = 11
+
+    def __init__(self, message: str = "", *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class DeadlineExceeded(Unavailable):

@@ -1,0 +1,6 @@
+"""Who a node is and who belongs to the mesh.
+
+`keys`          Ed25519 pairs
+`certificates`  root → owner → node: issuing, and verifying a chain that a peer presents
+`mesh`          what lies in the data directory: founding a mesh, provisioning one, loading an identity
+"""

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from .codec import Codec, Count, LongText, Message, RawId, RequestId, ShortText
+from .records import Version
 from .work import Inline, JobName, Program, Reference, Report
 
 CONTROL_VERSION: Final = 1
@@ -144,7 +145,7 @@ class MemoryGet(Message, frozen=True, tag=14):
 class MemoryValue(Message, frozen=True, tag=15):
     request: RequestId
     value: bytes
-    version: Count
+    version: Version
 
 
 class MemoryDelete(Message, frozen=True, tag=16):

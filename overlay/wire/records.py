@@ -13,6 +13,8 @@ from .opening import Port
 
 Namespace = Annotated[str, Meta(min_length=1, max_length=32)]
 RecordKey = Annotated[bytes, Meta(max_length=1024)]
+Version = Annotated[int, Meta(ge=0, lt=1 << 63)]
+"""Hybrid logical clock: milliseconds of mesh time × 2¹⁶ + counter (see `clock`)."""
 RecordValue = Annotated[bytes, Meta(max_length=VALUE_BYTES_MAX)]
 
 
@@ -22,8 +24,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     namespace: Namespace
     key: RecordKey
     value: RecordValue
-    version: Count
-    """Hybrid logical clock: 48 bits of milliseconds of mesh time would overflow a double, so see `clock`."""
+    version: Version
     expires_at_s: float
     """Mesh time; infinity for lasting records."""
     publisher: Annotated[bytes, Meta(min_length=32, max_length=32)]

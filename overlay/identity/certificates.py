@@ -1,0 +1,116 @@
+"""Chains of certificates: root → owner → … → node.
+
+One certificate serves as TLS leaf and as statement of who let whom in. It names nobody: subject and issuer are
+key ids. Dates run from 2000 to 9999, so that a wrong clock locks nobody out; undoing is done by bans. `CA:TRUE`
+is for the root and for owners who may let others in, never for nodes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
+
+from ..errors import NotAllowed
+from ..ids import NodeId, OwnerId, node_id_of, owner_id_of
+from .keys import KeyPair
+
+DEPTH_MAX: Final = 8
+_NOT_BEFORE: Final = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+_NOT_AFTER: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
+
+
+@dataclass(frozen=True)
+class Member:
+    """What a verified chain proves about a peer."""
+
+    node_id: NodeId
+    owner_id: OwnerId
+    node_public_key: bytes
+    leaf_der: bytes
+
+
+def _name(public_key: bytes) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node_id_of(public_key).hex())])
+
+
+def _serial(issuer: bytes, subject: bytes) -> int:
+    """Fixed by the keys, so that issuing again gives the same bytes."""
+    return int.from_bytes(hashlib.sha256(issuer + subject).digest()[:8], "big") >> 1 or 1
+
+
+def issue(issuer: KeyPair, subject_public_key: bytes, *, may_issue: bool) -> bytes:
+    """DER of a certificate by `issuer` for a raw public key."""
+    subject_key = Ed25519PublicKey.from_public_bytes(subject_public_key)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_name(subject_public_key))
+        .issuer_name(_name(issuer.public))
+        .public_key(subject_key)
+        .serial_number(_serial(issuer.public, subject_public_key))
+        .not_valid_before(_NOT_BEFORE)
+        .not_valid_after(_NOT_AFTER)
+        .add_extension(x509.BasicConstraints(ca=may_issue, path_length=None), critical=True)
+        .add_extension(_key_usage(may_issue), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(subject_key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.private.public_key()), critical=False)
+    )
+    return builder.sign(issuer.private, None).public_bytes(Encoding.DER)
+
+
+def _key_usage(may_issue: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=may_issue,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def verify_chain(chain: Sequence[bytes], root_der: bytes, leaf_der: bytes) -> Member:
+    """Who the owner of `leaf_der` (what TLS proved) is, by the chain it presents: leaf first, root left out.
+
+    Raises NotAllowed when the chain does not begin with that leaf, is too deep, does not lead to the root, or has
+    an issuer that may not issue.
+    """
+    if not chain or chain[0] != leaf_der:
+        raise NotAllowed("the chain does not begin with the certificate of the connection")
+    if len(chain) > DEPTH_MAX:
+        raise NotAllowed(f"a chain of {len(chain)} certificates is too deep")
+    try:
+        certificates = [x509.load_der_x509_certificate(der) for der in chain]
+        root = x509.load_der_x509_certificate(root_der)
+        for subject, issuer in zip(certificates, [*certificates[1:], root], strict=True):
+            _check_issued(subject, issuer)
+        node_key, owner_key = (_public_key(certificate) for certificate in (*certificates, root)[:2])
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
+        raise NotAllowed(f"the chain does not lead to the root of this mesh: {error}") from error
+    return Member(node_id_of(node_key), owner_id_of(owner_key), node_key, leaf_der)
+
+
+def _check_issued(subject: x509.Certificate, issuer: x509.Certificate) -> None:
+    constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints)
+    if not constraints.value.ca:
+        raise ValueError("a certificate was issued by one that may not issue")
+    subject.verify_directly_issued_by(issuer)
+
+
+def _public_key(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def to_pem(chain: Sequence[bytes]) -> bytes:
+    return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in chain)

@@ -1,0 +1,174 @@
+"""What lies in the data directory, and the identity of a node made from it.
+
+    mesh.toml    root certificate, tag key, the owner's chain (all public but the tag key)   0600
+    secret       256 bits the root key is derived from; founders only                        0600
+    owner-key    whose machine this is                                                       0600
+    nodes/…/key  one per node                                                                0600
+
+The first start founds a mesh. Nodes of one data directory share it and its owner. A mesh secret handed over by file
+makes the machine a founder of the same mesh, with an owner key of its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..errors import ConfigError
+from ..ids import NodeId, OwnerId, node_id_of, owner_id_of
+from ..ports import Entropy
+from .certificates import issue
+from .keys import KeyPair, derive
+
+SECRET_BYTES: Final = 32
+NO_BANS_DIGEST: Final = hashlib.sha256(b"potluck bans").digest()
+"""Digest of the empty set of bans; the set's members are hashed behind it, in order."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """One owner's place in a mesh."""
+
+    root_der: bytes
+    tag_key: bytes
+    owner: KeyPair
+    owner_chain: tuple[bytes, ...]
+    """The owner's certificate first, the root left out."""
+
+    @property
+    def mesh_id(self) -> str:
+        return hashlib.sha256(self.root_der).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One node of an owner, for one run of it."""
+
+    name: str
+    key: KeyPair
+    chain: tuple[bytes, ...]
+    mesh: Mesh
+    boot_id: bytes
+
+    @property
+    def node_id(self) -> NodeId:
+        return node_id_of(self.key.public)
+
+    @property
+    def owner_id(self) -> OwnerId:
+        return owner_id_of(self.mesh.owner.public)
+
+
+def found(secret: bytes, owner: KeyPair) -> Mesh:
+    """The mesh of a secret, with `owner` admitted by its root. The same secret always gives the same root."""
+    root = KeyPair.from_seed(derive(secret, "root"))
+    return Mesh(
+        root_der=issue(root, root.public, may_issue=True),
+        tag_key=derive(secret, "beacon tag"),
+        owner=owner,
+        owner_chain=(issue(root, owner.public, may_issue=True),),
+    )
+
+
+def make_identity(mesh: Mesh, name: str, key: KeyPair, entropy: Entropy) -> Identity:
+    leaf = issue(mesh.owner, key.public, may_issue=False)
+    return Identity(name, key, (leaf, *mesh.owner_chain), mesh, entropy.token(16))
+
+
+def open_mesh(data_dir: Path, entropy: Entropy, secret_file: Path | None = None) -> Mesh:
+    """The mesh of this data directory, founded now if there is none. Raises ConfigError for unusable files."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(data_dir):
+        provisioned = _read_secret(secret_file) if secret_file else None
+        owner = _owner_key(data_dir / "owner-key", entropy)
+        toml = data_dir / "mesh.toml"
+        if toml.exists():
+            mesh = _read_mesh(toml, owner)
+            if provisioned and found(provisioned, owner).root_der != mesh.root_der:
+                raise ConfigError(f"{data_dir} belongs to another mesh than {secret_file}")
+            return mesh
+        secret = provisioned or entropy.token(SECRET_BYTES)
+        mesh = found(secret, owner)
+        write_private(data_dir / "secret", secret.hex().encode() + b"\n")
+        write_private(toml, _mesh_toml(mesh))
+        return mesh
+
+
+def open_identity(mesh: Mesh, node_dir: Path, name: str, entropy: Entropy) -> Identity:
+    """The node of this name, made now if it is new; its key and its chain lie as PEM files for TLS in `node_dir`."""
+    node_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = node_dir / "key"
+    if path.exists():
+        key = KeyPair.from_pem(path.read_bytes(), str(path))
+    else:
+        key = KeyPair.from_seed(entropy.token(32))
+        write_private(path, key.to_pem())
+    write_private(node_dir / "node.toml", f'name = "{name}"\n'.encode())
+    return make_identity(mesh, name, key, entropy)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Whole or not at all, readable by the owner only."""
+    part = path.with_name(path.name + ".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """Nodes that start at the same moment found one mesh, not two."""
+    with (data_dir / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _owner_key(path: Path, entropy: Entropy) -> KeyPair:
+    if path.exists():
+        return KeyPair.from_pem(path.read_bytes(), str(path))
+    owner = KeyPair.from_seed(entropy.token(32))
+    write_private(path, owner.to_pem())
+    return owner
+
+
+def _read_secret(path: Path) -> bytes:
+    try:
+        secret = bytes.fromhex(path.read_text().strip())
+    except OSError as error:
+        raise ConfigError(f"mesh secret {path}: {error.strerror}") from error
+    except ValueError:
+        secret = b""
+    if len(secret) != SECRET_BYTES:
+        raise ConfigError(f"mesh secret {path}: must hold {SECRET_BYTES * 2} hexadecimal digits")
+    return secret
+
+
+def _mesh_toml(mesh: Mesh) -> bytes:
+    chain = ", ".join(f'"{der.hex()}"' for der in mesh.owner_chain)
+    return (
+        f'mesh = "{mesh.mesh_id}"\nroot = "{mesh.root_der.hex()}"\n'
+        f'tag_key = "{mesh.tag_key.hex()}"\nowner_chain = [{chain}]\n'
+    ).encode()
+
+
+def _read_mesh(path: Path, owner: KeyPair) -> Mesh:
+    try:
+        fields = tomllib.loads(path.read_text())
+        return Mesh(
+            root_der=bytes.fromhex(fields["root"]),
+            tag_key=bytes.fromhex(fields["tag_key"]),
+            owner=owner,
+            owner_chain=tuple(bytes.fromhex(der) for der in fields["owner_chain"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,102 @@
+"""The session's table. Everything that can change a link's state stands here; what does not stand here is illegal.
+
+The direction is the view of the one who holds the table: `SENT` by me, `RECEIVED` from the peer.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+from ..wire import gossip, opening, peer, records, work
+from ..wire.codec import Message
+
+
+class Role(Enum):
+    INITIATOR = auto()
+    RESPONDER = auto()
+
+
+class State(Enum):
+    OPENING = auto()
+    """TLS stands, nothing has been said."""
+    CONNECTING = auto()
+    ACCEPTED = auto()
+    INTRODUCING = auto()
+    READY = auto()
+    BULK = auto()
+    """Ready, on a connection that carries objects only."""
+    LEAVING = auto()
+    """We asked to disconnect and still take in what was under way."""
+    LEFT_BY_PEER = auto()
+    """The peer asked to disconnect; we owe the acknowledgement."""
+    REFUSED = auto()
+    CLOSED = auto()
+
+
+class Direction(Enum):
+    SENT = auto()
+    RECEIVED = auto()
+
+
+Move = tuple[Direction, type[Message]]
+SENT: Final = Direction.SENT
+RECEIVED: Final = Direction.RECEIVED
+
+_FREELY: Final = (*peer.GOSSIP, *peer.WORK, *peer.RECORDS)
+
+_READY_MOVES: Final[dict[Move, State]] = {
+    **{(direction, message): State.READY for direction in Direction for message in _FREELY},
+    (SENT, opening.DisconnectRequest): State.LEAVING,
+    (RECEIVED, opening.DisconnectRequest): State.LEFT_BY_PEER,
+}
+_ENDING: Final[dict[State, dict[Move, State]]] = {
+    State.LEAVING: {
+        **{(RECEIVED, message): State.LEAVING for message in (*_FREELY, *peer.BULK)},
+        (RECEIVED, opening.DisconnectAck): State.CLOSED,
+        # Both asked at the same moment: each acknowledges, and is done when acknowledged.
+        (RECEIVED, opening.DisconnectRequest): State.LEAVING,
+        (SENT, opening.DisconnectAck): State.LEAVING,
+    },
+    State.LEFT_BY_PEER: {(SENT, opening.DisconnectAck): State.CLOSED},
+    State.REFUSED: {},
+    State.CLOSED: {},
+}
+
+TRANSITIONS: Final[dict[Role, dict[State, dict[Move, State]]]] = {
+    Role.INITIATOR: {
+        State.OPENING: {(SENT, opening.ConnectRequest): State.CONNECTING},
+        State.CONNECTING: {(RECEIVED, opening.ConnectAck): State.ACCEPTED},
+        State.ACCEPTED: {(SENT, opening.Handshake): State.INTRODUCING},
+        State.INTRODUCING: {(RECEIVED, opening.HandshakeResponse): State.READY},
+        State.READY: _READY_MOVES,
+        State.BULK: {
+            (SENT, work.ObjectWant): State.BULK,
+            (RECEIVED, work.ObjectPart): State.BULK,
+            (RECEIVED, work.ObjectMissing): State.BULK,
+        },
+        **_ENDING,
+    },
+    Role.RESPONDER: {
+        State.OPENING: {(RECEIVED, opening.ConnectRequest): State.CONNECTING},
+        State.CONNECTING: {(SENT, opening.ConnectAck): State.ACCEPTED},
+        State.ACCEPTED: {(RECEIVED, opening.Handshake): State.INTRODUCING},
+        State.INTRODUCING: {(SENT, opening.HandshakeResponse): State.READY},
+        State.READY: _READY_MOVES,
+        State.BULK: {
+            (RECEIVED, work.ObjectWant): State.BULK,
+            (SENT, work.ObjectPart): State.BULK,
+            (SENT, work.ObjectMissing): State.BULK,
+        },
+        **_ENDING,
+    },
+}
+
+ANSWERS: Final[dict[type[Message], type[Message] | tuple[type[Message], ...]]] = {
+    gossip.Probe: gossip.ProbeAck,
+    records.FindNode: records.Nodes,
+    records.FindValue: records.Value,
+    records.Store: records.Stored,
+    work.ObjectWant: (work.ObjectPart, work.ObjectMissing),
+}
+"""Which message answers which request; the two share a `request` number."""

@@ -1,0 +1,142 @@
+"""`ports.Network` for the real world: TLS over TCP, beacon over UDP multicast."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from ..config import Config
+from ..errors import ConfigError, DeadlineExceeded, LinkLost, NotAllowed
+from ..ports import Address, StreamHandler
+from .interfaces import choose
+from .multicast import MulticastGroup
+from .tls import TlsStream, make_context
+
+DEFAULT_PORT: Final = 9000
+_PORTS_TRIED: Final = 1000
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    root_der: bytes
+    chain_path: Path
+    key_path: Path
+
+
+class TcpNetwork:
+    """One node's real network. `addresses` are those it listens on."""
+
+    def __init__(self, config: Config, files: TlsFiles) -> None:
+        self._config = config
+        self._links = config.links
+        self._addresses = choose(config.interface)
+        self._server = make_context(
+            server=True, root_der=files.root_der, chain_path=files.chain_path, key_path=files.key_path
+        )
+        self._client = make_context(
+            server=False, root_der=files.root_der, chain_path=files.chain_path, key_path=files.key_path
+        )
+        self._pending: dict[int, trio.CancelScope] = {}
+        self._accepted = 0
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        return self._addresses
+
+    async def serve(
+        self, handler: StreamHandler, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        listeners, port = await self._listen()
+
+        async def admit(socket: trio.SocketStream) -> None:
+            stream = await self._authenticate(socket)
+            if stream is not None:
+                await handler(stream)
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(trio.serve_listeners, admit, listeners)
+            task_status.started(Address(self._addresses[0], port))
+
+    async def _listen(self) -> tuple[list[trio.SocketListener], int]:
+        """On the wanted port of every address, or on the first port that is free on all of them."""
+        wanted = self._config.port
+        first = wanted or DEFAULT_PORT
+        for port in range(first, min(first + (1 if wanted else _PORTS_TRIED), 65_536)):
+            try:
+                return await self._listen_on(port), port
+            except OSError as error:
+                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    raise ConfigError(f"cannot listen on {self._addresses[0]}:{port}: {error.strerror}") from error
+        raise ConfigError(f"port {first} is taken or not allowed: choose another with --port, or leave it out")
+
+    async def _listen_on(self, port: int) -> list[trio.SocketListener]:
+        listeners: list[trio.SocketListener] = []
+        try:
+            for address in self._addresses:
+                listeners += await trio.open_tcp_listeners(port, host=address)
+        except OSError:
+            for listener in listeners:
+                await listener.aclose()
+            raise
+        return listeners
+
+    async def _authenticate(self, socket: trio.SocketStream) -> TlsStream | None:
+        """None, and everything closed, for whoever cannot prove membership in time.
+
+        Strangers can hold at most `pending_max` connections open, each for `handshake_timeout_s`; when one more
+        comes, the oldest goes. Nothing is read from them but the TLS handshake.
+        """
+        host, port = socket.socket.getpeername()[:2]
+        self._accepted += 1
+        number = self._accepted
+        if len(self._pending) >= self._links.pending_max:
+            self._pending.pop(next(iter(self._pending))).cancel()
+        stream = TlsStream(socket, self._server, server=True, remote=Address(host, port))
+        with trio.move_on_after(self._links.handshake_timeout_s) as scope:
+            self._pending[number] = scope
+            try:
+                await stream.authenticate()
+                return stream
+            except (NotAllowed, LinkLost):
+                pass  # whoever it was is told nothing
+            finally:
+                self._pending.pop(number, None)
+        await trio.aclose_forcefully(socket)
+        return None
+
+    async def dial(self, address: Address) -> TlsStream:
+        socket = await self._connect(address)
+        stream = TlsStream(socket, self._client, server=False, remote=address)
+        try:
+            with trio.fail_after(self._links.handshake_timeout_s):
+                await stream.authenticate()
+        except BaseException as error:
+            await trio.aclose_forcefully(socket)
+            if isinstance(error, trio.TooSlowError):
+                raise DeadlineExceeded(f"{address} did not finish the handshake") from error
+            raise
+        return stream
+
+    async def _connect(self, address: Address) -> trio.SocketStream:
+        try:
+            with trio.fail_after(self._links.dial_timeout_s):
+                socket = trio.socket.socket()
+                try:
+                    await socket.connect((address.host, address.port))
+                except BaseException:
+                    socket.close()
+                    raise
+        except trio.TooSlowError as error:
+            raise DeadlineExceeded(f"{address} does not answer") from error
+        except OSError as error:
+            refused = error.errno == errno.ECONNREFUSED
+            raise LinkLost(f"cannot connect to {address}: {error.strerror or error}", refused=refused) from error
+        return trio.SocketStream(socket)
+
+    async def open_multicast(self) -> MulticastGroup:
+        return MulticastGroup(self._config.discovery.group, self._config.discovery.port, self._addresses)
