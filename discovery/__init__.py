@@ -1,0 +1,7 @@
+"""Finding peers. Three sources of sightings feed one channel; a sighting is a hint that only TLS can confirm.
+
+`sightings`  what a source reports, and the channel's other end: who is dialled, and when again
+`tags`       how beacons of one mesh recognise each other without telling outsiders
+`beacon`     DISCOVER and HELLO on UDP multicast: an engine and its shell
+`mdns`       `_potluck._tcp.local.` by zeroconf, for networks that pass only mDNS
+"""

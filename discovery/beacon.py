@@ -1,0 +1,124 @@
+"""The beacon: DISCOVER when we look for others, HELLO when others look for us."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from ..overlay.config import Discovery
+from ..overlay.errors import RemoteProtocolError
+from ..overlay.ports import Address, Datagrams, WallClock
+from ..overlay.wire.beacon import BEACON, Discover, Hello
+from ..overlay.wire.framing import HEADER_BYTES
+from .sightings import Sighting, SightingSink
+from .tags import is_ours, tag
+
+logger = logging.getLogger("potluck.node")
+
+_FIRST_PAUSES_S: Final = (0.3, 0.7, 1.5)
+"""A first DISCOVER may be lost; nobody should wait ten seconds for the next."""
+_SOURCES_MAX: Final = 1024
+
+
+@dataclass(frozen=True)
+class Send:
+    message: Discover | Hello
+
+
+@dataclass(frozen=True)
+class Sighted:
+    address: Address
+
+
+class BeaconEngine:
+    """What a datagram means and what it is answered with. Anything malformed or foreign means nothing."""
+
+    def __init__(self, config: Discovery, tag_key: bytes, nonce: bytes, port: int) -> None:
+        self._config = config
+        self._tag_key = tag_key
+        self._nonce = nonce
+        self._port = port
+        self._greeted_s: dict[Address, float] = {}
+
+    def discover(self, wall_s: float) -> Send:
+        return Send(Discover(tag(self._tag_key, wall_s), self._nonce, self._port))
+
+    def received(self, now_s: float, wall_s: float, data: bytes, host: str) -> list[Send | Sighted]:
+        message = _parse(data)
+        if message is None or message.sender == self._nonce or message.port == 0:
+            return []
+        if not is_ours(message.mesh_tag, self._tag_key, wall_s):
+            return []
+        address = Address(host, message.port)
+        effects: list[Send | Sighted] = [Sighted(address)]
+        if isinstance(message, Discover) and self._may_greet(now_s, address):
+            effects.append(Send(Hello(tag(self._tag_key, wall_s), self._nonce, self._port)))
+        return effects
+
+    def _may_greet(self, now_s: float, address: Address) -> bool:
+        """At most one HELLO per source and interval: a forged flood is not amplified."""
+        last_s = self._greeted_s.get(address)
+        if last_s is not None and now_s - last_s < self._config.hello_interval_min_s:
+            return False
+        if last_s is None and len(self._greeted_s) >= _SOURCES_MAX:
+            recent = now_s - self._config.hello_interval_min_s
+            self._greeted_s = {one: at_s for one, at_s in self._greeted_s.items() if at_s > recent}
+            if len(self._greeted_s) >= _SOURCES_MAX:
+                return False
+        self._greeted_s[address] = now_s
+        return True
+
+
+def _parse(data: bytes) -> Discover | Hello | None:
+    frames = BEACON.frames()
+    frames.feed(data)
+    try:
+        body = frames.next_body()
+        return None if body is None or len(data) != HEADER_BYTES + len(body) else BEACON.decode(body)
+    except RemoteProtocolError:
+        return None  # anyone may send anything to a multicast group
+
+
+class Beacon:
+    """Shell: one per node."""
+
+    def __init__(
+        self, name: str, engine: BeaconEngine, datagrams: Datagrams, wall_clock: WallClock, config: Discovery
+    ) -> None:
+        self._name = name
+        self._engine = engine
+        self._datagrams = datagrams
+        self._wall_clock = wall_clock
+        self._config = config
+
+    async def run(self, put: SightingSink, is_linked: Callable[[Address], bool]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, put, is_linked)
+            await self._call()
+
+    async def _call(self) -> None:
+        """Looks for others: often at first, then steadily, because a network may come back at any time."""
+        logger.info("Node %s sent DISCOVER", self._name)
+        for pause_s in _FIRST_PAUSES_S:
+            await self._send(self._engine.discover(self._wall_clock.now_s()))
+            await trio.sleep(pause_s)
+        while True:
+            await self._send(self._engine.discover(self._wall_clock.now_s()))
+            await trio.sleep(self._config.discover_interval_s)
+
+    async def _listen(self, put: SightingSink, is_linked: Callable[[Address], bool]) -> None:
+        while True:
+            data, host = await self._datagrams.receive()
+            effects = self._engine.received(trio.current_time(), self._wall_clock.now_s(), data, host)
+            for effect in effects:
+                if isinstance(effect, Send):
+                    await self._send(effect)
+                elif not is_linked(effect.address):
+                    put(Sighting(effect.address, "beacon"))
+
+    async def _send(self, effect: Send) -> None:
+        await self._datagrams.send(BEACON.encode(effect.message))

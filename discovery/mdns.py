@@ -1,0 +1,108 @@
+"""Zeroconf: the node as a `_potluck._tcp` service, and other nodes' services as sightings.
+
+zeroconf keeps a thread of its own and only hands sightings to a channel. What it says about hosts that vanished is
+never used: it takes minutes, and membership knows in seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+from zeroconf import Error as ZeroconfError
+from zeroconf import ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
+
+from ..overlay.ports import Address, WallClock
+from .sightings import Sighting, SightingSink
+from .tags import PERIOD_S, is_ours, tag
+
+logger = logging.getLogger("potluck.discovery")
+
+SERVICE_TYPE: Final = "_potluck._tcp.local."
+_RESOLVE_MS: Final = 3000
+_CLOSE_S: Final = 1.5
+
+
+class _Listener(ServiceListener):
+    """Runs in zeroconf's thread."""
+
+    def __init__(self, own_name: str, token: trio.lowlevel.TrioToken, seen: SightingSink, ours: _Ours) -> None:
+        self._own_name = own_name
+        self._token = token
+        self._seen = seen
+        self._ours = ours
+
+    def add_service(self, zc: Zeroconf, type_: str, name: str) -> None:
+        info = zc.get_service_info(type_, name, timeout=_RESOLVE_MS) if name != self._own_name else None
+        if info is None or not info.port or not self._ours(info.properties.get(b"tag")):
+            return
+        for host in info.parsed_addresses():
+            sighting = Sighting(Address(host, info.port), "mdns")
+            try:
+                self._token.run_sync_soon(self._seen, sighting)
+            except trio.RunFinishedError:
+                return  # the node has ended; zeroconf's thread ends after it
+
+    def update_service(self, zc: Zeroconf, type_: str, name: str) -> None:
+        self.add_service(zc, type_, name)
+
+    def remove_service(self, zc: Zeroconf, type_: str, name: str) -> None:
+        """Membership decides who is gone."""
+
+
+class _Ours:
+    def __init__(self, tag_key: bytes, wall_clock: WallClock) -> None:
+        self._tag_key = tag_key
+        self._wall_clock = wall_clock
+
+    def __call__(self, value: bytes | None) -> bool:
+        try:
+            candidate = bytes.fromhex((value or b"").decode("ascii"))
+        except ValueError:
+            return False
+        return is_ours(candidate, self._tag_key, self._wall_clock.now_s())
+
+    def property(self) -> dict[str, str]:
+        return {"tag": tag(self._tag_key, self._wall_clock.now_s()).hex(), "v": "1"}
+
+
+async def run(
+    addresses: Sequence[str], port: int, nonce: bytes, ours: tuple[bytes, WallClock], put: SightingSink
+) -> None:
+    """Announces and browses until cancelled. A machine on which zeroconf does not work goes without it."""
+    mesh = _Ours(*ours)
+    name = f"{nonce.hex()}.{SERVICE_TYPE}"
+    token = trio.lowlevel.current_trio_token()
+    try:
+        zeroconf = Zeroconf(interfaces=list(addresses))
+    except OSError as error:
+        logger.warning("zeroconf does not work here: %s", error)
+        return
+    try:
+        ServiceBrowser(zeroconf, SERVICE_TYPE, _Listener(name, token, put, mesh))
+        info = _service(name, addresses, port, nonce, mesh)
+        await trio.to_thread.run_sync(zeroconf.register_service, info, abandon_on_cancel=True)
+        while True:
+            await trio.sleep(PERIOD_S / 2)
+            info = _service(name, addresses, port, nonce, mesh)
+            await trio.to_thread.run_sync(zeroconf.update_service, info, abandon_on_cancel=True)
+    except (OSError, ZeroconfError) as error:
+        logger.warning("zeroconf gave up: %s", error)
+    finally:
+        with trio.move_on_after(_CLOSE_S) as scope:
+            scope.shield = True
+            await trio.to_thread.run_sync(zeroconf.close, abandon_on_cancel=True)
+
+
+def _service(name: str, addresses: Sequence[str], port: int, nonce: bytes, mesh: _Ours) -> ServiceInfo:
+    return ServiceInfo(
+        SERVICE_TYPE,
+        name,
+        addresses=[socket.inet_aton(address) for address in addresses],
+        port=port,
+        properties=mesh.property(),
+        server=f"potluck-{nonce.hex()}.local.",
+    )

@@ -1,0 +1,155 @@
+"""Sightings, and what becomes of them: an engine decides who is dialled when, a shell dials."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from ..overlay.config import Discovery
+from ..overlay.errors import NotAllowed, PotluckError, Unavailable
+from ..overlay.links.links import Links
+from ..overlay.ports import Address
+
+logger = logging.getLogger("potluck.discovery")
+
+ADDRESSES_MAX: Final = 256
+"""Remembered at once. A flood of forged beacons fills this table and nothing more."""
+CHANNEL_SIZE: Final = 64
+
+
+@dataclass(frozen=True)
+class Sighting:
+    address: Address
+    source: str
+    """`beacon`, `mdns` or `peer`, for people."""
+
+
+@dataclass
+class _Candidate:
+    not_before_s: float
+    delay_s: float
+    lasting: bool
+    dialling: bool = False
+
+
+class Candidates:
+    """Engine: which addresses to dial now. At most `handshakes_at_once`, with a growing pause after each failure."""
+
+    def __init__(self, config: Discovery) -> None:
+        self._config = config
+        self._candidates: dict[Address, _Candidate] = {}
+
+    def sighted(self, now_s: float, address: Address, *, lasting: bool = False) -> None:
+        """A hint. `lasting` addresses were given by the user: they are tried for ever."""
+        if address not in self._candidates and (lasting or len(self._candidates) < ADDRESSES_MAX):
+            self._candidates[address] = _Candidate(now_s, self._config.retry_base_s, lasting)
+
+    def due(self, now_s: float, connected: Iterable[Address]) -> list[Address]:
+        """Those to dial now; each is to be answered by `succeeded` or `failed`."""
+        taken = set(connected)
+        room = self._config.handshakes_at_once - sum(one.dialling for one in self._candidates.values())
+        ready = [
+            address
+            for address, one in self._candidates.items()
+            if not one.dialling and one.not_before_s <= now_s and address not in taken
+        ][: max(room, 0)]
+        for address in ready:
+            self._candidates[address].dialling = True
+        return ready
+
+    def next_due_s(self, connected: Iterable[Address]) -> float | None:
+        taken = set(connected)
+        waiting = [
+            one.not_before_s for address, one in self._candidates.items() if not one.dialling and address not in taken
+        ]
+        return min(waiting, default=None)
+
+    def succeeded(self, now_s: float, address: Address) -> None:
+        candidate = self._candidates[address]
+        if candidate.lasting:
+            candidate.dialling = False
+            candidate.delay_s = self._config.retry_base_s
+            candidate.not_before_s = now_s + candidate.delay_s
+        else:
+            del self._candidates[address]
+
+    def failed(self, now_s: float, address: Address) -> None:
+        """Forgotten once the pause would exceed its limit; the next sighting brings it back."""
+        candidate = self._candidates[address]
+        candidate.dialling = False
+        candidate.not_before_s = now_s + candidate.delay_s
+        candidate.delay_s *= 2
+        if candidate.delay_s > self._config.retry_max_s:
+            if not candidate.lasting:
+                del self._candidates[address]
+            candidate.delay_s = self._config.retry_max_s
+
+    def __len__(self) -> int:
+        return len(self._candidates)
+
+
+class Connector:
+    """Shell: turns sightings into links."""
+
+    def __init__(self, links: Links, config: Discovery, lasting: Iterable[Address] = ()) -> None:
+        self._links = links
+        self._candidates = Candidates(config)
+        self._lasting = tuple(lasting)
+        self._changed = trio.Event()
+        self.refusals: dict[Address, str] = {}
+        """Why the latest dial of an address failed, for `doctor` and the log."""
+
+    async def run(self, sightings: trio.MemoryReceiveChannel[Sighting]) -> None:
+        for address in self._lasting:
+            self._candidates.sighted(trio.current_time(), address, lasting=True)
+        self._links.down.append(lambda link: self._changed.set())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, sightings)
+            while True:
+                self._changed = trio.Event()
+                connected = [link.peer.address for link in self._links]
+                for address in self._candidates.due(trio.current_time(), connected):
+                    nursery.start_soon(self._dial, address)
+                next_s = self._candidates.next_due_s(connected)
+                with trio.move_on_at(trio.current_time() + 3600 if next_s is None else next_s):
+                    await self._changed.wait()
+
+    async def _listen(self, sightings: trio.MemoryReceiveChannel[Sighting]) -> None:
+        async for sighting in sightings:
+            self._candidates.sighted(trio.current_time(), sighting.address)
+            self._changed.set()
+
+    async def _dial(self, address: Address) -> None:
+        try:
+            await self._links.connect(address)
+        except (Unavailable, NotAllowed) as error:
+            self._note(address, error)
+            self._candidates.failed(trio.current_time(), address)
+        else:
+            self.refusals.pop(address, None)
+            self._candidates.succeeded(trio.current_time(), address)
+        self._changed.set()
+
+    def _note(self, address: Address, error: PotluckError) -> None:
+        if len(self.refusals) < ADDRESSES_MAX:
+            self.refusals[address] = str(error)
+        logger.info("no link to %s: %s", address, error)
+
+
+SightingSink = Callable[[Sighting], None]
+
+
+def sink(channel: trio.MemorySendChannel[Sighting]) -> SightingSink:
+    """Never waits: when the channel is full, a hint more or less makes no difference."""
+
+    def put(sighting: Sighting) -> None:
+        try:
+            channel.send_nowait(sighting)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            pass  # sightings repeat
+
+    return put

@@ -1,0 +1,37 @@
+"""A stream with its session: messages in, messages out."""
+
+from __future__ import annotations
+
+from ..errors import LinkLost
+from ..ports import Stream
+from ..session.session import NEED_BYTES, Session
+from ..session.states import Role
+from ..wire.codec import Message
+
+
+class Conversation:
+    """For one reader and one writer at a time. A broken stream raises LinkLost, a broken rule RemoteProtocolError."""
+
+    def __init__(self, stream: Stream, role: Role) -> None:
+        self.stream = stream
+        self.session = Session(role)
+
+    async def send(self, message: Message) -> None:
+        await self.stream.send_all(self.session.send(message))
+
+    async def receive(self) -> Message:
+        while True:
+            message = self.session.next_event()
+            if message is not NEED_BYTES:
+                return message
+            await self.receive_bytes()
+
+    async def receive_bytes(self) -> None:
+        """At least one more byte into the session."""
+        chunk = await self.stream.receive_some()
+        if not chunk:
+            raise LinkLost(f"{self.stream.remote} closed the connection")
+        self.session.receive_bytes(chunk)
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()

@@ -1,0 +1,184 @@
+"""A ready control conversation with one peer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import trio
+
+from ..config import Links as LinksConfig
+from ..errors import DeadlineExceeded, LinkLost, PotluckError, RemoteProtocolError
+from ..session.session import NEED_BYTES
+from ..session.states import ANSWERS, Role, State
+from ..wire.codec import Message
+from ..wire.opening import DisconnectAck, DisconnectRequest
+from .conversation import Conversation
+from .opening import PeerInfo
+
+M = TypeVar("M", bound=Message)
+Dispatch = Callable[["Link", Message], None]
+
+_ANSWER_TYPES: Final = frozenset(
+    answer for answers in ANSWERS.values() for answer in (answers if isinstance(answers, tuple) else (answers,))
+)
+_GOODBYE_S: Final = 1.0
+
+
+class Link:
+    """Messages to and from one peer. Whatever is queued in one turn of the event loop leaves as one write.
+
+    `run` owns the conversation; when it returns, the link is lost and every waiting request has failed.
+    """
+
+    def __init__(self, conversation: Conversation, peer: PeerInfo, config: LinksConfig) -> None:
+        self.peer = peer
+        self.initiated = conversation.session.role is Role.INITIATOR
+        self.left = False
+        """The peer has said that it leaves the mesh."""
+        self.last_heard_s = -math.inf
+        self.round_trip_s = 0.0
+        self.lost_because: PotluckError | None = None
+        self._conversation = conversation
+        self._config = config
+        self._outbox = bytearray()
+        self._wake = trio.Event()
+        self._room = trio.Event()
+        self._requests: dict[int, _Waiting] = {}
+        self._next_request = 0
+        self._owes_goodbye = False
+        self._scope = trio.CancelScope()
+        self._closed = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<link to {self.peer.name}>"
+
+    @property
+    def lost(self) -> bool:
+        return self.lost_because is not None
+
+    def post(self, message: Message) -> None:
+        """Queues a message; never waits. A peer that does not read for long loses the link.
+
+        Raises LinkLost when the link is lost or leaving.
+        """
+        if self.lost_because is not None or self._conversation.session.state is not State.READY:
+            raise LinkLost(f"no link to {self.peer.name}")
+        self._queue(message)
+        if len(self._outbox) > 2 * self._config.queue_bytes_max:
+            self.lose(LinkLost(f"{self.peer.name} does not read what it is sent"))
+
+    async def send(self, message: Message) -> None:
+        """Queues a message once there is room."""
+        while len(self._outbox) > self._config.queue_bytes_max and not self.lost:
+            self._room = trio.Event()
+            await self._room.wait()
+        self.post(message)
+
+    def _queue(self, message: Message) -> None:
+        self._outbox += self._conversation.session.send(message)
+        self._wake.set()
+
+    async def request(self, make: Callable[[int], Message], answer_type: type[M], timeout_s: float) -> M:
+        """Posts `make(number)` and waits for its answer. Raises LinkLost, DeadlineExceeded."""
+        number = self._next_request
+        self._next_request += 1
+        waiting = self._requests[number] = _Waiting()
+        started_s = trio.current_time()
+        try:
+            self.post(make(number))
+            with trio.move_on_after(timeout_s):
+                await waiting.event.wait()
+        finally:
+            del self._requests[number]
+        if waiting.answer is None:
+            raise self.lost_because or DeadlineExceeded(f"{self.peer.name} did not answer in {timeout_s:g} s")
+        if not isinstance(waiting.answer, answer_type):
+            self.lose(RemoteProtocolError(f"{self.peer.name} answered with {type(waiting.answer).__name__}"))
+            raise LinkLost(f"no link to {self.peer.name}")
+        self._measure(trio.current_time() - started_s)
+        return waiting.answer
+
+    def _measure(self, sample_s: float) -> None:
+        self.round_trip_s = 0.875 * self.round_trip_s + 0.125 * sample_s if self.round_trip_s else sample_s
+
+    def lose(self, error: PotluckError) -> None:
+        """Ends the link now. The first reason stands."""
+        if self.lost_because is None:
+            self.lost_because = error
+            self._scope.cancel()
+            self._room.set()
+            for waiting in self._requests.values():
+                waiting.event.set()
+
+    async def disconnect(self, *, leaving: bool, reason: str) -> None:
+        """A graceful end: what was queued is sent, and the peer has taken it in when this returns (or never will)."""
+        if not self.lost and self._conversation.session.state is State.READY:
+            self._queue(DisconnectRequest(leaving, reason))
+            with trio.move_on_after(_GOODBYE_S):
+                await self._closed.wait()
+        self.lose(LinkLost(f"disconnected: {reason}"))
+
+    async def run(self, dispatch: Dispatch) -> None:
+        """Reads and writes until the link is lost; `lost_because` then says why."""
+        self.last_heard_s = trio.current_time()
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._guarded, self._write)
+                    await self._guarded(self._read, dispatch)
+        finally:
+            self.lose(LinkLost(f"the link to {self.peer.name} is closed"))
+            self._closed.set()
+            with trio.CancelScope(shield=True):
+                await self._conversation.aclose()
+
+    async def _guarded(self, work: Callable[..., Any], *args: object) -> None:
+        """The one place where a link's failure is caught."""
+        try:
+            await work(*args)
+        except (LinkLost, RemoteProtocolError) as error:
+            self.lose(error)
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            data, self._outbox = self._outbox, bytearray()
+            self._room.set()
+            await self._conversation.stream.send_all(data)
+            if not self._outbox and self._conversation.session.state is State.CLOSED:
+                raise LinkLost("disconnected")
+
+    async def _read(self, dispatch: Dispatch) -> None:
+        session = self._conversation.session
+        while session.state is not State.CLOSED:
+            await self._conversation.receive_bytes()
+            self.last_heard_s = trio.current_time()
+            while (message := session.next_event()) is not NEED_BYTES:
+                self._take(message, dispatch)
+        if self._owes_goodbye:
+            await trio.sleep_forever()  # the writer ends the link once the acknowledgement is out
+        raise LinkLost("disconnected")
+
+    def _take(self, message: Message, dispatch: Dispatch) -> None:
+        if type(message) in _ANSWER_TYPES:
+            waiting = self._requests.get(message.request)  # type: ignore[attr-defined]
+            if waiting is not None:  # else it came too late
+                waiting.answer = message
+                waiting.event.set()
+        elif isinstance(message, DisconnectRequest):
+            self.left = self.left or message.leaving
+            self._owes_goodbye = True
+            self._queue(DisconnectAck())
+        elif not isinstance(message, DisconnectAck):
+            dispatch(self, message)
+
+
+class _Waiting:
+    __slots__ = ("answer", "event")
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+        self.answer: Message | None = None

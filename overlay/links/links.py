@@ -1,0 +1,200 @@
+"""All links of a node: dialled on demand, one per pair, kept while they are good."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+
+import trio
+
+from ..config import Links as LinksConfig
+from ..errors import DeadlineExceeded, LinkLost, NotAllowed, PotluckError, RemoteProtocolError, Unavailable
+from ..ids import NodeId
+from ..ports import Address, Network, Stream
+from ..session.states import Role
+from ..wire.codec import Message
+from .conversation import Conversation
+from .link import Link
+from .opening import Introduction, PeerInfo, open_as_initiator, open_as_responder
+
+logger = logging.getLogger("potluck.links")
+
+Handler = Callable[[Link, Message], None]
+BulkHandler = Callable[[Conversation, PeerInfo], Awaitable[None]]
+
+
+class Links:
+    """`up` and `down` are called when a peer gains its first and loses its last link.
+
+    Handlers are plain functions called in the order of arrival; one that has to wait starts a task of its own.
+    """
+
+    def __init__(self, network: Network, introduction: Introduction, config: LinksConfig) -> None:
+        self._network = network
+        self._me = introduction
+        self._config = config
+        self._links: dict[NodeId, Link] = {}
+        self._dialling: dict[NodeId | Address, trio.Event] = {}
+        self._handlers: dict[type[Message], Handler] = {}
+        self._bulk_handler: BulkHandler | None = None
+        self._nursery: trio.Nursery | None = None
+        self.up: list[Callable[[Link], None]] = []
+        self.down: list[Callable[[Link], None]] = []
+        self.port = 0
+
+    def on(self, message_type: type[Message], handler: Handler) -> None:
+        assert message_type not in self._handlers
+        self._handlers[message_type] = handler
+
+    def on_bulk(self, handler: BulkHandler) -> None:
+        self._bulk_handler = handler
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(list(self._links.values()))
+
+    def get(self, node_id: bytes) -> Link | None:
+        return self._links.get(NodeId(node_id))
+
+    async def run(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
+        """Accepts links until cancelled; starts with the address peers can reach."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            address: Address = await nursery.start(self._network.serve, self._accept)
+            self.port = address.port
+            task_status.started(address)
+
+    async def connect(self, address: Address) -> Link:
+        """A ready link to whoever of this mesh listens there. Raises Unavailable or NotAllowed."""
+        conversation, peer = await self._open(address, "control")
+        return await self._adopt(conversation, peer)
+
+    async def link_to(self, node_id: NodeId, address: Address) -> Link:
+        """The link to this node, dialled if there is none. Several callers share one dial."""
+        while (link := self._links.get(node_id)) is None:
+            if (dialling := self._dialling.get(node_id)) is not None:
+                await dialling.wait()
+                if node_id not in self._links:
+                    raise LinkLost(f"cannot reach {address}")
+                continue
+            done = self._dialling[node_id] = trio.Event()
+            try:
+                link = await self.connect(address)
+            finally:
+                del self._dialling[node_id]
+                done.set()
+            if link.peer.node_id != node_id:
+                raise LinkLost(f"{address} is {link.peer.name} now, another node")
+        return link
+
+    async def open_bulk(self, node_id: NodeId, address: Address) -> Conversation:
+        """A connection of its own for objects; the caller closes it."""
+        conversation, peer = await self._open(address, "bulk")
+        if peer.node_id != node_id:
+            await conversation.aclose()
+            raise LinkLost(f"{address} is {peer.name} now, another node")
+        return conversation
+
+    async def _open(self, address: Address, purpose: str) -> tuple[Conversation, PeerInfo]:
+        conversation = Conversation(await self._network.dial(address), Role.INITIATOR)
+        try:
+            with trio.fail_after(self._config.handshake_timeout_s):
+                peer = await open_as_initiator(conversation, self._me, "bulk" if purpose == "bulk" else "control")
+        except trio.TooSlowError as error:
+            await conversation.aclose()
+            raise DeadlineExceeded(f"{address} did not finish the handshake") from error
+        except RemoteProtocolError as error:
+            await conversation.aclose()
+            raise NotAllowed(f"{address}: {error}") from error
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await conversation.aclose()
+            raise
+        return conversation, peer
+
+    async def _accept(self, stream: Stream) -> None:
+        """Runs as the task of one accepted stream, for as long as it lasts."""
+        conversation = Conversation(stream, Role.RESPONDER)
+        try:
+            with trio.fail_after(self._config.handshake_timeout_s):
+                peer, purpose = await open_as_responder(conversation, self._me)
+            if purpose == "bulk":
+                if self._bulk_handler is not None:
+                    await self._bulk_handler(conversation, peer)
+            else:
+                await self._run(Link(conversation, peer, self._config))
+        except (Unavailable, NotAllowed, RemoteProtocolError, trio.TooSlowError) as error:
+            logger.info("a connection from %s ended: %s", stream.remote, error)
+        finally:
+            with trio.CancelScope(shield=True):
+                await conversation.aclose()
+
+    async def _adopt(self, conversation: Conversation, peer: PeerInfo) -> Link:
+        """Runs a link we dialled in the background; returns the one that stands for the pair."""
+        assert self._nursery is not None
+        link = Link(conversation, peer, self._config)
+        self._nursery.start_soon(self._run, link)
+        while not link.lost and self._links.get(peer.node_id) is None:
+            await trio.lowlevel.checkpoint()
+        return self._links.get(peer.node_id, link)
+
+    async def _run(self, link: Link) -> None:
+        self._register(link)
+        try:
+            await link.run(self._dispatch)
+        finally:
+            self._unregister(link)
+
+    def _dispatch(self, link: Link, message: Message) -> None:
+        self._handlers[type(message)](link, message)
+
+    def _register(self, link: Link) -> None:
+        """One link per pair. Of two that crossed, the one begun by the lower id stays; of two by the same side,
+        the newer: its initiator has lost the older. A new boot makes every older link void."""
+        node_id = link.peer.node_id
+        present = self._links.get(node_id)
+        if present is None:
+            self._links[node_id] = link
+            self._tell(self.up, link)
+        elif present.lost or present.peer.boot_id != link.peer.boot_id:
+            present.lose(LinkLost(f"{link.peer.name} has restarted"))
+            self._links[node_id] = link
+            self._tell(self.down, present)
+            self._tell(self.up, link)
+        elif link.initiated == present.initiated or link.initiated == (self._me.identity.node_id < node_id):
+            self._links[node_id] = link
+            self._retire(present)
+        else:
+            self._retire(link)
+
+    def _retire(self, link: Link) -> None:
+        """A second link of the pair: whoever began it ends it; until then what comes on it is taken."""
+        if link.initiated and self._nursery is not None:
+            self._nursery.start_soon(_end, link)
+
+    def _unregister(self, link: Link) -> None:
+        if self._links.get(link.peer.node_id) is link:
+            del self._links[link.peer.node_id]
+            self._tell(self.down, link)
+
+    def _tell(self, observers: list[Callable[[Link], None]], link: Link) -> None:
+        for observer in observers:
+            observer(link)
+
+    async def disconnect_all(self, reason: str) -> None:
+        """Every peer learns that this node leaves, and has taken in all that was said before."""
+        async with trio.open_nursery() as nursery:
+            for link in self:
+                nursery.start_soon(_leave, link, reason)
+
+
+async def _end(link: Link) -> None:
+    await link.disconnect(leaving=False, reason="a second link to the same node")
+
+
+async def _leave(link: Link, reason: str) -> None:
+    await link.disconnect(leaving=True, reason=reason)
+
+
+def is_refused(error: PotluckError) -> bool:
+    """The machine answers but nothing listens: the node is gone."""
+    return isinstance(error, LinkLost) and error.refused

@@ -1,0 +1,142 @@
+"""The opening of a conversation: each side proves who it is and says what it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from .. import errors
+from ..errors import NotAllowed, RemoteProtocolError
+from ..identity.certificates import Member, verify_chain
+from ..identity.mesh import NO_BANS_DIGEST, Identity
+from ..ids import NodeId, OwnerId
+from ..ports import Address, WallClock
+from ..wire.capabilities import Capabilities
+from ..wire.codec import Message
+from ..wire.framing import OLDEST_WIRE_VERSION, WIRE_VERSION
+from ..wire.opening import ConnectAck, ConnectRequest, Handshake, HandshakeResponse
+from .conversation import Conversation
+
+Purpose = Literal["control", "bulk"]
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True)
+class PeerInfo:
+    """Who is at the other end, proved; and what it says of itself."""
+
+    node_id: NodeId
+    owner_id: OwnerId
+    name: str
+    address: Address
+    """Where it listens, as reached from here."""
+    boot_id: bytes
+    incarnation: int
+    capabilities: Capabilities
+    chain: tuple[bytes, ...]
+    public_key: bytes
+    wall_time_s: float
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What this node says of itself at every opening."""
+
+    identity: Identity
+    wall_clock: WallClock
+    capabilities: Callable[[], Capabilities]
+    incarnation: Callable[[], int]
+    listening_port: Callable[[], int]
+
+    def fields(self) -> tuple[list[bytes], bytes, bytes, float, Capabilities, int]:
+        identity = self.identity
+        return (
+            list(identity.chain),
+            NO_BANS_DIGEST,
+            identity.boot_id,
+            self.wall_clock.now_s(),
+            self.capabilities(),
+            self.incarnation(),
+        )
+
+
+async def open_as_initiator(conversation: Conversation, me: Introduction, purpose: Purpose) -> PeerInfo:
+    """Raises NotAllowed or the refusal's own error, LinkLost, RemoteProtocolError."""
+    identity = me.identity
+    request = ConnectRequest(identity.node_id, identity.name, me.listening_port(), purpose)
+    await conversation.send(request)
+    ack = await _expect(conversation, ConnectAck)
+    if not ack.accepted:
+        raise errors.from_wire(ack.code, ack.reason)
+    await conversation.send(Handshake(*me.fields()))
+    answer = await _expect(conversation, HandshakeResponse)
+    member = verify_chain(answer.chain, identity.mesh.root_der, conversation.stream.leaf_der)
+    _check_id(member, ack.node_id)
+    return _peer_info(member, ack, answer, conversation.stream.remote)
+
+
+async def open_as_responder(conversation: Conversation, me: Introduction) -> tuple[PeerInfo, Purpose]:
+    """Raises NotAllowed, LinkLost, RemoteProtocolError. The peer's chain is verified before it is answered."""
+    identity = me.identity
+    request = await _expect(conversation, ConnectRequest)
+    if refusal := _refusal(request, identity):
+        await conversation.send(
+            ConnectAck(
+                False,
+                identity.node_id,
+                identity.name,
+                me.listening_port(),
+                WIRE_VERSION,
+                refusal.wire_code,
+                str(refusal),
+            )
+        )
+        raise refusal
+    version = min(request.version_max, WIRE_VERSION)
+    await conversation.send(ConnectAck(True, identity.node_id, identity.name, me.listening_port(), version))
+    handshake = await _expect(conversation, Handshake)
+    member = verify_chain(handshake.chain, identity.mesh.root_der, conversation.stream.leaf_der)
+    _check_id(member, request.node_id)
+    await conversation.send(HandshakeResponse(*me.fields()))
+    return _peer_info(member, request, handshake, conversation.stream.remote), request.purpose
+
+
+def _refusal(request: ConnectRequest, identity: Identity) -> errors.PotluckError | None:
+    if request.node_id == identity.node_id:
+        return NotAllowed("this is the same node")
+    if request.version_min > WIRE_VERSION or request.version_max < OLDEST_WIRE_VERSION:
+        return NotAllowed(
+            f"no common wire version: {request.version_min} to {request.version_max} there, "
+            f"{OLDEST_WIRE_VERSION} to {WIRE_VERSION} here"
+        )
+    return None
+
+
+async def _expect(conversation: Conversation, message_type: type[M]) -> M:
+    """The session's table leaves only one type possible here."""
+    message = await conversation.receive()
+    assert isinstance(message, message_type)
+    return message
+
+
+def _check_id(member: Member, claimed: bytes) -> None:
+    if member.node_id != claimed:
+        raise RemoteProtocolError("the peer claims another id than its certificate gives it")
+
+
+def _peer_info(
+    member: Member, hello: ConnectRequest | ConnectAck, intro: Handshake | HandshakeResponse, remote: Address
+) -> PeerInfo:
+    return PeerInfo(
+        node_id=member.node_id,
+        owner_id=member.owner_id,
+        name=hello.name,
+        address=Address(remote.host, hello.port),
+        boot_id=intro.boot_id,
+        incarnation=intro.incarnation,
+        capabilities=intro.capabilities,
+        chain=tuple(intro.chain),
+        public_key=member.node_public_key,
+        wall_time_s=intro.wall_time_s,
+    )
