@@ -48,23 +48,26 @@ class Candidates:
         if address not in self._candidates and (lasting or len(self._candidates) < ADDRESSES_MAX):
             self._candidates[address] = _Candidate(now_s, self._config.retry_base_s, lasting)
 
-    def due(self, now_s: float, connected: Iterable[Address]) -> list[Address]:
+    def due(self, now_s: float, is_linked: Callable[[Address], bool]) -> list[Address]:
         """Those to dial now; each is to be answered by `succeeded` or `failed`."""
-        taken = set(connected)
-        room = self._config.handshakes_at_once - sum(one.dialling for one in self._candidates.values())
         ready = [
             address
             for address, one in self._candidates.items()
-            if not one.dialling and one.not_before_s <= now_s and address not in taken
-        ][: max(room, 0)]
+            if not one.dialling and one.not_before_s <= now_s and not is_linked(address)
+        ][: self._room()]
         for address in ready:
             self._candidates[address].dialling = True
         return ready
 
-    def next_due_s(self, connected: Iterable[Address]) -> float | None:
-        taken = set(connected)
+    def _room(self) -> int:
+        return self._config.handshakes_at_once - sum(one.dialling for one in self._candidates.values())
+
+    def next_due_s(self, is_linked: Callable[[Address], bool]) -> float | None:
+        """None too while there is no room: the end of a handshake is what comes next then."""
+        if not self._room():
+            return None
         waiting = [
-            one.not_before_s for address, one in self._candidates.items() if not one.dialling and address not in taken
+            one.not_before_s for address, one in self._candidates.items() if not one.dialling and not is_linked(address)
         ]
         return min(waiting, default=None)
 
@@ -111,10 +114,9 @@ class Connector:
             nursery.start_soon(self._listen, sightings)
             while True:
                 self._changed = trio.Event()
-                connected = [link.peer.address for link in self._links]
-                for address in self._candidates.due(trio.current_time(), connected):
+                for address in self._candidates.due(trio.current_time(), self._links.is_linked):
                     nursery.start_soon(self._dial, address)
-                next_s = self._candidates.next_due_s(connected)
+                next_s = self._candidates.next_due_s(self._links.is_linked)
                 with trio.move_on_at(trio.current_time() + 3600 if next_s is None else next_s):
                     await self._changed.wait()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
 
 import trio
 
@@ -18,6 +19,8 @@ from .link import Link
 from .opening import Introduction, PeerInfo, open_as_initiator, open_as_responder
 
 logger = logging.getLogger("potluck.links")
+
+_ALIASES_MAX: Final = 1024
 
 Handler = Callable[[Link, Message], None]
 BulkHandler = Callable[[Conversation, PeerInfo], Awaitable[None]]
@@ -34,6 +37,8 @@ class Links:
         self._me = introduction
         self._config = config
         self._links: dict[NodeId, Link] = {}
+        self._retired: dict[NodeId, list[Link]] = {}
+        self._aliases: dict[Address, NodeId] = {}
         self._dialling: dict[NodeId | Address, trio.Event] = {}
         self._handlers: dict[type[Message], Handler] = {}
         self._bulk_handler: BulkHandler | None = None
@@ -52,6 +57,11 @@ class Links:
     def __iter__(self) -> Iterator[Link]:
         return iter(list(self._links.values()))
 
+    def is_linked(self, address: Address) -> bool:
+        """Whether whoever was last found at this address has a link, by this address or another of the machine."""
+        node_id = self._aliases.get(address)
+        return node_id in self._links if node_id else any(link.peer.address == address for link in self)
+
     def get(self, node_id: bytes) -> Link | None:
         return self._links.get(NodeId(node_id))
 
@@ -66,6 +76,9 @@ class Links:
     async def connect(self, address: Address) -> Link:
         """A ready link to whoever of this mesh listens there. Raises Unavailable or NotAllowed."""
         conversation, peer = await self._open(address, "control")
+        if len(self._aliases) >= _ALIASES_MAX:
+            self._aliases.clear()
+        self._aliases[address] = peer.node_id
         return await self._adopt(conversation, peer)
 
     async def link_to(self, node_id: NodeId, address: Address) -> Link:
@@ -148,8 +161,8 @@ class Links:
         self._handlers[type(message)](link, message)
 
     def _register(self, link: Link) -> None:
-        """One link per pair. Of two that crossed, the one begun by the lower id stays; of two by the same side,
-        the newer: its initiator has lost the older. A new boot makes every older link void."""
+        """One link per pair. Of two that crossed, the one begun by the lower id stays; of two by the same side, the
+        older while it lives, and its initiator knows. A new boot makes every older link void."""
         node_id = link.peer.node_id
         present = self._links.get(node_id)
         if present is None:
@@ -160,21 +173,30 @@ class Links:
             self._links[node_id] = link
             self._tell(self.down, present)
             self._tell(self.up, link)
-        elif link.initiated == present.initiated or link.initiated == (self._me.identity.node_id < node_id):
+        elif link.initiated != present.initiated and link.initiated == (self._me.identity.node_id < node_id):
             self._links[node_id] = link
             self._retire(present)
         else:
             self._retire(link)
 
     def _retire(self, link: Link) -> None:
-        """A second link of the pair: whoever began it ends it; until then what comes on it is taken."""
+        """A second link of the pair: whoever began it ends it; until then what comes on it is taken, and it steps in
+        should the first one break."""
+        self._retired.setdefault(link.peer.node_id, []).append(link)
         if link.initiated and self._nursery is not None:
             self._nursery.start_soon(_end, link)
 
     def _unregister(self, link: Link) -> None:
-        if self._links.get(link.peer.node_id) is link:
-            del self._links[link.peer.node_id]
-            self._tell(self.down, link)
+        node_id = link.peer.node_id
+        retired = [one for one in self._retired.pop(node_id, []) if one is not link and not one.lost]
+        if self._links.get(node_id) is link:
+            if retired:
+                self._links[node_id] = retired.pop()
+            else:
+                del self._links[node_id]
+                self._tell(self.down, link)
+        if retired:
+            self._retired[node_id] = retired
 
     def _tell(self, observers: list[Callable[[Link], None]], link: Link) -> None:
         for observer in observers:
