@@ -1,0 +1,8 @@
+"""The distributed hash table: Kademlia over links, holding signed records.
+
+`routing`   contacts in buckets, and the exact nearest of them
+`lookup`    engine of the iterative search
+`records`   what a record is signed over; the table of namespaces: who may write, which of two wins
+`store`     this node's share of the records
+`service`   shell: answers peers; put and get with acknowledgement by a majority
+"""

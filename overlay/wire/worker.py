@@ -4,6 +4,7 @@ node                                worker
                    ◀──────────────  WorkerReady            once, when warm
 LoadProgram        ──────────────▶                         before its first RunTask
 RunTask, RunTask…  ──────────────▶                         run in order, one at a time
+WithdrawTasks      ──────────────▶                         those not begun are skipped
                    ◀──────────────  TaskFinished           per RunTask, in order
                    ◀──────────────  NodeCall               while a task runs: the task asks its node
 NodeAnswer         ──────────────▶
@@ -11,7 +12,9 @@ NodeAnswer         ──────────────▶
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from .codec import Codec, Count, LongText, Message, RequestId, ShortText
 from .framing import WORKER_FRAME_BYTES_MAX
@@ -68,8 +71,14 @@ class NodeAnswer(Message, frozen=True, tag=6):
     reason: LongText = ""
 
 
-TO_WORKER: Final[Codec[LoadProgram | RunTask | NodeAnswer]] = Codec(
-    [LoadProgram, RunTask, NodeAnswer], body_bytes_max=WORKER_FRAME_BYTES_MAX
+class WithdrawTasks(Message, frozen=True, tag=7):
+    """Tasks that run elsewhere or not at all. One that has begun meanwhile is finished and answered as ever."""
+
+    tasks: Annotated[list[Count], Meta(max_length=65_536)]
+
+
+TO_WORKER: Final[Codec[LoadProgram | RunTask | NodeAnswer | WithdrawTasks]] = Codec(
+    [LoadProgram, RunTask, NodeAnswer, WithdrawTasks], body_bytes_max=WORKER_FRAME_BYTES_MAX
 )
 FROM_WORKER: Final[Codec[WorkerReady | TaskFinished | NodeCall]] = Codec(
     [WorkerReady, TaskFinished, NodeCall], body_bytes_max=WORKER_FRAME_BYTES_MAX

@@ -1,0 +1,84 @@
+"""Engine of one node's share of the records: a dictionary that forgets what has expired, over the Store port."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from ..ports import Store
+from ..wire.records import Record
+from .records import LASTING, NAMESPACES
+
+_TABLE: Final = "records"
+_decoder: Final = msgspec.msgpack.Decoder(Record)
+
+
+class RecordStore:
+    """Callers check records before (`records.refusal`) and commit the port after."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._records: dict[tuple[str, bytes], Record] = {}
+        self._expiries: list[tuple[float, str, bytes]] = []
+
+    def load(self, now_s: float) -> None:
+        """Takes up what an earlier run kept."""
+        for _, encoded in self._store.scan(_TABLE):
+            record = _decoder.decode(encoded)
+            if record.expires_at_s > now_s:
+                self._keep(record)
+
+    def get(self, now_s: float, namespace: str, key: bytes) -> Record | None:
+        """Tombstones included."""
+        self.expire(now_s)
+        return self._records.get((namespace, key))
+
+    def put(self, now_s: float, record: Record) -> Record | None:
+        """Keeps the record, unless a newer one is held: that one is returned, and nothing has changed."""
+        present = self.get(now_s, record.namespace, record.key)
+        namespace = NAMESPACES[record.namespace]
+        if present is not None:
+            if present == record:
+                return None
+            if not namespace.wins(record, present):
+                return present
+        self._keep(record)
+        if namespace.persistent:
+            self._store.put(_TABLE, _disk_key(record.namespace, record.key), msgspec.msgpack.encode(record))
+        return None
+
+    def expire(self, now_s: float) -> None:
+        while self._expiries and self._expiries[0][0] <= now_s:
+            _, namespace, key = heapq.heappop(self._expiries)
+            record = self._records.get((namespace, key))
+            if record is not None and record.expires_at_s <= now_s:
+                del self._records[(namespace, key)]
+                if NAMESPACES[namespace].persistent:
+                    self._store.delete(_TABLE, _disk_key(namespace, key))
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(list(self._records.values()))
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def _keep(self, record: Record) -> None:
+        self._records[(record.namespace, record.key)] = record
+        if record.expires_at_s != LASTING:
+            heapq.heappush(self._expiries, (record.expires_at_s, record.namespace, record.key))
+            if len(self._expiries) > 2 * len(self._records) + 64:
+                self._rebuild_expiries()
+
+    def _rebuild_expiries(self) -> None:
+        """Refreshed records leave their old expiries behind; they must not pile up."""
+        self._expiries = [
+            (record.expires_at_s, *place) for place, record in self._records.items() if record.expires_at_s != LASTING
+        ]
+        heapq.heapify(self._expiries)
+
+
+def _disk_key(namespace: str, key: bytes) -> bytes:
+    return namespace.encode() + b"\0" + key
