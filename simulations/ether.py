@@ -1,0 +1,159 @@
+"""The virtual LAN: machines, the ways between them, and what can go wrong on them.
+
+The ether knows who can reach whom and how long it takes; `network` puts streams and datagrams on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import trio
+
+from ..overlay.identity.mesh import Identity
+from ..overlay.ports import Stream
+from .entropy import named_stream
+
+LAN_DELAY_S: Final = (0.0002, 0.002)
+"""One way, least and most: a wired switch at the lower end, a busy wireless hop at the upper."""
+BYTES_PER_S: Final = 125_000_000
+"""Gigabit Ethernet."""
+
+
+class Endpoint(Protocol):
+    """One end of a stream, as its machine sees it."""
+
+    def wake(self) -> None:
+        """Something about the ways has changed: whoever waits looks again."""
+
+    def cut(self) -> None:
+        """The node has died. The other end hears nothing of it yet."""
+
+    def reset(self) -> None:
+        """The machine tells the other end that nobody is here any more."""
+
+
+class Mailbox(Protocol):
+    """Takes datagrams of one multicast group."""
+
+    def put(self, arrival_s: float, data: bytes, source: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Listener:
+    identity: Identity
+    accept: Callable[[Stream], None]
+
+
+@dataclass
+class Host:
+    """A machine with an address. It outlives its node: whoever is refused has met one without a node."""
+
+    address: str
+    powered: bool = True
+    plugged: bool = True
+    group: int = 0
+    """Hosts of different groups cannot reach each other."""
+    listeners: dict[int, Listener] = field(default_factory=dict)
+    endpoints: dict[int, Endpoint] = field(default_factory=dict)
+    orphans: list[Endpoint] = field(default_factory=list)
+    """Ends that died with the power; their peers are told when the machine is back."""
+    mailboxes: dict[int, tuple[tuple[str, int], Mailbox]] = field(default_factory=dict)
+
+
+class Ether:
+    """All machines of one world. Delays follow from the seed and the two addresses, not from who asks first."""
+
+    def __init__(self, seed: int, delay_s: tuple[float, float] = LAN_DELAY_S) -> None:
+        self._seed = seed
+        self._delay_s = delay_s
+        self._hosts: dict[str, Host] = {}
+        self._delays: dict[tuple[str, str], float] = {}
+        self._numbers = 0
+
+    def host(self, address: str) -> Host:
+        """The machine at this address, put there at the first mention."""
+        if address not in self._hosts:
+            self._hosts[address] = Host(address)
+        return self._hosts[address]
+
+    def next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def delay_s(self, source: str, target: str) -> float:
+        """One way; a machine reaches itself in a tenth of the least."""
+        delay = self._delays.get((source, target))
+        if delay is None:
+            least, most = self._delay_s
+            draw = named_stream(self._seed, f"ether/{source}/{target}").random()
+            delay = least / 10 if source == target else least + (most - least) * draw
+            self._delays[source, target] = delay
+        return delay
+
+    def connected(self, source: str, target: str) -> bool:
+        one, other = self._hosts.get(source), self._hosts.get(target)
+        if one is None or other is None or not (one.powered and other.powered):
+            return False
+        return one is other or (one.plugged and other.plugged and one.group == other.group)
+
+    def multicast(self, source: str, group: tuple[str, int], data: bytes) -> None:
+        """To every member that can be reached now, the sender's own machine included."""
+        now_s = trio.current_time()
+        for host in self._hosts.values():
+            if self.connected(source, host.address):
+                for joined, mailbox in host.mailboxes.values():
+                    if joined == group:
+                        mailbox.put(now_s + self.delay_s(source, host.address), data, source)
+
+    def partition(self, groups: Mapping[str, int]) -> None:
+        """Hosts by address into groups; those not named are in group 0."""
+        for host in self._hosts.values():
+            host.group = groups.get(host.address, 0)
+        self._changed()
+
+    def heal(self) -> None:
+        self.partition({})
+
+    def unplug(self, address: str) -> None:
+        """Silence in both directions; the machine itself goes on."""
+        self.host(address).plugged = False
+        self._changed()
+
+    def plug(self, address: str) -> None:
+        self.host(address).plugged = True
+        self._changed()
+
+    def kill_node(self, address: str) -> None:
+        """The node's process dies, the machine stays: its system resets every stream and refuses new ones."""
+        for endpoint in self._cut(self.host(address)):
+            endpoint.reset()
+
+    def power_off(self, address: str) -> None:
+        """The machine dies: nobody is told anything, and nothing answers."""
+        host = self.host(address)
+        host.orphans += self._cut(host)
+        host.powered = False
+        self._changed()
+
+    def power_on(self, address: str) -> None:
+        host = self.host(address)
+        host.powered = True
+        orphans, host.orphans = host.orphans, []
+        for endpoint in orphans:
+            endpoint.reset()
+        self._changed()
+
+    def _cut(self, host: Host) -> list[Endpoint]:
+        endpoints = list(host.endpoints.values())
+        for part in (host.listeners, host.mailboxes, host.endpoints):
+            part.clear()
+        for endpoint in endpoints:
+            endpoint.cut()
+        return endpoints
+
+    def _changed(self) -> None:
+        for host in self._hosts.values():
+            for endpoint in host.endpoints.values():
+                endpoint.wake()

@@ -1,0 +1,96 @@
+"""One direction of a virtual stream. Nothing runs: bytes carry the time of their arrival."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+import trio
+
+from .ether import BYTES_PER_S, Ether
+
+WINDOW_BYTES: Final = 1 << 20
+"""What one direction of a stream holds before its sender waits, like the buffers of sockets."""
+
+
+class Pipe:
+    """What was sent from `source` to `target`, when each piece arrives, and how it ends.
+
+    While the two are cut off from each other everything waits, and comes when they are not, as TCP would send it
+    again.
+    """
+
+    def __init__(self, ether: Ether, source: str, target: str) -> None:
+        self._ether = ether
+        self._source = source
+        self._target = target
+        self._pieces: deque[tuple[float, bytes]] = deque()
+        self._buffered_bytes = 0
+        self._wire_free_s = 0.0
+        self._last_arrival_s = 0.0
+        self._end_s = math.inf
+        self.was_reset = False
+        self._changed = trio.Event()
+
+    def wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    @property
+    def has_room(self) -> bool:
+        return self._buffered_bytes < WINDOW_BYTES
+
+    @property
+    def connected(self) -> bool:
+        return self._ether.connected(self._source, self._target)
+
+    @property
+    def end_arrived(self) -> bool:
+        """The other side is known to be gone, whether or not everything before has been read."""
+        return self._end_s <= trio.current_time() and self.connected
+
+    def put(self, piece: bytes) -> None:
+        """Behind everything sent before, after its time on the wire and on the way."""
+        self._wire_free_s = max(trio.current_time(), self._wire_free_s) + len(piece) / BYTES_PER_S
+        self._last_arrival_s = self._wire_free_s + self._ether.delay_s(self._source, self._target)
+        self._pieces.append((self._last_arrival_s, piece))
+        self._buffered_bytes += len(piece)
+        self.wake()
+
+    def end(self, *, reset: bool) -> None:
+        """Nothing follows; the other side learns it behind everything sent before. The first end stands."""
+        if self._end_s == math.inf:
+            arrival_s = trio.current_time() + self._ether.delay_s(self._source, self._target)
+            self._end_s = max(arrival_s, self._last_arrival_s)
+            self.was_reset = reset
+            self.wake()
+
+    def drop(self) -> None:
+        """What is under way is lost."""
+        self._pieces.clear()
+        self._buffered_bytes = 0
+
+    def take(self) -> bytes:
+        """Everything that has arrived; b"" if nothing has."""
+        if not self._pieces or not self.connected:
+            return b""
+        now_s, taken = trio.current_time(), []
+        while self._pieces and self._pieces[0][0] <= now_s:
+            taken.append(self._pieces.popleft()[1])
+        data = taken[0] if len(taken) == 1 else b"".join(taken)
+        if self._buffered_bytes >= WINDOW_BYTES:
+            self.wake()  # the sender waits for room
+        self._buffered_bytes -= len(data)
+        return data
+
+    async def wait_arrival(self) -> None:
+        """Until something may have arrived, or something about this pipe has changed."""
+        due_s = self._pieces[0][0] if self._pieces else self._end_s
+        with trio.move_on_at(due_s if self.connected else math.inf):
+            await self._changed.wait()
+
+    async def wait_changed(self, *, until: Pipe) -> None:
+        """Until this pipe has changed or the end of the pipe in the other direction arrives."""
+        with trio.move_on_at(until._end_s if until.connected else math.inf):
+            await self._changed.wait()
