@@ -1,0 +1,8 @@
+"""Jobs: what a master does.
+
+`placement`  pure: which node is to run a task
+`master`     engine: tasks of all jobs this node is master of; submissions and confirmations in, assignments and
+             reports out
+`batches`    cutting lists so that each part fits into a frame
+`service`    shell: gives the engine its events, carries its effects to links, this node's own execution, and clients
+"""

@@ -1,0 +1,44 @@
+"""Cutting lists of messages' parts so that each cut fits into a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
+
+from ...overlay.wire.work import Finished, Inline, Payload, Report
+
+T = TypeVar("T")
+
+BATCH_BYTES_MAX: Final = 768 << 10
+"""Leaves room in a frame for what surrounds the parts."""
+BATCH_COUNT_MAX: Final = 16_384
+_OVERHEAD_BYTES: Final = 48
+
+
+def cut(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """In order, each part at most `BATCH_BYTES_MAX` by `size_of`, or a single item."""
+    part: list[T] = []
+    size = 0
+    for item in items:
+        item_size = size_of(item) + _OVERHEAD_BYTES
+        if part and (size + item_size > BATCH_BYTES_MAX or len(part) >= BATCH_COUNT_MAX):
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += item_size
+    if part:
+        yield part
+
+
+def payload_bytes(payload: Payload | None) -> int:
+    if isinstance(payload, Inline):
+        return len(payload.data) + sum(map(len, payload.buffers)) + 8 * len(payload.buffers)
+    return 64
+
+
+def report_bytes(report: Report) -> int:
+    if not isinstance(report, Finished):
+        return 64
+    fault = report.fault
+    fault_bytes = len(fault.message) + len(fault.traceback) + len(fault.exception_arguments) if fault else 0
+    return payload_bytes(report.value) + len(report.stdout) + len(report.stderr) + 4 * fault_bytes

@@ -1,0 +1,438 @@
+"""Engine of a master: every job submitted at this node.
+
+    PENDING ──assign──▶ ASSIGNED ──started──▶ ASSIGNED (started) ──finished──▶ gone, reported once
+       ▲                   │ returned (no attempt counted), worker lost or node gone (attempt counted)
+       └───────────────────┘                      attempts used up ──▶ gone, reported as WorkerLost
+    any ──cancel──▶ gone, reported as Cancelled
+
+Execution is at least once; acceptance exactly once: a task leaves the table when its first outcome is accepted, and
+what comes later for it finds nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from ...overlay.config import Jobs as JobsConfig
+from ...overlay.errors import Cancelled, NotFound, NoWorker, WorkerLost
+from ...overlay.ids import NodeId
+from ...overlay.wire.control import JobOptions, TaskSpec
+from ...overlay.wire.work import (
+    CancelInstructions,
+    Fault,
+    Finished,
+    Instruction,
+    InstructionAssignment,
+    Payload,
+    Program,
+    Report,
+    Returned,
+    Started,
+    TaskComplete,
+)
+from .placement import Requirements, Worker, candidates, lacking, spread, window
+
+_MEAN_WEIGHT: Final = 0.2
+_PROGRAM_MISSING: Final = NotFound.wire_code
+
+
+@dataclass(frozen=True)
+class Assign:
+    node_id: NodeId
+    assignment: InstructionAssignment
+
+
+@dataclass(frozen=True)
+class CancelAt:
+    node_id: NodeId
+    message: CancelInstructions
+
+
+@dataclass(frozen=True)
+class Release:
+    """The job is over for this worker."""
+
+    node_id: NodeId
+    message: TaskComplete
+
+
+@dataclass(frozen=True)
+class Tell:
+    """The submitter should know."""
+
+    job: str
+    node_id: NodeId | None
+    reports: list[Report]
+
+
+Effect = Assign | CancelAt | Release | Tell
+
+
+class Task:
+    """A task not yet finished."""
+
+    __slots__ = ("arguments", "attempt", "index", "kind", "node", "program", "started")
+
+    def __init__(self, index: int, program: bytes, arguments: Payload, kind: str) -> None:
+        self.index = index
+        self.program = program
+        self.arguments = arguments
+        self.kind = kind
+        self.attempt = 0
+        self.node: NodeId | None = None
+        self.started = False
+
+
+@dataclass
+class _Programs:
+    program: Program
+    mean_s: float | None = None
+    known_at: set[NodeId] = field(default_factory=set)
+
+
+@dataclass
+class Job:
+    job_id: str
+    epoch: int
+    options: JobOptions
+    tasks: dict[int, Task] = field(default_factory=dict)
+    programs: dict[bytes, _Programs] = field(default_factory=dict)
+    pending: dict[tuple[bytes, str], deque[Task]] = field(default_factory=dict)
+    """By program and kind, in order."""
+    at: dict[NodeId, set[int]] = field(default_factory=dict)
+    """Indexes assigned to each node that has ever been given a task of this job."""
+    refused_by: dict[NodeId, str] = field(default_factory=dict)
+    unplaceable_since_s: dict[tuple[bytes, str], float] = field(default_factory=dict)
+
+
+class Master:
+    """Methods are events; each returns the effects to carry out, in order."""
+
+    def __init__(self, config: JobsConfig, python: str, unplaceable_grace_s: float = 5.0) -> None:
+        self._config = config
+        self._python = python
+        self._grace_s = unplaceable_grace_s
+        self._jobs: dict[str, Job] = {}
+        self._workers: dict[NodeId, Worker] = {}
+
+    @property
+    def workers(self) -> dict[NodeId, Worker]:
+        return self._workers
+
+    @property
+    def jobs(self) -> dict[str, Job]:
+        return self._jobs
+
+    # Nodes
+
+    def worker_up(self, now_s: float, worker: Worker) -> list[Effect]:
+        """A node can be reached. Where it is the same life as before, what it was given is given again: it answers
+        repeats without running them twice, and nothing is lost with the link that broke."""
+        known = self._workers.get(worker.node_id)
+        effects: list[Effect] = []
+        if known is not None and known.boot_id != worker.boot_id:
+            effects += self.worker_gone(now_s, worker.node_id, "restarted")
+            known = None
+        if known is not None:
+            worker.foreign, worker.assigned = known.foreign, known.assigned
+            worker.outstanding = known.outstanding
+        self._workers[worker.node_id] = worker
+        for job in self._jobs.values():
+            again = [job.tasks[index] for index in sorted(job.at.get(worker.node_id, ()))]
+            effects += self._assignments(job, worker.node_id, again)
+        return effects + self._place(now_s)
+
+    def worker_gone(self, now_s: float, node_id: NodeId, how: str) -> list[Effect]:
+        """It died or left: everything it had goes back, with one attempt counted for what it may have begun."""
+        worker = self._workers.pop(node_id, None)
+        if worker is None:
+            return []
+        effects: list[Effect] = []
+        for job in self._jobs.values():
+            for programs in job.programs.values():
+                programs.known_at.discard(node_id)
+            lost = [job.tasks[index] for index in sorted(job.at.pop(node_id, ()))]
+            effects += self._retry(job, lost, f"node {worker.name} {how}")
+        return effects + self._place(now_s)
+
+    def load_reported(self, now_s: float, node_id: NodeId, busy: int, queued: int) -> list[Effect]:
+        worker = self._workers.get(node_id)
+        if worker is None:
+            return []
+        worker.reported(busy, queued)
+        return []
+
+    # Submitters
+
+    def open(self, job_id: str, options: JobOptions) -> None:
+        self._jobs[job_id] = Job(job_id, epoch=1, options=options)
+
+    def submit(self, now_s: float, job_id: str, program: Program, specs: Sequence[TaskSpec]) -> list[Effect]:
+        """Raises NotFound for a job that is not open here, or a program that came without its body."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise NotFound(f"no job {job_id} is open here")
+        if program.program_id not in job.programs:
+            if program.body is None and program.form != "kind":
+                raise NotFound("a program must come with its body the first time")
+            job.programs[program.program_id] = _Programs(program)
+        for spec in specs:
+            if spec.index in job.tasks:
+                continue
+            task = Task(spec.index, program.program_id, spec.arguments, spec.kind)
+            job.tasks[spec.index] = task
+            self._queue(job, [task])
+        return self._place(now_s)
+
+    def cancel(self, now_s: float, job_id: str, indexes: Iterable[int]) -> list[Effect]:
+        """Reported as Cancelled at once; where it runs, it is killed."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return []
+        effects: list[Effect] = []
+        running: dict[NodeId, list[int]] = {}
+        reports: list[Report] = []
+        for index in indexes:
+            task = job.tasks.get(index)
+            if task is None:
+                continue
+            if task.node is not None:
+                running.setdefault(task.node, []).append(index)
+            reports.append(_fault(task, Cancelled("cancelled")))
+            self._accept(job, task)
+        for node_id, ours in running.items():
+            effects.append(CancelAt(node_id, CancelInstructions(job_id, job.epoch, ours)))
+        if reports:
+            effects.append(Tell(job_id, None, reports))
+        return effects + self._place(now_s)
+
+    def close(self, now_s: float, job_id: str) -> list[Effect]:
+        """The submitter wants no more of it, or is gone."""
+        job = self._jobs.pop(job_id, None)
+        if job is None:
+            return []
+        for node_id, indexes in job.at.items():
+            if (worker := self._workers.get(node_id)) is not None:
+                worker.outstanding -= len(indexes)
+        released: list[Effect] = [Release(node_id, TaskComplete(job_id, job.epoch)) for node_id in job.at]
+        return released + self._place(now_s)
+
+    # Workers
+
+    def confirmed(
+        self, now_s: float, node_id: NodeId, job_id: str, epoch: int, reports: Sequence[Report]
+    ) -> list[Effect]:
+        job = self._jobs.get(job_id)
+        if job is None or epoch != job.epoch:
+            return []
+        told: list[Report] = []
+        effects: list[Effect] = []
+        for report in reports:
+            task = job.tasks.get(report.index)
+            if task is None:
+                continue  # finished already: the first acceptance stands
+            if isinstance(report, Finished):
+                effects += self._finished(job, task, node_id, report, told)
+            elif task.node == node_id and report.attempt == task.attempt:
+                if isinstance(report, Started):
+                    task.started = True
+                    told.append(report)
+                else:
+                    self._returned(job, task, node_id, report)
+        if told:
+            effects.append(Tell(job_id, node_id, told))
+        return effects + self._place(now_s)
+
+    def tick(self, now_s: float) -> list[Effect]:
+        """Gives up tasks that no node of the mesh could run for a while."""
+        effects: list[Effect] = []
+        for job in self._jobs.values():
+            for group, since_s in list(job.unplaceable_since_s.items()):
+                if now_s - since_s < self._grace_s:
+                    continue
+                del job.unplaceable_since_s[group]
+                tasks = list(job.pending.pop(group, ()))
+                reason = NoWorker(self._why_not(job, group))
+                for task in tasks:
+                    self._accept(job, task)
+                if tasks:
+                    effects.append(Tell(job.job_id, None, [_fault(task, reason) for task in tasks]))
+        return effects
+
+    def check(self) -> None:
+        """Every invariant."""
+        outstanding = dict.fromkeys(self._workers, 0)
+        for job in self._jobs.values():
+            waiting = {task.index for group in job.pending.values() for task in group}
+            placed = {index for indexes in job.at.values() for index in indexes}
+            assert not waiting & placed, "a task is pending or assigned, not both"
+            assert waiting | placed == set(job.tasks), "no task is lost"
+            assert sum(len(group) for group in job.pending.values()) == len(waiting), "no task is queued twice"
+            for node_id, indexes in job.at.items():
+                outstanding[node_id] += len(indexes)
+                assert all(job.tasks[index].node == node_id for index in indexes)
+        assert outstanding == {node_id: worker.outstanding for node_id, worker in self._workers.items()}
+
+    def _finished(self, job: Job, task: Task, node_id: NodeId, report: Finished, told: list[Report]) -> list[Effect]:
+        fault = report.fault
+        if fault is not None and fault.code == WorkerLost.wire_code:
+            if task.node != node_id or report.attempt != task.attempt:
+                return []
+            self._unassign(job, task)
+            return self._retry(job, [task], fault.message)
+        programs = job.programs[task.program]
+        if fault is None:
+            mean_s = programs.mean_s
+            sample_s = report.elapsed_s
+            programs.mean_s = sample_s if mean_s is None else mean_s + _MEAN_WEIGHT * (sample_s - mean_s)
+        effects: list[Effect] = []
+        if task.node is not None and task.node != node_id:
+            effects.append(CancelAt(task.node, CancelInstructions(job.job_id, job.epoch, [task.index])))
+        self._accept(job, task)
+        told.append(report)
+        return effects
+
+    def _returned(self, job: Job, task: Task, node_id: NodeId, report: Returned) -> None:
+        self._unassign(job, task)
+        if report.code == _PROGRAM_MISSING:
+            job.programs[task.program].known_at.discard(node_id)
+        else:
+            job.refused_by[node_id] = report.reason
+        self._queue(job, [task], first=True)
+
+    def _retry(self, job: Job, tasks: list[Task], why: str) -> list[Effect]:
+        """Tasks whose worker was lost, unassigned already or with it: once more, or given up."""
+        given_up: list[Report] = []
+        again: list[Task] = []
+        for task in tasks:
+            task.attempt += 1
+            task.node, task.started = None, False
+            if task.attempt > job.options.retries:
+                error = WorkerLost(f"{why}; given up after {task.attempt} {'try' if task.attempt == 1 else 'tries'}")
+                given_up.append(_fault(task, error))
+                self._accept(job, task)
+            else:
+                again.append(task)
+        self._queue(job, again, first=True)
+        return [Tell(job.job_id, None, given_up)] if given_up else []
+
+    def _queue(self, job: Job, tasks: list[Task], *, first: bool = False) -> None:
+        for task in reversed(tasks) if first else tasks:
+            group = job.pending.setdefault((task.program, task.kind), deque())
+            if first:
+                group.appendleft(task)
+            else:
+                group.append(task)
+
+    def _accept(self, job: Job, task: Task) -> None:
+        """The task has its outcome and leaves every table."""
+        if task.node is not None:
+            self._unassign(job, task)
+        else:
+            group = job.pending.get((task.program, task.kind))
+            if group is not None and task in group:
+                group.remove(task)
+        job.tasks.pop(task.index, None)
+
+    def _unassign(self, job: Job, task: Task) -> None:
+        assert task.node is not None
+        job.at[task.node].discard(task.index)
+        if (worker := self._workers.get(task.node)) is not None:
+            worker.outstanding -= 1
+        task.node, task.started = None, False
+
+    # Placing
+
+    def _place(self, now_s: float) -> list[Effect]:
+        """Gives out what can be given out now: higher priority first, then older jobs."""
+        effects: list[Effect] = []
+        for job in sorted(self._jobs.values(), key=lambda one: -one.options.priority):
+            for group in [key for key, tasks in job.pending.items() if tasks]:
+                effects += self._place_group(now_s, job, group)
+        return effects
+
+    def _place_group(self, now_s: float, job: Job, group: tuple[bytes, str]) -> list[Effect]:
+        pending = job.pending[group]
+        programs = job.programs[group[0]]
+        able = candidates(self._workers, self._requirements(job, group))
+        if not able:
+            job.unplaceable_since_s.setdefault(group, now_s)
+            return []
+        job.unplaceable_since_s.pop(group, None)
+        room = {
+            worker.node_id: window(worker.slots, programs.mean_s, self._config.window_s, self._config.window_max)
+            - worker.outstanding
+            for worker in able
+        }
+        effects: list[Effect] = []
+        for node_id, count in spread(len(pending), able, room).items():
+            tasks = [pending.popleft() for _ in range(count)]
+            worker = self._workers[node_id]
+            worker.outstanding += count
+            worker.assigned += count
+            at = job.at.setdefault(node_id, set())
+            for task in tasks:
+                task.node = node_id
+                at.add(task.index)
+            effects += self._assignments(job, node_id, tasks)
+        return effects
+
+    def _requirements(self, job: Job, group: tuple[bytes, str]) -> Requirements:
+        program = job.programs[group[0]].program
+        return Requirements(
+            kind=group[1],
+            on=job.options.on,
+            python=self._python if program.form == "callable" else "",
+            confidential=job.options.confidential,
+            refused_by=frozenset(job.refused_by),
+        )
+
+    def _why_not(self, job: Job, group: tuple[bytes, str]) -> str:
+        needs = self._requirements(job, group)
+        if needs.on and needs.on not in {worker.name for worker in self._workers.values()}:
+            return f"no node named {needs.on} is in the mesh"
+        if needs.kind and not any(needs.kind in worker.capabilities.kinds for worker in self._workers.values()):
+            return f"no node handles instructions of kind {needs.kind!r}"
+        reasons = [
+            f"{worker.name}: {job.refused_by.get(worker.node_id) or lacking(worker, needs)}"
+            for worker in self._workers.values()
+        ]
+        return "no node can run this: " + "; ".join(reasons)
+
+    def _assignments(self, job: Job, node_id: NodeId, tasks: list[Task]) -> list[Effect]:
+        """One assignment per program, with its body where the node does not have it yet."""
+        by_program: dict[bytes, list[Instruction]] = {}
+        for task in tasks:
+            instruction = Instruction(task.index, task.arguments, task.kind, task.attempt)
+            by_program.setdefault(task.program, []).append(instruction)
+        effects: list[Effect] = []
+        for program_id, instructions in by_program.items():
+            programs = job.programs[program_id]
+            program = programs.program
+            if node_id in programs.known_at:
+                program = msgspec.structs.replace(program, body=None)
+            programs.known_at.add(node_id)
+            effects.append(
+                Assign(
+                    node_id,
+                    InstructionAssignment(
+                        job.job_id,
+                        job.epoch,
+                        program,
+                        instructions,
+                        timeout_s=job.options.timeout_s,
+                        priority=job.options.priority,
+                        trust_results=job.options.trust_results,
+                    ),
+                )
+            )
+        return effects
+
+
+def _fault(task: Task, error: Cancelled | NoWorker | WorkerLost) -> Finished:
+    return Finished(task.index, task.attempt, fault=Fault(error.wire_code, str(error)))

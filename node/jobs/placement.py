@@ -1,0 +1,110 @@
+"""Placement, a pure function of what is known: who may run a task, and who of them should.
+
+A node's load is its last report without this master's part, plus what this master has assigned and not seen finished.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ...overlay.ids import NodeId
+from ...overlay.wire.capabilities import Capabilities
+
+
+@dataclass
+class Worker:
+    """A node as its master sees it."""
+
+    node_id: NodeId
+    name: str
+    boot_id: bytes
+    capabilities: Capabilities
+    own: bool
+    """Same owner."""
+    here: bool
+    """This very node."""
+    foreign: int = 0
+    """Tasks of others there, by its last report."""
+    outstanding: int = 0
+    """This master's tasks there."""
+    assigned: int = 0
+    """How many this master has ever given it."""
+
+    @property
+    def slots(self) -> int:
+        return self.capabilities.slots
+
+    def reported(self, busy: int, queued: int) -> None:
+        self.foreign = max(0, busy + queued - self.outstanding)
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a task asks of its node."""
+
+    kind: str = ""
+    on: str = ""
+    python: str = ""
+    """Minor version, for pickled callables."""
+    confidential: bool = False
+    refused_by: frozenset[NodeId] = frozenset()
+    """Nodes that have said no to this job."""
+
+
+def lacking(worker: Worker, needs: Requirements) -> str | None:
+    """Why this node may not run the task, or None if it may."""
+    can = worker.capabilities
+    if needs.confidential and not worker.here:
+        return "the task is confidential"
+    if not can.slots:
+        return "it lends no CPU"
+    if needs.on and needs.on != worker.name:
+        return f"the task is to run on {needs.on}"
+    if needs.kind and needs.kind not in can.kinds:
+        return f"it does not handle kind {needs.kind!r}"
+    if needs.python and needs.python != can.python:
+        return f"it has Python {can.python}, the function needs {needs.python}"
+    if not worker.own and not can.runs_others:
+        return "it runs only its owner's tasks"
+    if worker.node_id in needs.refused_by:
+        return "it has refused this job"
+    return None
+
+
+def candidates(workers: Mapping[NodeId, Worker], needs: Requirements) -> list[Worker]:
+    return [worker for worker in workers.values() if lacking(worker, needs) is None]
+
+
+def window(slots: int, mean_s: float | None, ahead_s: float, per_slot_max: int) -> int:
+    """How many tasks a node may hold at once: one per slot, and as many more as `ahead_s` of work."""
+    if not mean_s:
+        per_slot = 1 if mean_s is None else per_slot_max
+    else:
+        per_slot = min(1 + math.floor(ahead_s / mean_s), per_slot_max)
+    return slots * per_slot
+
+
+def spread(count: int, workers: Iterable[Worker], room: Mapping[NodeId, int]) -> dict[NodeId, int]:
+    """How many of `count` equal tasks go to whom: each to the least loaded with room left.
+
+    Ties: fewest ever assigned, this node, lower id.
+    """
+    heap = [
+        ((worker.foreign + worker.outstanding) / worker.slots, worker.assigned, not worker.here, worker.node_id, worker)
+        for worker in workers
+        if room[worker.node_id] > 0
+    ]
+    heapq.heapify(heap)
+    given: dict[NodeId, int] = {}
+    while count and heap:
+        load, assigned, elsewhere, node_id, worker = heap[0]
+        given[node_id] = given.get(node_id, 0) + 1
+        count -= 1
+        if given[node_id] >= room[node_id]:
+            heapq.heappop(heap)
+        else:
+            heapq.heapreplace(heap, (load + 1 / worker.slots, assigned + 1, elsewhere, node_id, worker))
+    return given
