@@ -1,0 +1,202 @@
+"""`ports.Sandbox` in virtual time: a worker that speaks the pipe's own frames and takes as long as its tasks say.
+
+A program is the source of plain functions, run in this process, so a simulation runs only what it was given itself.
+A task says what it costs by calling `spend(seconds)`; its value is computed at once and reported when that time has
+passed. Nothing runs by itself: whoever reads from the worker carries it forward.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from ..node.execution.reports import fault_of, outcome_of
+from ..overlay.errors import BadProgram, SandboxUnavailable
+from ..overlay.wire import values, worker
+from ..overlay.wire.capabilities import Guarantees
+from ..overlay.wire.work import Fault, Inline
+
+START_S: Final = 0.03
+"""What a warm worker takes to start, as measured for real ones."""
+TASK_S: Final = 0.0001
+"""The least a task takes."""
+ALL_GUARANTEES: Final = Guarantees(True, True, True, True, True, True, True, True, True)
+
+
+@dataclass
+class _Program:
+    message: worker.LoadProgram
+    functions: dict[str, Any] | None = None
+
+
+class _Clock:
+    """What the running task has spent so far."""
+
+    def __init__(self) -> None:
+        self.spent_s = 0.0
+
+    def spend(self, seconds: float) -> None:
+        self.spent_s += max(0.0, float(seconds))
+
+
+class VirtualWorker:
+    """A `ports.WorkerProcess`."""
+
+    def __init__(self, on_end: Callable[[VirtualWorker], None]) -> None:
+        self._on_end = on_end
+        self._frames = worker.TO_WORKER.frames()
+        self._programs: dict[int, _Program] = {}
+        self._queue: deque[worker.RunTask] = deque()
+        self._finished: bytes | None = None
+        """What the running task will say, once `_due_s` has come."""
+        self._due_s = math.inf
+        self._output = (io.StringIO(), io.StringIO())
+        self._changed = trio.Event()
+        self._ended = trio.Event()
+
+    @property
+    def guarantees(self) -> Guarantees:
+        return ALL_GUARANTEES
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._ended.is_set():
+            raise trio.BrokenResourceError("the worker has ended")
+        self._frames.feed(data)
+        while (body := self._frames.next_body()) is not None:
+            self._take(worker.TO_WORKER.decode(body))
+        self._begin()
+        self._changed.set()
+
+    def _take(self, message: object) -> None:
+        if isinstance(message, worker.LoadProgram):
+            self._programs[message.program] = _Program(message)
+        elif isinstance(message, worker.RunTask):
+            self._queue.append(message)
+        elif isinstance(message, worker.WithdrawTasks):
+            withdrawn = frozenset(message.tasks)
+            self._queue = deque(task for task in self._queue if task.task not in withdrawn)
+
+    def _begin(self) -> None:
+        """The next task, if none runs."""
+        if self._finished is None and self._queue:
+            finished = self._run(self._queue.popleft())
+            self._due_s = trio.current_time() + finished.elapsed_s
+            self._finished = worker.FROM_WORKER.encode(finished)
+
+    async def receive_some(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        while not self._ended.is_set():
+            if self._finished is not None and self._due_s <= trio.current_time():
+                said, self._finished, self._due_s = self._finished, None, math.inf
+                self._begin()
+                return said
+            self._changed = trio.Event()
+            with trio.move_on_at(self._due_s):
+                await self._changed.wait()
+        return b""
+
+    def _run(self, task: worker.RunTask) -> worker.TaskFinished:
+        clock = _Clock()
+        value, fault = None, None
+        with contextlib.redirect_stdout(self._output[0]), contextlib.redirect_stderr(self._output[1]):
+            try:
+                value, _, fault = outcome_of(self._value(task, clock), may_pickle=False)
+            except _Unloadable as error:
+                fault = Fault(BadProgram.wire_code, str(error))
+            except BaseException as error:  # noqa: BLE001 - a task's end, whatever it raised, is the task's alone
+                fault = fault_of(_without_our_frames(error))
+        ends = [len(file.getvalue().encode()) for file in self._output]
+        return worker.TaskFinished(task.task, value, fault, False, TASK_S + clock.spent_s, *ends)
+
+    def _value(self, task: worker.RunTask, clock: _Clock) -> object:
+        program = self._programs[task.program]
+        arguments = values.decode(task.arguments)
+        if program.message.form == "kind":
+            return arguments
+        if program.functions is None:
+            program.functions = _load(program.message)
+        program.functions["spend"] = clock.spend
+        function = program.functions.get(program.message.entry)
+        if not callable(function):
+            raise _Unloadable(f"the program has no function {program.message.entry!r}")
+        match arguments:
+            case [list(positional), dict(named)]:
+                return function(*positional, **named)
+        raise _Unloadable("the arguments of a function are [args, kwargs]")
+
+    def read_output(self, stream: int, start: int, size_bytes_max: int) -> bytes:
+        return self._output[stream - 1].getvalue().encode()[start : start + size_bytes_max]
+
+    async def wait(self) -> str:
+        await self._ended.wait()
+        return "killed by SIGKILL"
+
+    async def kill(self) -> None:
+        if not self._ended.is_set():
+            self._ended.set()
+            self._changed.set()
+            self._on_end(self)
+        await trio.lowlevel.checkpoint()
+
+
+class _Unloadable(Exception):
+    """The program is not one that can run here."""
+
+
+def _load(message: worker.LoadProgram) -> dict[str, Any]:
+    if message.form != "function":
+        raise _Unloadable(f"a virtual worker runs functions and kinds, not a {message.form}")
+    namespace: dict[str, Any] = {"__name__": "task", "spend": _Clock().spend}
+    try:
+        code = compile(message.body.data, message.file_name or "task.py", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise _Unloadable(f"{message.file_name or 'task.py'}: {error}") from error
+    exec(code, namespace)  # noqa: S102 - the simulation's own source; no stranger's bytes reach a virtual worker
+    return namespace
+
+
+def _without_our_frames(error: BaseException) -> BaseException:
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    return error.with_traceback(frames)
+
+
+class VirtualSandbox:
+    """A `ports.Sandbox`. `workers` are those that live, for whoever wants to know that none is left behind."""
+
+    def __init__(self) -> None:
+        self.workers: list[VirtualWorker] = []
+        self.started = 0
+        self.broken = False
+        """From now on nothing starts."""
+
+    @property
+    def backend(self) -> str:
+        return "virtual"
+
+    @property
+    def guarantees(self) -> Guarantees:
+        return ALL_GUARANTEES
+
+    async def start(self) -> VirtualWorker:
+        await trio.sleep(START_S)
+        if self.broken:
+            raise SandboxUnavailable("this machine starts no processes")
+        process = VirtualWorker(self.workers.remove)
+        self.workers.append(process)
+        self.started += 1
+        return process
+
+
+def encoded_call(*args: object, **kwargs: object) -> Inline:
+    """The arguments of a task of form `function`."""
+    return values.encode([list(args), kwargs])
