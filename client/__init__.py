@@ -1,0 +1,12 @@
+"""What a program uses. It talks to a node of the same user through the node's control socket, and to nothing else.
+
+`surroundings`   where this user's nodes are
+`dialling`       picking a node and greeting it
+`connection`     the conversation: two threads, a window, requests and their answers
+`futures`        one task, seen from the program
+`programs`       functions and arguments, made ready to travel
+`outcomes`       what comes back: values and exceptions
+`executor`       the concurrent.futures face; `mapping` and `chunks` are its `map`
+`private`        a node for one program, where the user runs none
+`memory`         the mesh's memory as a mapping
+"""

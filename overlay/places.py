@@ -15,7 +15,7 @@ SUN_PATH_BYTES_MAX: Final = 107
 
 
 def machine_id(host_name: str, machine_text: str) -> str:
-    """Tells machines apart that share a home over the network. `machine_text`: what /etc/machine-id holds, if anything."""
+    """Tells machines apart that share a home. `machine_text`: what /etc/machine-id holds, if anything."""
     return hashlib.blake2b(f"{host_name}\0{machine_text.strip()}".encode(), digest_size=4).hexdigest()
 
 

@@ -1,0 +1,151 @@
+"""The command `potluck`: its entry, its printer, and the only reader of argv and of config.toml.
+
+`VERBS` names every verb; a verb's module is imported when it is used, so that `potluck --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from .client.surroundings import surroundings_of
+from .overlay.errors import ConfigError, PotluckError, UsageError
+from .verbs.answer import Answer, Session
+
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+
+VERBS: Final = {
+    "up": "Start a node on this machine.",
+    "down": "Stop running nodes.",
+    "peers": "List the nodes of the mesh.",
+    "status": "Show one node.",
+    "run": "Run a file or a function on the mesh.",
+    "map": "Run a function for every line of a file.",
+    "instruct": "Run instructions by kind: a1 a2 b1.",
+    "mem": "Use the mesh's memory: set, get, del.",
+    "demo": "Show the whole thing on this machine in a minute.",
+    "sim": "Run thousands of nodes in virtual time.",
+}
+
+NEEDLESS: Final = ("TRACKER_HOST", "TRACKER_PORT", "MANAGER_HOST", "MANAGER_PORT")
+"""Variables of systems with a head node."""
+
+
+class _Verbs(click.Group):
+    """Finds verbs by name without importing the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f".verbs.{cmd_name}", __package__)
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from . import __version__
+
+        click.echo(f"potluck {__version__}")
+        context.exit()
+
+
+COMMAND: Final = _Verbs(
+    "potluck",
+    help="The machines on a LAN as one computer. Nobody is in charge.",
+    epilog="Begin with `potluck up` on each machine, or see it all with `potluck demo`.",
+    params=[
+        click.Option(
+            ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="And exit."
+        )
+    ],
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    try:
+        return _show(_answer(arguments, os.environ), as_json)
+    except (click.ClickException, UsageError) as error:
+        return _complain(UsageError(_one_line(error)), as_json, EXIT_USAGE)
+    except PotluckError as error:
+        return _complain(error, as_json, EXIT_FAILED)
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted", file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        # Whoever read our output has gone; nor must the interpreter try to flush it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+def _answer(arguments: list[str], environment: Mapping[str, str]) -> Answer:
+    if sys.flags.optimize:
+        raise UsageError("python -O switches off the checks that potluck relies on: run it without")
+    surroundings = surroundings_of(environment)
+    settings = _settings(surroundings.data_dir / "config.toml")
+    session = Session(surroundings, environment, _show_event, settings=settings)
+    for name in NEEDLESS:
+        if name in environment:
+            print(f"{name}: not needed, nobody is in charge here", file=sys.stderr)
+    result = COMMAND.main(
+        arguments or ["--help"], prog_name="potluck", standalone_mode=False, obj=session, default_map={"up": settings}
+    )
+    return result if isinstance(result, Answer) else Answer(None, exit_code=int(result or 0), told=True)
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def _show(answer: Answer, as_json: bool) -> int:
+    if not answer.told:
+        if as_json:
+            print(json.dumps(answer.value))
+        elif answer.out:
+            print(answer.out, end="" if answer.out.endswith("\n") else "\n")
+        sys.stdout.flush()
+        if answer.notes:
+            print(answer.notes.rstrip("\n"), file=sys.stderr)
+    return answer.exit_code
+
+
+def _show_event(event: Mapping[str, object], line: str) -> None:
+    context = click.get_current_context(silent=True)
+    as_json = context is not None and context.obj.as_json
+    print(json.dumps(event) if as_json else line, flush=True)
+
+
+def _complain(error: PotluckError, as_json: bool, exit_code: int) -> int:
+    if as_json:
+        print(json.dumps({"error": {"kind": error.kind, "message": str(error)}}), flush=True)
+    print(f"potluck: {_one_line(error)}", file=sys.stderr)
+    return exit_code
+
+
+def _one_line(error: Exception) -> str:
+    text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    return " ".join(text.split()) or type(error).__name__

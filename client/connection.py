@@ -1,0 +1,464 @@
+"""The conversation of a program with its node: one thread that writes, one that reads, and nobody else waits.
+
+Whoever submits appends to a job's backlog. The writer takes what has gathered, as much as the window towards the node
+has room for, and sends it as one. The reader resolves futures; their callbacks run in its thread, and may submit.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import secrets
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, InvalidStateError
+from typing import Any, Final
+
+import msgspec
+
+from ..overlay.errors import LinkLost, PotluckError, RemoteProtocolError, from_wire
+from ..overlay.wire import control
+from ..overlay.wire.codec import Message
+from ..overlay.wire.control import TO_NODE, TO_PROGRAM, JobOptions, TaskSpec, Welcome
+from ..overlay.wire.work import Finished, Inline, Program, Reference, Started, decode_inline, encode_inline
+from .dialling import RECEIVE_BYTES, Link
+from .futures import Job, TaskFuture
+from .programs import Body, travels_inline
+
+WINDOW_TASKS: Final = 16_384
+WINDOW_BYTES: Final = 32 << 20
+"""In flight towards the node; the rest waits in the program."""
+BATCH_TASKS: Final = 4096
+BATCH_BYTES: Final = 256 << 10
+PART_BYTES: Final = 512 << 10
+CLOSE_TIMEOUT_S: Final = 5.0
+
+
+class _Fetch:
+    """A result that comes in parts."""
+
+    def __init__(self, job: Job, future: TaskFuture, batch: control.NodeReports, finished: Finished) -> None:
+        self.job = job
+        self.future = future
+        self.batch = batch
+        self.finished = finished
+        self.data = bytearray()
+
+
+class Connection:
+    """`dial` is called in the writer's thread, for it may take as long as a node needs to start.
+
+    `release` is called there, too, when everything is over.
+    """
+
+    def __init__(self, dial: Callable[[], Link], release: Callable[[], None] = lambda: None) -> None:
+        self._dial = dial
+        self._release = release
+        self._link: Link | None = None
+        self.greeted: Future[Welcome] = Future()
+        self._urgent: deque[bytes] = deque()
+        self._cancels: deque[TaskFuture] = deque()
+        self._jobs: tuple[Job, ...] = ()
+        self._by_id: dict[str, Job] = {}
+        self._asked: dict[int, Future[Any]] = {}
+        self._fetches: dict[int, _Fetch] = {}
+        self._requests = itertools.count(1)
+        self._lock = threading.Lock()
+        self._bell = threading.Lock()
+        self._sleeping = False
+        self._sent_tasks = self._sent_bytes = 0  # the writer's
+        self._done_tasks = self._done_bytes = 0  # the reader's
+        self._error: PotluckError | None = None
+        self._awaited = False
+        self._close_when_idle = False
+        self._idle = threading.Condition()
+        self._writer = threading.Thread(target=self._write, name="potluck-writer", daemon=True)
+        self._reader = threading.Thread(target=self._read, name="potluck-reader", daemon=True)
+        self._bell.acquire()
+
+    # ---- for any thread
+
+    def start(self) -> None:
+        """Daemon threads and an exit handler: plain daemons lose pending work at exit, plain threads hang it."""
+        atexit.register(self._finish)
+        self._writer.start()
+
+    def ask(self, message: Callable[..., Message], /, *arguments: object) -> Future[Any]:
+        """Sends a request; the future has the answer's message, or raises what the node reported."""
+        answer: Future[Any] = Future()
+        number = next(self._requests)
+        frame = TO_NODE.encode(message(number, *arguments))
+        self._asked[number] = answer
+        self._urgent.append(frame)
+        self._ring()
+        if self._error is not None:
+            self._drop_all()
+        return answer
+
+    def open_job(self, options: JobOptions) -> Job:
+        """At once; the node's answer is awaited by the tasks, not by the caller."""
+        job = Job(self, options)
+        with self._lock:
+            self._jobs = tuple(sorted((*self._jobs, job), key=lambda each: -each.options.priority))
+        opened = self.ask(control.OpenJob, options)
+        opened.add_done_callback(lambda answer: self._on_opened(job, answer))
+        return job
+
+    def post(self, future: TaskFuture) -> None:
+        job = future.job
+        job.backlog.append(future)
+        if self._sleeping:
+            self._ring()
+        if error := self._error or job.error:
+            _drop(job, error)
+
+    def withdraw(self, future: TaskFuture) -> None:
+        """Tells the node to drop a task, if the node has heard of it at all."""
+        if future.index is not None:
+            self._cancels.append(future)
+        self._ring()
+
+    @property
+    def is_idle(self) -> bool:
+        return not any(job.backlog or job.in_flight for job in self._jobs)
+
+    @property
+    def error(self) -> PotluckError | None:
+        """Why the connection has ended, once it has."""
+        return self._error
+
+    def wait_idle(self) -> None:
+        """Returns when every task has finished. Not to be waited for in a callback: the reader is who finishes them."""
+        self._awaited = True
+        if threading.current_thread() is self._reader:
+            return
+        self._ring()
+        with self._idle:
+            self._idle.wait_for(lambda: self.is_idle or self._error is not None)
+
+    def close_when_idle(self) -> None:
+        self._close_when_idle = True
+        self._awaited = True
+        self._ring()
+
+    def close(self) -> None:
+        """At once. What is unfinished fails with LinkLost, and the node drops it."""
+        self._fail(LinkLost("the connection was closed"))
+        for thread in (self._writer, self._reader):
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(CLOSE_TIMEOUT_S)
+
+    def _finish(self) -> None:
+        self.wait_idle()
+        self.close()
+
+    def _ring(self) -> None:
+        try:
+            self._bell.release()
+        except RuntimeError:
+            pass  # has rung already and was not heard yet
+
+    # ---- the writer
+
+    def _write(self) -> None:
+        try:
+            self._link = link = self._dial()
+            if self._error is not None:
+                return
+            _resolve(self.greeted, link.welcome)
+            self._reader.start()
+            while self._error is None:
+                for data in self._outgoing():
+                    link.socket.sendall(data)
+                self._sleep()
+        except OSError as error:
+            self._fail(LinkLost(f"the connection to the node is lost: {error}"))
+        except PotluckError as error:
+            self._fail(error)
+        except Exception as error:
+            self._fail(LinkLost(f"the writing thread failed: {error!r}"))
+            raise
+        finally:
+            self._hang_up()
+
+    def _sleep(self) -> None:
+        self._note_idle()
+        self._sleeping = True
+        if not self._has_work():  # looked at after the flag is up, so that nobody's ring is missed
+            self._bell.acquire()
+        self._sleeping = False
+
+    def _has_work(self) -> bool:
+        if self._urgent or self._cancels or self._error is not None:
+            return True
+        return self._room() > 0 and any(job.backlog for job in self._jobs if job.id is not None)
+
+    def _room(self) -> int:
+        """Tasks the window has room for. One may always go, however long."""
+        waiting = self._sent_tasks - self._done_tasks
+        if waiting and self._sent_bytes - self._done_bytes >= WINDOW_BYTES:
+            return 0
+        return WINDOW_TASKS - waiting
+
+    def _outgoing(self) -> Iterator[bytes]:
+        """What is to be sent now, in pieces worth a call each."""
+        while self._urgent:
+            yield self._urgent.popleft()
+        yield from self._withdrawals()
+        for job in self._jobs:
+            while job.id is not None and job.backlog and (room := self._room()) > 0:
+                yield from self._batch(job, job.id, min(room, BATCH_TASKS))
+
+    def _withdrawals(self) -> Iterator[bytes]:
+        by_job: dict[str, list[int]] = {}
+        while self._cancels:
+            future = self._cancels.popleft()
+            if future.job.id is not None and future.index is not None and not future.finished:
+                by_job.setdefault(future.job.id, []).append(future.index)
+        for job, indexes in by_job.items():
+            for start in range(0, len(indexes), BATCH_TASKS):
+                yield TO_NODE.encode(control.CancelTasks(job, indexes[start : start + BATCH_TASKS]))
+
+    def _batch(self, job: Job, job_id: str, tasks_max: int) -> Iterator[bytes]:
+        """The next tasks that share a program. A payload too long for a frame goes ahead, in parts."""
+        body: Body | None = None
+        tasks: list[TaskSpec] = []
+        size_bytes = 0
+        while job.backlog and len(tasks) < tasks_max and size_bytes < BATCH_BYTES:
+            future = job.backlog[0]
+            if future.withdrawn:
+                job.backlog.popleft()
+                continue
+            if body is not None and future.program is not body:
+                break
+            body = future.program
+            arguments = self._number(job, future)
+            payload: Inline | Reference = arguments
+            if not travels_inline(arguments, future.size_bytes):
+                payload = yield from self._upload(arguments)
+                tasks_max = 0  # the window is looked at again after each of these
+            size_bytes += future.size_bytes
+            assert future.index is not None
+            tasks.append(TaskSpec(future.index, payload, future.kind))
+        if body is not None and tasks:
+            program = yield from self._program(job, body)
+            yield TO_NODE.encode(control.Submit(job_id, program, tasks))
+
+    def _number(self, job: Job, future: TaskFuture) -> Inline:
+        """From the backlog into flight. In flight first: a task is never in neither."""
+        index = job.next_index
+        job.next_index = index + 1
+        job.in_flight[index] = future
+        job.backlog.popleft()
+        future.index = index
+        if future.withdrawn:  # between the first look and the number, where `withdraw` saw none
+            self._cancels.append(future)
+        self._sent_tasks += 1
+        self._sent_bytes += future.size_bytes
+        arguments = future.arguments
+        assert arguments is not None
+        future.arguments = None
+        return arguments
+
+    def _program(self, job: Job, body: Body) -> Generator[bytes, None, Program]:
+        if body.program.program_id in job.programs_sent:
+            return body.without_body
+        job.programs_sent.add(body.program.program_id)
+        inline = body.program.body
+        if isinstance(inline, Inline) and not travels_inline(inline, body.size_bytes):
+            reference = yield from self._upload(inline)
+            return msgspec.structs.replace(body.program, body=reference)
+        return body.program
+
+    def _upload(self, payload: Inline) -> Generator[bytes, None, Reference]:
+        data = memoryview(encode_inline(payload))
+        object_id = secrets.token_bytes(16)
+        for offset in range(0, len(data), PART_BYTES):
+            part = bytes(data[offset : offset + PART_BYTES])
+            yield TO_NODE.encode(control.PutPart(object_id, offset, len(data), part))
+        assert self._link is not None
+        return Reference(object_id, len(data), self._link.welcome.node_id)
+
+    # ---- the reader
+
+    def _read(self) -> None:
+        assert self._link is not None
+        sock, frames, _welcome = self._link
+        try:
+            while self._error is None:
+                while (body := frames.next_body()) is not None:
+                    self._take(TO_PROGRAM.decode(body))
+                self._note_idle()
+                if self._sleeping and self._has_work():
+                    self._ring()
+                chunk = sock.recv(RECEIVE_BYTES)
+                if not chunk:
+                    raise LinkLost("the node ended the connection")
+                frames.feed(chunk)
+        except OSError as error:
+            self._fail(LinkLost(f"the connection to the node is lost: {error}"))
+        except PotluckError as error:
+            self._fail(error)
+        except Exception as error:
+            self._fail(LinkLost(f"the reading thread failed: {error!r}"))
+            raise
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, control.TaskReports):
+            self._take_reports(message)
+        elif isinstance(message, control.ObjectBytes):
+            self._take_part(message)
+        elif isinstance(message, control.Answer | control.MemoryValue):
+            if answer := self._asked.pop(message.request, None):
+                _resolve(answer, message)
+        elif isinstance(message, control.Failure):
+            self._take_failure(from_wire(message.code, message.message), message.request)
+        else:
+            raise RemoteProtocolError(f"the node said {type(message).__name__}, which has no place here")
+
+    def _take_reports(self, message: control.TaskReports) -> None:
+        job = self._by_id.get(message.job)
+        if job is None:
+            return
+        in_flight = job.in_flight
+        for batch in message.batches:
+            node, own = batch.node, batch.own
+            for report in batch.reports:
+                future = in_flight.get(report.index)
+                if future is None:
+                    continue
+                if isinstance(report, Finished):
+                    value = report.value
+                    if isinstance(value, Reference):
+                        self._fetch(_Fetch(job, future, batch, report), value)
+                        continue
+                    future.take_finished(node, own, report, value)
+                    self._land(job, future)
+                elif isinstance(report, Started):
+                    future.take_started(node)
+
+    def _land(self, job: Job, future: TaskFuture) -> None:
+        """After it is resolved: a task that is in flight no more has its result."""
+        assert future.index is not None
+        job.in_flight.pop(future.index, None)
+        self._done_tasks += 1
+        self._done_bytes += future.size_bytes
+
+    def _fetch(self, fetch: _Fetch, reference: Reference) -> None:
+        number = next(self._requests)
+        self._fetches[number] = fetch
+        assert fetch.job.id is not None
+        self._urgent.append(TO_NODE.encode(control.GetObject(number, fetch.job.id, reference)))
+        self._ring()
+
+    def _take_part(self, message: control.ObjectBytes) -> None:
+        fetch = self._fetches.get(message.request)
+        if fetch is None:
+            return
+        if message.offset != len(fetch.data):
+            raise RemoteProtocolError("parts of a result came out of order")
+        fetch.data += message.data
+        if len(fetch.data) < message.total_bytes:
+            return
+        del self._fetches[message.request]
+        try:
+            inline = decode_inline(bytes(fetch.data))
+        except msgspec.MsgspecError as error:
+            fetch.future.fail(RemoteProtocolError(f"a result does not parse: {error}"))
+        else:
+            fetch.future.take_finished(fetch.batch.node, fetch.batch.own, fetch.finished, inline)
+        self._land(fetch.job, fetch.future)
+
+    def _take_failure(self, error: PotluckError, number: int) -> None:
+        if fetch := self._fetches.pop(number, None):
+            fetch.future.fail(error)
+            self._land(fetch.job, fetch.future)
+        elif answer := self._asked.pop(number, None):
+            _reject(answer, error)
+
+    def _on_opened(self, job: Job, answer: Future[Any]) -> None:
+        """In the reader's thread, or in the one that found the connection broken."""
+        if answer.exception() is None:
+            job.id = msgspec.json.decode(answer.result().json, type=dict[str, str])["job"]
+            self._by_id[job.id] = job
+            self._ring()
+            return
+        error = answer.exception()
+        assert isinstance(error, PotluckError)
+        job.error = error
+        _drop(job, error)
+        with self._lock:
+            self._jobs = tuple(each for each in self._jobs if each is not job)
+        self._note_idle()
+
+    # ---- the end
+
+    def _note_idle(self) -> None:
+        if self._awaited and self.is_idle:
+            with self._idle:
+                self._idle.notify_all()
+            if self._close_when_idle:
+                self._fail(LinkLost("the connection was closed"))
+
+    def _fail(self, error: PotluckError) -> None:
+        with self._lock:
+            if self._error is not None:
+                return
+            self._error = error
+        if not self.greeted.done():
+            _reject(self.greeted, error)
+        self._drop_all()
+        if self._link is not None:
+            try:
+                self._link.socket.shutdown(socket.SHUT_RDWR)  # wakes both threads
+            except OSError:
+                pass  # the other side was first
+        with self._idle:
+            self._idle.notify_all()
+        self._ring()
+
+    def _drop_all(self) -> None:
+        assert self._error is not None
+        for number in list(self._asked):
+            if answer := self._asked.pop(number, None):
+                _reject(answer, self._error)
+        self._fetches.clear()
+        for job in self._jobs:
+            _drop(job, self._error)
+
+    def _hang_up(self) -> None:
+        """Closes the socket when the reader, too, is through with it."""
+        if self._link is not None:
+            if self._reader.ident is not None:
+                self._reader.join(CLOSE_TIMEOUT_S)
+            self._link.socket.close()
+        self._release()
+        atexit.unregister(self._finish)
+
+
+def _drop(job: Job, error: PotluckError) -> None:
+    while job.backlog:
+        try:
+            future = job.backlog.popleft()
+        except IndexError:
+            break  # somebody else drops them, too
+        future.fail(error)
+    for index in list(job.in_flight):
+        if lost := job.in_flight.pop(index, None):
+            lost.fail(error)
+
+
+def _resolve(answer: Future[Any], value: object) -> None:
+    try:
+        answer.set_result(value)
+    except InvalidStateError:
+        pass  # the one who asked has given up
+
+
+def _reject(answer: Future[Any], error: PotluckError) -> None:
+    try:
+        answer.set_exception(error)
+    except InvalidStateError:
+        pass  # the one who asked has given up

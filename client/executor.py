@@ -1,0 +1,173 @@
+"""`potluck.Executor`: the mesh as a concurrent.futures executor."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+
+import msgspec
+
+from ..overlay.errors import NoNode, NotAllowed
+from ..overlay.wire import inside
+from ..overlay.wire.control import JobOptions
+from .connection import Connection
+from .dialling import dial, greet
+from .futures import Job
+from .mapping import Mapping, sizer_for
+from .options import Optioned
+from .private import PrivateNode
+from .programs import Body, Packer, body_of, size_of
+from .surroundings import here
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FUNCTIONS_KEPT: Final = 256
+"""Pickled functions an executor remembers. More serve programs that go round many; a lambda is new each time."""
+
+
+class _Line(NamedTuple):
+    """Where calls of one function go."""
+
+    function: object
+    """Kept, so that its `id` stays its own."""
+    job: Job
+    body: Body
+    fault: Exception | None
+    """Why the function cannot travel."""
+
+
+class Executor(concurrent.futures.Executor):
+    """Runs functions on the mesh of this user's running node, or on a private node when the user runs none.
+
+    node           which of the user's nodes; default: POTLUCK_NODE, else the first by name that runs
+    trust_results  open results that are pickles even when another owner's machine made them
+
+    A function is pickled when it is first submitted and remembered by identity: what it closes over is taken as it
+    was then. `submit` never blocks; what the node has no room for waits in this program.
+    """
+
+    def __init__(self, node: str | None = None, *, trust_results: bool = False) -> None:
+        self._node = node
+        self._trust_results = trust_results
+        self._connection: Connection | None = None
+        self._jobs: dict[JobOptions, Job] = {}
+        self._lines: OrderedDict[int, _Line] = OrderedDict()
+        self._packer = Packer()
+        self._lock = threading.RLock()
+        self._is_shut = False
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """What cannot be pickled fails at `result()`, as with other executors."""
+        if self._is_shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        line = self._lines.get(id(fn)) or self._line(fn)
+        try:
+            arguments = self._packer.arguments(args, kwargs)
+        except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
+            return line.job.failed(line.body, error)
+        if line.fault is not None:
+            return line.job.failed(line.body, line.fault)
+        return line.job.submit(line.body, arguments, size_of(arguments))
+
+    def map(
+        self,
+        fn: Callable[..., R],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 0,
+        buffersize: int | None = None,
+    ) -> Iterator[R]:
+        """Results in the order of the inputs.
+
+        Fills its window at the call (1024 tasks, or `buffersize` inputs) and takes further inputs as results are
+        taken, so that inputs may be endless. `chunksize` 0: calls are put together so that a task takes about 50 ms.
+        """
+        if self._is_shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        return Mapping(
+            self.submit,
+            fn,
+            zip(*iterables, strict=False),
+            timeout_s=timeout,
+            sizer=sizer_for(fn, chunksize),
+            buffersize=buffersize,
+        )
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        with self._lock:
+            self._is_shut = True
+            connection = self._connection
+        if connection is None:
+            return
+        if cancel_futures:
+            for job in self._jobs.values():
+                for future in (*job.backlog, *job.in_flight.values()):
+                    future.cancel()
+        if not wait:
+            connection.close_when_idle()
+            return
+        connection.wait_idle()
+        connection.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt) and self._connection is not None:
+            self._is_shut = True
+            self._connection.close()  # who pressed Ctrl+C does not want to wait for the rest
+            return
+        self.shutdown(wait=True)
+
+    def _line(self, fn: Callable[..., Any]) -> _Line:
+        """Raises NoNode where the named node does not run."""
+        with self._lock:
+            options = JobOptions()
+            function = fn
+            if isinstance(fn, Optioned):
+                function, options = fn.function, fn.options
+            job = self._job(msgspec.structs.replace(options, trust_results=self._trust_results))
+            try:
+                line = _Line(fn, job, self._packer.body(function), None)
+            except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
+                line = _Line(fn, job, body_of("callable", b""), error)
+            self._lines[id(fn)] = line
+            if len(self._lines) > FUNCTIONS_KEPT:
+                self._lines.popitem(last=False)
+            return line
+
+    def _job(self, options: JobOptions) -> Job:
+        job = self._jobs.get(options)
+        if job is None:
+            job = self._jobs[options] = self._connected().open_job(options)
+        return job
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = connection = _connection_to(self._node)
+            connection.start()
+            # An executor that nobody holds any more is shut down without waiting.
+            weakref.finalize(self, connection.close_when_idle).atexit = False
+        return self._connection
+
+
+def _connection_to(node: str | None) -> Connection:
+    """To a node that runs: at once, so that a wrong name is an error here. Else to one that is yet to be started."""
+    if inside.current() is not None:
+        raise NotAllowed("a task cannot use an executor of its own")
+    surroundings = here()
+    try:
+        link = dial(surroundings, node)
+    except NoNode:
+        if node or surroundings.node:
+            raise
+        private = PrivateNode()
+        return Connection(private.dial, private.stop)
+    return Connection(lambda: greet(link))

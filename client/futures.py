@@ -1,0 +1,139 @@
+"""One task, seen from the program."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, InvalidStateError
+from typing import TYPE_CHECKING, Any
+
+from ..overlay.errors import PotluckError, RemoteProtocolError
+from ..overlay.wire.control import JobOptions
+from ..overlay.wire.work import Finished, Inline
+from .outcomes import exception_of, value_of
+from .programs import Body
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+
+class Job:
+    """The tasks of one connection that share their options.
+
+    `backlog` is filled by whoever submits and emptied by the connection's writer; the rest belongs to the writer,
+    but for `in_flight`, from which the reader takes what has finished.
+    """
+
+    def __init__(self, connection: Connection, options: JobOptions) -> None:
+        self.connection = connection
+        self.options = options
+        self.id: str | None = None
+        """None until the node has opened it."""
+        self.error: PotluckError | None = None
+        """Why the node has not opened it."""
+        self.backlog: deque[TaskFuture] = deque()
+        self.in_flight: dict[int, TaskFuture] = {}
+        self.next_index = 0
+        self.programs_sent: set[bytes] = set()
+
+    def submit(self, program: Body, arguments: Inline, size_bytes: int, *, kind: str = "") -> TaskFuture:
+        """Never blocks."""
+        future = TaskFuture(self, program, arguments, size_bytes)
+        if kind:
+            future.kind = kind
+        self.connection.post(future)
+        return future
+
+    def failed(self, program: Body, error: Exception) -> TaskFuture:
+        """A task that could not even be sent."""
+        future = TaskFuture(self, program, Inline(b""), 0)
+        future.fail(error)
+        return future
+
+
+class TaskFuture(Future[Any]):
+    """A future whose `cancel` reaches the node: True until a notice that the task runs has come back."""
+
+    kind = ""
+    node = ""
+    own = False
+
+    def __init__(self, job: Job, program: Body, arguments: Inline, size_bytes: int) -> None:
+        super().__init__()
+        self.job = job
+        self.program = program
+        self.arguments: Inline | None = arguments
+        """Let go when sent."""
+        self.size_bytes = size_bytes
+        self.index: int | None = None
+        """None until sent."""
+        self.finished: Finished | None = None
+        """How it ended: when, where from, what it printed."""
+
+    @property
+    def withdrawn(self) -> bool:
+        """As `cancelled()`, without the lock: for the writer, which asks twice for every task."""
+        return self._state in ("CANCELLED", "CANCELLED_AND_NOTIFIED")
+
+    def cancel(self) -> bool:
+        if not super().cancel():
+            return False
+        with self._condition:
+            first = self._state == "CANCELLED"
+            if first:
+                self.set_running_or_notify_cancel()  # so that `wait` and `as_completed` see it
+        if first:
+            self.job.connection.withdraw(self)
+        return True
+
+    def kill(self) -> bool:
+        """Cancels it even while it runs; True unless it is done already."""
+        if self.cancel():
+            return True
+        if self.done():
+            return False
+        self.job.connection.withdraw(self)
+        return True
+
+    # What follows is called by the connection's reader only.
+
+    def take_started(self, node: str) -> None:
+        self.node = node
+        with self._condition:
+            if self._state == "PENDING":
+                self.set_running_or_notify_cancel()
+
+    def take_finished(self, node: str, own: bool, finished: Finished, value: Inline | None) -> None:
+        self.node = node
+        self.own = own
+        self.finished = finished
+        if finished.fault is not None:
+            self.fail(exception_of(finished.fault))
+            return
+        if value is None:
+            self.fail(RemoteProtocolError("the node reported a task as finished without a value or a fault"))
+            return
+        try:
+            result = value_of(value, pickled=finished.pickled, trusted=own or self.job.options.trust_results)
+        except PotluckError as error:
+            self.fail(error)
+            return
+        try:
+            self.set_result(result)
+        except InvalidStateError:
+            pass  # cancelled here while it finished there
+
+    def fail(self, error: BaseException) -> None:
+        try:
+            self.set_exception(error)
+        except InvalidStateError:
+            pass  # cancelled, or failed twice because the connection ended meanwhile
+
+
+def cancel(future: Future[Any]) -> bool:
+    """Cancels a task, and kills its process where it already runs. False once it is done.
+
+    A running task that was cancelled raises `potluck.Cancelled` at `result()`.
+    """
+    if not isinstance(future, TaskFuture):
+        raise TypeError(f"not a future of a potluck.Executor: {future!r}")
+    return future.kill()

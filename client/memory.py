@@ -1,0 +1,101 @@
+"""`potluck.memory`: the mesh's memory, from a program or from inside a task."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from typing import Any, Final
+
+from ..overlay.errors import DeadlineExceeded, LimitExceeded, NotFound
+from ..overlay.wire import control, inside, values
+from ..overlay.wire.framing import VALUE_BYTES_MAX
+from .connection import Connection
+from .dialling import dial, greet
+from .surroundings import here
+
+ANSWER_TIMEOUT_S: Final = 30.0
+"""The node itself gives up after ten."""
+
+
+class Memory:
+    """A mapping from text to plain data, shared by all nodes of the mesh; of two writers the newer wins.
+
+    Supports `memory[key]`, `memory[key] = value`, `del memory[key]`, `key in memory`, `get`, and `set` with a time
+    to live. It cannot be iterated. Needs a running node, to which it connects at the first use.
+    """
+
+    def __init__(self) -> None:
+        self._connection: Connection | None = None
+        self._lock = threading.Lock()
+
+    def __getitem__(self, key: str) -> Any:
+        """Raises KeyError when nothing is stored under `key`."""
+        try:
+            return self._read(key)
+        except NotFound:
+            raise KeyError(key) from None
+
+    def __setitem__(self, key: str, value: object) -> None:
+        self.set(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        """Raises KeyError when nothing is stored under `key`."""
+        self[key]
+        if inside.current() is not None:
+            inside.call("mem_del", [key])
+        else:
+            self._ask(control.MemoryDelete, key)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.get(key, _ABSENT) is not _ABSENT
+
+    def get(self, key: str, default: Any = None) -> Any:
+        try:
+            return self._read(key)
+        except NotFound:
+            return default
+
+    def set(self, key: str, value: object, ttl: float | None = None) -> None:
+        """Returns when the value is on disk at a majority of those who keep it. `ttl`: seconds until it is gone."""
+        if inside.current() is not None:
+            inside.call("mem_set", [key, value, ttl])
+        else:
+            self._ask(control.MemorySet, key, encoded(value), ttl)
+
+    def close(self) -> None:
+        """Ends the connection; the next use opens another."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _read(self, key: str) -> Any:
+        if inside.current() is not None:
+            return inside.call("mem_get", [key])
+        answer = self._ask(control.MemoryGet, key)
+        return values.decode_bytes(answer.value)
+
+    def _ask(self, message: Any, *arguments: object) -> Any:
+        with self._lock:
+            if self._connection is None or self._connection.error is not None:
+                link = dial(here())
+                self._connection = Connection(lambda: greet(link))
+                self._connection.start()
+            answer: Future[Any] = self._connection.ask(message, *arguments)
+        try:
+            return answer.result(ANSWER_TIMEOUT_S)
+        except TimeoutError:
+            raise DeadlineExceeded(f"the node did not answer within {ANSWER_TIMEOUT_S:g} s") from None
+
+
+_ABSENT: Final = object()
+
+
+def encoded(value: object) -> bytes:
+    """Raises ResultNotEncodable for what is no plain data, LimitExceeded for what is too long."""
+    data = values.encode_bytes(value)
+    if len(data) > VALUE_BYTES_MAX:
+        raise LimitExceeded(
+            f"the value takes {len(data)} bytes, and {VALUE_BYTES_MAX} are the most that a key can hold"
+        )
+    return data

@@ -1,0 +1,131 @@
+"""Nodes as child processes of a program: started, listened to, ended.
+
+A child watches its standard input, whose other end only its parent holds: however the parent ends, the child sees
+the end of it and leaves.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from ..overlay.errors import BY_WIRE_CODE, NoNode, PotluckError
+
+END_TIMEOUT_S: Final = 8.0
+"""A graceful leave takes less; what takes longer is killed."""
+
+
+class NodeProcess:
+    """`potluck up --json …` as a child, in a session of its own: Ctrl+C is for the parent, which then decides.
+
+    `log` takes what the child says to people; None passes it on. With `tied` False it outlives its parent.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], environment: Mapping[str, str], log: Path | None, *, tied: bool = True
+    ) -> None:
+        self._arguments = tuple(arguments)
+        self._tied = tied
+        self._environment = dict(environment)
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        # -P: a `random.py` beside the program is not the node's business.
+        command = [sys.executable, "-P", "-m", "potluck", "up", "--json", *self._arguments]
+        if self._tied:
+            command.append("--until-eof")
+        log: IO[bytes] | None = self._log.open("ab") if self._log is not None else None
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE if self._tied else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
+        finally:
+            if log is not None:
+                log.close()
+
+    @property
+    def is_started(self) -> bool:
+        return self._process is not None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "start it first"
+        return self._process
+
+    def next_event(self) -> dict[str, Any] | None:
+        """Blocks until the node announces something; None when it has ended. Raises the error it ended with."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            return None
+        try:
+            event = msgspec.json.decode(line, type=dict[str, Any])
+        except msgspec.MsgspecError:
+            raise NoNode(f"a node said what is no event: {line[:200]!r}") from None
+        if isinstance(error := event.get("error"), dict):
+            raise error_of_kind(str(error.get("kind")), str(error.get("message")))
+        return event
+
+    def await_ready(self, timeout_s: float) -> dict[str, Any]:
+        """The `ready` event. Raises what the node said instead, or NoNode; the node is ended then."""
+        watchdog = threading.Timer(timeout_s, self.process.kill)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            while (event := self.next_event()) is not None:
+                if event.get("event") == "ready":
+                    return event
+            raise NoNode(f"a node did not start: {self._last_words()}")
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            watchdog.cancel()
+
+    def ask_to_leave(self) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        else:
+            self.process.terminate()
+
+    def let_go(self) -> None:
+        """It lives on without us."""
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.process.returncode = 0  # or Popen would complain of a child nobody waited for
+
+    def stop(self, timeout_s: float = END_TIMEOUT_S) -> None:
+        """Leaves gracefully, else is killed; returns when it is gone."""
+        self.ask_to_leave()
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def _last_words(self) -> str:
+        if self._log is None:
+            return "see above"
+        lines = self._log.read_text(errors="replace").splitlines()
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def error_of_kind(kind: str, message: str) -> PotluckError:
+    for cls in BY_WIRE_CODE.values():
+        if cls.__name__ == kind:
+            return cls(message)
+    return NoNode(f"{kind}: {message}")

@@ -1,0 +1,61 @@
+"""`potluck map`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..client.programs import body_of, size_of
+from ..overlay.errors import UsageError
+from ..overlay.wire import values
+from ..overlay.wire.work import Inline
+from .answer import Answer, Session, verb
+from .asking import connected
+from .programs import call_arguments, check_function, source_of
+from .rendering import text_of
+from .work import finish, job_options, options_from
+
+
+@verb("map", summary="Run a function for every line of a file.")
+@click.argument("file")
+@click.option("--function", required=True, metavar="F", help="The function to call.")
+@click.option(
+    "--inputs",
+    required=True,
+    metavar="INPUTS.jsonl",
+    help="A JSON list of arguments per line.",
+)
+@job_options
+def command(session: Session, /, file: str, function: str, inputs: str, **options: Any) -> Answer:
+    """Call a function of FILE.py once for every line of INPUTS.jsonl, on the whole mesh."""
+    program = source_of(file, None)
+    check_function(program, function)
+    body = body_of("function", program.text.encode(), entry=function, file_name=program.name)
+    arguments = _inputs(Path(inputs))
+    wanted = options_from(**options)
+    with connected(session) as connection:
+        job = connection.open_job(wanted)
+        futures = [job.submit(body, inline, size_of(inline)) for inline in arguments]
+        done = finish(connection, job, futures)
+    lines = [
+        text_of(value) if task["error"] is None else f"{task['error']['kind']}: {task['error']['message']}"
+        for task, value in zip(done.tasks, done.values, strict=True)
+    ]
+    notes = "\n".join(note for note in (done.complaints(), done.who()) if note)
+    return Answer(done.record, "\n".join(lines), notes, done.exit_code)
+
+
+def _inputs(file: Path) -> list[Inline]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {file}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from None
+    return [
+        values.encode(call_arguments(line, where=f"{file}, line {number}"))
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]

@@ -1,0 +1,69 @@
+"""`potluck mem set | get | del`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..client.memory import encoded
+from ..overlay.errors import UsageError
+from ..overlay.wire import values
+from ..overlay.wire.control import MemoryDelete, MemoryGet, MemorySet
+from .answer import Answer, Session, verb
+from .asking import ask, ask_json, connected
+from .rendering import jsonable
+
+
+@verb("set", summary="Store a value under a key.")
+@click.argument("key")
+@click.argument("value", required=False)
+@click.option("--ttl", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Forget it after this time.")
+@click.option(
+    "--bytes-from", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Store a file's bytes."
+)
+def _set(session: Session, key: str, value: str | None, ttl: float | None, bytes_from: Path | None) -> Answer:
+    """Store VALUE under KEY: JSON if it parses, else text."""
+    if (value is None) == (bytes_from is None):
+        raise UsageError("give either a VALUE or --bytes-from FILE")
+    data: object = bytes_from.read_bytes() if bytes_from is not None else _parsed(value or "")
+    with connected(session) as connection:
+        answer: dict[str, Any] = ask_json(connection, MemorySet, key, encoded(data), ttl)
+    return Answer(answer, notes=f"{key} is kept by {answer['replicas']} node(s)")
+
+
+@verb("get", summary="Show the value of a key.")
+@click.argument("key")
+def _get(session: Session, key: str) -> Answer:
+    """Show the value under KEY."""
+    with connected(session) as connection:
+        answer = ask(connection, MemoryGet, key)
+    value = values.decode_bytes(answer.value)
+    shown = value if isinstance(value, str) else json.dumps(jsonable(value))
+    return Answer({"key": key, "value": jsonable(value), "version": answer.version}, shown or "\n")
+
+
+@verb("del", summary="Forget a key.")
+@click.argument("key")
+def _del(session: Session, key: str) -> Answer:
+    """Forget what is stored under KEY."""
+    with connected(session) as connection:
+        answer: dict[str, Any] = ask_json(connection, MemoryDelete, key)
+    return Answer(answer, notes=f"{key} is forgotten")
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+command = click.Group(
+    "mem",
+    commands=[_set, _get, _del],
+    help="Use the memory that all nodes of the mesh share.",
+    short_help="Use the mesh's memory: set, get, del.",
+)

@@ -1,0 +1,75 @@
+"""The programs that `run` and `map` are given, refused here when it can be seen here that they cannot run."""
+
+from __future__ import annotations
+
+import json
+import symtable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ..overlay.errors import BadProgram, UsageError
+
+COMMAND_LINE: Final = "<command line>"
+
+
+@dataclass(frozen=True)
+class Source:
+    text: str
+    name: str
+    """As tracebacks show it."""
+
+
+def source_of(file: str | None, source: str | None) -> Source:
+    """Raises UsageError where there is nothing to read, BadProgram where it is not Python."""
+    if source is not None:
+        found = Source(source, COMMAND_LINE)
+    elif file is not None:
+        found = Source(_read(Path(file)), file)
+    else:
+        raise UsageError("give a FILE.py or -c SOURCE")
+    try:
+        compile(found.text, found.name, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        raise BadProgram(f"{found.name}, line {error.lineno}: {error.msg}") from None
+    except ValueError as error:
+        raise BadProgram(f"{found.name}: {error}") from None
+    return found
+
+
+def _read(file: Path) -> str:
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {file}") from None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadProgram(f"{file} is not text in UTF-8") from None
+
+
+def check_function(source: Source, function: str) -> None:
+    """Raises BadProgram for a name the source does not bind. One that it might bind at run time is let through."""
+    top = symtable.symtable(source.text, source.name, "exec")
+    bound = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    bound |= {child.get_name() for child in top.get_children()}
+    dynamic = (
+        "import *" in source.text or "globals(" in source.text or "exec(" in source.text or "global " in source.text
+    )
+    if function not in bound and not dynamic:
+        raise BadProgram(f"{source.name} has no function {function!r}")
+
+
+def call_arguments(text: str, *, where: str) -> list[Any]:
+    """JSON as [args, kwargs]: a list is positional, an object keyword arguments."""
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{where}: no JSON: {error}") from None
+    if isinstance(given, list):
+        return [given, {}]
+    if isinstance(given, dict):
+        return [[], given]
+    raise UsageError(f"{where}: must be a JSON list (positional) or object (keyword arguments)")

@@ -1,0 +1,70 @@
+"""`potluck run`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..client.programs import Body, body_of, size_of
+from ..overlay.errors import UsageError
+from ..overlay.wire import values
+from ..overlay.wire.work import Inline
+from .answer import Answer, Session, verb
+from .asking import connected
+from .programs import call_arguments, check_function, source_of
+from .work import Done, finish, job_options, options_from, output_of
+
+
+@verb("run", summary="Run a file or a function on the mesh.")
+@click.argument("file", required=False)
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED)
+@click.option("-c", "source", metavar="SOURCE", help="Run this text instead of a file.")
+@click.option("--function", metavar="F", help="Call this function of it, and show what it returns.")
+@click.option("--args", "args", metavar="JSON", help="A list: positional; an object: keyword arguments.")
+@job_options
+def command(
+    session: Session,
+    /,
+    file: str | None,
+    argv: tuple[str, ...],
+    source: str | None,
+    function: str | None,
+    args: str | None,
+    **options: Any,
+) -> Answer:
+    """Run FILE.py as a script, or one of its functions, on the mesh. What follows `--` is the script's."""
+    if source is not None and file is not None:
+        argv, file = (file, *argv), None
+    body, arguments = _program(file, source, argv, function, args)
+    wanted = options_from(**options)
+    with connected(session) as connection:
+        job = connection.open_job(wanted)
+        done = finish(connection, job, [job.submit(body, arguments, size_of(arguments))])
+    return _answer(done, with_value=function is not None)
+
+
+def _program(
+    file: str | None, source: str | None, argv: tuple[str, ...], function: str | None, args: str | None
+) -> tuple[Body, Inline]:
+    program = source_of(file, source)
+    if function is None:
+        if args is not None:
+            raise UsageError("--args goes with --function; a script's arguments follow `--`")
+        return body_of("script", program.text.encode(), file_name=program.name), values.encode(list(argv))
+    if argv:
+        raise UsageError("arguments of a function are given with --args")
+    check_function(program, function)
+    body = body_of("function", program.text.encode(), entry=function, file_name=program.name)
+    return body, values.encode(call_arguments(args or "[]", where="--args"))
+
+
+def _answer(done: Done, *, with_value: bool) -> Answer:
+    (task,), (value,) = done.tasks, done.values
+    notes = [task["stderr"].rstrip("\n"), done.complaints(), done.who()]
+    return Answer(
+        done.record,
+        output_of(task, value, with_value=with_value),
+        "\n".join(note for note in notes if note),
+        done.exit_code,
+    )

@@ -1,0 +1,30 @@
+"""`potluck status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..overlay.wire.control import AskStatus
+from .answer import Answer, Session, verb
+from .asking import ask_json, connected
+from .rendering import duration_text, table
+
+
+@verb("status", summary="Show one node.")
+def command(session: Session) -> Answer:
+    """Show what one node is, has and does."""
+    with connected(session) as connection:
+        status: dict[str, Any] = ask_json(connection, AskStatus)
+    load = status.get("load") or {}
+    sandbox = status.get("sandbox") or {}
+    kept = [name for name, holds in (sandbox.get("guarantees") or {}).items() if holds]
+    rows = (
+        ("node", f"{status['name']} ({status['node_id']})"),
+        ("address", str(status.get("address"))),
+        ("up for", duration_text(status.get("uptime_s") or 0.0)),
+        ("mesh", f"{status.get('mesh')}, {status.get('peers')} peers"),
+        ("slots", f"{load.get('busy', 0)} of {load.get('slots', 0)} busy, {load.get('queued', 0)} tasks queued"),
+        ("policy", str(status.get("policy"))),
+        ("sandbox", f"{sandbox.get('backend')}: {', '.join(kept) or 'no guarantees'}"),
+    )
+    return Answer(status, "\n".join(table(rows[0], rows[1:]).splitlines()))

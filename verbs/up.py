@@ -1,0 +1,241 @@
+"""`potluck up`: the one verb that becomes a node."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ..client.surroundings import ensure_own_folder
+from ..overlay.config import SANDBOXES, Config, loopback
+from ..overlay.errors import ConfigError, UsageError
+from ..overlay.ids import leading_letters
+from .answer import Answer, Session, verb
+from .up_many import detach, supervise
+
+PRIVATE_NAME: Final = "private"
+MEMORY_SHARE: Final = 0.25
+DISK_SHARE: Final = 0.10
+LAST_RESORT_S: Final = 10.0
+"""After its parent has gone a node leaves; should that hang, it ends all the same."""
+
+_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def size(text: str) -> int:
+    """Bytes, of `1500000`, `512M` or `2G`."""
+    number = text.strip().upper().removesuffix("B").removesuffix("I")
+    unit = number[-1:] if number[-1:] in _UNITS else ""
+    try:
+        return int(float(number.removesuffix(unit)) * _UNITS[unit])
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{text!r} is no size: write 512M or 2G") from None
+
+
+def _variables(option: str, *aliases: str) -> list[str]:
+    return [f"POTLUCK_{option}", *aliases]
+
+
+def _both(variable: str) -> list[str]:
+    return _variables(variable, variable)
+
+
+@verb("up", summary="Start a node on this machine.")
+@click.option("--name", metavar="N", envvar=_variables("NAME"), help="Default: the host name.")
+@click.option("--interface", metavar="IP|IFNAME", envvar=_variables("INTERFACE"), help="Stay on this interface.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    metavar="P",
+    envvar=_variables("PORT", "PEER_PORT"),
+    help="Default: 9000 or the next free one.",
+)
+@click.option("--slots", type=click.IntRange(min=0), envvar=_variables("SLOTS"), help="Tasks at once.  [CPUs]")
+@click.option("--memory", type=size, envvar=_variables("MEMORY"), help="Memory to lend.  [25 % of what is free]")
+@click.option("--disk", type=size, envvar=_variables("DISK"), help="Disk to lend.  [10 % of what is free]")
+@click.option("--handles", metavar="KIND,KIND", envvar=_variables("HANDLES"), help="Kinds of instructions to run.")
+@click.option("--label", "labels", metavar="K=V", multiple=True, envvar=_variables("LABEL"), help="May be repeated.")
+@click.option("--policy", default="fcfs", envvar=_variables("POLICY"), help="How waiting tasks are ordered.  [fcfs]")
+@click.option("--sandbox", type=click.Choice(SANDBOXES), default="auto", envvar=_variables("SANDBOX"), help="[auto]")
+@click.option(
+    "--peer", "peers", metavar="HOST:PORT", multiple=True, envvar=_variables("PEER"), help="Where multicast is blocked."
+)
+@click.option(
+    "--mesh-secret-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar=_variables("MESH_SECRET_FILE"),
+    help="Found or join the mesh of this secret.",
+)
+@click.option("--nodes", type=click.IntRange(1, 64), default=1, help="Run several nodes, N-1, N-2, …")
+@click.option("--detach", is_flag=True, help="Go to the background once ready.")
+@click.option("--dial-timeout", type=float, envvar=_both("SOCKET_TIMEOUT"), hidden=True)
+@click.option("--probe-interval", type=float, envvar=_both("HEARTBEAT_INTERVAL"), hidden=True)
+@click.option("--suspicion", type=float, envvar=_both("PEER_TIMEOUT"), hidden=True)
+@click.option("--private", is_flag=True, hidden=True)
+@click.option("--until-eof", is_flag=True, hidden=True)
+@click.option("--background", is_flag=True, hidden=True)
+def command(session: Session, /, **options: Any) -> Answer:
+    """Start a node, and run until Ctrl+C; then leave gracefully."""
+    nodes, detached, background = options.pop("nodes"), options.pop("detach"), options.pop("background")
+    until_eof = options.pop("until_eof")
+    _check_settings(session)
+    config = config_of(session, **options)
+    ensure_own_folder(config.runtime_dir)
+    if detached:
+        return detach(session, config, nodes, log=_log_file(config))
+    if until_eof:
+        _leave_when_parent_ends()
+    if nodes > 1:
+        return supervise(session, config, nodes, background=background)
+    return _serve(session, config, background=background)
+
+
+def _check_settings(session: Session) -> None:
+    known = {parameter.name for parameter in command.params} | {"peer", "label"}
+    unknown = sorted(set(session.settings) - known)
+    if unknown:
+        raise ConfigError([f"config.toml: there is no setting {name!r}" for name in unknown])
+
+
+def config_of(
+    session: Session,
+    *,
+    name: str | None,
+    private: bool,
+    interface: str | None,
+    slots: int | None,
+    memory: int | None,
+    disk: int | None,
+    handles: str | None,
+    labels: tuple[str, ...],
+    dial_timeout: float | None,
+    probe_interval: float | None,
+    suspicion: float | None,
+    **others: Any,
+) -> Config:
+    """Fills in what was not said."""
+    chosen = name or (PRIVATE_NAME if private else host_name())
+    data_dir = session.surroundings.data_dir
+    config = Config(
+        chosen,
+        data_dir,
+        session.surroundings.runtime_dir,
+        interface="127.0.0.1" if private else interface,
+        slots=len(os.sched_getaffinity(0)) if slots is None else slots,
+        memory_bytes=_free_memory_share() if memory is None else memory,
+        disk_bytes=_free_disk_share(data_dir) if disk is None else disk,
+        kinds=_kinds(handles, chosen),
+        labels=_pairs(labels),
+        private=private,
+        **others,
+    )
+    links, membership = config.links, config.membership
+    if dial_timeout is not None:
+        links = replace(links, dial_timeout_s=dial_timeout)
+    if probe_interval is not None:
+        membership = replace(membership, probe_interval_s=probe_interval)
+    if suspicion is not None:
+        membership = replace(membership, suspicion_s=suspicion)
+    config = replace(config, links=links, membership=membership)
+    return loopback(config) if config.interface in ("127.0.0.1", "lo") else config
+
+
+def host_name() -> str:
+    """The machine's name, as far as a node's name may look like it."""
+    name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in socket.gethostname())
+    return name.split(".")[0].strip("-")[:48] or "node"
+
+
+def _kinds(handles: str | None, name: str) -> tuple[str, ...]:
+    if handles is None:
+        return (kind,) if (kind := leading_letters(name)) else ()
+    return tuple(kind.strip().lower() for kind in handles.split(",") if kind.strip())
+
+
+def _pairs(labels: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for label in labels:
+        key, equals, value = label.partition("=")
+        if not key or not equals:
+            raise UsageError(f"label {label!r}: write it KEY=VALUE")
+        pairs.append((key, value))
+    return tuple(pairs)
+
+
+def _free_memory_share() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().available * MEMORY_SHARE)
+
+
+def _free_disk_share(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return int(shutil.disk_usage(folder).free * DISK_SHARE)
+
+
+def _log_file(config: Config) -> Path:
+    config.data_dir.mkdir(parents=True, exist_ok=True)
+    return config.data_dir / f"{config.name}.log"
+
+
+def _serve(session: Session, config: Config, *, background: bool) -> Answer:
+    from ..node.daemon import serve
+
+    if not config.private:
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s")
+        logging.getLogger("potluck").setLevel(logging.INFO)
+
+    def announce(event: Mapping[str, object]) -> None:
+        ready = event.get("event") == "ready"
+        if ready or not (config.private or background):
+            session.show(event, event_line(event))
+        if ready and background:
+            silence_output()
+
+    try:
+        serve(config, announce)
+    finally:
+        if config.private:
+            shutil.rmtree(config.data_dir, ignore_errors=True)
+    return Answer(None, told=True)
+
+
+def event_line(event: Mapping[str, object]) -> str:
+    if event.get("event") != "ready":
+        return f"{event.get('event')}: {event.get('node')} ({str(event.get('node_id'))[:12]})"
+    return (
+        f"{event.get('name')} is ready at {event.get('address')}"
+        f" (mesh {event.get('mesh')}, sandbox {event.get('sandbox')}). Ctrl+C leaves."
+    )
+
+
+def silence_output() -> None:
+    """Nobody listens any more; what is still said must not fail for it."""
+    sys.stdout.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+def _leave_when_parent_ends() -> None:
+    """The parent holds the other end of our standard input and never writes to it."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(LAST_RESORT_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="potluck-parent", daemon=True).start()

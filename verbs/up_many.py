@@ -1,0 +1,115 @@
+"""Several nodes under one `up`, and nodes in the background."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from ..client.processes import NodeProcess
+from ..overlay.config import Config
+from ..overlay.errors import NoNode
+from .answer import Answer, Session
+
+READY_TIMEOUT_S: Final = 60.0
+
+
+def arguments_of(config: Config, name: str, port: int | None) -> list[str]:
+    """The flags of `up` that give a child this configuration."""
+    arguments = [
+        f"--name={name}",
+        f"--slots={config.slots}",
+        f"--memory={config.memory_bytes}",
+        f"--disk={config.disk_bytes}",
+        f"--policy={config.policy}",
+        f"--sandbox={config.sandbox}",
+        f"--handles={','.join(config.kinds)}",
+        f"--dial-timeout={config.links.dial_timeout_s}",
+        f"--probe-interval={config.membership.probe_interval_s}",
+        f"--suspicion={config.membership.suspicion_s}",
+    ]
+    arguments += [f"--label={key}={value}" for key, value in config.labels]
+    arguments += [f"--peer={peer}" for peer in config.peers]
+    optional = (("--port", port), ("--interface", config.interface), ("--mesh-secret-file", config.mesh_secret_file))
+    return arguments + [f"{flag}={value}" for flag, value in optional if value is not None]
+
+
+def supervise(session: Session, config: Config, nodes: int, *, background: bool) -> Answer:
+    """Runs the nodes as children until Ctrl+C, or until the last has gone."""
+    from .up import event_line, silence_output
+
+    environment = {**os.environ, "POTLUCK_DATA_DIR": str(config.data_dir)}
+    children = []
+    for number in range(1, nodes + 1):
+        port = config.port + number - 1 if config.port else config.port
+        arguments = arguments_of(config, f"{config.name}-{number}", port)
+        children.append(NodeProcess(arguments, environment, None))
+    printing = threading.Lock()
+
+    def relay(child: NodeProcess) -> None:
+        while (event := child.next_event()) is not None:
+            with printing:
+                session.show(event, event_line(event))
+
+    with _ended_by_signal(), _all_ended(children):
+        for child in children:
+            child.start()
+        for child in children:
+            ready = child.await_ready(READY_TIMEOUT_S)
+            session.show(ready, event_line(ready))
+        if background:
+            silence_output()
+        threads = [threading.Thread(target=relay, args=[child], daemon=True) for child in children]
+        for thread in threads:
+            thread.start()
+        for child in children:
+            child.process.wait()
+        raise NoNode("all nodes have ended")
+    return Answer(None, told=True)
+
+
+@contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """Ctrl+C and SIGTERM end the block, and that is success."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _all_ended(children: list[NodeProcess]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        started = [child for child in children if child.is_started]
+        for child in started:
+            child.ask_to_leave()
+        for child in started:
+            child.stop()
+
+
+def detach(session: Session, config: Config, nodes: int, *, log: Path) -> Answer:
+    """Starts `up` anew in a session of its own, and returns once it is ready."""
+    from .up import event_line
+
+    arguments = [*arguments_of(config, config.name, config.port), f"--nodes={nodes}", "--background"]
+    environment = {**os.environ, "POTLUCK_DATA_DIR": str(config.data_dir)}
+    child = NodeProcess(arguments, environment, log, tied=False)
+    child.start()
+    for _ in range(nodes):
+        event = child.await_ready(READY_TIMEOUT_S)
+        session.show(event, event_line(event).removesuffix(" Ctrl+C leaves."))
+    child.let_go()
+    return Answer(None, told=True)
