@@ -13,7 +13,7 @@ from .opening import Port
 
 Namespace = Annotated[str, Meta(min_length=1, max_length=32)]
 RecordKey = Annotated[bytes, Meta(max_length=1024)]
-Version = Annotated[int, Meta(ge=0, lt=1 << 63)]
+Version = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 """Hybrid logical clock: milliseconds of mesh time × 2¹⁶ + counter (see `clock`)."""
 RecordValue = Annotated[bytes, Meta(max_length=VALUE_BYTES_MAX)]
 
