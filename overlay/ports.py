@@ -86,6 +86,21 @@ class Entropy(Protocol):
         """A generator with one owner, for jitter and tie-breaking; never for secrets."""
 
 
+class HostSample(NamedTuple):
+    cpu_percent: float
+    memory_free_bytes: int
+    disk_free_bytes: int
+
+
+class Host(Protocol):
+    """How the machine itself is doing."""
+
+    cpus: int
+    memory_bytes: int
+
+    def sample(self) -> HostSample: ...
+
+
 class Store(Protocol):
     """A durable ordered map per table. Writes become durable together at `commit`.
 

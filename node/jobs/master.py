@@ -30,6 +30,7 @@ from ...overlay.wire.work import (
     InstructionAssignment,
     Payload,
     Program,
+    Reference,
     Report,
     Returned,
     Started,
@@ -70,13 +71,20 @@ class Tell:
     reports: list[Report]
 
 
-Effect = Assign | CancelAt | Release | Tell
+@dataclass(frozen=True)
+class Drop:
+    """Arguments that no task needs any more."""
+
+    objects: list[bytes]
+
+
+Effect = Assign | CancelAt | Release | Tell | Drop
 
 
 class Task:
     """A task not yet finished."""
 
-    __slots__ = ("arguments", "attempt", "index", "kind", "node", "program", "started")
+    __slots__ = ("arguments", "attempt", "earlier", "index", "kind", "node", "program", "started")
 
     def __init__(self, index: int, program: bytes, arguments: Payload, kind: str) -> None:
         self.index = index
@@ -86,6 +94,16 @@ class Task:
         self.attempt = 0
         self.node: NodeId | None = None
         self.started = False
+        self.earlier: tuple[NodeId, ...] = ()
+        """Nodes it was taken back from, whose answer would still do."""
+
+    def may_be_answered_by(self, node_id: NodeId) -> bool:
+        return node_id == self.node or node_id in self.earlier
+
+    def take_back(self) -> None:
+        if self.node is not None and self.node not in self.earlier:
+            self.earlier = (*self.earlier, self.node)
+        self.node, self.started = None, False
 
 
 @dataclass
@@ -119,6 +137,7 @@ class Master:
         self._grace_s = unplaceable_grace_s
         self._jobs: dict[str, Job] = {}
         self._workers: dict[NodeId, Worker] = {}
+        self._unneeded: list[bytes] = []
 
     @property
     def workers(self) -> dict[NodeId, Worker]:
@@ -234,8 +253,8 @@ class Master:
         effects: list[Effect] = []
         for report in reports:
             task = job.tasks.get(report.index)
-            if task is None:
-                continue  # finished already: the first acceptance stands
+            if task is None or not task.may_be_answered_by(node_id):
+                continue  # finished already: the first acceptance stands; or none of its business
             if isinstance(report, Finished):
                 effects += self._finished(job, task, node_id, report, told)
             elif task.node == node_id and report.attempt == task.attempt:
@@ -311,7 +330,7 @@ class Master:
         again: list[Task] = []
         for task in tasks:
             task.attempt += 1
-            task.node, task.started = None, False
+            task.take_back()
             if task.attempt > job.options.retries:
                 error = WorkerLost(f"{why}; given up after {task.attempt} {'try' if task.attempt == 1 else 'tries'}")
                 given_up.append(_fault(task, error))
@@ -338,13 +357,15 @@ class Master:
             if group is not None and task in group:
                 group.remove(task)
         job.tasks.pop(task.index, None)
+        if isinstance(task.arguments, Reference):
+            self._unneeded.append(task.arguments.object_id)
 
     def _unassign(self, job: Job, task: Task) -> None:
         assert task.node is not None
         job.at[task.node].discard(task.index)
         if (worker := self._workers.get(task.node)) is not None:
             worker.outstanding -= 1
-        task.node, task.started = None, False
+        task.take_back()
 
     # Placing
 
@@ -354,6 +375,9 @@ class Master:
         for job in sorted(self._jobs.values(), key=lambda one: -one.options.priority):
             for group in [key for key, tasks in job.pending.items() if tasks]:
                 effects += self._place_group(now_s, job, group)
+        if self._unneeded:
+            effects.append(Drop(self._unneeded))
+            self._unneeded = []
         return effects
 
     def _place_group(self, now_s: float, job: Job, group: tuple[bytes, str]) -> list[Effect]:

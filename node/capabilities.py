@@ -1,0 +1,37 @@
+"""What this node says it can do."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from typing import Final
+
+from ..overlay.config import Config
+from ..overlay.ids import leading_letters
+from ..overlay.ports import Host, Sandbox
+from ..overlay.wire.capabilities import Capabilities, Guarantees
+
+VERSION: Final = "0.1.0"
+FOR_OTHERS: Final = ("bubblewrap",)
+"""Backends in which a node runs tasks of other owners."""
+
+
+def python_minor() -> str:
+    return ".".join(platform.python_version_tuple()[:2])
+
+
+def describe(config: Config, host: Host, sandboxes: Sequence[Sandbox]) -> Capabilities:
+    best = sandboxes[0] if sandboxes else None
+    return Capabilities(
+        kinds=list(config.kinds) or [kind for kind in [leading_letters(config.name)] if kind],
+        slots=config.slots if sandboxes else 0,
+        cpus=host.cpus,
+        memory_bytes=config.memory_bytes,
+        disk_bytes=config.disk_bytes,
+        python=python_minor(),
+        sandbox=best.backend if best else "",
+        guarantees=best.guarantees if best else Guarantees(),
+        runs_others=any(sandbox.backend in FOR_OTHERS for sandbox in sandboxes),
+        labels=dict(config.labels),
+        version=VERSION,
+    )

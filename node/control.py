@@ -1,0 +1,275 @@
+"""The control socket: programs and verbs of the same user talk to the node here.
+
+The socket lies in a folder of mode 0700 and is 0600; a peer of another uid is turned away all the same. A connection's
+jobs end with it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+import trio
+
+from ..overlay.errors import (
+    LimitExceeded,
+    LocalProtocolError,
+    NameInUse,
+    NotFound,
+    PotluckError,
+    RemoteProtocolError,
+)
+from ..overlay.ids import NodeId
+from ..overlay.wire import control
+from ..overlay.wire.codec import Message
+from ..overlay.wire.control import TO_NODE, TO_PROGRAM, NodeReports
+from ..overlay.wire.framing import VALUE_BYTES_MAX
+from ..overlay.wire.work import Reference
+from .jobs.service import Jobs
+from .memory import SharedMemory
+from .objects import PART_BYTES, Objects
+
+logger = logging.getLogger("potluck.control")
+
+_RECEIVE_BYTES: Final = 256 << 10
+_UPLOADS_BYTES_MAX: Final = 1 << 30
+_ASKING_AT_ONCE: Final = 64
+
+
+class Served(Protocol):
+    """What a node offers to its user's programs."""
+
+    jobs: Jobs
+    memory: SharedMemory
+    objects: Objects
+    name: str
+    node_id: NodeId
+
+    def status(self) -> dict[str, object]: ...
+
+    async def peers(self) -> list[dict[str, object]]: ...
+
+    def slots_in_mesh(self) -> int: ...
+
+    def shut_down(self) -> None: ...
+
+    def watch(self, watcher: Callable[[dict[str, object]], None]) -> Callable[[], None]: ...
+
+
+async def serve(node: Served, path: Path, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Accepts programs until cancelled. Raises NameInUse when a living node has this socket."""
+    listener = await _listen(path, node.name)
+
+    async def admit(stream: trio.SocketStream) -> None:
+        if _uid_of_peer(stream) == os.getuid():
+            await _Connection(node, stream).run()
+        await trio.aclose_forcefully(stream)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(trio.serve_listeners, admit, [listener])
+            task_status.started()
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def _listen(path: Path, name: str) -> trio.SocketListener:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        probe = await trio.open_unix_socket(str(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        path.unlink(missing_ok=True)  # what a killed node left behind
+    else:
+        await trio.aclose_forcefully(probe)
+        raise NameInUse(f"a node named {name} is running already: choose another with --name, or end it")
+    server = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    await server.bind(str(path))
+    path.chmod(0o600)
+    server.listen(128)
+    return trio.SocketListener(server)
+
+
+def _uid_of_peer(stream: trio.SocketStream) -> int:
+    credentials = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid
+
+
+class _Connection:
+    """One program."""
+
+    def __init__(self, node: Served, stream: trio.SocketStream) -> None:
+        self._node = node
+        self._stream = stream
+        self._frames = TO_NODE.frames()
+        self._outbox = bytearray()
+        self._wake = trio.Event()
+        self._drained = trio.Event()
+        self._jobs: set[str] = set()
+        self._uploads: dict[bytes, bytearray] = {}
+        self._uploaded_bytes = 0
+        self._upload_name = f"upload {id(self)}"
+        self._asking = trio.CapacityLimiter(_ASKING_AT_ONCE)
+        self._unwatch: list[Callable[[], None]] = []
+
+    async def run(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._guarded, self._write, nursery.cancel_scope)
+                await self._guarded(self._read, nursery.cancel_scope, nursery)
+        finally:
+            for unwatch in self._unwatch:
+                unwatch()
+            for job in sorted(self._jobs):
+                self._node.jobs.close(job)
+            self._node.objects.table.release(self._upload_name)
+
+    async def _guarded(self, work: Callable[..., Awaitable[None]], scope: trio.CancelScope, *args: object) -> None:
+        try:
+            await work(*args)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the program is gone
+        except RemoteProtocolError as error:
+            logger.warning("a program broke the control protocol: %s", error)
+        scope.cancel()
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            data, self._outbox = self._outbox, bytearray()
+            await self._stream.send_all(data)
+            self._drained.set()
+
+    def _post(self, message: Message) -> None:
+        self._outbox += TO_PROGRAM.encode(message)
+        self._wake.set()
+
+    async def _read(self, nursery: trio.Nursery) -> None:
+        while chunk := await self._stream.receive_some(_RECEIVE_BYTES):
+            self._frames.feed(chunk)
+            while (body := self._frames.next_body()) is not None:
+                message = TO_NODE.decode(body)
+                try:
+                    self._take(message, nursery)
+                except PotluckError as error:
+                    if isinstance(error, RemoteProtocolError | LocalProtocolError):
+                        raise
+                    self._fail(message, error)
+
+    def _fail(self, message: Message, error: PotluckError) -> None:
+        number = getattr(message, "request", None)
+        if number is not None:
+            self._post(control.Failure(number, error.wire_code, str(error)))
+        else:
+            logger.warning("%s was refused: %s", type(message).__name__, error)
+
+    def _take(self, message: Message, nursery: trio.Nursery) -> None:
+        node = self._node
+        match message:
+            case control.Submit():
+                self._submit(message)
+            case control.CancelTasks():
+                node.jobs.cancel(message.job, message.indexes)
+            case control.PutPart():
+                self._upload(message)
+            case control.OpenJob():
+                job = node.jobs.open(message.options, self._report)
+                self._jobs.add(job)
+                self._answer(message.request, {"job": job})
+            case control.CloseJob():
+                self._jobs.discard(message.job)
+                node.jobs.close(message.job)
+            case control.Greeting():
+                self._greet(message)
+            case control.AskStatus():
+                self._answer(message.request, node.status())
+            case control.Watch():
+                self._watch(message)
+            case control.ShutDown():
+                self._answer(message.request, {"stopped": [node.name]})
+                node.shut_down()
+            case _:
+                nursery.start_soon(self._ask, message)
+
+    async def _ask(self, message: Message) -> None:
+        """Requests whose answer takes a while."""
+        async with self._asking:
+            try:
+                await self._answer_slowly(message)
+            except PotluckError as error:
+                self._fail(message, error)
+
+    async def _answer_slowly(self, message: Message) -> None:
+        memory = self._node.memory
+        match message:
+            case control.AskPeers(request):
+                self._answer(request, await self._node.peers())
+            case control.MemorySet(request, key, value, ttl_s):
+                self._answer(request, await memory.set(key, value, ttl_s))
+            case control.MemoryDelete(request, key):
+                self._answer(request, await memory.delete(key))
+            case control.MemoryGet(request, key):
+                value, version = await memory.get(key)
+                self._post(control.MemoryValue(request, value, version))
+            case control.GetObject():
+                await self._send_object(message)
+
+    def _answer(self, request: int, value: object) -> None:
+        self._post(control.Answer(request, json.dumps(value).encode()))
+
+    def _greet(self, message: control.Greeting) -> None:
+        if message.version != control.CONTROL_VERSION:
+            raise RemoteProtocolError(f"control version {message.version} is not spoken here")
+        node = self._node
+        self._post(control.Welcome(control.CONTROL_VERSION, node.name, node.node_id, node.slots_in_mesh()))
+
+    def _submit(self, message: control.Submit) -> None:
+        if message.job not in self._jobs:
+            raise NotFound(f"job {message.job} is not of this connection")
+        for payload in (message.program.body, *(task.arguments for task in message.tasks)):
+            if isinstance(payload, Reference):
+                self._node.objects.table.adopt(payload.object_id, message.job)
+        self._node.jobs.submit(message.job, message.program, message.tasks)
+
+    def _report(self, job: str, batches: list[NodeReports]) -> None:
+        self._post(control.TaskReports(job, batches))
+
+    def _upload(self, part: control.PutPart) -> None:
+        """Parts come in order; a finished object waits for the Submit that names it."""
+        if part.offset == 0:
+            if self._uploaded_bytes + part.total_bytes > _UPLOADS_BYTES_MAX:
+                raise RemoteProtocolError(f"uploads of more than {_UPLOADS_BYTES_MAX} bytes at once")
+            self._uploads[part.object_id] = bytearray()
+            self._uploaded_bytes += part.total_bytes
+        data = self._uploads.get(part.object_id)
+        if data is None or part.offset != len(data):
+            raise RemoteProtocolError("the parts of an upload do not fit together")
+        data += part.data
+        if len(data) >= part.total_bytes:
+            del self._uploads[part.object_id]
+            self._uploaded_bytes -= part.total_bytes
+            try:
+                self._node.objects.table.put(part.object_id, bytes(data), self._upload_name)
+            except LimitExceeded as error:
+                logger.warning("an upload was refused: %s", error)  # its task will say that it is missing
+
+    async def _send_object(self, message: control.GetObject) -> None:
+        reference = message.reference
+        data = memoryview(await self._node.objects.fetch_bytes(reference))
+        for offset in range(0, max(len(data), 1), PART_BYTES):
+            part = bytes(data[offset : offset + PART_BYTES])
+            self._post(control.ObjectBytes(message.request, offset, len(data), part))
+            if len(self._outbox) > 4 * VALUE_BYTES_MAX:
+                self._drained = trio.Event()
+                await self._drained.wait()
+        self._node.objects.done_with(reference)
+
+    def _watch(self, message: control.Watch) -> None:
+        self._unwatch.append(self._node.watch(lambda event: self._answer(message.request, event)))

@@ -1,0 +1,252 @@
+"""Shell of the master: links, membership, this node's own execution and its clients on one side, the engine on the
+other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+import trio
+
+from ...overlay.config import Config
+from ...overlay.errors import LinkLost, RemoteProtocolError
+from ...overlay.identity.mesh import Identity
+from ...overlay.ids import NodeId
+from ...overlay.links.link import Link
+from ...overlay.links.links import Links
+from ...overlay.membership.detector import Changed
+from ...overlay.membership.service import Membership
+from ...overlay.ports import Entropy
+from ...overlay.wire.capabilities import Capabilities
+from ...overlay.wire.codec import Message
+from ...overlay.wire.control import JobOptions, NodeReports, TaskSpec
+from ...overlay.wire.values import decode
+from ...overlay.wire.work import (
+    CancelInstructions,
+    ExecutionConfirmation,
+    Finished,
+    Inline,
+    InstructionAssignment,
+    Payload,
+    Program,
+    TaskComplete,
+)
+from ..objects import Objects
+from .batches import cut, payload_bytes, report_bytes
+from .master import Assign, CancelAt, Drop, Effect, Master, Release, Tell
+from .placement import Worker
+
+logger = logging.getLogger("potluck.node")
+
+_TICK_S: Final = 0.5
+Sink = Callable[[str, list[NodeReports]], None]
+"""Takes a job's reports for its submitter; must not wait."""
+
+
+class OwnExecution(Protocol):
+    """This node as a worker of its own jobs: it is given the very messages that others are sent."""
+
+    def assign(self, assignment: InstructionAssignment) -> None: ...
+
+    def cancel(self, message: CancelInstructions) -> None: ...
+
+    def complete(self, message: TaskComplete) -> None: ...
+
+
+class Jobs:
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        links: Links,
+        membership: Membership,
+        objects: Objects,
+        entropy: Entropy,
+    ) -> None:
+        self._identity = identity
+        self._links = links
+        self._membership = membership
+        self._objects = objects
+        self._entropy = entropy
+        self._sinks: dict[str, Sink] = {}
+        self._labels: dict[tuple[str, int], str] = {}
+        self._own: OwnExecution | None = None
+        self.master: Master
+        self._config = config
+        links.up.append(self._link_up)
+        membership.observers.append(self._member_changed)
+        membership.load_observers.append(self._load_reported)
+        links.on(ExecutionConfirmation, self._confirmed)
+
+    async def run(self, own: OwnExecution, capabilities: Capabilities) -> None:
+        """Places work until cancelled. `capabilities` are this node's own."""
+        self.master = Master(self._config.jobs, capabilities.python)
+        self._own = own
+        identity = self._identity
+        here = Worker(identity.node_id, identity.name, identity.boot_id, capabilities, own=True, here=True)
+        self._perform(self.master.worker_up(trio.current_time(), here))
+        while True:
+            await trio.sleep(_TICK_S)
+            self._perform(self.master.tick(trio.current_time()))
+
+    # Submitters
+
+    def open(self, options: JobOptions, sink: Sink) -> str:
+        job_id = self._entropy.token(8).hex()
+        self._sinks[job_id] = sink
+        self.master.open(job_id, options)
+        return job_id
+
+    def submit(self, job_id: str, program: Program, specs: Sequence[TaskSpec]) -> None:
+        """Raises NotFound for a job that is not open, or a program without its body."""
+        if program.form == "kind":
+            self._label(job_id, specs)
+        if isinstance(program.body, Inline):
+            # A long program travels once to each worker, and not in a control frame.
+            body = self._objects.keep(program.body, job_id)
+            program = Program(program.program_id, program.form, program.entry, program.file_name, body)
+        self._perform(self.master.submit(trio.current_time(), job_id, program, specs))
+
+    def cancel(self, job_id: str, indexes: Iterable[int]) -> None:
+        self._perform(self.master.cancel(trio.current_time(), job_id, indexes))
+
+    def close(self, job_id: str) -> None:
+        effects = self.master.close(trio.current_time(), job_id)
+        self._sinks.pop(job_id, None)
+        self._labels = {key: label for key, label in self._labels.items() if key[0] != job_id}
+        self._objects.table.release(job_id)
+        self._perform(effects)
+
+    # Workers
+
+    def own_confirmed(self, confirmation: ExecutionConfirmation) -> None:
+        self._take(self._identity.node_id, confirmation)
+
+    def own_load(self, busy: int, queued: int) -> None:
+        now_s = trio.current_time()
+        self._perform(self.master.load_reported(now_s, self._identity.node_id, busy, queued))
+
+    def _confirmed(self, link: Link, message: Message) -> None:
+        assert isinstance(message, ExecutionConfirmation)
+        self._take(link.peer.node_id, message)
+
+    def _take(self, node_id: NodeId, confirmation: ExecutionConfirmation) -> None:
+        self._log_confirmed(node_id, confirmation)
+        self._perform(
+            self.master.confirmed(
+                trio.current_time(), node_id, confirmation.job, confirmation.epoch, confirmation.reports
+            )
+        )
+
+    def _link_up(self, link: Link) -> None:
+        peer = link.peer
+        own = peer.owner_id == self._identity.owner_id
+        worker = Worker(peer.node_id, peer.name, peer.boot_id, peer.capabilities, own=own, here=False)
+        self._perform(self.master.worker_up(trio.current_time(), worker))
+
+    def _member_changed(self, change: Changed) -> None:
+        if change.event in ("died", "left"):
+            node_id = change.member.node_id
+            self._perform(self.master.worker_gone(trio.current_time(), node_id, change.event))
+
+    def _load_reported(self, node_id: NodeId) -> None:
+        known = self._membership.loads.known.get(node_id)
+        if known is not None:
+            now_s = trio.current_time()
+            self._perform(self.master.load_reported(now_s, node_id, known.report.busy, known.report.queued))
+
+    # Effects
+
+    def _perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Assign(node_id, assignment):
+                    self._log_assigning(node_id, assignment)
+                    for part in cut(assignment.instructions, lambda one: payload_bytes(one.arguments)):
+                        self._send(node_id, _with_instructions(assignment, part, part[0] is assignment.instructions[0]))
+                case CancelAt(node_id, message) | Release(node_id, message):
+                    self._send(node_id, message)
+                case Tell():
+                    self._tell(effect)
+                case Drop(objects):
+                    for object_id in objects:
+                        self._objects.table.drop(object_id)
+
+    def _send(self, node_id: NodeId, message: Message) -> None:
+        if node_id == self._identity.node_id:
+            self._send_here(message)
+            return
+        link = self._links.get(node_id)
+        if link is None:
+            return  # when it is back it is given everything again; when it is dead, others are
+        try:
+            link.post(message)
+        except LinkLost:
+            pass  # likewise
+
+    def _send_here(self, message: Message) -> None:
+        assert self._own is not None
+        match message:
+            case InstructionAssignment():
+                self._own.assign(message)
+            case CancelInstructions():
+                self._own.cancel(message)
+            case TaskComplete():
+                self._own.complete(message)
+
+    def _tell(self, tell: Tell) -> None:
+        sink = self._sinks.get(tell.job)
+        if sink is None:
+            return
+        node_id = self._identity.node_id if tell.node_id is None else tell.node_id
+        worker = self.master.workers.get(node_id)
+        name = worker.name if worker is not None else node_id.hex()[:8]
+        own = worker is not None and worker.own
+        for part in cut(tell.reports, report_bytes):
+            sink(tell.job, [NodeReports(name, own, part)])
+
+    # The log of work by kind, in the words of its protocol
+
+    def _label(self, job_id: str, specs: Sequence[TaskSpec]) -> None:
+        for spec in specs:
+            self._labels[job_id, spec.index] = label_of(spec.arguments)
+
+    def _log_assigning(self, node_id: NodeId, assignment: InstructionAssignment) -> None:
+        if assignment.program.form == "kind" and node_id != self._identity.node_id:
+            name = self.master.workers[node_id].name
+            logger.info("Node %s assigning tasks to peer %s", self._identity.name, name)
+
+    def _log_confirmed(self, node_id: NodeId, confirmation: ExecutionConfirmation) -> None:
+        if not self._labels:
+            return
+        worker = self.master.workers.get(node_id)
+        for report in confirmation.reports:
+            label = self._labels.get((confirmation.job, report.index))
+            if label is not None and worker is not None and isinstance(report, Finished):
+                logger.info("Master received confirmation for %s from %s", label, worker.name)
+
+
+def label_of(arguments: Payload) -> str:
+    """The text of an instruction given by kind."""
+    if not isinstance(arguments, Inline):
+        return "?"
+    try:
+        return str(decode(arguments))
+    except RemoteProtocolError:
+        return "?"
+
+
+def _with_instructions(assignment: InstructionAssignment, part: list, first: bool) -> InstructionAssignment:  # type: ignore[type-arg]
+    program = assignment.program
+    if not first and program.body is not None:
+        program = Program(program.program_id, program.form, program.entry, program.file_name)
+    return InstructionAssignment(
+        assignment.job,
+        assignment.epoch,
+        program,
+        part,
+        assignment.timeout_s,
+        assignment.priority,
+        assignment.trust_results,
+    )

@@ -1,0 +1,211 @@
+"""Payloads too long for a control frame: kept where they were made, fetched by whoever needs them on a connection of
+their own, so that control never waits behind data."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+import trio
+
+from ..overlay.config import Links as LinksConfig
+from ..overlay.errors import DeadlineExceeded, LimitExceeded, LinkLost, NotFound, RemoteProtocolError, Unavailable
+from ..overlay.identity.mesh import Identity
+from ..overlay.ids import NodeId
+from ..overlay.links.conversation import Conversation
+from ..overlay.links.link import Link
+from ..overlay.links.links import Links
+from ..overlay.links.opening import PeerInfo
+from ..overlay.membership.service import Membership
+from ..overlay.ports import Entropy
+from ..overlay.wire.codec import Message
+from ..overlay.wire.work import (
+    INLINE_BYTES_MAX,
+    Inline,
+    ObjectMissing,
+    ObjectPart,
+    ObjectRelease,
+    ObjectWant,
+    Payload,
+    Reference,
+    decode_inline,
+    encode_inline,
+)
+
+PART_BYTES: Final = 512 << 10
+_FETCHES_AT_ONCE: Final = 4
+
+
+class ObjectTable:
+    """Encoded payloads by object id, each held for one job until that job is over."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._objects: dict[bytes, bytes] = {}
+        self._by_job: dict[str, set[bytes]] = {}
+        self.size_bytes = 0
+
+    def put(self, object_id: bytes, data: bytes, job: str) -> None:
+        """Raises LimitExceeded when the node lends no more memory."""
+        if object_id in self._objects:
+            return
+        if self.size_bytes + len(data) > self._bytes_max:
+            raise LimitExceeded(f"{len(data)} bytes more exceed the memory this node lends")
+        self._objects[object_id] = data
+        self._by_job.setdefault(job, set()).add(object_id)
+        self.size_bytes += len(data)
+
+    def get(self, object_id: bytes) -> bytes | None:
+        return self._objects.get(object_id)
+
+    def adopt(self, object_id: bytes, job: str) -> None:
+        """An object that was uploaded before its job was known belongs to it now."""
+        for owners in self._by_job.values():
+            owners.discard(object_id)
+        if object_id in self._objects:
+            self._by_job.setdefault(job, set()).add(object_id)
+
+    def drop(self, object_id: bytes) -> None:
+        data = self._objects.pop(object_id, None)
+        if data is not None:
+            self.size_bytes -= len(data)
+
+    def release(self, job: str) -> None:
+        for object_id in self._by_job.pop(job, ()):
+            self.drop(object_id)
+
+
+class Objects:
+    """This node's table, and everyone else's by way of bulk connections."""
+
+    def __init__(
+        self,
+        table: ObjectTable,
+        identity: Identity,
+        links: Links,
+        membership: Membership,
+        entropy: Entropy,
+        config: LinksConfig,
+    ) -> None:
+        self.table = table
+        self._identity = identity
+        self._links = links
+        self._membership = membership
+        self._entropy = entropy
+        self._config = config
+        self._idle: dict[NodeId, list[Conversation]] = {}
+        self._limits: dict[NodeId, trio.CapacityLimiter] = {}
+        links.on_bulk(self._serve)
+        links.on(ObjectRelease, self._released)
+
+    def keep(self, inline: Inline, job: str) -> Payload:
+        """The payload itself where it is short, else a reference to it here."""
+        size = len(inline.data) + sum(map(len, inline.buffers))
+        if size <= INLINE_BYTES_MAX:
+            return inline
+        data = encode_inline(inline)
+        object_id = self._entropy.token(16)
+        self.table.put(object_id, data, job)
+        return Reference(object_id, len(data), self._identity.node_id)
+
+    def done_with(self, reference: Reference) -> None:
+        """It has been handed on; its holder may drop it."""
+        if reference.holder == self._identity.node_id:
+            self.table.drop(reference.object_id)
+        elif (link := self._links.get(reference.holder)) is not None:
+            try:
+                link.post(ObjectRelease([reference.object_id]))
+            except LinkLost:
+                pass  # it goes with its job
+
+    async def fetch(self, reference: Reference) -> Inline:
+        """Raises NotFound, LinkLost."""
+        data = await self.fetch_bytes(reference)
+        try:
+            return decode_inline(data)
+        except msgspec.MsgspecError as error:
+            raise NotFound(f"object {reference.object_id.hex()} does not parse: {error}") from error
+
+    async def fetch_bytes(self, reference: Reference) -> bytes:
+        if reference.holder == self._identity.node_id:
+            data = self.table.get(reference.object_id)
+            if data is None:
+                raise NotFound(f"object {reference.object_id.hex()} is not here any more")
+            return data
+        holder = NodeId(reference.holder)
+        async with self._limits.setdefault(holder, trio.CapacityLimiter(_FETCHES_AT_ONCE)):
+            return await self._fetch_from(holder, reference)
+
+    async def _fetch_from(self, holder: NodeId, reference: Reference) -> bytes:
+        try:
+            conversation = await self._conversation(holder)
+            try:
+                data = await _receive(conversation, reference)
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await conversation.aclose()
+                raise
+        except RemoteProtocolError as error:
+            raise LinkLost(f"the holder of an object broke the protocol: {error}") from error
+        except Unavailable as error:
+            raise LinkLost(f"an object cannot be fetched: {error}") from error
+        self._idle.setdefault(holder, []).append(conversation)
+        return data
+
+    async def _conversation(self, holder: NodeId) -> Conversation:
+        if idle := self._idle.get(holder):
+            return idle.pop()
+        member = self._membership.get(holder)
+        if member is None:
+            raise LinkLost("the holder of an object is not known")
+        return await self._links.open_bulk(holder, member.address)
+
+    async def forget(self, node_id: NodeId) -> None:
+        """The node is gone: so are the connections to it."""
+        self._limits.pop(node_id, None)
+        for conversation in self._idle.pop(node_id, []):
+            await conversation.aclose()
+
+    def _released(self, link: Link, message: Message) -> None:
+        assert isinstance(message, ObjectRelease)
+        for object_id in message.objects:
+            self.table.drop(object_id)
+
+    async def _serve(self, conversation: Conversation, peer: PeerInfo) -> None:
+        """A peer's bulk connection, until it closes it. Ids are unguessable and told to who may have the object."""
+        while True:
+            want = await conversation.receive()
+            assert isinstance(want, ObjectWant)
+            data = self.table.get(want.object_id)
+            if data is None:
+                await conversation.send(ObjectMissing(want.request))
+                continue
+            async for part in _parts(want.request, data):
+                with trio.move_on_after(self._config.handshake_timeout_s * 6) as scope:
+                    await conversation.send(part)
+                if scope.cancelled_caught:
+                    raise DeadlineExceeded(f"{peer.name} does not read the object it asked for")
+
+
+async def _parts(request: int, data: bytes) -> AsyncIterator[ObjectPart]:
+    view = memoryview(data)
+    for offset in range(0, max(len(data), 1), PART_BYTES):
+        yield ObjectPart(request, offset, len(data), bytes(view[offset : offset + PART_BYTES]))
+
+
+async def _receive(conversation: Conversation, reference: Reference) -> bytes:
+    await conversation.send(ObjectWant(0, reference.object_id))
+    data = bytearray()
+    while True:
+        part = await conversation.receive()
+        if isinstance(part, ObjectMissing):
+            raise NotFound(f"object {reference.object_id.hex()} is not at its holder any more")
+        assert isinstance(part, ObjectPart)
+        if part.offset != len(data) or part.total_bytes != reference.size_bytes:
+            raise RemoteProtocolError("the parts of an object do not fit together")
+        data += part.data
+        if len(data) > reference.size_bytes or not part.data:
+            raise RemoteProtocolError("an object is longer than announced")
+        if len(data) == reference.size_bytes:
+            return bytes(data)

@@ -1,0 +1,82 @@
+"""`ports.Store` on SQLite: write-ahead log, and every commit on disk before it returns."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+import trio
+
+from ..overlay.errors import Unavailable
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS entries (name TEXT, key BLOB, value BLOB, PRIMARY KEY (name, key)) WITHOUT ROWID"
+
+Batch = dict[tuple[str, bytes], bytes | None]
+"""New values by table and key; None deletes."""
+
+
+class SqliteStore:
+    """Writes gather in memory until a commit hands them to a thread, which alone uses the writing connection. Callers
+    that commit at the same time share one transaction and one fsync."""
+
+    def __init__(self, path: Path) -> None:
+        self._writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._writer.execute("PRAGMA journal_mode = WAL")
+        self._writer.execute("PRAGMA synchronous = FULL")
+        self._writer.execute(_SCHEMA)
+        self._reader = sqlite3.connect(path, isolation_level=None)
+        self._pending: Batch = {}
+        self._being_written: Batch = {}
+        self._committing = trio.Lock()
+
+    def put(self, table: str, key: bytes, value: bytes) -> None:
+        self._pending[table, key] = value
+
+    def delete(self, table: str, key: bytes) -> None:
+        self._pending[table, key] = None
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        for batch in (self._pending, self._being_written):
+            if (table, key) in batch:
+                return batch[table, key]
+        row = self._reader.execute("SELECT value FROM entries WHERE name = ? AND key = ?", (table, key)).fetchone()
+        return None if row is None else row[0]
+
+    def scan(self, table: str, prefix: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
+        rows = self._reader.execute(
+            "SELECT key, value FROM entries WHERE name = ? AND key >= ? AND substr(key, 1, ?) = ?",
+            (table, prefix, len(prefix), prefix),
+        )
+        found: dict[bytes, bytes | None] = dict(rows)
+        for batch in (self._being_written, self._pending):
+            found |= {key: value for (name, key), value in batch.items() if name == table and key.startswith(prefix)}
+        return [(key, value) for key, value in sorted(found.items()) if value is not None]
+
+    async def commit(self) -> None:
+        """Raises Unavailable when the disk refuses; what was to be written is kept for the next commit."""
+        async with self._committing:  # whoever waited here finds its writes committed by the one before
+            if not self._pending:
+                return
+            self._being_written, self._pending = self._pending, {}
+            try:
+                await trio.to_thread.run_sync(self._write, self._being_written)
+            except sqlite3.Error as error:
+                self._pending = self._being_written | self._pending
+                raise Unavailable(f"cannot write to disk: {error}") from error
+            finally:
+                self._being_written = {}
+
+    def _write(self, batch: Batch) -> None:
+        with self._writer:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for (table, key), value in batch.items():
+                if value is None:
+                    self._writer.execute("DELETE FROM entries WHERE name = ? AND key = ?", (table, key))
+                else:
+                    self._writer.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", (table, key, value))
+
+    async def aclose(self) -> None:
+        await self.commit()
+        self._reader.close()
+        self._writer.close()

@@ -1,0 +1,40 @@
+"""The real machine behind the small ports: wall clock, entropy, and how busy it is."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+
+import psutil
+
+from ..overlay.ports import HostSample
+
+
+class SystemWallClock:
+    def now_s(self) -> float:
+        return time.time()  # noqa: TID251  the one place that asks
+
+
+class SystemEntropy:
+    def token(self, size_bytes: int) -> bytes:
+        return os.urandom(size_bytes)
+
+    def stream(self, name: str) -> random.Random:
+        """Seeded from the system; the name matters only where runs are to be repeated."""
+        return random.Random(os.urandom(16))  # noqa: S311  not for secrets
+
+
+class SystemHost:
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self.cpus = os.cpu_count() or 1
+        self.memory_bytes: int = psutil.virtual_memory().total
+
+    def sample(self) -> HostSample:
+        return HostSample(
+            cpu_percent=psutil.cpu_percent(interval=None),
+            memory_free_bytes=psutil.virtual_memory().available,
+            disk_free_bytes=psutil.disk_usage(str(self._data_dir)).free,
+        )
