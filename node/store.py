@@ -45,8 +45,9 @@ class SqliteStore:
 
     def scan(self, table: str, prefix: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
         rows = self._reader.execute(
-            "SELECT key, value FROM entries WHERE name = ? AND key >= ? AND substr(key, 1, ?) = ?",
-            (table, prefix, len(prefix), prefix),
+            # substr of an empty blob is NULL, so that an empty prefix is asked for on its own
+            "SELECT key, value FROM entries WHERE name = ?1 AND key >= ?2 AND (?2 = x'' OR substr(key, 1, ?3) = ?2)",
+            (table, prefix, len(prefix)),
         )
         found: dict[bytes, bytes | None] = dict(rows)
         for batch in (self._being_written, self._pending):
@@ -61,9 +62,11 @@ class SqliteStore:
             self._being_written, self._pending = self._pending, {}
             try:
                 await trio.to_thread.run_sync(self._write, self._being_written)
-            except sqlite3.Error as error:
+            except BaseException as error:  # cancelled on the way, too: those who wait count on these writes
                 self._pending = self._being_written | self._pending
-                raise Unavailable(f"cannot write to disk: {error}") from error
+                if isinstance(error, sqlite3.Error):
+                    raise Unavailable(f"cannot write to disk: {error}") from error
+                raise
             finally:
                 self._being_written = {}
 
