@@ -98,8 +98,11 @@ class Candidates:
 class Connector:
     """Shell: turns sightings into links."""
 
-    def __init__(self, links: Links, config: Discovery, lasting: Iterable[Address] = ()) -> None:
+    def __init__(
+        self, links: Links, config: Discovery, lasting: Iterable[Address], has_enough: Callable[[], bool]
+    ) -> None:
         self._links = links
+        self._has_enough = has_enough
         self._candidates = Candidates(config)
         self._lasting = tuple(lasting)
         self._changed = trio.Event()
@@ -122,6 +125,8 @@ class Connector:
 
     async def _listen(self, sightings: trio.MemoryReceiveChannel[Sighting]) -> None:
         async for sighting in sightings:
+            if self._has_enough():
+                continue
             self._candidates.sighted(trio.current_time(), sighting.address)
             self._changed.set()
 

@@ -62,9 +62,8 @@ class Served(Protocol):
     def watch(self, watcher: Callable[[dict[str, object]], None]) -> Callable[[], None]: ...
 
 
-async def serve(node: Served, path: Path, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Accepts programs until cancelled. Raises NameInUse when a living node has this socket."""
-    listener = await _listen(path, node.name)
+async def serve(node: Served, listener: trio.SocketListener, path: Path) -> None:
+    """Accepts programs until cancelled; then the socket is gone."""
 
     async def admit(stream: trio.SocketStream) -> None:
         if _uid_of_peer(stream) == os.getuid():
@@ -72,14 +71,13 @@ async def serve(node: Served, path: Path, *, task_status: trio.TaskStatus[None] 
         await trio.aclose_forcefully(stream)
 
     try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(trio.serve_listeners, admit, [listener])
-            task_status.started()
+        await trio.serve_listeners(admit, [listener])
     finally:
         path.unlink(missing_ok=True)
 
 
-async def _listen(path: Path, name: str) -> trio.SocketListener:
+async def listen(path: Path, name: str) -> trio.SocketListener:
+    """Takes the socket of this name. Raises NameInUse when a living node has it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         probe = await trio.open_unix_socket(str(path))
@@ -267,7 +265,8 @@ class _Connection:
             part = bytes(data[offset : offset + PART_BYTES])
             self._post(control.ObjectBytes(message.request, offset, len(data), part))
             if len(self._outbox) > 4 * VALUE_BYTES_MAX:
-                self._drained = trio.Event()
+                if self._drained.is_set():
+                    self._drained = trio.Event()
                 await self._drained.wait()
         self._node.objects.done_with(reference)
 

@@ -33,7 +33,7 @@ class Links:
     """
 
     def __init__(self, network: Network, introduction: Introduction, config: LinksConfig) -> None:
-        self._network = network
+        self.network = network
         self._me = introduction
         self._config = config
         self._links: dict[NodeId, Link] = {}
@@ -69,7 +69,7 @@ class Links:
         """Accepts links until cancelled; starts with the address peers can reach."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            address: Address = await nursery.start(self._network.serve, self._accept)
+            address: Address = await nursery.start(self.network.serve, self._accept)
             self.port = address.port
             task_status.started(address)
 
@@ -108,7 +108,7 @@ class Links:
         return conversation
 
     async def _open(self, address: Address, purpose: str) -> tuple[Conversation, PeerInfo]:
-        conversation = Conversation(await self._network.dial(address), Role.INITIATOR)
+        conversation = Conversation(await self.network.dial(address), Role.INITIATOR)
         try:
             with trio.fail_after(self._config.handshake_timeout_s):
                 peer = await open_as_initiator(conversation, self._me, "bulk" if purpose == "bulk" else "control")

@@ -1,0 +1,388 @@
+"""The composition root: builds a node from its ports and wires its parts. Nothing else constructs a collaborator."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+import trio
+
+from ..discovery.beacon import Beacon, BeaconEngine
+from ..discovery.sightings import CHANNEL_SIZE, Connector, Sighting, sink
+from ..overlay.clock import MeshTime
+from ..overlay.config import Config
+from ..overlay.dht.replication import Replication
+from ..overlay.dht.service import Dht
+from ..overlay.errors import LinkLost, NotAllowed, PotluckError, UsageError
+from ..overlay.identity.mesh import Identity
+from ..overlay.ids import NodeId, OwnerId
+from ..overlay.links.link import Link
+from ..overlay.links.links import Links
+from ..overlay.links.opening import Introduction
+from ..overlay.membership.detector import Changed
+from ..overlay.membership.service import Membership
+from ..overlay.ports import Address, Entropy, Host, Network, Sandbox, Store, WallClock
+from ..overlay.wire.capabilities import LoadReport
+from ..overlay.wire.codec import Message
+from ..overlay.wire.gossip import Status
+from ..overlay.wire.work import CancelInstructions, ExecutionConfirmation, InstructionAssignment, TaskComplete
+from . import capabilities as abilities
+from .execution.service import ExecutionService
+from .jobs.batches import cut, report_bytes
+from .jobs.service import Jobs
+from .memory import SharedMemory
+from .objects import Objects, ObjectTable
+from .presence import Presence
+
+logger = logging.getLogger("potluck.node")
+
+Event = dict[str, object]
+_BOOTS = ("node", b"boots")
+_PEER_LOAD_S = 1.0
+
+
+class Ports(NamedTuple):
+    """Everything real, or everything virtual."""
+
+    network: Callable[[Identity], Network]
+    wall_clock: WallClock
+    entropy: Entropy
+    host: Host
+    store: Store
+    sandboxes: Sequence[Sandbox]
+    """In order of preference."""
+
+
+class Node:
+    """One node. `run` is its life; cancelling it is a crash, `leave` a graceful end."""
+
+    def __init__(self, config: Config, identity: Identity, ports: Ports, announce: Callable[[Event], None]) -> None:
+        self.config = config
+        self.identity = identity
+        self._ports = ports
+        self._watchers: list[Callable[[Event], None]] = [announce]
+        self._capabilities = abilities.describe(config, ports.host, ports.sandboxes)
+        self._owners: dict[NodeId, OwnerId] = {}
+        self._leaving = trio.Event()
+        self.started = trio.Event()
+        self._incarnation = 0
+        self._address = Address("", 0)
+        self._started_s = 0.0
+        self._build()
+
+    def _build(self) -> None:
+        config, identity, ports = self.config, self.identity, self._ports
+        self.mesh_time = MeshTime(trio.current_time, ports.wall_clock.now_s())
+        introduction = Introduction(
+            identity,
+            ports.wall_clock,
+            capabilities=lambda: self._capabilities,
+            incarnation=lambda: self._incarnation,
+            listening_port=lambda: self.links.port,
+        )
+        self.links = Links(ports.network(identity), introduction, config.links)
+        self.membership = Membership(config, identity, self.links, self.mesh_time, ports.wall_clock)
+        self.dht = Dht(config, identity, self.links, self.membership, ports.store, self.mesh_time)
+        self.replication = Replication(self.dht)
+        self.memory = SharedMemory(self.replication)
+        table = ObjectTable(config.memory_bytes)
+        self.objects = Objects(table, identity, self.links, self.membership, ports.entropy, config.links)
+        self.jobs = Jobs(config, identity, self.links, self.membership, self.objects, ports.entropy)
+        self.execution = ExecutionService(
+            config.execution,
+            slots=self._capabilities.slots,
+            sandboxes=ports.sandboxes,
+            own_owner=identity.owner_id,
+            objects=self.objects,
+            node_name=identity.name,
+            mesh_time_s=self.mesh_time.now_s,
+            node_call=self._called_by_task,
+        )
+        self.presence = Presence(config, identity, self.membership, self.replication, ports.host)
+        self._wire()
+
+    def _wire(self) -> None:
+        self.membership.observers.append(self.replication.member_changed)
+        self.membership.observers.append(self._member_changed)
+        self.links.up.append(self._link_up)
+        self.links.on(InstructionAssignment, self._assigned)
+        self.links.on(CancelInstructions, self._cancelled)
+        self.links.on(TaskComplete, self._completed)
+        self.execution.load_changed = self._work_changed
+
+    # Life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Starts once it accepts work; ends after `leave`."""
+        await self._count_boot()
+        self._started_s = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.membership.run)
+            await nursery.start(self.dht.run)
+            nursery.start_soon(self.replication.run)
+            await nursery.start(self.execution.run)
+            nursery.start_soon(self.jobs.run, _Here(self), self._capabilities)
+            self._address = await nursery.start(self.links.run)
+            logger.info("Node %s started on port %d", self.name, self._address.port)
+            nursery.start_soon(self.presence.sample, self.execution.load)
+            nursery.start_soon(self.presence.publish, self._address, self._capabilities)
+            await self._discover(nursery)
+            self._tell(self._ready())
+            self.started.set()
+            task_status.started()
+            await self._leaving.wait()
+            await self._say_goodbye()
+            nursery.cancel_scope.cancel()
+
+    def leave(self) -> None:
+        """Begins a graceful end: hand back what has not begun, say goodbye, go."""
+        self._leaving.set()
+
+    shut_down = leave
+
+    @property
+    def leaving(self) -> bool:
+        return self._leaving.is_set()
+
+    async def _count_boot(self) -> None:
+        """The incarnation grows with every start, so that news of an earlier life is known as such."""
+        store = self._ports.store
+        self._incarnation = int.from_bytes(store.get(*_BOOTS) or b"", "big") + 1
+        store.put(*_BOOTS, self._incarnation.to_bytes(8, "big"))
+        await store.commit()
+
+    async def _discover(self, nursery: trio.Nursery) -> None:
+        config, ports = self.config, self._ports
+        sightings_in, sightings = trio.open_memory_channel[Sighting](CHANNEL_SIZE)
+        given = [_parse(peer) for peer in config.peers]
+        connector = Connector(self.links, config.discovery, given, self._has_enough_links)
+        nursery.start_soon(connector.run, sightings)
+        self.put_sighting = sink(sightings_in)
+        if config.private or not config.discovery.multicast:
+            return
+        datagrams = await self.links.network.open_multicast()
+        nonce = ports.entropy.token(8)
+        engine = BeaconEngine(config.discovery, self.identity.mesh.tag_key, nonce, self._address.port)
+        beacon = Beacon(self.name, engine, datagrams, ports.wall_clock, config.discovery)
+        nursery.start_soon(beacon.run, self.put_sighting, self.links.is_linked)
+
+    def _has_enough_links(self) -> bool:
+        """Beyond a small mesh the neighbours are chosen, not taken as they are seen."""
+        return len(list(self.links)) >= self.config.links.neighbours_full
+
+    async def _say_goodbye(self) -> None:
+        self.execution.hand_back()
+        await trio.lowlevel.checkpoint()
+        await self.links.disconnect_all("the node leaves")
+
+    # What it offers
+
+    @property
+    def name(self) -> str:
+        return self.identity.name
+
+    @property
+    def node_id(self) -> NodeId:
+        return self.identity.node_id
+
+    @property
+    def address(self) -> Address:
+        return self._address
+
+    def slots_in_mesh(self) -> int:
+        return sum(worker.slots for worker in self.jobs.master.workers.values())
+
+    def watch(self, watcher: Callable[[Event], None]) -> Callable[[], None]:
+        """Membership events from now on, until the returned function is called."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
+
+    def status(self) -> dict[str, object]:
+        able = self._capabilities
+        table = self.objects.table
+        return {
+            "name": self.name,
+            "node_id": self.node_id.hex(),
+            "address": str(self._address),
+            "uptime_s": round(trio.current_time() - self._started_s, 3),
+            "mesh": self.identity.mesh.mesh_id,
+            "peers": len(self.membership.present()),
+            "load": _load(self.presence.load),
+            "policy": self.config.policy,
+            "sandbox": {"backend": able.sandbox, "guarantees": able.guarantees.as_dict()},
+            "memory": {"lent": self.config.memory_bytes, "objects": table.size_bytes, "keys": len(self.dht.records)},
+            "disk": {"lent": self.config.disk_bytes, "free": self.presence.load.disk_free_bytes},
+            "versions": {"potluck": able.version, "python": able.python},
+            "kinds": able.kinds,
+            "clock_error_s": round(self.mesh_time.own_error_s, 3),
+        }
+
+    async def peers(self) -> list[dict[str, object]]:
+        """Every member that is or lately was, this node first."""
+        now_s = trio.current_time()
+        rows = [self._row(self.node_id, self.name, self._address, "alive", self.presence.load, 0.0)]
+        loads = await self._loads()
+        for member in sorted(self.membership.members, key=lambda one: one.name):
+            load = loads.get(member.node_id, LoadReport())
+            age_s = 0.0 if member.linked else now_s - member.heard_s
+            state = member.status.name.lower()
+            rows.append(self._row(member.node_id, member.name, member.address, state, load, age_s))
+        return rows
+
+    def _row(
+        self, node_id: NodeId, name: str, address: Address, state: str, load: LoadReport, age_s: float
+    ) -> dict[str, object]:
+        here = node_id == self.node_id
+        return {
+            "name": name,
+            "node_id": node_id.hex(),
+            "address": str(address),
+            "state": state,
+            "self": here,
+            "own": here or self._owners.get(node_id) == self.identity.owner_id,
+            "load": _load(load),
+            "age_s": round(age_s, 3),
+        }
+
+    async def _loads(self) -> dict[NodeId, LoadReport]:
+        """Of neighbours as they say, of others as they have published."""
+        loads = {node_id: known.report for node_id, known in self.membership.loads.known.items()}
+
+        async def look_up(node_id: NodeId) -> None:
+            try:
+                record = await self.replication.get("load", node_id)
+                if record is not None:
+                    loads[node_id] = _load_decoder.decode(record.value)
+            except (PotluckError, msgspec.MsgspecError):
+                pass  # an unknown load is shown as none
+
+        with trio.move_on_after(_PEER_LOAD_S):
+            async with trio.open_nursery() as nursery:
+                for member in self.membership.present():
+                    if member.node_id not in loads:
+                        nursery.start_soon(look_up, member.node_id)
+        return loads
+
+    # Events
+
+    def _tell(self, event: Event) -> None:
+        for watcher in list(self._watchers):
+            watcher(event)
+
+    def _ready(self) -> Event:
+        return {
+            "event": "ready",
+            "name": self.name,
+            "node_id": self.node_id.hex(),
+            "address": str(self._address),
+            "port": self._address.port,
+            "web": None,
+            "mesh": self.identity.mesh.mesh_id,
+            "sandbox": self._capabilities.sandbox,
+        }
+
+    def _member_changed(self, change: Changed) -> None:
+        member = change.member
+        if change.event == "discovered":
+            logger.info("Node %s discovered peer %s", self.name, member.name)
+        self._tell({"event": change.event, "node": member.name, "node_id": member.node_id.hex()})
+        if member.status in (Status.DEAD, Status.LEFT):
+            self.execution.forget(member.node_id)
+            self.dht.start(self.objects.forget, member.node_id)
+
+    def _link_up(self, link: Link) -> None:
+        self._owners[link.peer.node_id] = link.peer.owner_id
+
+    def _work_changed(self) -> None:
+        load = self.execution.load()
+        self.presence.work_changed(load)
+        self.jobs.own_load(load.busy, load.queued)
+
+    # Work from other masters
+
+    def _assigned(self, link: Link, message: Message) -> None:
+        assert isinstance(message, InstructionAssignment)
+        peer = link.peer
+        self.execution.assign(peer.node_id, peer.owner_id, _Elsewhere(self.links, peer.node_id), message)
+
+    def _cancelled(self, link: Link, message: Message) -> None:
+        assert isinstance(message, CancelInstructions)
+        self.execution.cancel(link.peer.node_id, message)
+
+    def _completed(self, link: Link, message: Message) -> None:
+        assert isinstance(message, TaskComplete)
+        self.execution.complete(link.peer.node_id, message)
+        self.objects.table.release(message.job)
+
+    async def _called_by_task(self, job: str, operation: str, arguments: object) -> object:
+        """What a running task may ask of its node: the memory that its owner's programs use too."""
+        open_here = self.jobs.master.jobs.get(job)
+        if open_here is not None and open_here.options.confidential:
+            raise NotAllowed("a confidential task reaches nothing outside its node")
+        match operation, arguments:
+            case "mem_get", [str(key)]:
+                return (await self.memory.get(key))[0]
+            case "mem_set", [str(key), bytes(value), ttl_s] if ttl_s is None or isinstance(ttl_s, int | float):
+                return await self.memory.set(key, value, ttl_s)
+            case "mem_del", [str(key)]:
+                return await self.memory.delete(key)
+        raise UsageError(f"a task cannot ask its node for {operation!r}")
+
+
+class _Here:
+    """This node as worker of its own jobs."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def assign(self, assignment: InstructionAssignment) -> None:
+        identity = self._node.identity
+        self._node.execution.assign(identity.node_id, identity.owner_id, self, assignment)
+
+    def cancel(self, message: CancelInstructions) -> None:
+        self._node.execution.cancel(self._node.node_id, message)
+
+    def complete(self, message: TaskComplete) -> None:
+        self._node.execution.complete(self._node.node_id, message)
+
+    def confirm(self, confirmation: ExecutionConfirmation) -> None:
+        self._node.jobs.own_confirmed(confirmation)
+
+
+class _Elsewhere:
+    """A master on another node: confirmations go over whatever link there is."""
+
+    def __init__(self, links: Links, node_id: NodeId) -> None:
+        self._links = links
+        self._node_id = node_id
+
+    def confirm(self, confirmation: ExecutionConfirmation) -> None:
+        link = self._links.get(self._node_id)
+        if link is None:
+            return  # it assigns again when the link is back, and is answered then
+        for part in cut(confirmation.reports, report_bytes):
+            try:
+                link.post(ExecutionConfirmation(confirmation.job, confirmation.epoch, part))
+            except LinkLost:
+                return
+
+
+_load_decoder = msgspec.msgpack.Decoder(LoadReport)
+
+
+def _load(load: LoadReport) -> dict[str, object]:
+    return {
+        "slots": load.slots,
+        "busy": load.busy,
+        "queued": load.queued,
+        "memory_free": load.memory_free_bytes,
+        "disk_free": load.disk_free_bytes,
+        "cpu_percent": load.cpu_percent,
+    }
+
+
+def _parse(peer: str) -> Address:
+    host, _, port = peer.rpartition(":")
+    return Address(host, int(port))

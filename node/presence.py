@@ -1,0 +1,119 @@
+"""What a node says of itself: its load to its neighbours as it changes, its card and its load in the DHT for the rest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+import trio
+
+from ..overlay.config import Config
+from ..overlay.dht.replication import Replication
+from ..overlay.dht.service import Card
+from ..overlay.errors import PotluckError
+from ..overlay.identity.mesh import Identity
+from ..overlay.membership.service import Membership
+from ..overlay.ports import Address, Host, HostSample
+from ..overlay.wire.capabilities import Capabilities, LoadReport
+
+logger = logging.getLogger("potluck.presence")
+
+_SAMPLE_S: Final = 2.0
+_CPU_STEP_PERCENT: Final = 10.0
+_MEMORY_STEP_BYTES: Final = 64 << 20
+
+
+class WorkLoad(Protocol):
+    """What execution knows of its own load."""
+
+    slots: int
+    busy: int
+    queued: int
+    queued_by_level: list[int]
+    task_mean_s: float
+
+
+class Presence:
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        membership: Membership,
+        replication: Replication,
+        host: Host,
+    ) -> None:
+        self._config = config
+        self._identity = identity
+        self._membership = membership
+        self._replication = replication
+        self._host = host
+        self._sample = HostSample(0.0, 0, 0)
+        self._sequence = 0
+        self.load = LoadReport()
+
+    def work_changed(self, work: WorkLoad) -> None:
+        """Busy slots or the queue have changed."""
+        self._report(
+            msgspec.structs.replace(
+                self.load,
+                slots=work.slots,
+                busy=work.busy,
+                queued=work.queued,
+                queued_by_level=list(work.queued_by_level),
+                task_mean_s=round(work.task_mean_s, 6),
+            )
+        )
+
+    def _report(self, load: LoadReport) -> None:
+        if load != self.load:
+            self._sequence += 1
+            self.load = msgspec.structs.replace(load, sequence=self._sequence)
+            self._membership.load_is(self.load)
+
+    async def sample(self, work: Callable[[], WorkLoad]) -> None:
+        """How the machine is doing; small changes are not worth a message."""
+        while True:
+            sample = self._host.sample()
+            shown = self._sample
+            if (
+                abs(sample.cpu_percent - shown.cpu_percent) >= _CPU_STEP_PERCENT
+                or abs(sample.memory_free_bytes - shown.memory_free_bytes) >= _MEMORY_STEP_BYTES
+            ):
+                self._sample = sample
+                self._report(
+                    msgspec.structs.replace(
+                        self.load,
+                        cpu_percent=sample.cpu_percent,
+                        memory_free_bytes=min(sample.memory_free_bytes, self._config.memory_bytes),
+                        disk_free_bytes=min(sample.disk_free_bytes, self._config.disk_bytes),
+                    )
+                )
+            self.work_changed(work())
+            await trio.sleep(_SAMPLE_S)
+
+    async def publish(self, address: Address, capabilities: Capabilities) -> None:
+        """Card and load in the DHT, refreshed well before they expire."""
+        identity, dht = self._identity, self._config.dht
+        card = Card(
+            identity.name,
+            address.host,
+            address.port,
+            list(identity.chain),
+            identity.boot_id,
+            msgspec.msgpack.encode(capabilities),
+        )
+        card_due_s = 0.0
+        while True:
+            if trio.current_time() >= card_due_s:
+                await self._put("node", msgspec.msgpack.encode(card), dht.node_record_s)
+                card_due_s = trio.current_time() + dht.node_record_s / 3
+            await self._put("load", msgspec.msgpack.encode(self.load), dht.load_record_s)
+            await trio.sleep(dht.load_record_s / 3)
+
+    async def _put(self, namespace: str, value: bytes, ttl_s: float) -> None:
+        try:
+            await self._replication.put(namespace, self._identity.node_id, value, ttl_s)
+        except PotluckError as error:
+            logger.info("the %s record was not published: %s", namespace, error)

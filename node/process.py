@@ -1,0 +1,133 @@
+"""A node as a process of this machine: the real ports, the control socket, zeroconf, and signals."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from ..discovery import mdns
+from ..overlay.config import Config
+from ..overlay.errors import PotluckError
+from ..overlay.identity.certificates import to_pem
+from ..overlay.identity.mesh import Identity, open_identity, open_mesh, write_private
+from ..overlay.places import control_socket_path, machine_id, node_dir
+from ..overlay.transport.interfaces import choose
+from ..overlay.transport.tcp import TcpNetwork, TlsFiles
+from . import control
+from .daemon import Event, Node, Ports
+from .execution.backends import available_sandboxes
+from .store import SqliteStore
+from .system import SystemEntropy, SystemHost, SystemWallClock
+
+_GOODBYE_S: Final = 1.5
+"""A graceful end takes no longer; what is not said by then is not said."""
+
+
+def serve(config: Config, announce: Callable[[Event], None]) -> None:
+    """Runs a node until SIGINT, SIGTERM or its own ShutDown; calls `announce` with every event.
+
+    Raises NameInUse, ConfigError, SandboxUnavailable for a node that cannot start.
+    """
+    try:
+        trio.run(_serve, config, announce)
+    except* PotluckError as group:
+        raise _first(group) from None
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _serve(config: Config, announce: Callable[[Event], None]) -> None:
+    socket_path = control_socket_path(config.runtime_dir, config.data_dir, config.name)
+    listener = await control.listen(socket_path, config.name)
+    try:
+        await _run(config, announce, listener, socket_path)
+    finally:
+        socket_path.unlink(missing_ok=True)
+
+
+async def _run(
+    config: Config, announce: Callable[[Event], None], listener: trio.SocketListener, socket_path: Path
+) -> None:
+    entropy = SystemEntropy()
+    mesh = open_mesh(config.data_dir, entropy, config.mesh_secret_file)
+    folder = node_dir(config.data_dir, _machine(), config.name)
+    identity = open_identity(mesh, folder, config.name, entropy)
+    store = SqliteStore(folder / "state.db")
+    wall_clock = SystemWallClock()
+    ports = Ports(
+        network=lambda who: _network(config, who, folder),
+        wall_clock=wall_clock,
+        entropy=entropy,
+        host=SystemHost(config.data_dir),
+        store=store,
+        sandboxes=available_sandboxes(config.sandbox),
+    )
+    node = Node(config, identity, ports, lambda event: announce({**event, **_process_id(event)}))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_leave_on_signal, node, nursery.cancel_scope)
+        if config.private:
+            nursery.start_soon(_leave_with_program, node)
+        nursery.start_soon(_live, node, nursery.cancel_scope)
+        await node.started.wait()
+        nursery.start_soon(control.serve, node, listener, socket_path)
+        if config.discovery.zeroconf and not config.private:
+            addresses, nonce = choose(config.interface), entropy.token(8)
+            ours = (mesh.tag_key, wall_clock)
+            nursery.start_soon(mdns.run, addresses, node.address.port, nonce, ours, node.put_sighting)
+    with trio.CancelScope(shield=True):
+        await store.aclose()
+
+
+async def _live(node: Node, scope: trio.CancelScope) -> None:
+    await node.run()
+    scope.cancel()
+
+
+async def _leave_on_signal(node: Node, scope: trio.CancelScope) -> None:
+    """The first signal asks for a graceful end, the second for one at once."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            if node.leaving:
+                scope.cancel()
+            node.leave()
+            scope.deadline = trio.current_time() + _GOODBYE_S
+
+
+async def _leave_with_program(node: Node) -> None:
+    """A private node ends when the program that started it closes the pipe on its standard input, or dies."""
+    stdin = sys.stdin.fileno()
+    while True:
+        await trio.lowlevel.wait_readable(stdin)
+        if not os.read(stdin, 4096):
+            node.leave()
+            return
+
+
+def _network(config: Config, identity: Identity, folder: Path) -> TcpNetwork:
+    chain_path = folder / "chain.pem"
+    write_private(chain_path, to_pem(identity.chain))
+    return TcpNetwork(config, TlsFiles(identity.mesh.root_der, chain_path, folder / "key"))
+
+
+def _machine() -> str:
+    try:
+        text = Path("/etc/machine-id").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    return machine_id(platform.node(), text)
+
+
+def _process_id(event: Event) -> Event:
+    return {"pid": os.getpid()} if event["event"] == "ready" else {}
