@@ -48,8 +48,12 @@ class Served(Protocol):
     jobs: Jobs
     memory: SharedMemory
     objects: Objects
-    name: str
-    node_id: NodeId
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def node_id(self) -> NodeId: ...
 
     def status(self) -> dict[str, object]: ...
 

@@ -1,4 +1,4 @@
-"""What a node says of itself: its load to its neighbours as it changes, its card and its load in the DHT for the rest."""
+"""What a node says of itself: its load to its neighbours, its card and its load in the DHT for the rest."""
 
 from __future__ import annotations
 

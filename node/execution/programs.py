@@ -1,0 +1,163 @@
+"""Inside a worker: the forms a program comes in, and how each is run. See `overlay.wire.work.Program`."""
+
+from __future__ import annotations
+
+import importlib
+import linecache
+import sys
+import threading
+import types
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any, Protocol
+
+from ...overlay.errors import BadProgram, RemoteProtocolError
+from ...overlay.wire import values
+from ...overlay.wire.work import Inline
+from ...overlay.wire.worker import LoadProgram
+
+
+class Program(Protocol):
+    def run(self, arguments: Inline) -> object: ...
+
+
+class NonZeroExit(Exception):
+    """A script ended with `sys.exit(n)`, n not zero."""
+
+
+def load(message: LoadProgram) -> Program:
+    """Raises BadProgram, or whatever the program's own code raises."""
+    if message.form == "callable":
+        return PickledCallable(message)
+    if message.form == "function":
+        return Function(message)
+    if message.form == "script":
+        return Script(message)
+    return Kind()
+
+
+def unpickle(inline: Inline) -> Any:
+    """Buffers are copied so that arrays among the arguments can be written to, as they can be in a local call."""
+    import pickle  # noqa: TID251 (inside the sandbox, which is what it is for)
+
+    return pickle.loads(inline.data, buffers=map(bytearray, inline.buffers))  # noqa: S301
+
+
+class PickledCallable:
+    def __init__(self, message: LoadProgram) -> None:
+        self._function = unpickle(message.body)
+
+    def run(self, arguments: Inline) -> object:
+        positional, named = unpickle(arguments)
+        return self._function(*positional, **named)
+
+
+class Function:
+    def __init__(self, message: LoadProgram) -> None:
+        source, file_name = _source_of(message)
+        code = _compiled(source, file_name)
+        module = types.ModuleType(_module_name(file_name))
+        module.__file__ = file_name
+        sys.modules[module.__name__] = module
+        try:
+            exec(code, module.__dict__)  # noqa: S102 (inside the sandbox, which is what it is for)
+        except BaseException:
+            del sys.modules[module.__name__]
+            raise
+        self._function = _entry(module, message.entry, file_name)
+        # Its classes are known nowhere else, so a pickled result has to carry them.
+        importlib.import_module("cloudpickle").register_pickle_by_value(module)
+
+    def run(self, arguments: Inline) -> object:
+        match values.decode(arguments):
+            case [list(positional), dict(named)]:
+                return self._function(*positional, **named)
+        raise RemoteProtocolError("the arguments of a function are [args, kwargs]")
+
+
+class Script:
+    def __init__(self, message: LoadProgram) -> None:
+        self._source, self._file_name = _source_of(message)
+        self._code = _compiled(self._source, self._file_name)
+
+    def run(self, arguments: Inline) -> object:
+        argv = values.decode(arguments)
+        if not isinstance(argv, list):
+            raise RemoteProtocolError("the arguments of a script are a list")
+        module = types.ModuleType("__main__")
+        module.__file__ = self._file_name
+        before = sys.modules["__main__"], sys.argv
+        sys.modules["__main__"], sys.argv = module, [self._file_name, *map(str, argv)]
+        try:
+            exec(self._code, module.__dict__)  # noqa: S102 (inside the sandbox, which is what it is for)
+        except SystemExit as leaving:
+            _judge_exit(leaving)
+        finally:
+            _await_threads()
+            sys.modules["__main__"], sys.argv = before
+        return None
+
+
+class Kind:
+    """The handler that every node has: it answers an instruction with itself."""
+
+    def run(self, arguments: Inline) -> object:
+        return values.decode(arguments)
+
+
+def _source_of(message: LoadProgram) -> tuple[str, str]:
+    try:
+        source = message.body.data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadProgram(f"the source is not UTF-8: {error}") from error
+    file_name = message.file_name or "program.py"
+    # Without a time stamp the entry stays, so that tracebacks show the user's lines.
+    linecache.cache[file_name] = (len(source), None, source.splitlines(keepends=True), file_name)
+    return source, file_name
+
+
+def _compiled(source: str, file_name: str) -> types.CodeType:
+    try:
+        return compile(source, file_name, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        raise BadProgram(f"{file_name}, line {error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise BadProgram(f"{file_name} does not compile: {error}") from error
+
+
+def _module_name(file_name: str) -> str:
+    """The name that classes of the program have in tracebacks; never one that would hide another module."""
+    stem = PurePath(file_name).stem
+    if stem.isidentifier() and stem not in sys.modules and stem not in sys.stdlib_module_names:
+        return stem
+    name = f"{stem if stem.isidentifier() else ''}_program"
+    while name in sys.modules:
+        name += "_"
+    return name
+
+
+def _entry(module: types.ModuleType, entry: str, file_name: str) -> Callable[..., object]:
+    function = module.__dict__.get(entry)
+    if callable(function):
+        return function  # type: ignore[no-any-return]
+    if entry in module.__dict__:
+        raise BadProgram(f"{file_name}: {entry!r} is a {type(function).__name__}, not a function")
+    named = [name for name, value in module.__dict__.items() if isinstance(value, types.FunctionType)]
+    known = f"; it has {', '.join(named[:8])}" if named else ""
+    raise BadProgram(f"{file_name} has no function {entry!r}{known}")
+
+
+def _judge_exit(leaving: SystemExit) -> None:
+    if leaving.code is None or leaving.code == 0:
+        return
+    if isinstance(leaving.code, int):
+        raise NonZeroExit(f"exit status {leaving.code}") from None
+    print(leaving.code, file=sys.stderr)
+    raise NonZeroExit("exit status 1") from None
+
+
+def _await_threads() -> None:
+    """As Python does at the end of a program."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()

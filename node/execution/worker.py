@@ -1,0 +1,163 @@
+"""The program inside a sandbox: `python -m potluck.node.execution.worker DESCRIPTOR [LIMIT=N ...]`.
+
+It speaks `overlay.wire.worker` over the inherited descriptor and runs one task at a time, in the main thread. What it
+needs before the first task is the standard library and msgspec alone. File descriptors 1 and 2 are files that the node
+reads: whatever a task, its children or its C code print arrives, and the protocol never touches them.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import resource
+import signal
+import sys
+from time import perf_counter
+from typing import Final, TextIO
+
+from ...overlay.errors import LimitExceeded, LocalProtocolError
+from ...overlay.wire import inside
+from ...overlay.wire.work import Fault, Inline
+from ...overlay.wire.worker import LoadProgram, RunTask, TaskFinished, WorkerReady
+from .programs import Program, load
+from .reports import fault_of, outcome_of
+
+LOOK_AGAIN_S: Final = 0.002
+"""After a task this long, the node may have withdrawn what waits behind it."""
+
+_LIMITS: Final = {
+    "core": resource.RLIMIT_CORE,
+    "files": resource.RLIMIT_NOFILE,
+    "file_bytes": resource.RLIMIT_FSIZE,
+    "processes": resource.RLIMIT_NPROC,
+}
+
+
+class Output:
+    """stdout and stderr as files: one duplicate of each is kept, so that a task may close or replace them."""
+
+    def __init__(self) -> None:
+        self._kept = (os.dup(1), os.dup(2))
+        self._ours = (self._open(1), self._open(2))
+        sys.stdout, sys.stderr = self._ours
+
+    @staticmethod
+    def _open(descriptor: int) -> TextIO:
+        return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+    def ends(self) -> tuple[int, int]:
+        """Flushes; the sizes of both files, which is where the next task's output begins."""
+        self._settle()
+        return os.lseek(self._kept[0], 0, os.SEEK_END), os.lseek(self._kept[1], 0, os.SEEK_END)
+
+    def _settle(self) -> None:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            if (sys.stdout, sys.stderr) == self._ours:
+                return
+        except (OSError, ValueError, AttributeError):
+            pass  # closed or replaced by something that cannot be flushed; either way the next task gets a sound one
+        self._restore()
+
+    def _restore(self) -> None:
+        sound = []
+        for ours, kept, descriptor in zip(self._ours, self._kept, (1, 2), strict=True):
+            os.dup2(kept, descriptor)
+            try:
+                ours.flush()
+                sound.append(ours)
+            except (OSError, ValueError):
+                sound.append(self._open(descriptor))
+        self._ours = (sound[0], sound[1])
+        sys.stdout, sys.stderr = self._ours
+
+
+class Worker:
+    def __init__(self, pipe: inside.NodePipe) -> None:
+        self._pipe = pipe
+        self._output = Output()
+        self._unloaded: dict[int, LoadProgram] = {}
+        self._programs: dict[int, Program] = {}
+
+    def serve(self) -> None:
+        """Returns when the node has gone."""
+        pipe = self._pipe
+        while (work := pipe.next_work()) is not None:
+            if isinstance(work, LoadProgram):
+                self._unloaded[work.program] = work
+                continue
+            finished = self._run(work)
+            try:
+                pipe.send(finished)
+            except LocalProtocolError as error:
+                too_long = Fault(LimitExceeded.wire_code, f"the result is too long to be sent: {error}")
+                pipe.send(TaskFinished(work.task, None, too_long, False, finished.elapsed_s))
+            if finished.elapsed_s > LOOK_AGAIN_S:
+                pipe.take_arrived()
+
+    def _run(self, task: RunTask) -> TaskFinished:
+        value: Inline | None = None
+        fault: Fault | None = None
+        pickled = False
+        started_s = perf_counter()
+        try:
+            program = self._programs.get(task.program) or self._load(task.program)
+            value, pickled, fault = outcome_of(program.run(task.arguments), may_pickle=task.may_pickle)
+        except BaseException as error:  # noqa: BLE001 (SystemExit and KeyboardInterrupt too end the task, not the worker)
+            fault = fault_of(error)
+        stdout_end, stderr_end = self._output.ends()
+        return TaskFinished(task.task, value, fault, pickled, perf_counter() - started_s, stdout_end, stderr_end)
+
+    def _load(self, number: int) -> Program:
+        """A program that failed to load is tried again by the next task, which then has the same fault."""
+        program = self._programs[number] = load(self._unloaded[number])
+        del self._unloaded[number]
+        return program
+
+
+def _limit(settings: list[str]) -> None:
+    for setting in settings:
+        name, _, number = setting.partition("=")
+        if name == "end_with":
+            _end_with(int(number))
+            continue
+        wanted = int(number)
+        _soft, hard = resource.getrlimit(_LIMITS[name])
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(_LIMITS[name], (most, most))
+
+
+def _end_with(parent: int) -> None:
+    """Has the kernel kill this process when the node dies, for sandboxes that do not see to it themselves."""
+    from ctypes import CDLL
+
+    set_parent_death_signal = 1
+    CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def main(arguments: list[str]) -> None:
+    descriptor = int(arguments[0])
+    os.set_inheritable(descriptor, False)
+    _limit(arguments[1:])
+    pipe = inside.NodePipe(descriptor)
+    inside.enter(pipe)
+    program = Worker(pipe)
+    try:
+        pipe.send(WorkerReady(f"{sys.version_info.major}.{sys.version_info.minor}"))
+        importlib.import_module("cloudpickle")  # while the node prepares the first task
+
+        gc.collect()
+        gc.freeze()
+        program.serve()
+    except OSError:
+        pass  # the node has gone, or this is a forked child that ran on into our code
+    # Threads and exit handlers that tasks left behind have no one left to work for.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
