@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from ..errors import NotAllowed, PotluckError, Unavailable, from_wire
-from ..ids import NodeId, key_id
+from ..ids import NodeId, distance, key_id
 from ..membership.detector import Changed
 from ..wire import records as wire
 from ..wire.records import Contact, Record
@@ -41,7 +41,7 @@ class Replication:
     def __init__(self, dht: Dht) -> None:
         self._dht = dht
         self._config = dht.config
-        self._view: set[NodeId] = set()
+        self._view: set[NodeId] = {dht.identity.node_id}
         self._moved = trio.Event()
 
     async def put(self, namespace: str, key: bytes, value: bytes, ttl_s: float | None = None) -> Put:
@@ -112,15 +112,10 @@ class Replication:
         self, holder: Contact, record: Record, results: trio.MemorySendChannel[wire.Stored | None]
     ) -> None:
         try:
-            stored: wire.Stored | None = await self.store_at(holder, record)
+            stored: wire.Stored | None = await self._dht.store_at(holder, record)
         except (Unavailable, NotAllowed):
             stored = None
         await results.send(stored)
-
-    async def store_at(self, holder: Contact, record: Record) -> wire.Stored:
-        if holder.node_id == self._dht.identity.node_id:
-            return await self._dht.keep(record)
-        return await self._dht.ask(holder, lambda number: wire.Store(number, record), wire.Stored)
 
     async def _spread_far(self, record: Record) -> None:
         """Further copies of a small lasting value, so that losing a third of the nodes at once loses nothing."""
@@ -130,7 +125,7 @@ class Replication:
         try:
             holders = await self._dht.holders(place_of(record), near + self._config.replicas_far)
             for holder in holders[near:]:
-                await self.store_at(holder, record)
+                await self._dht.store_at(holder, record)
         except PotluckError as error:
             logger.debug("a further copy was not made: %s", error)
 
@@ -158,19 +153,15 @@ class Replication:
 
     async def _hand_over(self, record: Record, before: set[NodeId]) -> None:
         place = place_of(record)
-        count = self._config.replicas
-        holders = self._dht.nearest_members(place, count)
-        # Who held it before, among those still here: the nearest of the old view.
-        old = [one for one in self._dht.nearest_members(place, 1 << 20) if one.node_id in before][:count]
-        gone = len(before - self._present())
-        new = holders if gone else [one for one in holders if one.node_id not in before]
-        if not old or old[0].node_id != self._dht.identity.node_id:
+        held = sorted(before, key=lambda node_id: distance(node_id, place))[: self._config.replicas]
+        staying = [node_id for node_id in held if self._dht.is_present(node_id)]
+        if not staying or staying[0] != self._dht.identity.node_id:
             return
-        for holder in new:
-            if holder.node_id == self._dht.identity.node_id:
+        for holder in self._dht.nearest_members(place, self._config.replicas):
+            if holder.node_id in held:
                 continue
             try:
-                await self.store_at(holder, record)
+                await self._dht.store_at(holder, record)
             except (Unavailable, NotAllowed) as error:
                 logger.debug("a record was not handed over: %s", error)
 
@@ -235,14 +226,13 @@ class _Reading:
         for contact in holders:
             node_id = NodeId(contact.node_id)
             if node_id in self._answers and self._answers[node_id] != best:
-                self._dht.start(_store_quietly, Replication(self._dht), contact, best)
+                self._dht.start(self._store_quietly, contact, best)
 
-
-async def _store_quietly(replication: Replication, contact: Contact, record: Record) -> None:
-    try:
-        await replication.store_at(contact, record)
-    except (Unavailable, NotAllowed) as error:
-        logger.debug("a stale copy was not mended: %s", error)
+    async def _store_quietly(self, contact: Contact, record: Record) -> None:
+        try:
+            await self._dht.store_at(contact, record)
+        except (Unavailable, NotAllowed) as error:
+            logger.debug("a stale copy was not mended: %s", error)
 
 
 def _shown(key: bytes) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import msgspec
 import trio
 
+from ..background import Background
 from ..clock import HybridClock, MeshTime
 from ..config import Config
 from ..errors import LinkLost, NotAllowed, PotluckError, RemoteProtocolError, Unavailable
@@ -75,7 +76,8 @@ class Dht:
         self._routing = Routing(identity.node_id, config.dht.k)
         self._publishers: set[bytes] = {identity.key.public}
         self._stores_under_way = 0
-        self._nursery: trio.Nursery | None = None
+        self._background = Background()
+        self.start = self._background.start
         links.up.append(self._link_up)
         membership.observers.append(self._member_changed)
         links.on(wire.FindNode, self._find_node)
@@ -84,14 +86,7 @@ class Dht:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self.records.load(self.mesh_time.now_s())
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            task_status.started()
-            await trio.sleep_forever()
-
-    def start(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
-        assert self._nursery is not None
-        self._nursery.start_soon(work, *args)
+        await self._background.run(task_status=task_status)
 
     # Who is near
 
@@ -168,6 +163,12 @@ class Dht:
         if (record.namespace, record.key) != (namespace, key):
             return False
         return refusal(record, self.mesh_time.now_s(), self.config.clock_ahead_max_s) is None
+
+    async def store_at(self, holder: Contact, record: Record) -> wire.Stored:
+        """Raises Unavailable when the holder does not answer; a refusal is an answer."""
+        if holder.node_id == self.identity.node_id:
+            return await self.keep(record)
+        return await self.ask(holder, lambda number: wire.Store(number, record), wire.Stored)
 
     # What peers ask
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from ..background import Background
 from ..config import Links as LinksConfig
 from ..errors import DeadlineExceeded, LinkLost, NotAllowed, PotluckError, RemoteProtocolError, Unavailable
 from ..ids import NodeId
@@ -42,7 +43,7 @@ class Links:
         self._dialling: dict[NodeId | Address, trio.Event] = {}
         self._handlers: dict[type[Message], Handler] = {}
         self._bulk_handler: BulkHandler | None = None
-        self._nursery: trio.Nursery | None = None
+        self._background = Background()
         self.up: list[Callable[[Link], None]] = []
         self.down: list[Callable[[Link], None]] = []
         self.port = 0
@@ -68,7 +69,7 @@ class Links:
     async def run(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
         """Accepts links until cancelled; starts with the address peers can reach."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
+            await nursery.start(self._background.run)
             address: Address = await nursery.start(self.network.serve, self._accept)
             self.port = address.port
             task_status.started(address)
@@ -143,9 +144,8 @@ class Links:
 
     async def _adopt(self, conversation: Conversation, peer: PeerInfo) -> Link:
         """Runs a link we dialled in the background; returns the one that stands for the pair."""
-        assert self._nursery is not None
         link = Link(conversation, peer, self._config)
-        self._nursery.start_soon(self._run, link)
+        self._background.start(self._run, link)
         while not link.lost and self._links.get(peer.node_id) is None:
             await trio.lowlevel.checkpoint()
         return self._links.get(peer.node_id, link)
@@ -183,8 +183,8 @@ class Links:
         """A second link of the pair: whoever began it ends it; until then what comes on it is taken, and it steps in
         should the first one break."""
         self._retired.setdefault(link.peer.node_id, []).append(link)
-        if link.initiated and self._nursery is not None:
-            self._nursery.start_soon(_end, link)
+        if link.initiated:
+            self._background.start(_end, link)
 
     def _unregister(self, link: Link) -> None:
         node_id = link.peer.node_id

@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 
+from ..background import Background
 from ..clock import MeshTime
 from ..config import Config
 from ..errors import DeadlineExceeded, LinkLost, NotAllowed, Unavailable
@@ -40,7 +41,7 @@ class Membership:
         self._news: dict[NodeId, MemberNews] = {}
         self._own_load = LoadReport()
         self._something_to_tell = trio.Event()
-        self._nursery: trio.Nursery | None = None
+        self._background = Background()
         self._dialling: set[NodeId] = set()
         self.loads = Loads()
         self.observers: list[Callable[[Changed], None]] = []
@@ -63,7 +64,7 @@ class Membership:
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
+            await nursery.start(self._background.run)
             nursery.start_soon(self._tick)
             await self._tell()
 
@@ -137,16 +138,12 @@ class Membership:
                     self._news[member.node_id] = self._news_of(member)
                     self._something_to_tell.set()
                 case SendProbe(node_id):
-                    self._start(self._probe, node_id)
+                    self._background.start(self._probe, node_id)
                 case Dial(member):
-                    self._start(self._dial, member)
+                    self._background.start(self._dial, member)
                 case DropLink(node_id):
                     if (link := self._links.get(node_id)) is not None:
                         link.lose(LinkLost(f"{link.peer.name} does not answer"))
-
-    def _start(self, work: Callable[..., object], *args: object) -> None:
-        if self._nursery is not None:
-            self._nursery.start_soon(work, *args)  # type: ignore[arg-type]
 
     async def _probe(self, node_id: NodeId) -> None:
         link = self._links.get(node_id)
