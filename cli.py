@@ -9,14 +9,11 @@ import importlib
 import json
 import os
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from .client.surroundings import surroundings_of
 from .overlay.errors import ConfigError, PotluckError, UsageError
 from .verbs.answer import Answer, Session
 
@@ -37,6 +34,8 @@ VERBS: Final = {
     "sim": "Run thousands of nodes in virtual time.",
 }
 
+_PARAMETERS: Final = {"peer": "peers", "label": "labels", "mesh-secret-file": "mesh_secret_file"}
+
 NEEDLESS: Final = ("TRACKER_HOST", "TRACKER_PORT", "MANAGER_HOST", "MANAGER_PORT")
 """Variables of systems with a head node."""
 
@@ -50,6 +49,8 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
+        if cmd_name == "up":
+            ctx.default_map = {"up": _settings(ctx.obj)}
         module = importlib.import_module(f".verbs.{cmd_name}", __package__)
         command: click.Command = module.command
         return command
@@ -72,9 +73,7 @@ COMMAND: Final = _Verbs(
     help="The machines on a LAN as one computer. Nobody is in charge.",
     epilog="Begin with `potluck up` on each machine, or see it all with `potluck demo`.",
     params=[
-        click.Option(
-            ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="And exit."
-        )
+        click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Say it.")
     ],
 )
 
@@ -100,25 +99,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _answer(arguments: list[str], environment: Mapping[str, str]) -> Answer:
     if sys.flags.optimize:
         raise UsageError("python -O switches off the checks that potluck relies on: run it without")
-    surroundings = surroundings_of(environment)
-    settings = _settings(surroundings.data_dir / "config.toml")
-    session = Session(surroundings, environment, _show_event, settings=settings)
+    session = Session(environment, _show_event)
     for name in NEEDLESS:
         if name in environment:
             print(f"{name}: not needed, nobody is in charge here", file=sys.stderr)
-    result = COMMAND.main(
-        arguments or ["--help"], prog_name="potluck", standalone_mode=False, obj=session, default_map={"up": settings}
-    )
+    result = COMMAND.main(arguments or ["--help"], prog_name="potluck", standalone_mode=False, obj=session)
     return result if isinstance(result, Answer) else Answer(None, exit_code=int(result or 0), told=True)
 
 
-def _settings(file: Path) -> dict[str, Any]:
+def _settings(session: Session) -> dict[str, Any]:
+    """Of the user's config.toml: below the environment, which is below the flags."""
+    import tomllib
+
+    file = session.surroundings.data_dir / "config.toml"
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{file}: {error}") from None
+    session.settings = settings
+    return {_PARAMETERS.get(name, name): value for name, value in settings.items()}
 
 
 def _show(answer: Answer, as_json: bool) -> int:

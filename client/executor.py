@@ -23,7 +23,7 @@ from .mapping import Mapping, sizer_for
 from .options import Optioned
 from .private import PrivateNode
 from .programs import Body, Packer, body_of, size_of
-from .surroundings import here
+from .surroundings import Surroundings, here
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,13 +48,17 @@ class Executor(concurrent.futures.Executor):
 
     node           which of the user's nodes; default: POTLUCK_NODE, else the first by name that runs
     trust_results  open results that are pickles even when another owner's machine made them
+    surroundings   where the user's nodes lie; default: what the environment says
 
     A function is pickled when it is first submitted and remembered by identity: what it closes over is taken as it
     was then. `submit` never blocks; what the node has no room for waits in this program.
     """
 
-    def __init__(self, node: str | None = None, *, trust_results: bool = False) -> None:
+    def __init__(
+        self, node: str | None = None, *, trust_results: bool = False, surroundings: Surroundings | None = None
+    ) -> None:
         self._node = node
+        self._surroundings = surroundings
         self._trust_results = trust_results
         self._connection: Connection | None = None
         self._jobs: dict[JobOptions, Job] = {}
@@ -151,18 +155,17 @@ class Executor(concurrent.futures.Executor):
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = connection = _connection_to(self._node)
+            self._connection = connection = _connection_to(self._node, self._surroundings or here())
             connection.start()
             # An executor that nobody holds any more is shut down without waiting.
             weakref.finalize(self, connection.close_when_idle).atexit = False
         return self._connection
 
 
-def _connection_to(node: str | None) -> Connection:
+def _connection_to(node: str | None, surroundings: Surroundings) -> Connection:
     """To a node that runs: at once, so that a wrong name is an error here. Else to one that is yet to be started."""
     if inside.current() is not None:
         raise NotAllowed("a task cannot use an executor of its own")
-    surroundings = here()
     try:
         link = dial(surroundings, node)
     except NoNode:

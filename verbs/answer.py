@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, ParamSpec
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import click
 
-from ..client.surroundings import Surroundings
+if TYPE_CHECKING:
+    from ..client.surroundings import Surroundings
 
 P = ParamSpec("P")
 
@@ -29,13 +31,18 @@ class Answer:
 class Session:
     """One run of the command. `show` prints one event of a stream: an object for `--json`, a line for people."""
 
-    surroundings: Surroundings
     environment: Mapping[str, str]
     show: Callable[[Mapping[str, object], str], None]
     as_json: bool = False
     node: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the user's config.toml."""
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        from ..client.surroundings import surroundings_of
+
+        return surroundings_of(self.environment)
 
 
 def verb(

@@ -65,5 +65,6 @@ command = click.Group(
     "mem",
     commands=[_set, _get, _del],
     help="Use the memory that all nodes of the mesh share.",
+    no_args_is_help=False,
     short_help="Use the mesh's memory: set, get, del.",
 )

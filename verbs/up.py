@@ -93,7 +93,7 @@ def command(session: Session, /, **options: Any) -> Answer:
     ensure_own_folder(config.runtime_dir)
     if detached:
         return detach(session, config, nodes, log=_log_file(config))
-    if until_eof:
+    if until_eof and not config.private:  # a private node looks after that itself
         _leave_when_parent_ends()
     if nodes > 1:
         return supervise(session, config, nodes, background=background)
@@ -101,8 +101,8 @@ def command(session: Session, /, **options: Any) -> Answer:
 
 
 def _check_settings(session: Session) -> None:
-    known = {parameter.name for parameter in command.params} | {"peer", "label"}
-    unknown = sorted(set(session.settings) - known)
+    options = {option for parameter in command.params for option in parameter.opts}
+    unknown = sorted(name for name in session.settings if f"--{name}" not in options)
     if unknown:
         raise ConfigError([f"config.toml: there is no setting {name!r}" for name in unknown])
 
@@ -190,7 +190,7 @@ def _log_file(config: Config) -> Path:
 
 
 def _serve(session: Session, config: Config, *, background: bool) -> Answer:
-    from ..node.daemon import serve
+    from ..node.process import serve
 
     if not config.private:
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s")

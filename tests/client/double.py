@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import cloudpickle
-
 from potluck.client.connection import Connection
 from potluck.client.dialling import greet
 from potluck.overlay.wire import control, values

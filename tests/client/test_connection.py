@@ -8,7 +8,6 @@ from concurrent.futures import CancelledError, wait
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from potluck.client import connection as connection_module
 from potluck.client.connection import Connection
 from potluck.client.dialling import greet
@@ -77,9 +76,10 @@ def test_the_window_bounds_what_the_node_is_sent_and_cancel_reaches_what_waits(
         assert futures[20].cancel()
         assert futures[3].cancel()
         double.wait_for(lambda: any(isinstance(message, control.CancelTasks) for message in double.received))
-        for _, task in list(double.submitted):
-            double.run("job-1", task)
+        held = list(double.submitted)
         double.on_task = double.run
+        for job_id, task in held:
+            double.run(job_id, task)
         assert {future.result(10) for future in futures if not future.cancelled()} == {*range(25)} - {3, 20}
         assert len(double.submitted) == 24, "what was cancelled while it waited was never sent"
 
@@ -159,7 +159,7 @@ def test_a_callback_may_submit_and_even_end_everything() -> None:
 
 @pytest.mark.parametrize("trusted", [False, True])
 def test_another_owners_pickle_is_opened_only_if_trusted(trusted: bool) -> None:
-    import pickle
+    import pickle  # noqa: TID251
 
     finished = Finished(0, 0, value=Inline(pickle.dumps(range(3))), pickled=True)
     with double_node() as (double, connection):

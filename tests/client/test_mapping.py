@@ -1,0 +1,130 @@
+"""`map`, on a submit that runs tasks as the test wishes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from potluck.client.futures import Job, TaskFuture
+from potluck.client.mapping import CHUNK_ITEMS_MAX, GROWTH_MAX, TASKS_MAX, ChunkSizer, Mapping, sizer_for
+from potluck.client.options import options
+from potluck.client.programs import body_of
+from potluck.overlay.wire.control import JobOptions
+from potluck.overlay.wire.work import Finished, Inline
+
+BODY = body_of("callable", b"")
+
+
+class Submitted:
+    """Collects tasks; `finish` runs the oldest ones."""
+
+    def __init__(self, *, at_once: bool = True) -> None:
+        self.at_once = at_once
+        self.waiting: list[tuple[TaskFuture, Callable[..., Any], tuple[Any, ...]]] = []
+        self.calls = 0
+
+    def __call__(self, function: Callable[..., Any], *args: Any) -> TaskFuture:
+        self.calls += 1
+        future = TaskFuture(Job(None, JobOptions()), BODY, Inline(b""), 10)  # type: ignore[arg-type]
+        self.waiting.append((future, function, args))
+        if self.at_once:
+            self.finish()
+        return future
+
+    def finish(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for future, function, args in waiting:
+            future.finished = Finished(0, 0, elapsed_s=1e-6)
+            try:
+                future.set_result(function(*args))
+            except Exception as error:  # noqa: BLE001
+                future.set_exception(error)
+
+
+def mapping(submit: Submitted, function: Callable[..., Any], inputs: Any, **settings: Any) -> Mapping[Any]:
+    wanted: dict[str, Any] = {"timeout_s": None, "sizer": ChunkSizer(0), "buffersize": None, **settings}
+    return Mapping(submit, function, zip(inputs, strict=False), **wanted)
+
+
+@given(st.lists(st.integers()), st.integers(0, 7), st.none() | st.integers(1, 9))
+def test_map_is_map(inputs: list[int], chunksize: int, buffersize: int | None) -> None:
+    found = mapping(Submitted(), abs, inputs, sizer=ChunkSizer(chunksize), buffersize=buffersize)
+    assert list(found) == list(map(abs, inputs))
+
+
+def test_endless_inputs_are_taken_as_needed() -> None:
+    submit = Submitted()
+    taken = itertools.count()
+    results = mapping(submit, abs, taken)
+    assert submit.calls == TASKS_MAX
+    assert list(itertools.islice(results, 5000)) == list(range(5000))
+    assert submit.calls < 1500, "quick calls are put together"
+    assert next(taken) < 5000 + TASKS_MAX * CHUNK_ITEMS_MAX
+
+
+def test_buffersize_bounds_the_inputs_taken() -> None:
+    taken = itertools.count()
+    results = mapping(Submitted(), abs, taken, buffersize=5)
+    assert next(taken) == 5
+    assert next(results) == 0
+    next(results)
+    assert next(taken) <= 5 + 4
+
+
+@given(st.integers(1, 50), st.integers(0, 49), st.integers(1, 60))
+def test_results_before_the_first_failure_are_not_lost(count: int, bad: int, chunksize: int) -> None:
+    def check(number: int) -> int:
+        if number == bad:
+            raise KeyError(number)
+        return number
+
+    results = mapping(Submitted(), check, range(count), sizer=ChunkSizer(chunksize))
+    found = []
+    try:
+        for result in results:
+            found.append(result)
+    except KeyError as error:
+        assert error.args == (bad,)
+    assert found == list(range(min(bad, count)))
+    assert list(results) == []
+
+
+def test_time_runs_from_the_call() -> None:
+    submit = Submitted(at_once=False)
+    results = mapping(submit, abs, [1, 2], timeout_s=0.05)
+    futures = [future for future, _, _ in submit.waiting]
+    for future in futures:
+        future.job.connection = Withdrawals()  # type: ignore[assignment]
+    with pytest.raises(TimeoutError):
+        next(results)
+    assert all(future.cancelled() for future in futures)
+
+
+class Withdrawals:
+    def withdraw(self, future: TaskFuture) -> None:
+        pass
+
+
+def test_results_nobody_came_for_are_left_to_run() -> None:
+    submit = Submitted(at_once=False)
+    results = mapping(submit, abs, [1, 2])
+    del results
+    assert not any(future.cancelled() for future, _, _ in submit.waiting)
+
+
+@given(st.lists(st.tuples(st.integers(1, 4096), st.floats(0, 10), st.integers(0, 1 << 20)), max_size=30))
+def test_chunks_stay_within_their_bounds(seen: list[tuple[int, float, int]]) -> None:
+    sizer = ChunkSizer(0)
+    for items, elapsed_s, size_bytes in seen:
+        sizer.observe(items, elapsed_s, size_bytes)
+        assert 1 <= sizer.size <= min(CHUNK_ITEMS_MAX, items * GROWTH_MAX)
+
+
+def test_calls_with_a_time_limit_are_not_put_together() -> None:
+    sizer = sizer_for(options(timeout=1)(abs), 0)
+    sizer.observe(1, 1e-9, 1)
+    assert sizer.size == 1

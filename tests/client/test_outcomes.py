@@ -1,0 +1,110 @@
+"""Exceptions come home as themselves, without importing or running anything for it."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import subprocess
+import sys
+import traceback
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from potluck.client.outcomes import CancelledWhileRunning, RemoteTraceback, exception_of, value_of
+from potluck.overlay.errors import BadProgram, TaskFailed, TaskTimedOut, WorkerLost
+from potluck.overlay.wire import values
+from potluck.overlay.wire.work import Fault, Inline
+
+BUILTINS = sorted(
+    name
+    for name, cls in vars(builtins).items()
+    if isinstance(cls, type) and issubclass(cls, Exception) and not issubclass(cls, BaseExceptionGroup)
+)
+PLAIN = st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False)
+
+
+class OwnError(Exception):
+    def __init__(self, code: int, *, strict: bool) -> None:
+        super().__init__(code)
+        self.strict = strict
+
+
+class NeverPrints(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+def fault(name: str, *args: object, message: str = "a message") -> Fault:
+    return Fault(TaskFailed.wire_code, message, name, "Traceback (there)\n  boom\n", values.encode_bytes(args))
+
+
+@given(st.sampled_from(BUILTINS), st.lists(PLAIN, max_size=3))
+def test_a_builtin_exception_is_itself_with_its_arguments(name: str, arguments: list[object]) -> None:
+    error = exception_of(fault(f"builtins.{name}", *arguments))
+    assert type(error) is getattr(builtins, name) or isinstance(error, OSError)
+    try:
+        expected = getattr(builtins, name)(*arguments)
+    except TypeError:
+        return
+    assert error.args == expected.args
+    assert isinstance(error.__cause__, RemoteTraceback)
+    assert "boom" in "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "x", "builtins.KeyboardInterrupt", "builtins.SystemExit", "builtins.print", "os.path.join", "nowhere.Error"],
+)
+def test_what_is_no_exception_of_ours_becomes_task_failed(name: str) -> None:
+    error = exception_of(fault(name, "boom"))
+    assert type(error) is TaskFailed
+    assert error.exception_type == name
+    assert error.remote_traceback.startswith("Traceback (there)")
+
+
+def test_nothing_is_imported_for_an_exception() -> None:
+    assert "xml.sax" not in sys.modules
+    assert type(exception_of(fault("xml.sax.SAXException", "boom"))) is TaskFailed
+    assert "xml.sax" not in sys.modules
+
+
+def test_a_class_already_here_is_used_even_with_a_constructor_of_its_own() -> None:
+    error = exception_of(fault(f"{__name__}.OwnError", 7))
+    assert type(error) is OwnError
+    assert error.args == (7,)
+    failed = exception_of(fault("subprocess.CalledProcessError", 3, ["false"]))
+    assert isinstance(failed, subprocess.CalledProcessError)
+    broken = exception_of(fault("json.decoder.JSONDecodeError", "no JSON: line 1", message="no JSON"))
+    assert isinstance(broken, json.JSONDecodeError)
+
+
+def test_an_exception_that_cannot_be_printed_becomes_task_failed() -> None:
+    assert type(exception_of(fault(f"{__name__}.NeverPrints"))) is TaskFailed
+
+
+def test_arguments_that_are_no_data_leave_the_message() -> None:
+    error = exception_of(Fault(TaskFailed.wire_code, "object at 0x7f", "builtins.ValueError", "there"))
+    assert type(error) is ValueError
+    assert error.args == ("object at 0x7f",)
+
+
+@pytest.mark.parametrize("cls", [WorkerLost, TaskTimedOut, BadProgram])
+def test_errors_of_ours_are_themselves(cls: type[Exception]) -> None:
+    error = exception_of(Fault(cls.wire_code, "so it was"))  # type: ignore[attr-defined]
+    assert type(error) is cls
+    assert str(error) == "so it was"
+
+
+def test_a_cancelled_one_is_caught_by_both_names() -> None:
+    error = exception_of(Fault(43, ""))
+    assert isinstance(error, CancelledWhileRunning)
+    assert error.kind == "Cancelled"
+
+
+@given(st.binary(max_size=50))
+def test_a_trusted_pickle_that_does_not_open_says_so(data: bytes) -> None:
+    try:
+        value_of(Inline(data), pickled=True, trusted=True)
+    except Exception as error:  # noqa: BLE001
+        assert type(error).__name__ == "ResultNotEncodable"

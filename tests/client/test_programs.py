@@ -1,0 +1,75 @@
+"""What a program sends: its functions by value, its arguments as they were at the call."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cloudpickle
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from potluck.client.programs import Packer, body_of, size_of, travels_inline
+from potluck.overlay.wire.work import INLINE_BYTES_MAX, Inline, encode_inline
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(st.lists(VALUES, max_size=4).map(tuple), st.dictionaries(st.text(), VALUES, max_size=3))
+def test_arguments_come_out_as_they_went_in(args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    inline = Packer().arguments(args, kwargs)
+    assert cloudpickle.loads(inline.data, buffers=inline.buffers) == (args, kwargs)
+
+
+@given(st.binary(max_size=200), st.lists(st.binary(max_size=50_000), max_size=40))
+def test_what_travels_inline_never_exceeds_the_limit(data: bytes, buffers: list[bytes]) -> None:
+    inline = Inline(data, buffers)
+    if travels_inline(inline, size_of(inline)):
+        assert len(encode_inline(inline)) <= INLINE_BYTES_MAX
+
+
+def test_large_arrays_go_out_of_band_and_are_copied() -> None:
+    array = np.arange(10_000)
+    inline = Packer().arguments((array,), {})
+    assert len(inline.data) < 1000
+    array[0] = 99
+    ((found,), _) = cloudpickle.loads(inline.data, buffers=inline.buffers)
+    assert found[0] == 0
+
+
+def test_the_same_source_with_another_entry_is_another_program() -> None:
+    one, other = (body_of("function", b"source", entry=entry) for entry in ("f", "g"))
+    assert one.program.program_id != other.program.program_id
+
+
+def test_a_programs_own_modules_travel_with_its_functions(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("from dataclasses import dataclass\n@dataclass\nclass Point:\n    x: int\n")
+    (tmp_path / "main_program.py").write_text(
+        "import json, sys\n"
+        "import beside\n"
+        "from potluck.client.programs import Packer\n"
+        "def shift(point, by):\n"
+        "    return json.dumps(beside.Point(point.x + by).x)\n"
+        "packer = Packer()\n"
+        "body, arguments = packer.body(shift), packer.arguments((beside.Point(1), 2), {})\n"
+        "sys.stdout.buffer.write(body.program.body.data + b'BOUNDARY' + arguments.data)\n"
+    )
+    packed = subprocess.run(
+        [sys.executable, "main_program.py"], cwd=tmp_path, capture_output=True, check=True, timeout=30
+    )
+    body, arguments = packed.stdout.split(b"BOUNDARY")
+    function = cloudpickle.loads(body)
+    args, _ = cloudpickle.loads(arguments)
+    assert "beside" not in sys.modules
+    assert function(*args) == "3"
+
+
+def test_functions_of_installed_modules_go_by_name() -> None:
+    body = Packer().body(np.linalg.norm)
+    assert body.size_bytes < 200
+    assert not cloudpickle.list_registry_pickle_by_value()
