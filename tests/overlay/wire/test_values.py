@@ -55,7 +55,7 @@ def canonical(value: object) -> str:
     return f"tuple({list(map(canonical, value))})" if isinstance(value, tuple) else repr(value)
 
 
-def through_the_wire(value: object) -> object:
+def through_the_wire(value: object) -> Any:
     return values.decode(decode_inline(encode_inline(values.encode(value))))
 
 
@@ -63,7 +63,7 @@ zones = st.none() | st.builds(
     dt.timezone,
     st.integers(-86_399_999_999, 86_399_999_999).map(lambda us: dt.timedelta(microseconds=us)),
 )
-hashable = st.deferred(
+hashable: st.SearchStrategy[Any] = st.deferred(
     lambda: (
         st.none()
         | st.booleans()

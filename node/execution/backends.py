@@ -1,0 +1,28 @@
+"""Which sandboxes this machine has, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...overlay.errors import SandboxUnavailable
+from ...overlay.ports import Sandbox
+from ...overlay.wire.capabilities import Guarantees
+from .bare import BareSandbox
+from .bubblewrap import BubblewrapSandbox
+
+
+def available_sandboxes(choice: str) -> Sequence[Sandbox]:
+    """For `Config.sandbox`. Blocks for a trial run. Raises SandboxUnavailable if what was chosen does not work here."""
+    if choice == "bare":
+        return (BareSandbox(),)
+    if choice == "bubblewrap":
+        return (BubblewrapSandbox.find(),)
+    try:
+        return BubblewrapSandbox.find(), BareSandbox()
+    except SandboxUnavailable:
+        return (BareSandbox(),)
+
+
+def admits_others(guarantees: Guarantees) -> bool:
+    """Whether the tasks of other owners may run under these: they reach nothing of this machine and leave nothing."""
+    return guarantees.network and guarantees.filesystem and guarantees.environment and guarantees.kill_all

@@ -1,0 +1,225 @@
+"""Workers inside bubblewrap: no network, a read-only system without homes, own scratch, own processes.
+
+What a task sees: /usr and its links, the few files of /etc that the dynamic linker needs, the running Python with its
+packages, and potluck's own modules; /scratch (its working folder and home), /tmp and /dev/shm, each of a stated size,
+in memory, and gone with it. bubblewrap is process 1 of the namespace; when it is killed, the kernel kills all others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import site
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from ...overlay.errors import SandboxUnavailable
+from ...overlay.wire.capabilities import Guarantees
+from .spawning import END_TIMEOUT_S, WORKER_MODULE, Spawned, SpawnedWorker, clean_environment, spawn
+
+TRIAL_TIMEOUT_S: Final = 10.0
+_SCRATCH: Final = "/scratch"
+_ETC: Final = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime")
+_SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_PACKAGE_PARTS: Final = ("__init__.py", "py.typed", "client", "overlay", "node")
+"""Of a checkout, only what a worker or a task may import."""
+
+# Says whether the limit on processes holds here: it does not for root.
+_TRIAL: Final = """
+import os, resource
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+try:
+    child = os.fork()
+except BlockingIOError:
+    print("processes")
+else:
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """All in memory, and only as far as they are used."""
+
+    scratch_bytes: int = 1 << 30
+    tmp_bytes: int = 256 << 20
+    shared_memory_bytes: int = 256 << 20
+    processes: int = 512
+    files: int = 4096
+
+
+class BubblewrapSandbox:
+    """Made by `find`, which proves that it works here."""
+
+    backend = "bubblewrap"
+
+    def __init__(self, program: str, options: Sequence[str], sizes: Sizes, *, limits_processes: bool) -> None:
+        self._program = program
+        self._options = tuple(options)
+        self._sizes = sizes
+        self.guarantees = Guarantees(
+            network=True,
+            filesystem=True,
+            environment=True,
+            processes=limits_processes,
+            disk=True,
+            time=True,
+            kill_all=True,
+        )
+
+    @classmethod
+    def find(cls, sizes: Sizes | None = None) -> BubblewrapSandbox:
+        """Blocks for a trial run, about 50 ms. Raises SandboxUnavailable with the reason."""
+        program = shutil.which("bwrap")
+        if program is None:
+            raise SandboxUnavailable("bubblewrap is not installed (the program `bwrap` is not found)")
+        reason = ""
+        # Forbidding further user namespaces is newer than the rest; without it the sandbox still holds.
+        for options in (("--disable-userns",), ()):
+            sandbox = cls(program, options, sizes or Sizes(), limits_processes=False)
+            try:
+                said = sandbox._try()
+            except SandboxUnavailable as error:
+                reason = reason or str(error)
+                continue
+            return cls(program, options, sandbox._sizes, limits_processes="processes" in said)
+        raise SandboxUnavailable(reason)
+
+    def _try(self) -> str:
+        command = [*self._line(), "--", sys.executable, "-I", "-S", "-c", _TRIAL]
+        try:
+            trial = subprocess.run(
+                command, capture_output=True, text=True, timeout=TRIAL_TIMEOUT_S, env={}, stdin=subprocess.DEVNULL
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise SandboxUnavailable(f"bubblewrap does not work here: {error}") from error
+        if trial.returncode:
+            raise SandboxUnavailable(f"bubblewrap does not work here: {trial.stderr.strip()[-300:]}")
+        return trial.stdout
+
+    async def start(self) -> BubblewrapWorker:
+        told, tells = os.pipe()
+        os.set_blocking(told, False)
+        try:
+            spawned = spawn(lambda descriptor: self._command(descriptor, tells), env={}, keep=(tells,))
+        except BaseException:
+            os.close(told)
+            raise
+        finally:
+            os.close(tells)
+        worker = BubblewrapWorker(spawned, self.guarantees, told)
+        await worker.await_ready()
+        return worker
+
+    def _command(self, descriptor: int, tells: int) -> Sequence[str]:
+        sizes = self._sizes
+        limits = (
+            "core=0",
+            f"files={sizes.files}",
+            f"processes={sizes.processes}",
+            # Nothing in here could be larger anyway, except what is printed.
+            f"file_bytes={sizes.scratch_bytes}",
+        )
+        worker = (sys.executable, "-P", "-m", WORKER_MODULE, str(descriptor), *limits)
+        return (*self._line(), "--info-fd", str(tells), "--", *worker)
+
+    def _line(self) -> Iterator[str]:
+        sizes = self._sizes
+        yield self._program
+        yield from ("--unshare-all", "--unshare-user", *self._options, "--die-with-parent", "--new-session")
+        yield "--clearenv"
+        for name, value in _environment().items():
+            yield from ("--setenv", name, value)
+        yield from _system()
+        yield from ("--proc", "/proc", "--dev", "/dev")
+        yield from ("--size", str(sizes.shared_memory_bytes), "--tmpfs", "/dev/shm")  # noqa: S108
+        yield from ("--size", str(sizes.tmp_bytes), "--tmpfs", "/tmp")  # noqa: S108
+        yield from ("--size", str(sizes.scratch_bytes), "--tmpfs", _SCRATCH)
+        # After the empty folders, for the Python may live below /tmp.
+        for path in _python_paths():
+            yield from ("--ro-bind", path, path)
+        yield from ("--remount-ro", "/", "--remount-ro", "/dev", "--cap-drop", "ALL", "--chdir", _SCRATCH)
+
+
+def _environment() -> dict[str, str]:
+    env = clean_environment(_SCRATCH)
+    if site.ENABLE_USER_SITE:
+        env["PYTHONUSERBASE"] = site.getuserbase()
+    return env
+
+
+def _system() -> Iterator[str]:
+    for path in map(Path, _SYSTEM):
+        if path.is_symlink():
+            yield from ("--symlink", str(path.readlink()), str(path))
+        elif path.is_dir():
+            yield from ("--ro-bind", str(path), str(path))
+    for name in _ETC:
+        yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
+
+
+def _python_paths() -> list[str]:
+    """What the running Python consists of, outermost folders first, without what lies in another or in /usr."""
+    wanted = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.exec_prefix), *_package_paths()}
+    # A virtual environment's `python` may point to a Python by way of a folder of its own.
+    wanted.add(Path(os.path.realpath(sys.executable)).parent.parent)
+    if site.ENABLE_USER_SITE:
+        wanted.add(Path(site.getusersitepackages()))
+    kept: list[Path] = []
+    for path in sorted(wanted, key=lambda path: (len(path.parts), path)):
+        if path.exists() and not any(path.is_relative_to(outer) for outer in (Path("/usr"), *kept)):
+            kept.append(path)
+    return [str(path) for path in kept]
+
+
+def _package_paths() -> Iterator[Path]:
+    package = Path(__file__).parents[2]
+    return (package / part for part in _PACKAGE_PARTS)
+
+
+class BubblewrapWorker(SpawnedWorker):
+    def __init__(self, spawned: Spawned, guarantees: Guarantees, told: int) -> None:
+        super().__init__(spawned, guarantees)
+        self._told = told
+        self._first: int | None = None
+        """A handle on process 1 of the namespace; when that has ended, the kernel has ended all others."""
+
+    async def await_ready(self) -> None:
+        await super().await_ready()
+        self._first = self._first_process()
+
+    def _first_process(self) -> int | None:
+        """bubblewrap has told its number before it started the worker."""
+        try:
+            return os.pidfd_open(json.loads(os.read(self._told, 4096))["child-pid"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    async def _end_all(self) -> None:
+        self._first = self._first or self._first_process()
+        if self._first is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._first, signal.SIGKILL)
+            with trio.move_on_after(END_TIMEOUT_S):
+                await self.wait()
+        self._signal_outer(signal.SIGKILL)
+        if self._first is not None:
+            with trio.move_on_after(END_TIMEOUT_S):
+                await trio.lowlevel.wait_readable(self._first)
+
+    def _close(self) -> None:
+        super()._close()
+        os.close(self._told)
+        if self._first is not None:
+            os.close(self._first)

@@ -1,0 +1,196 @@
+"""Starting a worker program and holding on to it: what the sandboxes that run real processes share.
+
+Processes are started with `subprocess.Popen` from the main thread: the kernel's parent-death signal follows the thread
+that forked, so a thread of a pool would take the worker with it when it goes idle.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from ...overlay.errors import LinkLost, RemoteProtocolError, SandboxUnavailable
+from ...overlay.wire.capabilities import Guarantees
+from ...overlay.wire.worker import FROM_WORKER, WorkerReady
+
+READY_TIMEOUT_S: Final = 20.0
+RECEIVE_BYTES: Final = 64 << 10
+STDERR_SHOWN_BYTES: Final = 500
+END_TIMEOUT_S: Final = 2.0
+
+WORKER_MODULE: Final = "potluck.node.execution.worker"
+
+
+@dataclass
+class Spawned:
+    """A started process with this side of its pipe, and its stdout and stderr as files in memory."""
+
+    popen: subprocess.Popen[bytes]
+    pipe: socket.socket
+    outputs: tuple[int, int]
+
+
+def spawn(
+    command: Callable[[int], Sequence[str]], *, env: dict[str, str], cwd: str | None = None, keep: Sequence[int] = ()
+) -> Spawned:
+    """Starts `command(descriptor of the worker's end)`. Raises SandboxUnavailable."""
+    ours, theirs = socket.socketpair()
+    outputs = _output_file("stdout"), _output_file("stderr")
+    try:
+        popen = subprocess.Popen(
+            command(theirs.fileno()),
+            stdin=subprocess.DEVNULL,
+            stdout=outputs[0],
+            stderr=outputs[1],
+            pass_fds=(theirs.fileno(), *keep),
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except OSError as error:
+        ours.close()
+        for descriptor in outputs:
+            os.close(descriptor)
+        raise SandboxUnavailable(f"a worker process cannot be started: {error}") from error
+    finally:
+        theirs.close()
+    ours.setblocking(False)
+    return Spawned(popen, ours, outputs)
+
+
+def _output_file(name: str) -> int:
+    descriptor = os.memfd_create(f"potluck-{name}")
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_APPEND)
+    return descriptor
+
+
+class SpawnedWorker:
+    """A `WorkerProcess` that is a process of this machine. Subclasses know how to end everything it started."""
+
+    def __init__(self, spawned: Spawned, guarantees: Guarantees) -> None:
+        self._popen = spawned.popen
+        self._pipe = spawned.pipe
+        self._outputs = spawned.outputs
+        self._guarantees = guarantees
+        self._pidfd = os.pidfd_open(spawned.popen.pid)
+        self._reaping = trio.Lock()
+        self._killing = trio.Lock()
+        self._closed = False
+
+    @property
+    def guarantees(self) -> Guarantees:
+        return self._guarantees
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Raises LinkLost when the process has gone."""
+        rest = memoryview(data)
+        await trio.lowlevel.checkpoint()
+        try:
+            while rest:
+                try:
+                    rest = rest[self._pipe.send(rest) :]
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._pipe)
+        except (OSError, trio.ClosedResourceError) as error:
+            raise LinkLost(f"the worker has gone: {error}") from error
+
+    async def receive_some(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        while True:
+            try:
+                return self._pipe.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                with suppress(trio.ClosedResourceError):
+                    await trio.lowlevel.wait_readable(self._pipe)
+            except OSError:
+                return b""
+
+    def read_output(self, stream: int, start: int, size_bytes_max: int) -> bytes:
+        """b"" after `kill`."""
+        return b"" if self._closed else os.pread(self._outputs[stream - 1], size_bytes_max, start)
+
+    async def wait(self) -> str:
+        async with self._reaping:
+            if self._popen.returncode is None:
+                await trio.lowlevel.wait_readable(self._pidfd)
+                self._popen.wait()
+        return _ending(self._popen.returncode)
+
+    async def kill(self) -> None:
+        with trio.CancelScope(shield=True):
+            async with self._killing:
+                if not self._closed:
+                    await self._end_all()
+                    await self.wait()
+                    self._close()
+
+    async def _end_all(self) -> None:
+        raise TypeError("each sandbox ends its processes in its own way")
+
+    def _signal_outer(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    def _close(self) -> None:
+        self._closed = True
+        trio.lowlevel.notify_closing(self._pipe)
+        self._pipe.close()
+        for descriptor in (self._pidfd, *self._outputs):
+            os.close(descriptor)
+
+    async def await_ready(self) -> None:
+        """Raises SandboxUnavailable, after killing the process, if it does not say WorkerReady in time."""
+        try:
+            with trio.fail_after(READY_TIMEOUT_S):
+                await self._receive_ready()
+        except (trio.TooSlowError, RemoteProtocolError) as error:
+            said = self.read_output(2, 0, STDERR_SHOWN_BYTES).decode(errors="replace").strip()
+            await self.kill()
+            reason = said or str(error) or f"it was not ready within {READY_TIMEOUT_S:.0f} s"
+            raise SandboxUnavailable(f"a worker process did not start: {reason}") from error
+        except trio.Cancelled:
+            await self.kill()
+            raise
+
+    async def _receive_ready(self) -> None:
+        frames = FROM_WORKER.frames()
+        while (body := frames.next_body()) is None:
+            chunk = await self.receive_some()
+            if not chunk:
+                raise RemoteProtocolError(await self.wait())
+            frames.feed(chunk)
+        if not isinstance(FROM_WORKER.decode(body), WorkerReady) or frames.pending_bytes:
+            raise RemoteProtocolError("its first message was not that it is ready")
+
+
+def _ending(returncode: int) -> str:
+    """A shell or a supervisor reports death by signal N as status 128 + N."""
+    number = -returncode if returncode < 0 else returncode - 128
+    try:
+        return f"killed by {signal.Signals(number).name}" if number > 0 else f"exit status {returncode}"
+    except ValueError:
+        return f"exit status {returncode}"
+
+
+def clean_environment(home: str) -> dict[str, str]:
+    """Nothing of the node's own environment but where to find programs."""
+    return {
+        "HOME": home,
+        "LANG": "C.UTF-8",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TMPDIR": "/tmp",  # noqa: S108 (a sandbox has its own)
+    }
