@@ -1,0 +1,194 @@
+"""How much a task costs: potluck beside the standard library's ProcessPoolExecutor, in one run, by ratio.
+
+    python benchmarks/tasks.py [--rounds 5] [--json]
+
+Two nodes on loopback with TLS and sandbox on. `other` forces the work onto the other node (the one we talk to lends no
+CPU), `own` onto the one we talk to; two worker slots everywhere. Medians over the rounds; nothing is cached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+SLOTS = 2
+ROUND_TRIPS = 500
+ONE_BY_ONE = 5_000
+MAPPED = 50_000
+
+
+def nothing(x: int) -> int:
+    return x
+
+
+@contextmanager
+def nodes(folder: Path, **slots: int) -> Iterator[dict[str, psutil.Process]]:
+    """Running nodes by name, with the environment pointing at them."""
+    (folder / "run").mkdir(mode=0o700)
+    os.environ["POTLUCK_DATA_DIR"] = str(folder / "data")
+    os.environ["XDG_RUNTIME_DIR"] = str(folder / "run")
+    started = {}
+    try:
+        for name, count in slots.items():
+            command = [sys.executable, "-m", "potluck", "up", "--json", f"--name={name}", f"--slots={count}"]
+            process = subprocess.Popen(
+                [*command, "--interface=127.0.0.1"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            started[name] = process
+            assert process.stdout is not None
+            json.loads(process.stdout.readline())
+        _await_all(len(slots))
+        yield {name: psutil.Process(process.pid) for name, process in started.items()}
+    finally:
+        for process in started.values():
+            process.terminate()
+        for process in started.values():
+            process.communicate(timeout=10)
+
+
+def _await_all(count: int) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        shown = subprocess.run([sys.executable, "-m", "potluck", "peers", "--json"], capture_output=True, check=True)
+        alive = [row for row in json.loads(shown.stdout) if row["state"] == "alive"]
+        if len(alive) == count and all(row["load"]["slots"] for row in alive if row["name"] == "worker"):
+            return
+        assert time.monotonic() < deadline, "the nodes do not find each other"
+
+
+def round_trip_s(pool: concurrent.futures.Executor) -> tuple[float, float]:
+    """p50 and p99 of one task at a time."""
+    samples = []
+    for number in range(ROUND_TRIPS):
+        started = time.perf_counter()
+        pool.submit(nothing, number).result()
+        samples.append(time.perf_counter() - started)
+    samples.sort()
+    return samples[len(samples) // 2], samples[int(len(samples) * 0.99)]
+
+
+def one_by_one_per_s(pool: concurrent.futures.Executor) -> float:
+    started = time.perf_counter()
+    futures = [pool.submit(nothing, number) for number in range(ONE_BY_ONE)]
+    for number, future in enumerate(futures):
+        assert future.result() == number
+    return ONE_BY_ONE / (time.perf_counter() - started)
+
+
+def mapped_per_s(pool: concurrent.futures.Executor, **options: int) -> float:
+    started = time.perf_counter()
+    count = sum(1 for _ in pool.map(nothing, range(MAPPED), **options))
+    assert count == MAPPED
+    return MAPPED / (time.perf_counter() - started)
+
+
+def warm(pool: concurrent.futures.Executor) -> None:
+    list(pool.map(nothing, range(1000)))
+
+
+def measure(pool: concurrent.futures.Executor, *, best_chunk: bool) -> dict[str, float]:
+    warm(pool)
+    p50, p99 = round_trip_s(pool)
+    figures = {
+        "round trip p50, µs": p50 * 1e6,
+        "round trip p99, µs": p99 * 1e6,
+        "one by one, tasks/s": one_by_one_per_s(pool),
+        "map, default settings, tasks/s": mapped_per_s(pool),
+    }
+    if best_chunk:
+        figures["map, chunks of 1000, tasks/s"] = mapped_per_s(pool, chunksize=1000)
+    return figures
+
+
+def cold_start_s(program: str) -> float:
+    """From the start of Python to the first result, nodes and pools included."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+COLD_OURS = "import potluck\nwith potluck.Executor() as pool: assert pool.submit(pow, 2, 3).result() == 8"
+COLD_THEIRS = COLD_OURS.replace("import potluck", "import concurrent.futures as potluck").replace(
+    "Executor()", f"ProcessPoolExecutor({SLOTS})"
+)
+
+
+def idle(process: psutil.Process, seconds: float) -> dict[str, float]:
+    """Memory of a node and everything it has started; processor time while nobody asks anything."""
+    family = [process, *process.children(recursive=True)]
+    before = sum(sum(one.cpu_times()[:2]) for one in family)
+    time.sleep(seconds)
+    after = sum(sum(one.cpu_times()[:2]) for one in family)
+    return {
+        "idle PSS, MB": sum(one.memory_full_info().pss for one in family) / 1e6,
+        "idle CPU, % of a core": 100 * (after - before) / seconds,
+    }
+
+
+def run(rounds: int) -> dict[str, dict[str, list[float]]]:
+    import potluck
+
+    results: dict[str, dict[str, list[float]]] = {}
+
+    def note(who: str, figures: dict[str, float]) -> None:
+        for what, value in figures.items():
+            results.setdefault(what, {}).setdefault(who, []).append(value)
+
+    def with_pool(who: str, make: Callable[[], concurrent.futures.Executor], *, best_chunk: bool) -> None:
+        with make() as pool:
+            note(who, measure(pool, best_chunk=best_chunk))
+
+    for number in range(rounds):
+        theirs = concurrent.futures.ProcessPoolExecutor
+        with_pool("ProcessPool", lambda: theirs(SLOTS), best_chunk=True)
+        for who, slots in (("other", {"asked": 0, "worker": SLOTS}), ("own", {"asked": SLOTS})):
+            with tempfile.TemporaryDirectory() as folder, nodes(Path(folder), **slots) as running:
+                with_pool(who, lambda: potluck.Executor(node="asked"), best_chunk=True)
+                if who == "own" and number == 0:
+                    note("own", idle(running["asked"], 10.0))
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["POTLUCK_DATA_DIR"] = folder
+            note("own", {"cold start to first result, s": cold_start_s(COLD_OURS)})
+            note("ProcessPool", {"cold start to first result, s": cold_start_s(COLD_THEIRS)})
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    results = run(options.rounds)
+    medians = {what: {who: statistics.median(v) for who, v in row.items()} for what, row in results.items()}
+    if options.json:
+        print(json.dumps(medians))
+        return
+    print(
+        f"| {options.rounds} rounds, medians | ProcessPool | other node | × | own node | × |\n|---|---|---|---|---|---|"
+    )
+    for what, row in medians.items():
+        base = row.get("ProcessPool")
+        cells = [f"{base:,.4g}" if base else "–"]
+        for who in ("other", "own"):
+            value = row.get(who)
+            cells += [f"{value:,.4g}" if value else "–", f"{value / base:.2f}" if value and base else "–"]
+        print(f"| {what} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

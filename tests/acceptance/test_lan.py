@@ -1,0 +1,135 @@
+"""Machines on a LAN of their own: network namespaces around a bridge, real multicast, no address typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from .harness import Pool, wait_until
+from .test_scenarios import NAP
+
+pytestmark = [pytest.mark.processes, pytest.mark.lan]
+
+
+def needed(condition: bool, reason: str) -> None:
+    if not condition:
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+class Lan:
+    """Hosts 10.77.0.1, .2, … each in a namespace, joined by a bridge in another; none of it touches this machine's
+    own network."""
+
+    def __init__(self, folder: Path, hosts: int) -> None:
+        self.tag = f"pl{secrets.token_hex(3)}"
+        self.switch = f"{self.tag}-sw"
+        self.hosts = [f"{self.tag}-h{number}" for number in range(1, hosts + 1)]
+        self.pools: dict[str, Pool] = {}
+        self._folder = folder
+
+    def build(self) -> None:
+        ip("netns", "add", self.switch)
+        ip("-n", self.switch, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
+        ip("-n", self.switch, "link", "set", "br0", "up")
+        for number, host in enumerate(self.hosts, 1):
+            ip("netns", "add", host)
+            ip("-n", self.switch, "link", "add", f"port{number}", "type", "veth", "peer", "name", "eth0", "netns", host)
+            ip("-n", self.switch, "link", "set", f"port{number}", "master", "br0", "up")
+            ip("-n", host, "address", "add", f"10.77.0.{number}/24", "dev", "eth0")
+            ip("-n", host, "link", "set", "lo", "up")
+            ip("-n", host, "link", "set", "eth0", "up")
+            ip("-n", host, "route", "add", "default", "dev", "eth0")
+            folder = self._folder / f"h{number}"
+            self.pools[f"h{number}"] = Pool(folder, prefix=["ip", "netns", "exec", host])
+
+    def cut(self, name: str) -> None:
+        ip("-n", self.hosts[int(name[1:]) - 1], "link", "set", "eth0", "down")
+
+    def end(self) -> None:
+        for pool in self.pools.values():
+            pool.end()
+        for namespace in (*self.hosts, self.switch):
+            subprocess.run(["ip", "netns", "delete", namespace], capture_output=True, check=False)
+
+
+@pytest.fixture
+def lan(tmp_path: Path) -> Iterator[Lan]:
+    needed(shutil.which("ip") is not None, "iproute2 is not installed")
+    needed(os.geteuid() == 0, "making network namespaces needs root")
+    needed(shutil.which("bwrap") is not None, "bubblewrap is not installed: owners differ, so tasks need it")
+    made = Lan(tmp_path, hosts=3)
+    try:
+        made.build()
+        yield made
+    finally:
+        made.end()
+    for pool in made.pools.values():
+        pool.assert_nobody_unpickled()
+
+
+def start(lan: Lan, folder: Path) -> None:
+    """One node a host, all with the same mesh secret; each host has its own owner, and nobody types an address."""
+    secret = folder / "mesh-secret"
+    secret.write_text(secrets.token_hex(32))
+    nodes = [
+        pool.up(name, f"--mesh-secret-file={secret}", "--slots=2", interface=None) for name, pool in lan.pools.items()
+    ]
+    for node in nodes:
+        node.await_ready()
+    for name, pool in lan.pools.items():
+        others = set(lan.pools) - {name}
+        events = pool.nodes[name].events
+        wait_until(
+            lambda events=events, others=others: others <= {one.get("node") for one in list(events)},
+            f"{name} finds {others}",
+        )
+
+
+def test_hosts_find_each_other_and_share_work_and_memory(lan: Lan, tmp_path: Path) -> None:
+    start(lan, tmp_path)
+    first = lan.pools["h1"]
+    answer = first.call(
+        "run", "--json", "-c", "def main(n): return sum(range(n))", "--function", "main", "--args", "[10]", "--on", "h2"
+    ).value
+    assert (answer["tasks"][0]["value"], answer["tasks"][0]["node"]) == (45, "h2")
+    assert answer["tasks"][0]["guarantees"]["network"] is True, "a stranger's task ran in a sandbox"
+    first.call("mem", "set", "k", '"v"')
+    assert lan.pools["h3"].call("mem", "get", "--json", "k").value["value"] == "v"
+
+
+def test_a_host_whose_cable_is_cut_is_declared_dead_and_its_tasks_finish_elsewhere(lan: Lan, tmp_path: Path) -> None:
+    start(lan, tmp_path)
+    inputs = tmp_path / "inputs.jsonl"
+    inputs.write_text("[0.5]\n" * 24)
+    program = tmp_path / "nap.py"
+    program.write_text(NAP)
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(
+            lan.pools["h1"].call, "map", str(program), "--json", "--function", "main", "--inputs", str(inputs)
+        )
+        wait_until(lambda: lan.pools["h3"].call("status", "--json").value["load"]["busy"] == 2, "h3 is at work")
+        lan.cut("h3")
+        cut_s = time.monotonic()
+        result = answer.result()
+    assert result.code == 0, result.err
+    tasks = json.loads(result.out)["tasks"]
+    assert [task["value"] for task in tasks] == [0.5] * 24
+    assert any(task["attempts"] > 1 for task in tasks), "something was lost with h3"
+    for name in ("h1", "h2"):
+        died = lan.pools[name].nodes[name].event_times("died", "h3")
+        assert died and died[0] - cut_s <= 5
