@@ -154,8 +154,7 @@ def run(rounds: int) -> dict[str, dict[str, list[float]]]:
             note(who, measure(pool, best_chunk=best_chunk))
 
     for number in range(rounds):
-        theirs = concurrent.futures.ProcessPoolExecutor
-        with_pool("ProcessPool", lambda: theirs(SLOTS), best_chunk=True)
+        with_pool("ProcessPool", lambda: concurrent.futures.ProcessPoolExecutor(SLOTS), best_chunk=True)
         for who, slots in (("other", {"asked": 0, "worker": SLOTS}), ("own", {"asked": SLOTS})):
             with tempfile.TemporaryDirectory() as folder, nodes(Path(folder), **slots) as running:
                 with_pool(who, lambda: potluck.Executor(node="asked"), best_chunk=True)

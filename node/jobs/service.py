@@ -232,7 +232,7 @@ def label_of(arguments: Payload) -> str:
     if not isinstance(arguments, Inline):
         return "?"
     try:
-        return str(decode(arguments))
+        return str(decode(arguments, arrays=False))
     except RemoteProtocolError:
         return "?"
 
