@@ -66,6 +66,7 @@ class Connection:
         self._fetches: dict[int, _Fetch] = {}
         self._requests = itertools.count(1)
         self._lock = threading.Lock()
+        self.futures_lock = threading.RLock()
         self._bell = threading.Lock()
         self._sleeping = False
         self._sent_tasks = self._sent_bytes = 0  # the writer's
@@ -97,9 +98,9 @@ class Connection:
             self._drop_all()
         return answer
 
-    def open_job(self, options: JobOptions) -> Job:
+    def open_job(self, options: JobOptions, *, keeps_reports: bool = False) -> Job:
         """At once; the node's answer is awaited by the tasks, not by the caller."""
-        job = Job(self, options)
+        job = Job(self, options, keeps_reports=keeps_reports)
         with self._lock:
             self._jobs = tuple(sorted((*self._jobs, job), key=lambda each: -each.options.priority))
         opened = self.ask(control.OpenJob, options)
@@ -110,6 +111,7 @@ class Connection:
         job = future.job
         job.backlog.append(future)
         if self._sleeping:
+            self._sleeping = False  # one ring wakes; it may take the writer a while to come
             self._ring()
         if error := self._error or job.error:
             _drop(job, error)
@@ -215,7 +217,7 @@ class Connection:
         by_job: dict[str, list[int]] = {}
         while self._cancels:
             future = self._cancels.popleft()
-            if future.job.id is not None and future.index is not None and not future.finished:
+            if future.job.id is not None and future.index is not None and not future.attempts:
                 by_job.setdefault(future.job.id, []).append(future.index)
         for job, indexes in by_job.items():
             for start in range(0, len(indexes), BATCH_TASKS):

@@ -11,6 +11,7 @@ from ..overlay.wire.control import JobOptions
 from ..overlay.wire.work import Finished, Inline
 from .outcomes import exception_of, value_of
 from .programs import Body
+from .waiting import SharedCondition
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -23,9 +24,11 @@ class Job:
     but for `in_flight`, from which the reader takes what has finished.
     """
 
-    def __init__(self, connection: Connection, options: JobOptions) -> None:
+    def __init__(self, connection: Connection, options: JobOptions, *, keeps_reports: bool = False) -> None:
         self.connection = connection
         self.options = options
+        self.keeps_reports = keeps_reports
+        self.lock = connection.futures_lock
         self.id: str | None = None
         """None until the node has opened it."""
         self.error: PotluckError | None = None
@@ -55,10 +58,20 @@ class TaskFuture(Future[Any]):
 
     kind = ""
     node = ""
-    own = False
+    """Where it runs, or ran."""
+    attempts = 0
+    elapsed_s = 0.0
+    finished: Finished | None = None
+    """All that was reported, for jobs that keep it."""
 
     def __init__(self, job: Job, program: Body, arguments: Inline, size_bytes: int) -> None:
-        super().__init__()
+        # In place of Future.__init__, which makes a lock of its own; a test holds the names against it.
+        self._condition = SharedCondition(job.lock)  # type: ignore[assignment]
+        self._state = "PENDING"
+        self._result = None
+        self._exception = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
         self.job = job
         self.program = program
         self.arguments: Inline | None = arguments
@@ -66,8 +79,6 @@ class TaskFuture(Future[Any]):
         self.size_bytes = size_bytes
         self.index: int | None = None
         """None until sent."""
-        self.finished: Finished | None = None
-        """How it ended: when, where from, what it printed."""
 
     @property
     def withdrawn(self) -> bool:
@@ -104,8 +115,10 @@ class TaskFuture(Future[Any]):
 
     def take_finished(self, node: str, own: bool, finished: Finished, value: Inline | None) -> None:
         self.node = node
-        self.own = own
-        self.finished = finished
+        self.attempts = finished.attempt + 1
+        self.elapsed_s = finished.elapsed_s
+        if self.job.keeps_reports:
+            self.finished = finished
         if finished.fault is not None:
             self.fail(exception_of(finished.fault))
             return

@@ -143,8 +143,8 @@ class Mapping(Iterator[R], Generic[R]):
     def _on_done(self, future: TaskFuture, items: int) -> None:
         with self._progress:
             self._running -= 1
-            if future.finished is not None and future.finished.fault is None:
-                self._sizer.observe(items, future.finished.elapsed_s, future.size_bytes)
+            if future.attempts:
+                self._sizer.observe(items, future.elapsed_s, future.size_bytes)
             self._progress.notify()
 
     def _take(self) -> None:

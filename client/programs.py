@@ -108,6 +108,8 @@ def _is_plain(value: object) -> bool:
 
 
 def size_of(inline: Inline) -> int:
+    if not inline.buffers:
+        return len(inline.data)
     return len(inline.data) + sum(map(len, inline.buffers))
 
 

@@ -174,7 +174,7 @@ def _compute(
             kill(len(board.tiles))
             if time.monotonic() > deadline_s:
                 raise DeadlineExceeded(f"{len(pending)} tiles did not come within {JOB_TIMEOUT_S:g} s")
-        retried = sum(_attempt(future) > 0 for future in futures)
+        retried = sum(_attempts(future) > 1 for future in futures)
         view.say(f"All tiles are there; {retried} were begun again elsewhere, none was lost or counted twice.")
         return [tile for tile, _node in board.tiles.values()], retried
     finally:
@@ -182,9 +182,8 @@ def _compute(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _attempt(future: Future[Any]) -> int:
-    finished = future.finished if isinstance(future, TaskFuture) else None
-    return finished.attempt if finished is not None else 0
+def _attempts(future: Future[Any]) -> int:
+    return future.attempts if isinstance(future, TaskFuture) else 0
 
 
 def _places() -> list[tuple[int, int]]:

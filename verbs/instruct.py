@@ -26,7 +26,7 @@ def command(session: Session, /, instructions: tuple[str, ...], **options: Any) 
     wanted = options_from(**options)
     body = body_of("kind", b"")
     with connected(session) as connection:
-        job = connection.open_job(wanted)
+        job = connection.open_job(wanted, keeps_reports=True)
         futures = []
         for text in instructions:
             arguments = values.encode(text)

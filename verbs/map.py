@@ -36,7 +36,7 @@ def command(session: Session, /, file: str, function: str, inputs: str, **option
     arguments = _inputs(Path(inputs))
     wanted = options_from(**options)
     with connected(session) as connection:
-        job = connection.open_job(wanted)
+        job = connection.open_job(wanted, keeps_reports=True)
         futures = [job.submit(body, inline, size_of(inline)) for inline in arguments]
         done = finish(connection, job, futures)
     lines = [

@@ -39,7 +39,7 @@ def command(
     body, arguments = _program(file, source, argv, function, args)
     wanted = options_from(**options)
     with connected(session) as connection:
-        job = connection.open_job(wanted)
+        job = connection.open_job(wanted, keeps_reports=True)
         done = finish(connection, job, [job.submit(body, arguments, size_of(arguments))])
     return _answer(done, with_value=function is not None)
 

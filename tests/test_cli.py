@@ -1,0 +1,151 @@
+"""The command without a node: what it refuses, how it says so, and how quickly it starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from potluck.cli import VERBS, main
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [*os.environ]:
+        if name.startswith("POTLUCK_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("POTLUCK_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.py").write_text("def f(x):\n    return x\n")
+    (tmp_path / "bad.py").write_text("def f(x:\n")
+    (tmp_path / "binary.py").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "inputs.jsonl").write_text("[1]\n\n{nonsense\n")
+    return tmp_path
+
+
+USAGE = [
+    ["nonsense"],
+    ["run"],
+    ["run", "missing.py"],
+    ["run", "good.py", "--function", "f", "--args", "3"],
+    ["run", "good.py", "--function", "f", "--args", "[1"],
+    ["run", "good.py", "--function", "f", "--", "argument"],
+    ["run", "good.py", "--args", "[]"],
+    ["run", "good.py", "--priority", "urgent"],
+    ["run", "good.py", "--timeout", "0"],
+    ["run", "good.py", "--nonsense"],
+    ["map", "good.py", "--function", "f", "--inputs", "inputs.jsonl"],
+    ["map", "good.py", "--function", "f", "--inputs", "missing.jsonl"],
+    ["map", "good.py"],
+    ["instruct"],
+    ["instruct", "1a"],
+    ["mem"],
+    ["mem", "set", "key"],
+    ["mem", "nonsense"],
+    ["up", "--port", "99999"],
+    ["up", "--memory", "3x"],
+    ["up", "--label", "nonsense"],
+]
+FAILED = [
+    (["status"], "NoNode"),
+    (["peers"], "NoNode"),
+    (["down"], "NoNode"),
+    (["down", "--all"], "NoNode"),
+    (["mem", "get", "key"], "NoNode"),
+    (["run", "good.py", "--node", "else"], "NoNode"),
+    (["run", "bad.py"], "BadProgram"),
+    (["run", "binary.py"], "BadProgram"),
+    (["run", "-c", "1 +"], "BadProgram"),
+    (["run", "good.py", "--function", "g"], "BadProgram"),
+    (["up", "--name", "-x"], "ConfigError"),
+    (["up", "--peer", "nonsense"], "ConfigError"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "kind", "code"), [
+    *((arguments, "UsageError", 2) for arguments in USAGE),
+    *((arguments, kind, 1) for arguments, kind in FAILED),
+])  # fmt: skip
+def test_a_refusal_is_one_clear_line_and_with_json_one_object(
+    arguments: list[str], kind: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == code
+    plain = capsys.readouterr()
+    assert plain.out == ""
+    assert plain.err.startswith("potluck: ")
+    assert plain.err.count("\n") == 1
+    words = arguments.index("--") if "--" in arguments else len(arguments)
+    assert main([*arguments[:words], "--json", *arguments[words:]]) == code
+    shown = capsys.readouterr()
+    error = json.loads(shown.out)["error"]
+    assert error["kind"] == kind
+    assert error["message"]
+    assert shown.err.count("\n") == 1
+
+
+def test_the_line_without_a_node_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status"]) == 1
+    assert "`potluck up`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])
+def test_every_verb_has_help(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*verb, "--help"]) == 0
+    assert "Usage: potluck" in capsys.readouterr().out
+
+
+def test_without_a_verb_the_command_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(verb in shown for verb in VERBS)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from potluck.cli import main; main(['--help']);"
+        "heavy = {'trio', 'msgspec', 'rich', 'cloudpickle', 'asyncio', 'cryptography'};"
+        "print(*heavy & set(sys.modules), file=sys.stderr)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert shown.stderr.strip() == ""
+
+
+def test_a_wrong_config_file_is_one_line(surroundings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = surroundings / "data" / "config.toml"
+    file.parent.mkdir()
+    file.write_text("port = ")
+    assert main(["up"]) == 1
+    assert str(file) in capsys.readouterr().err
+    file.write_text("prot = 9\nsolts = 2\n")
+    assert main(["up"]) == 1
+    said = capsys.readouterr().err
+    assert "'prot'" in said
+    assert "'solts'" in said
+
+
+def test_needless_variables_are_answered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TRACKER_HOST", "10.0.0.1")
+    main(["status"])
+    assert "TRACKER_HOST: not needed" in capsys.readouterr().err
+
+
+def test_python_without_checks_is_refused() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-O", "-m", "potluck", "status"], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert shown.returncode == 2
+    assert "-O" in shown.stderr
+
+
+def test_a_reader_that_goes_away_is_no_traceback() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "potluck", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate(timeout=30)
+    assert b"Traceback" not in said
