@@ -6,12 +6,14 @@ import threading
 from concurrent.futures import Future
 from typing import Any, Final
 
-from ..overlay.errors import DeadlineExceeded, LimitExceeded, NotFound
+from ..overlay.errors import DeadlineExceeded, LimitExceeded, NotFound, UsageError
 from ..overlay.wire import control, inside, values
 from ..overlay.wire.framing import VALUE_BYTES_MAX
 from .connection import Connection
 from .dialling import dial, greet
-from .surroundings import here
+from .surroundings import Surroundings, here
+
+KEY_BYTES_MAX: Final = 256
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """The node itself gives up after ten."""
@@ -24,7 +26,8 @@ class Memory:
     to live. It cannot be iterated. Needs a running node, to which it connects at the first use.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, surroundings: Surroundings | None = None) -> None:
+        self._surroundings = surroundings
         self._connection: Connection | None = None
         self._lock = threading.Lock()
 
@@ -58,7 +61,7 @@ class Memory:
     def set(self, key: str, value: object, ttl: float | None = None) -> None:
         """Returns when the value is on disk at a majority of those who keep it. `ttl`: seconds until it is gone."""
         if inside.current() is not None:
-            inside.call("mem_set", [key, value, ttl])
+            inside.call("mem_set", [key, encoded(value), ttl])
         else:
             self._ask(control.MemorySet, key, encoded(value), ttl)
 
@@ -71,17 +74,20 @@ class Memory:
 
     def _read(self, key: str) -> Any:
         if inside.current() is not None:
-            return inside.call("mem_get", [key])
+            answered = inside.call("mem_get", [key])
+            assert isinstance(answered, bytes)
+            return values.decode_bytes(answered)
         answer = self._ask(control.MemoryGet, key)
         return values.decode_bytes(answer.value)
 
-    def _ask(self, message: Any, *arguments: object) -> Any:
+    def _ask(self, message: Any, key: str, *arguments: object) -> Any:
+        checked_key(key)
         with self._lock:
             if self._connection is None or self._connection.error is not None:
-                link = dial(here())
+                link = dial(self._surroundings or here())
                 self._connection = Connection(lambda: greet(link))
                 self._connection.start()
-            answer: Future[Any] = self._connection.ask(message, *arguments)
+            answer: Future[Any] = self._connection.ask(message, key, *arguments)
         try:
             return answer.result(ANSWER_TIMEOUT_S)
         except TimeoutError:
@@ -89,6 +95,17 @@ class Memory:
 
 
 _ABSENT: Final = object()
+
+
+def checked_key(key: str) -> str:
+    """Raises UsageError for what the wire does not carry as a key."""
+    try:
+        size_bytes = len(key.encode())
+    except UnicodeEncodeError:
+        raise UsageError(f"key {key!r} is not valid text") from None
+    if not 0 < size_bytes <= KEY_BYTES_MAX:
+        raise UsageError(f"a key has 1 to {KEY_BYTES_MAX} bytes, not {size_bytes}")
+    return key
 
 
 def encoded(value: object) -> bytes:

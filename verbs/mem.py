@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..client.memory import encoded
+from ..client.memory import checked_key, encoded
 from ..overlay.errors import UsageError
 from ..overlay.wire import values
 from ..overlay.wire.control import MemoryDelete, MemoryGet, MemorySet
@@ -30,7 +30,7 @@ def _set(session: Session, key: str, value: str | None, ttl: float | None, bytes
         raise UsageError("give either a VALUE or --bytes-from FILE")
     data: object = bytes_from.read_bytes() if bytes_from is not None else _parsed(value or "")
     with connected(session) as connection:
-        answer: dict[str, Any] = ask_json(connection, MemorySet, key, encoded(data), ttl)
+        answer: dict[str, Any] = ask_json(connection, MemorySet, checked_key(key), encoded(data), ttl)
     return Answer(answer, notes=f"{key} is kept by {answer['replicas']} node(s)")
 
 
@@ -39,7 +39,7 @@ def _set(session: Session, key: str, value: str | None, ttl: float | None, bytes
 def _get(session: Session, key: str) -> Answer:
     """Show the value under KEY."""
     with connected(session) as connection:
-        answer = ask(connection, MemoryGet, key)
+        answer = ask(connection, MemoryGet, checked_key(key))
     value = values.decode_bytes(answer.value)
     shown = value if isinstance(value, str) else json.dumps(jsonable(value))
     return Answer({"key": key, "value": jsonable(value), "version": answer.version}, shown or "\n")
@@ -50,7 +50,7 @@ def _get(session: Session, key: str) -> Answer:
 def _del(session: Session, key: str) -> Answer:
     """Forget what is stored under KEY."""
     with connected(session) as connection:
-        answer: dict[str, Any] = ask_json(connection, MemoryDelete, key)
+        answer: dict[str, Any] = ask_json(connection, MemoryDelete, checked_key(key))
     return Answer(answer, notes=f"{key} is forgotten")
 
 

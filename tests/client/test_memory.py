@@ -1,0 +1,86 @@
+"""`potluck.memory`, from a program and from inside a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import potluck
+import pytest
+from potluck.client.executor import Executor
+from potluck.client.memory import Memory
+
+from ..verbs.mesh import Mesh, mesh
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    with mesh(tmp_path_factory.mktemp("one"), ["ant"]) as made:
+        yield made
+
+
+@pytest.fixture
+def memory(node: Mesh) -> Iterator[Memory]:
+    made = Memory(node.surroundings)
+    yield made
+    made.close()
+
+
+def test_it_is_a_mapping_of_plain_data(memory: Memory) -> None:
+    value = {"list": [1, 2.5], "tuple": (1,), "bytes": b"\0", "set": {1, 2}}
+    memory["k"] = value
+    assert memory["k"] == value
+    assert "k" in memory
+    memory["k"] = None
+    assert memory["k"] is None
+    assert memory.get("k", 3) is None
+    del memory["k"]
+    assert "k" not in memory
+    assert memory.get("k", 3) == 3
+    with pytest.raises(KeyError):
+        memory["k"]
+    with pytest.raises(KeyError):
+        del memory["k"]
+
+
+def test_a_value_with_a_time_to_live_goes(memory: Memory) -> None:
+    memory.set("short", 1, ttl=0.2)
+    while "short" in memory:
+        pass
+
+
+@pytest.mark.parametrize("wrong", [object(), lambda: 0])
+def test_what_is_no_data_is_refused(memory: Memory, wrong: object) -> None:
+    with pytest.raises(potluck.ResultNotEncodable):
+        memory["k"] = wrong
+
+
+def test_what_is_too_long_is_refused(memory: Memory) -> None:
+    with pytest.raises(potluck.LimitExceeded):
+        memory["k"] = bytes(2 << 20)
+    with pytest.raises(potluck.UsageError):
+        memory["k" * 2000] = 1
+    memory["k"] = 1
+
+
+def test_tasks_share_it_with_their_program(node: Mesh, memory: Memory) -> None:
+    def task(key: str) -> object:
+        import potluck
+
+        found = potluck.memory[key]
+        potluck.memory.set("from task", [found, "seen"])
+        return found
+
+    memory["for task"] = ("a", 1)
+    with Executor(surroundings=node.surroundings) as pool:
+        assert pool.submit(task, "for task").result(30) == ("a", 1)
+    assert memory["from task"] == [("a", 1), "seen"]
+
+
+def test_without_a_node_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POTLUCK_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("POTLUCK_NODE", raising=False)
+    with pytest.raises(potluck.NoNode, match="potluck up"):
+        Memory()["k"]

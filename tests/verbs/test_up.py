@@ -1,0 +1,96 @@
+"""Starting and ending nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .mesh import Mesh, mesh
+
+pytestmark = pytest.mark.processes
+
+END_TIMEOUT_S = 10.0
+
+
+def command(made: Mesh, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "potluck", *arguments],
+        env=made.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def events(process: subprocess.Popen[str], count: int) -> list[dict[str, object]]:
+    assert process.stdout is not None
+    return [json.loads(process.stdout.readline()) for _ in range(count)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_says_it_is_ready_and_leaves_gracefully(tmp_path: Path, number: int) -> None:
+    with mesh(tmp_path) as made:
+        process = command(made, "up", "--name", "ant", "--interface", "127.0.0.1", "--port", "0", "--json")
+        (ready,) = events(process, 1)
+        assert set(ready) >= {"event", "name", "node_id", "address", "port", "web", "mesh", "sandbox", "pid"}
+        assert (ready["event"], ready["name"], ready["pid"]) == ("ready", "ant", process.pid)
+        process.send_signal(number)
+        assert process.wait(END_TIMEOUT_S) == 0
+        process.communicate()
+        assert made.type("status").code == 1
+
+
+def test_several_nodes_under_one_command_end_together(tmp_path: Path) -> None:
+    with mesh(tmp_path) as made:
+        arguments = ["--nodes", "3", "--name", "duck", "--interface", "127.0.0.1", "--port", "0", "--slots", "1"]
+        process = command(made, "up", *arguments, "--json")
+        ready: list[dict[str, object]] = []
+        while len(ready) < 3:
+            ready += [event for event in events(process, 1) if event["event"] == "ready"]
+        assert {event["name"] for event in ready} == {"duck-1", "duck-2", "duck-3"}
+        process.send_signal(signal.SIGINT)
+        assert process.wait(END_TIMEOUT_S) == 0
+        process.communicate()
+        assert not any(psutil.pid_exists(int(str(event["pid"]))) for event in ready)
+
+
+def test_a_detached_node_lives_on_until_it_is_told(tmp_path: Path) -> None:
+    with mesh(tmp_path) as made:
+        said = made.type("up", "--name", "ant", "--interface", "127.0.0.1", "--port", "0", "--detach", "--json")
+        assert said.code == 0, said
+        pid = said.json["pid"]
+        try:
+            assert made.json("status")["name"] == "ant"
+            assert made.json("down") == {"stopped": ["ant"]}
+            psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], END_TIMEOUT_S)
+        finally:
+            if psutil.pid_exists(pid):
+                os.kill(pid, signal.SIGKILL)
+        assert made.type("status").code == 1
+
+
+def test_down_ends_named_nodes_and_all(tmp_path: Path) -> None:
+    with mesh(tmp_path, ["ant", "bee", "cat"]) as made:
+        assert made.json("down", "bee") == {"stopped": ["bee"]}
+        assert made.type("down", "bee", "--json").json["error"]["kind"] == "NoNode"
+        assert sorted(made.json("down", "--all")["stopped"]) == ["ant", "cat"]
+
+
+def test_settings_come_from_file_environment_and_flags_in_this_order(tmp_path: Path) -> None:
+    with mesh(tmp_path) as made:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "config.toml").write_text('name = "file"\nslots = 3\nlabel = ["room=1"]\n')
+        made.environment["POTLUCK_NAME"] = "environment"
+        made.up("flag")
+        status = made.json("status")
+        assert status["name"] == "flag"
+        assert status["load"]["slots"] == 1

@@ -1,0 +1,178 @@
+"""The verbs, typed at real nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from .mesh import Mesh, mesh
+
+pytestmark = pytest.mark.processes
+
+RECORD = {"job", "state", "master", "epoch", "unfenced", "tasks"}
+TASK = {
+    "task", "state", "value", "error", "node", "attempts", "cached", "started_s", "elapsed_s", "stdout", "stderr",
+    "guarantees",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    folder = tmp_path_factory.mktemp("pair")
+    (folder / "job.py").write_text(
+        "import sys\n"
+        "def double(number, *, more=0):\n"
+        "    return number * 2 + more\n"
+        "def fail(number):\n"
+        "    print('so far')\n"
+        "    raise ValueError(f'no {number}')\n"
+        "def forever():\n"
+        "    while True: pass\n"
+        "def odd():\n"
+        "    return object()\n"
+        "if __name__ == '__main__':\n"
+        "    print('arguments:', *sys.argv[1:])\n"
+        "    print('warned', file=sys.stderr)\n"
+        "    sys.exit(int(sys.argv[1]) if len(sys.argv) > 1 else 0)\n"
+    )
+    with mesh(folder, ["ant", "bee"]) as made:
+        yield made
+
+
+def test_peers_are_listed_with_this_node_among_them(pair: Mesh) -> None:
+    peers = pair.json("peers", "--node", "ant")
+    assert {peer["name"] for peer in peers} == {"ant", "bee"}
+    assert [peer["name"] for peer in peers if peer["self"]] == ["ant"]
+    assert {peer["state"] for peer in peers} == {"alive"}
+    for peer in peers:
+        assert {"node_id", "address", "own", "load", "age_s"} <= set(peer)
+        assert re.fullmatch("[0-9a-f]{40}", peer["node_id"])
+        assert {"slots", "busy", "queued", "memory_free", "disk_free", "cpu_percent"} <= set(peer["load"])
+    shown = pair.type("peers", "--node", "ant").out
+    assert "ant *" in shown
+    assert "bee" in shown
+
+
+def test_status_names_the_node_that_was_asked(pair: Mesh) -> None:
+    for name in ("ant", "bee"):
+        status = pair.json("status", "--node", name)
+        assert status["name"] == name
+        assert {"uptime_s", "mesh", "peers", "load", "policy", "sandbox", "memory", "disk", "versions"} <= set(status)
+    assert pair.json("status")["name"] == "ant", "the first by name"
+    assert "ant" in pair.type("status").out
+
+
+def test_run_calls_a_function(pair: Mesh) -> None:
+    said = pair.type("run", "job.py", "--function", "double", "--args", "[21]")
+    assert (said.code, said.out) == (0, "42\n")
+    assert re.search(r"ran on (ant|bee) in", said.err)
+    record = pair.json("run", "job.py", "--function", "double", "--args", '{"number": 1, "more": 3}')
+    assert set(record) >= RECORD
+    assert record["state"] == "completed"
+    (task,) = record["tasks"]
+    assert set(task) == TASK
+    assert (task["value"], task["state"], task["error"], task["attempts"]) == (5, "completed", None, 1)
+    assert task["task"] == f"{record['job']}/0"
+    assert task["started_s"] > 1.7e9
+    assert len(task["guarantees"]) == 9
+
+
+def test_run_runs_a_script_with_its_arguments_and_output(pair: Mesh) -> None:
+    said = pair.type("run", "job.py", "--", "0", "--flag")
+    assert (said.code, said.out) == (0, "arguments: 0 --flag\n")
+    assert "warned" in said.err
+    said = pair.type("run", "-c", "import sys; print(6 * 7, *sys.argv[1:])", "--", "x")
+    assert (said.code, said.out) == (0, "42 x\n")
+
+
+def test_a_script_that_exits_with_a_status_has_failed(pair: Mesh) -> None:
+    said = pair.type("run", "job.py", "--json", "--", "3")
+    assert said.code == 1
+    assert said.json["state"] == "failed"
+    assert said.json["error"]["kind"] == "TaskFailed"
+    assert "arguments: 3" in said.json["tasks"][0]["stdout"]
+
+
+def test_a_fault_in_the_users_code_shows_its_own_traceback_then_one_line(pair: Mesh) -> None:
+    said = pair.type("run", "job.py", "--function", "fail", "--args", "[1]")
+    assert said.code == 1
+    assert said.out == "so far\n"
+    assert "Traceback (most recent call last)" in said.err
+    assert "job.py" in said.err
+    assert "potluck/" not in said.err.replace("potluck: ", "")
+    assert "potluck: TaskFailed: ValueError: no 1" in said.err
+    record = pair.type("run", "job.py", "--function", "fail", "--args", "[1]", "--json").json
+    assert record["tasks"][0]["error"]["kind"] == "TaskFailed"
+    assert "ValueError" in record["tasks"][0]["error"]["traceback"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (["run", "job.py", "--function", "odd"], "ResultNotEncodable"),
+        (["run", "job.py", "--function", "forever", "--timeout", "0.3"], "TaskTimedOut"),
+        (["run", "-c", "globals()['x'] = 1", "--function", "missing"], "BadProgram"),
+        (["run", "-c", "import os; os._exit(3)", "--retries", "0"], "WorkerLost"),
+    ],
+)
+def test_other_failures_have_their_kind(pair: Mesh, arguments: list[str], kind: str) -> None:
+    said = pair.type(*arguments, "--json")
+    assert said.code == 1
+    assert said.json["error"]["kind"] == kind
+    assert kind in said.err or said.err == ""
+
+
+def test_a_task_runs_where_it_is_told(pair: Mesh) -> None:
+    for name in ("ant", "bee"):
+        record = pair.json("run", "-c", "def f(): return 1", "--function", "f", "--on", name)
+        assert record["tasks"][0]["node"] == name
+    record = pair.json("run", "-c", "def f(): return 1", "--function", "f", "--confidential", "--node", "bee")
+    assert record["tasks"][0]["node"] == "bee"
+
+
+def test_map_answers_in_the_order_of_the_lines(pair: Mesh) -> None:
+    (pair.folder / "inputs.jsonl").write_text("".join(f"[{number}]\n" for number in range(40)))
+    arguments = ["map", "job.py", "--function", "double", "--inputs", "inputs.jsonl"]
+    record = pair.json(*arguments)
+    assert [task["value"] for task in record["tasks"]] == [2 * number for number in range(40)]
+    assert [task["task"] for task in record["tasks"]] == [f"{record['job']}/{index}" for index in range(40)]
+    assert pair.type(*arguments).out.split() == [str(2 * number) for number in range(40)]
+
+
+def test_instructions_go_to_nodes_that_handle_their_kind(pair: Mesh) -> None:
+    record = pair.json("instruct", "a1", "b1", "a2")
+    assert [(task["value"], task["node"]) for task in record["tasks"]] == [("a1", "ant"), ("b1", "bee"), ("a2", "ant")]
+    assert pair.type("instruct", "b7").out == "b7: b7 (bee)\n"
+
+
+@pytest.mark.parametrize("value", ["42", '"text"', "plain words", '{"a": [1, null]}', "null", "ä€"])
+def test_memory_set_on_one_node_is_read_on_another(pair: Mesh, value: str) -> None:
+    stored = pair.json("mem", "set", "key", value, "--node", "ant")
+    assert set(stored) == {"key", "version", "replicas"}
+    found = pair.json("mem", "get", "key", "--node", "bee")
+    try:
+        expected = json.loads(value)
+    except ValueError:
+        expected = value
+    assert (found["key"], found["value"], found["version"]) == ("key", expected, stored["version"])
+    pair.json("mem", "del", "key", "--node", "bee")
+    gone = pair.type("mem", "get", "key", "--json")
+    assert gone.code == 1
+    assert gone.json["error"]["kind"] == "NotFound"
+
+
+def test_a_running_name_is_refused(pair: Mesh) -> None:
+    said = pair.type("up", "--name", "ant", "--interface", "127.0.0.1", "--json")
+    assert said.code == 1
+    assert said.json["error"]["kind"] == "NameInUse"
+
+
+def test_a_port_that_is_taken_is_refused_in_one_line(pair: Mesh) -> None:
+    port = pair.json("status")["address"].rpartition(":")[2]
+    said = pair.type("up", "--name", "cat", "--interface", "127.0.0.1", "--port", port, "--json")
+    assert said.code == 1
+    assert said.json["error"]["kind"] == "ConfigError"
+    assert port in said.json["error"]["message"]
