@@ -114,10 +114,12 @@ class Beacon:
         while True:
             data, host = await self._datagrams.receive()
             effects = self._engine.received(trio.current_time(), self._wall_clock.now_s(), data, host)
+            if any(isinstance(effect, Sighted) and is_linked(effect.address) for effect in effects):
+                continue  # it knows us: answering every member's DISCOVER would be a square of datagrams
             for effect in effects:
                 if isinstance(effect, Send):
                     await self._send(effect)
-                elif not is_linked(effect.address):
+                else:
                     put(Sighting(effect.address, "beacon"))
 
     async def _send(self, effect: Send) -> None:
