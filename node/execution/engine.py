@@ -1,0 +1,620 @@
+"""The worker's side of jobs: which task runs where and when, and what its master is told. No I/O, clock or await.
+
+A task is assigned, waits for what has to be fetched, then in the policy's queue, is handed to a worker leased to its
+job, and is confirmed once. Several short tasks are handed to one worker ahead; only the one at the head of its pipe
+counts as begun, the others can be taken back unharmed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ...overlay.config import Execution
+from ...overlay.errors import (
+    BadProgram,
+    Cancelled,
+    LimitExceeded,
+    NotFound,
+    NoWorker,
+    OutOfMemory,
+    PotluckError,
+    RemoteProtocolError,
+    ResultNotEncodable,
+    SandboxUnavailable,
+    TaskFailed,
+    TaskTimedOut,
+    WorkerLost,
+)
+from ...overlay.wire.work import (
+    ExecutionConfirmation,
+    Fault,
+    Finished,
+    Inline,
+    Instruction,
+    InstructionAssignment,
+    Reference,
+    Report,
+    Returned,
+    Started,
+)
+from ...overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
+from ..scheduling.policy import Policy
+from . import events
+from .events import Confirm, Effect, Event, Fetch, InstructionBegins, Reply, Send
+from .pool import WorkerPool
+from .tasks import MEAN_WEIGHT, Job, ProgramState, Task, Worker
+
+WITHDRAW_AFTER_S: Final = 0.05
+"""A task that runs this long while slots are free loses what waits behind it to them."""
+OUTPUT_BYTES_WORN: Final = 64 << 20
+"""What a worker has printed lies in memory until the worker ends."""
+
+_WORKERS_WORD: Final = frozenset(
+    cls.wire_code
+    for cls in (TaskFailed, BadProgram, ResultNotEncodable, RemoteProtocolError, LimitExceeded, OutOfMemory)
+)
+"""Faults that a worker may state; it is not believed about those that are the node's to find."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A sandbox of this node, in order of preference."""
+
+    for_others: bool
+
+
+@dataclass
+class Load:
+    slots: int
+    busy: int = 0
+    queued: int = 0
+    queued_by_level: list[int] = field(default_factory=list)
+    task_mean_s: float = 0.0
+
+
+class Engine:
+    """`step` is the only way the state changes."""
+
+    def __init__(
+        self, config: Execution, policy: Policy[Task], *, slots: int, places: Sequence[Place], own_owner: bytes
+    ) -> None:
+        self.mesh_ahead_s = 0.0
+        """Mesh time minus the time of `now_s`; the shell keeps it current."""
+        self._config = config
+        self._policy = policy
+        self._own_owner = own_owner
+        self._own_sandbox = 0 if places else None
+        self._others_sandbox = next((number for number, place in enumerate(places) if place.for_others), None)
+        self._effects: list[Effect] = []
+        spares = min(config.spares_max, max(1, config.spares_per_slot * slots)) if slots else 0
+        used = sorted({place for place in (self._own_sandbox, self._others_sandbox) if place is not None})
+        self.pool = WorkerPool(slots=slots, spares=spares, sandboxes=used, effects=self._effects)
+        self._jobs: dict[tuple[bytes, str], Job] = {}
+        self._fetches: dict[int, Task | ProgramState] = {}
+        self._numbers = 0
+        self._unfinished = 0
+        self._task_mean_s = 0.0
+        self._leaving = False
+        self._reports: dict[tuple[bytes, str], tuple[Job, list[Report]]] = {}
+        self._outgoing: dict[int, list[LoadProgram | RunTask | WithdrawTasks]] = {}
+        self._handlers: Final[dict[type, Callable[[float, Any], None]]] = {
+            events.Assigned: self._assigned,
+            events.CancelAsked: self._cancel_asked,
+            events.JobCompleted: self._job_completed,
+            events.AssignerGone: self._assigner_gone,
+            events.HandBack: self._hand_back,
+            events.Fetched: self._fetched,
+            events.WorkerStarted: self._worker_started,
+            events.WorkerNotStarted: self._worker_not_started,
+            events.WorkerReplied: self._worker_replied,
+            events.WorkerGone: self._worker_gone,
+            events.Tick: self._tick,
+        }
+
+    def step(self, now_s: float, event: Event) -> list[Effect]:
+        self._handlers[type(event)](now_s, event)
+        self._dispatch(now_s)
+        if not self._leaving:
+            self.pool.fill(now_s)
+        return self._collect()
+
+    def load(self) -> Load:
+        queued = self._unfinished - sum(worker.active for worker in self.pool.workers.values())
+        pool = self.pool
+        return Load(pool.slots, pool.active, max(0, queued), self._policy.lengths(), self._task_mean_s)
+
+    @property
+    def unfinished(self) -> int:
+        """Tasks that will still be confirmed."""
+        return self._unfinished
+
+    def job_served_by(self, worker: int) -> str | None:
+        """The job of the task that runs on a worker; None if none does."""
+        known = self.pool.workers.get(worker)
+        return known.job.name if known is not None and known.pipe and known.job is not None else None
+
+    def next_deadline_s(self, now_s: float) -> float:
+        deadline_s = math.inf
+        for worker in self.pool.running():
+            deadline_s = min(deadline_s, *self._deadlines_s(worker))
+        if (self._policy or not self._leaving) and (next_try_s := self.pool.next_try_s(now_s)) is not None:
+            deadline_s = min(deadline_s, next_try_s)
+        return deadline_s
+
+    # Masters
+
+    def _assigned(self, now_s: float, event: events.Assigned) -> None:
+        message = event.message
+        job = self._job_of(event)
+        if job is None:
+            return
+        refusal = self._refusal(now_s, job)
+        program = None if refusal else self._program_of(job, message)
+        for instruction in message.instructions:
+            if self._answered_already(job, instruction):
+                continue
+            if refusal is not None or program is None:
+                reason = refusal or NotFound("the program is not here")
+                self._report(job, _returned(instruction.index, instruction.attempt, reason))
+            else:
+                self._take(now_s, job, program, message, instruction)
+
+    def _job_of(self, event: events.Assigned) -> Job | None:
+        """None for an epoch that is over: its master has been followed by another."""
+        message = event.message
+        key = event.owner, message.job
+        job = self._jobs.get(key)
+        if job is None:
+            sandbox = self._own_sandbox if event.owner == self._own_owner else self._others_sandbox
+            job = self._jobs[key] = Job(event.owner, message.job, event.assigner, message.epoch, sandbox)
+        if message.epoch < job.epoch or (message.epoch == job.epoch and event.assigner != job.assigner):
+            return None
+        job.epoch, job.assigner = message.epoch, event.assigner
+        return job
+
+    def _refusal(self, now_s: float, job: Job) -> PotluckError | None:
+        if self._leaving:
+            return NoWorker("the node leaves")
+        if not self.pool.slots:
+            return NoWorker("the node lends no slots")
+        if job.sandbox is None:
+            return SandboxUnavailable("this node has no sandbox for tasks of other owners")
+        starts = self.pool.starts[job.sandbox]
+        return SandboxUnavailable(starts.reason) if starts.given_up(now_s) else None
+
+    def _program_of(self, job: Job, message: InstructionAssignment) -> ProgramState | None:
+        program = message.program
+        state = job.programs.get(program.program_id)
+        if state is None:
+            if program.body is None and program.form != "kind":
+                return None
+            body = program.body if isinstance(program.body, Inline) else None
+            state = ProgramState(self._number(), program, Inline(b"") if program.form == "kind" else body)
+            job.programs[program.program_id] = state
+            if isinstance(program.body, Reference) and state.body is None:
+                self._fetch(state, program.body)
+        return state
+
+    def _answered_already(self, job: Job, instruction: Instruction) -> bool:
+        known = job.reports.get(instruction.index)
+        if known is not None and known.attempt >= instruction.attempt:
+            if known.attempt == instruction.attempt:
+                self._report(job, known)
+            return True
+        task = job.tasks.get(instruction.index)
+        if task is None:
+            return False
+        if task.attempt >= instruction.attempt:
+            if task.noticed and task.attempt == instruction.attempt:
+                self._report(job, Started(task.index, task.attempt))
+            return True
+        self._drop(task)
+        return False
+
+    def _take(
+        self, now_s: float, job: Job, program: ProgramState, message: InstructionAssignment, instruction: Instruction
+    ) -> None:
+        arguments = instruction.arguments
+        task = Task(
+            self._number(),
+            job,
+            program,
+            instruction.index,
+            instruction.attempt,
+            arguments if isinstance(arguments, Inline) else None,
+            message.priority,
+            message.timeout_s,
+            message.trust_results or job.owner == self._own_owner,
+        )
+        job.tasks[task.index] = task
+        self._unfinished += 1
+        if isinstance(arguments, Reference):
+            self._fetch(task, arguments)
+        else:
+            self._queue_if_complete(now_s, task)
+
+    def _cancel_asked(self, now_s: float, event: events.CancelAsked) -> None:
+        message = event.message
+        for job in self._jobs_of(event.assigner, message.job):
+            for index in message.indexes if message.epoch >= job.epoch else ():
+                if (task := job.tasks.get(index)) is not None:
+                    self._stop(task, _fault(Cancelled("cancelled")))
+
+    def _job_completed(self, now_s: float, event: events.JobCompleted) -> None:
+        for job in self._jobs_of(event.assigner, event.message.job):
+            if event.message.epoch >= job.epoch:
+                self._end(job)
+
+    def _assigner_gone(self, now_s: float, event: events.AssignerGone) -> None:
+        for job in self._jobs_of(event.assigner):
+            self._end(job)
+
+    def _jobs_of(self, assigner: bytes, name: str | None = None) -> list[Job]:
+        return [job for job in self._jobs.values() if job.assigner == assigner and name in (None, job.name)]
+
+    def _end(self, job: Job) -> None:
+        for task in list(job.tasks.values()):
+            self._drop(task)
+        for worker in list(job.workers.values()):
+            self.pool.kill(worker)
+        del self._jobs[job.owner, job.name]
+
+    def _hand_back(self, now_s: float, event: events.HandBack) -> None:
+        self._leaving = True
+        for job in self._jobs.values():
+            for task in list(job.tasks.values()):
+                if task.begun_s is None:
+                    self._detach(task)
+                    self._return(task, NoWorker("the node leaves"))
+        self.pool.drop_spares()
+
+    # What has to be fetched first
+
+    def _fetch(self, wanted: Task | ProgramState, reference: Reference) -> None:
+        number = self._number()
+        self._fetches[number] = wanted
+        self._effects.append(Fetch(number, reference))
+
+    def _fetched(self, now_s: float, event: events.Fetched) -> None:
+        wanted = self._fetches.pop(event.fetch)
+        if isinstance(wanted, Task):
+            if not _is_current(wanted):
+                return
+            if isinstance(event.result, Inline):
+                wanted.arguments = event.result
+                self._queue_if_complete(now_s, wanted)
+            else:
+                self._return(wanted, event.result)
+            return
+        waiting, wanted.waiting = [task for task in wanted.waiting if _is_current(task)], []
+        if isinstance(event.result, Inline):
+            wanted.body = event.result
+        for task in waiting:
+            if isinstance(event.result, Inline):
+                self._queue_if_complete(now_s, task)
+            else:
+                task.job.programs.pop(wanted.program.program_id, None)
+                self._return(task, event.result)
+
+    def _queue_if_complete(self, now_s: float, task: Task) -> None:
+        if task.program.body is None:
+            task.program.waiting.append(task)
+        elif task.arguments is not None:
+            self._policy.add(now_s, task)
+
+    # Workers
+
+    def _worker_started(self, now_s: float, event: events.WorkerStarted) -> None:
+        worker = self.pool.workers[event.worker]
+        worker.ready, worker.guarantees = True, event.guarantees
+        self.pool.starts[worker.sandbox].failures = 0
+        if worker.dying:
+            return
+        for task in worker.pipe:
+            self._send(worker, task)
+        if worker.pipe:
+            self._begin(now_s, worker.pipe[0])
+        elif worker.job is not None:
+            self.pool.vacate(worker)
+
+    def _worker_not_started(self, now_s: float, event: events.WorkerNotStarted) -> None:
+        worker = self.pool.workers[event.worker]
+        if not worker.dying:
+            self._start_failed(now_s, worker, event.reason)
+        self._empty(worker)
+        self.pool.remove(worker)
+
+    def _start_failed(self, now_s: float, worker: Worker, reason: str) -> None:
+        starts = self.pool.starts[worker.sandbox]
+        starts.failed(now_s, reason)
+        if not starts.given_up(now_s):
+            return
+        for job in self._jobs.values():
+            for task in list(job.tasks.values()) if job.sandbox == worker.sandbox else ():
+                if task.begun_s is None:
+                    self._detach(task)
+                    self._return(task, SandboxUnavailable(reason))
+
+    def _worker_replied(self, now_s: float, event: events.WorkerReplied) -> None:
+        worker = self.pool.workers[event.worker]
+        for reply in event.replies:
+            if worker.dying:
+                return
+            if worker.pipe and reply.task == worker.pipe[0].key:
+                self._ran(now_s, worker, worker.pipe.popleft(), reply)
+            elif reply.task in worker.withdrawn:
+                worker.withdrawn.discard(reply.task)
+            else:
+                self._condemn(worker, _fault(WorkerLost("the worker process broke the protocol")))
+        worker.worn = worker.worn or event.output_bytes > OUTPUT_BYTES_WORN
+        if worker.active and not worker.pipe and not worker.dying:
+            self.pool.vacate(worker)
+
+    def _ran(self, now_s: float, worker: Worker, task: Task, reply: Reply) -> None:
+        assert task.begun_s is not None
+        elapsed_s = reply.elapsed_s if 0 <= reply.elapsed_s < math.inf else now_s - task.begun_s
+        task.program.ran(elapsed_s)
+        self._task_mean_s += (elapsed_s - self._task_mean_s) * (MEAN_WEIGHT if self._task_mean_s else 1)
+        self._finish(task, _judged(task, reply, elapsed_s, self.mesh_ahead_s, worker))
+        if worker.pipe:
+            self._begin(now_s, worker.pipe[0])
+
+    def _worker_gone(self, now_s: float, event: events.WorkerGone) -> None:
+        worker = self.pool.workers[event.worker]
+        if worker.condemned is None and worker.pipe:
+            lost = WorkerLost(f"the worker process ended while it ran the task: {event.how}")
+            worker.condemned = worker.pipe.popleft(), _fault(lost)
+        if worker.condemned is not None:
+            task, fault = worker.condemned
+            if _is_current(task):
+                begun_s = now_s if task.begun_s is None else task.begun_s
+                report = Finished(
+                    task.index,
+                    task.attempt,
+                    fault=fault,
+                    started_s=begun_s + self.mesh_ahead_s,
+                    elapsed_s=now_s - begun_s,
+                    stdout=event.stdout,
+                    stderr=event.stderr,
+                    guarantees=worker.guarantees,
+                )
+                self._finish(task, report)
+        elif worker.job is None and not worker.dying:
+            self.pool.starts[worker.sandbox].failed(now_s, f"an unused worker process ended: {event.how}")
+        self._empty(worker)
+        self.pool.remove(worker)
+
+    def _tick(self, now_s: float, event: events.Tick) -> None:
+        for worker in list(self.pool.running()):
+            task = worker.pipe[0]
+            assert task.begun_s is not None
+            if task.timeout_s is not None and now_s >= task.begun_s + task.timeout_s:
+                limit = TaskTimedOut(f"the task ran longer than its limit of {task.timeout_s:g} s")
+                self._condemn(worker, _fault(limit))
+            elif not task.noticed and now_s >= task.begun_s + self._config.started_notice_s:
+                task.noticed = True
+                self._report(task.job, Started(task.index, task.attempt))
+
+    def _deadlines_s(self, worker: Worker) -> tuple[float, ...]:
+        task = worker.pipe[0]
+        assert task.begun_s is not None
+        notice_s = math.inf if task.noticed else self._config.started_notice_s
+        timeout_s = math.inf if task.timeout_s is None else task.timeout_s
+        withdraw_s = WITHDRAW_AFTER_S if self._could_withdraw(worker) else math.inf
+        return task.begun_s + notice_s, task.begun_s + timeout_s, task.begun_s + withdraw_s
+
+    # Handing out
+
+    def _dispatch(self, now_s: float) -> None:
+        while True:
+            while (task := self._policy.peek()) is not None:
+                worker = self._worker_for(now_s, task)
+                if worker is None:
+                    break
+                self._policy.pick()
+                self._hand(now_s, worker, task)
+            if not self._withdraw_waiting(now_s):
+                return
+
+    def _worker_for(self, now_s: float, task: Task) -> Worker | None:
+        if self.pool.active < self.pool.slots:
+            return self.pool.lease(now_s, task.job)
+        best: Worker | None = None
+        for worker in task.job.workers.values():
+            if worker.pipe and worker.ready and worker.takes_tasks and len(worker.pipe) < self._window(worker, task):
+                best = worker if best is None or len(worker.pipe) < len(best.pipe) else best
+        return best
+
+    def _window(self, worker: Worker, task: Task) -> int:
+        """How many tasks a worker may hold: the running one and as many as it does in the time of a round trip."""
+        means = worker.pipe[0].program.mean_s, task.program.mean_s
+        if None in means:
+            return 1
+        slowest_s = max(mean_s for mean_s in means if mean_s is not None)
+        most = self._config.pipe_window_max
+        return 1 + (most - 1 if slowest_s <= 0 else min(most - 1, int(self._config.pipe_window_s / slowest_s)))
+
+    def _hand(self, now_s: float, worker: Worker, task: Task) -> None:
+        self.pool.occupy(worker)
+        task.worker = worker
+        worker.pipe.append(task)
+        if worker.ready:
+            self._send(worker, task)
+            if len(worker.pipe) == 1:
+                self._begin(now_s, task)
+
+    def _send(self, worker: Worker, task: Task) -> None:
+        outgoing = self._outgoing.setdefault(worker.number, [])
+        state = task.program
+        if state.number not in worker.programs:
+            worker.programs.add(state.number)
+            assert state.body is not None
+            program = state.program
+            outgoing.append(LoadProgram(state.number, program.form, state.body, program.entry, program.file_name))
+        assert task.arguments is not None
+        outgoing.append(RunTask(task.key, state.number, task.arguments, task.may_pickle))
+
+    def _begin(self, now_s: float, task: Task) -> None:
+        task.begun_s = now_s
+        if task.program.program.form == "kind" and task.arguments is not None:
+            self._effects.append(InstructionBegins(task.arguments))
+
+    def _could_withdraw(self, worker: Worker) -> bool:
+        return len(worker.pipe) > 1 and not self._policy and self.pool.active < self.pool.slots
+
+    def _withdraw_waiting(self, now_s: float) -> bool:
+        """Takes back what waits behind a long task, if there are free slots and nothing else for them."""
+        for worker in self.pool.running():
+            begun_s = worker.pipe[0].begun_s
+            assert begun_s is not None
+            if self._could_withdraw(worker) and now_s >= begun_s + WITHDRAW_AFTER_S:
+                behind = list(worker.pipe)[1:]
+                for task in reversed(behind):
+                    self._detach(task)
+                    self._policy.put_back(task)
+                return True
+        return False
+
+    # Ends
+
+    def _stop(self, task: Task, fault: Fault) -> None:
+        """Confirms a task with `fault`: at once where it has not begun, else when its worker is gone."""
+        if task.begun_s is not None:
+            assert task.worker is not None
+            if not task.worker.dying:
+                self._condemn(task.worker, fault)
+        else:
+            self._detach(task)
+            self._finish(task, Finished(task.index, task.attempt, fault=fault))
+
+    def _drop(self, task: Task) -> None:
+        """Without a word to anybody."""
+        if task.begun_s is not None:
+            assert task.worker is not None
+            self._condemn(task.worker, None)
+        else:
+            self._detach(task)
+        self._forget(task)
+
+    def _condemn(self, worker: Worker, fault: Fault | None) -> None:
+        """Kills a worker for its running task; what waits behind runs elsewhere."""
+        if worker.dying:
+            return
+        if worker.pipe:
+            task = worker.pipe.popleft()
+            worker.condemned = (task, fault) if fault is not None else None
+        self._empty(worker)
+        self.pool.kill(worker)
+
+    def _empty(self, worker: Worker) -> None:
+        for task in reversed(worker.pipe):
+            task.worker, task.begun_s = None, None
+            if _is_current(task):
+                self._policy.put_back(task)
+        worker.pipe.clear()
+
+    def _detach(self, task: Task) -> None:
+        """Takes a task that has not begun out of the queue or out of its worker's pipe."""
+        worker = task.worker
+        if worker is None:
+            self._policy.remove(task.key)
+            return
+        task.worker = None
+        worker.pipe.remove(task)
+        if worker.ready:
+            worker.withdrawn.add(task.key)
+            self._outgoing.setdefault(worker.number, []).append(WithdrawTasks([task.key]))
+            # The same worker may be given it again, and skips what it knows as withdrawn.
+            task.key = self._number()
+        elif not worker.pipe:
+            # Still starting: it goes on as an idle worker of its job.
+            self.pool.vacate(worker)
+
+    def _finish(self, task: Task, report: Finished) -> None:
+        self._forget(task)
+        task.job.remember(report)
+        self._report(task.job, report)
+
+    def _return(self, task: Task, reason: PotluckError) -> None:
+        self._forget(task)
+        self._report(task.job, _returned(task.index, task.attempt, reason))
+
+    def _forget(self, task: Task) -> None:
+        del task.job.tasks[task.index]
+        self._unfinished -= 1
+
+    # Effects
+
+    def _report(self, job: Job, report: Report) -> None:
+        self._reports.setdefault((job.owner, job.name), (job, []))[1].append(report)
+
+    def _collect(self) -> list[Effect]:
+        effects = self._effects.copy()
+        self._effects.clear()
+        for number, messages in self._outgoing.items():
+            worker = self.pool.workers.get(number)
+            if worker is not None and not worker.dying:
+                effects.append(Send(number, messages))
+        for job, reports in self._reports.values():
+            effects.append(Confirm(job.assigner, ExecutionConfirmation(job.name, job.epoch, reports)))
+        self._outgoing.clear()
+        self._reports.clear()
+        return effects
+
+    def _number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def check(self) -> None:
+        """Every invariant."""
+        tasks = [task for job in self._jobs.values() for task in job.tasks.values()]
+        assert len(tasks) == self._unfinished
+        assert self.pool.active == sum(worker.active for worker in self.pool.workers.values()) <= self.pool.slots
+        for worker in self.pool.workers.values():
+            assert worker.active or not worker.pipe, "a task runs only in a slot"
+            assert all(task.job is worker.job for task in worker.pipe), "a worker serves one job"
+            assert all(task.worker is worker and _is_current(task) for task in worker.pipe)
+            assert all(task.begun_s is None for task in list(worker.pipe)[1:])
+        handed = sum(len(worker.pipe) for worker in self.pool.workers.values())
+        condemned = [worker.condemned[0] for worker in self.pool.workers.values() if worker.condemned]
+        fetching = [task for task in tasks if task.arguments is None or task.program.body is None]
+        assert len(self._policy) + handed + len(fetching) + sum(map(_is_current, condemned)) == len(tasks), (
+            "none is lost"
+        )
+
+
+def _is_current(task: Task) -> bool:
+    return task.job.tasks.get(task.index) is task
+
+
+def _fault(error: PotluckError) -> Fault:
+    return Fault(error.wire_code, str(error))
+
+
+def _returned(index: int, attempt: int, reason: PotluckError) -> Returned:
+    return Returned(index, attempt, reason.wire_code, str(reason)[:250])
+
+
+def _judged(task: Task, reply: Reply, elapsed_s: float, mesh_ahead_s: float, worker: Worker) -> Finished:
+    """The report of a task that its worker says has ended."""
+    value, fault = reply.value, reply.fault
+    if fault is not None and fault.code not in _WORKERS_WORD:
+        fault = Fault(TaskFailed.wire_code, fault.message)
+    elif fault is None and (value is None or (reply.pickled and not task.may_pickle)):
+        fault = _fault(ResultNotEncodable("the worker process sent no value that may be passed on"))
+    assert task.begun_s is not None
+    return Finished(
+        task.index,
+        task.attempt,
+        value=value if fault is None else None,
+        fault=fault,
+        pickled=reply.pickled and fault is None,
+        started_s=task.begun_s + mesh_ahead_s,
+        elapsed_s=elapsed_s,
+        stdout=reply.stdout,
+        stderr=reply.stderr,
+        guarantees=worker.guarantees,
+    )

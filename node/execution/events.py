@@ -1,0 +1,167 @@
+"""What the execution engine is told, and what it wants done. Workers, tasks and fetches go by the engine's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ...overlay.errors import PotluckError
+from ...overlay.wire.capabilities import Guarantees
+from ...overlay.wire.work import (
+    CancelInstructions,
+    ExecutionConfirmation,
+    Fault,
+    Inline,
+    InstructionAssignment,
+    Payload,
+    Reference,
+    TaskComplete,
+)
+from ...overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """`owner` is whom the assigner's certificate says it belongs to; what the message says is not believed."""
+
+    assigner: bytes
+    owner: bytes
+    message: InstructionAssignment
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    assigner: bytes
+    message: CancelInstructions
+
+
+@dataclass(frozen=True, slots=True)
+class JobCompleted:
+    assigner: bytes
+    message: TaskComplete
+
+
+@dataclass(frozen=True, slots=True)
+class AssignerGone:
+    assigner: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """The node leaves: what has not begun goes back, and nothing new is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    fetch: int
+    result: Inline | PotluckError
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    worker: int
+    guarantees: Guarantees
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerNotStarted:
+    worker: int
+    reason: str
+
+
+class Reply(NamedTuple):
+    """A task's end, as its worker tells it."""
+
+    task: int
+    value: Payload | None = None
+    fault: Fault | None = None
+    pickled: bool = False
+    elapsed_s: float = 0.0
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReplied:
+    """All that one read brought. `output_bytes` is what the worker has printed in its life."""
+
+    worker: int
+    replies: Sequence[Reply]
+    output_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGone:
+    """It has ended and nothing it started is left, whoever ended it. The output is the running task's."""
+
+    worker: int
+    how: str
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Some deadline may have passed."""
+
+
+Event = (
+    Assigned
+    | CancelAsked
+    | JobCompleted
+    | AssignerGone
+    | HandBack
+    | Fetched
+    | WorkerStarted
+    | WorkerNotStarted
+    | WorkerReplied
+    | WorkerGone
+    | Tick
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorker:
+    """Answered by WorkerStarted or WorkerNotStarted."""
+
+    worker: int
+    sandbox: int
+    """Index in the node's list of sandboxes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    worker: int
+    messages: list[LoadProgram | RunTask | WithdrawTasks]
+
+
+@dataclass(frozen=True, slots=True)
+class KillWorker:
+    """Answered by WorkerGone, or by WorkerNotStarted if it was still starting."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    assigner: bytes
+    message: ExecutionConfirmation
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Answered by Fetched."""
+
+    fetch: int
+    reference: Reference
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionBegins:
+    """An instruction of form `kind` begins to run."""
+
+    arguments: Inline
+
+
+Effect = StartWorker | Send | KillWorker | Confirm | Fetch | InstructionBegins

@@ -1,0 +1,138 @@
+"""The workers of a node: spares that wait unused, leases to jobs, and how many slots are taken.
+
+A worker serves one job of one owner for its life. Spares replace themselves as they are leased; a sandbox that fails to
+start is given rest before the next try, so that a broken machine does not spin.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from .events import Effect, KillWorker, StartWorker
+from .tasks import Job, Worker
+
+REST_BASE_S: Final = 0.5
+REST_MAX_S: Final = 30.0
+FAILURES_GIVEN_UP: Final = 3
+"""Starts that failed one after another; from then on tasks are returned instead of kept waiting."""
+
+
+class Starts:
+    """How starting goes in one sandbox."""
+
+    def __init__(self, spares_wanted: int) -> None:
+        self.spares_wanted = spares_wanted
+        self.failures = 0
+        self.reason = ""
+        self.rest_until_s = 0.0
+
+    def failed(self, now_s: float, reason: str) -> None:
+        self.failures += 1
+        self.reason = reason
+        self.rest_until_s = now_s + min(REST_MAX_S, REST_BASE_S * 2**self.failures)
+
+    def may(self, now_s: float) -> bool:
+        return now_s >= self.rest_until_s
+
+    def given_up(self, now_s: float) -> bool:
+        return self.failures >= FAILURES_GIVEN_UP and not self.may(now_s)
+
+
+class WorkerPool:
+    """Effects are appended to `effects`, which the engine owns."""
+
+    def __init__(self, *, slots: int, spares: int, sandboxes: Iterable[int], effects: list[Effect]) -> None:
+        self.slots = slots
+        self.workers: dict[int, Worker] = {}
+        self.active = 0
+        self.starts = {sandbox: Starts(spares) for sandbox in sandboxes}
+        self._spares: OrderedDict[int, Worker] = OrderedDict()
+        self._idle: OrderedDict[int, Worker] = OrderedDict()
+        self._idle_max = max(4, 2 * slots)
+        self._effects = effects
+        self._numbers = 0
+
+    def fill(self, now_s: float) -> None:
+        """Starts the spares that are lacking."""
+        for sandbox, starts in self.starts.items():
+            lacking = starts.spares_wanted - sum(spare.sandbox == sandbox for spare in self._spares.values())
+            for _ in range(lacking if starts.may(now_s) else 0):
+                spare = self._start(sandbox)
+                self._spares[spare.number] = spare
+
+    def drop_spares(self) -> None:
+        for starts in self.starts.values():
+            starts.spares_wanted = 0
+        for spare in list(self._spares.values()):
+            self.kill(spare)
+
+    def lease(self, now_s: float, job: Job) -> Worker | None:
+        """An idle worker of this job, else a spare, else a new one; None while its sandbox rests from a failure."""
+        for worker in job.workers.values():
+            if not worker.pipe and worker.takes_tasks:
+                self._idle.pop(worker.number, None)
+                return worker
+        assert job.sandbox is not None
+        spares = [spare for spare in self._spares.values() if spare.sandbox == job.sandbox]
+        if spares:
+            worker = next((spare for spare in spares if spare.ready), spares[0])
+            del self._spares[worker.number]
+        elif self.starts[job.sandbox].may(now_s):
+            worker = self._start(job.sandbox)
+        else:
+            return None
+        worker.job = job
+        job.workers[worker.number] = worker
+        return worker
+
+    def occupy(self, worker: Worker) -> None:
+        if not worker.active:
+            worker.active = True
+            self.active += 1
+
+    def vacate(self, worker: Worker) -> None:
+        """Its pipe is empty. It waits for more of its job; of too many that wait, the one waiting longest goes."""
+        self._free(worker)
+        if worker.worn:
+            self.kill(worker)
+            return
+        self._idle[worker.number] = worker
+        if len(self._idle) > self._idle_max:
+            self.kill(next(iter(self._idle.values())))
+
+    def kill(self, worker: Worker) -> None:
+        if not worker.dying:
+            worker.dying = True
+            self._spares.pop(worker.number, None)
+            self._idle.pop(worker.number, None)
+            self._effects.append(KillWorker(worker.number))
+
+    def remove(self, worker: Worker) -> None:
+        """It is gone, and its slot free."""
+        del self.workers[worker.number]
+        self._spares.pop(worker.number, None)
+        self._idle.pop(worker.number, None)
+        if worker.job is not None:
+            worker.job.workers.pop(worker.number, None)
+        self._free(worker)
+
+    def running(self) -> Iterator[Worker]:
+        """Those with a task at the head of their pipe."""
+        return (worker for worker in self.workers.values() if worker.ready and worker.pipe and not worker.dying)
+
+    def next_try_s(self, now_s: float) -> float | None:
+        """When a sandbox has rested, if one rests."""
+        return min((starts.rest_until_s for starts in self.starts.values() if not starts.may(now_s)), default=None)
+
+    def _start(self, sandbox: int) -> Worker:
+        self._numbers += 1
+        worker = self.workers[self._numbers] = Worker(self._numbers, sandbox)
+        self._effects.append(StartWorker(worker.number, sandbox))
+        return worker
+
+    def _free(self, worker: Worker) -> None:
+        if worker.active:
+            worker.active = False
+            self.active -= 1

@@ -1,0 +1,205 @@
+"""Shell of the execution engine: its workers' pipes on one side, the masters that assign work on the other."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+import trio
+
+from ...overlay.config import Execution
+from ...overlay.errors import PotluckError, RemoteProtocolError
+from ...overlay.ports import Sandbox
+from ...overlay.wire import values
+from ...overlay.wire.work import (
+    CancelInstructions,
+    ExecutionConfirmation,
+    Inline,
+    InstructionAssignment,
+    Payload,
+    Reference,
+    TaskComplete,
+)
+from ..capabilities import FOR_OTHERS
+from ..scheduling.fcfs import FirstCome
+from . import events
+from .engine import Engine, Load, Place
+from .tasks import Task
+from .workers import WorkerLife
+
+logger: Final = logging.getLogger("potluck.node")
+
+
+class Assigner(Protocol):
+    """Who gave this node work and is told what became of it."""
+
+    def confirm(self, confirmation: ExecutionConfirmation) -> None:
+        """Never blocks; keeps the order."""
+
+
+class Objects(Protocol):
+    """Payloads too long for a message."""
+
+    async def fetch(self, reference: Reference) -> Inline:
+        """Raises LinkLost, NotFound and other errors of ours."""
+
+    def keep(self, inline: Inline, job: str) -> Payload:
+        """`inline` itself if it is small. Raises LimitExceeded."""
+
+
+NodeCall = Callable[[str, str, object], Awaitable[object]]
+"""What a running task asks its node: its job, the operation, plain arguments. Raises errors of our tree."""
+
+
+class ExecutionService:
+    """Runs what it is assigned. Everything but `run` and `drained` returns at once."""
+
+    def __init__(
+        self,
+        config: Execution,
+        *,
+        slots: int,
+        sandboxes: Sequence[Sandbox],
+        own_owner: bytes,
+        objects: Objects,
+        node_name: str,
+        mesh_time_s: Callable[[], float],
+        node_call: NodeCall,
+    ) -> None:
+        self.load_changed: Callable[[], None] = lambda: None
+        """Called when the number of busy slots or of waiting tasks has changed."""
+        self._config = config
+        self._sandboxes = sandboxes
+        self._objects = objects
+        self._name = node_name
+        self._mesh_time_s = mesh_time_s
+        self._node_call = node_call
+        places = [Place(for_others=sandbox.backend in FOR_OTHERS) for sandbox in sandboxes]
+        policy: FirstCome[Task] = FirstCome()
+        self._engine = Engine(config, policy, slots=slots, places=places, own_owner=own_owner)
+        self._assigners: dict[bytes, Assigner] = {}
+        self._workers: dict[int, WorkerLife] = {}
+        self._events: deque[events.Event] = deque()
+        self._stepping = False
+        self._nursery: trio.Nursery | None = None
+        self._deadline = trio.CancelScope()
+        self._nothing_left = trio.lowlevel.ParkingLot()
+        self._load = (0, 0)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled; then every worker is killed and gone."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._step(events.Tick())
+            task_status.started()
+            await self._watch_deadlines()
+
+    # Masters
+
+    def assign(self, assigner_id: bytes, owner: bytes, assigner: Assigner, assignment: InstructionAssignment) -> None:
+        """`owner` is the assigner's, from its certificate."""
+        self._assigners[assigner_id] = assigner
+        if assignment.program.form == "kind" and logger.isEnabledFor(logging.INFO):
+            texts = [_text_of(instruction.arguments) for instruction in assignment.instructions]
+            logger.info("Node %s received instructions: %s", self._name, texts)
+        self._step(events.Assigned(assigner_id, owner, assignment))
+
+    def cancel(self, assigner_id: bytes, message: CancelInstructions) -> None:
+        self._step(events.CancelAsked(assigner_id, message))
+
+    def complete(self, assigner_id: bytes, message: TaskComplete) -> None:
+        self._step(events.JobCompleted(assigner_id, message))
+
+    def forget(self, assigner_id: bytes) -> None:
+        """The master died or left: its work is dropped."""
+        self._assigners.pop(assigner_id, None)
+        self._step(events.AssignerGone(assigner_id))
+
+    def hand_back(self) -> None:
+        """The node leaves: unstarted work is returned, nothing new is taken."""
+        self._step(events.HandBack())
+
+    async def drained(self) -> None:
+        """Returns when no task is left."""
+        await trio.lowlevel.checkpoint()
+        while self._engine.unfinished:
+            await self._nothing_left.park()
+
+    def load(self) -> Load:
+        return self._engine.load()
+
+    # The engine
+
+    def _step(self, event: events.Event) -> None:
+        """Events that come up while effects are carried out wait their turn; all before `run` do."""
+        self._events.append(event)
+        if self._stepping or self._nursery is None:
+            return
+        self._stepping = True
+        try:
+            while self._events:
+                self._step_once(self._nursery, self._events.popleft())
+        finally:
+            self._stepping = False
+
+    def _step_once(self, nursery: trio.Nursery, event: events.Event) -> None:
+        now_s = trio.current_time()
+        self._engine.mesh_ahead_s = self._mesh_time_s() - now_s
+        for effect in self._engine.step(now_s, event):
+            self._perform(nursery, effect)
+        self._deadline.deadline = min(self._deadline.deadline, self._engine.next_deadline_s(now_s))
+        load = self._engine.load()
+        if (load.busy, load.queued) != self._load:
+            self._load = load.busy, load.queued
+            self.load_changed()
+        if not self._engine.unfinished:
+            self._nothing_left.unpark_all()
+
+    def _perform(self, nursery: trio.Nursery, effect: events.Effect) -> None:
+        if isinstance(effect, events.Send):
+            self._workers[effect.worker].send(effect.messages)
+        elif isinstance(effect, events.Confirm):
+            if (assigner := self._assigners.get(effect.assigner)) is not None:
+                assigner.confirm(effect.message)
+        elif isinstance(effect, events.InstructionBegins):
+            if logger.isEnabledFor(logging.INFO):
+                logger.info("Node %s executing: %s", self._name, _text_of(effect.arguments))
+        elif isinstance(effect, events.StartWorker):
+            life = WorkerLife(effect.worker, self._config, self._objects, self._engine.job_served_by, self._node_call)
+            self._workers[effect.worker] = life
+            nursery.start_soon(self._live, life, self._sandboxes[effect.sandbox])
+        elif isinstance(effect, events.KillWorker):
+            self._workers[effect.worker].kill()
+        else:
+            nursery.start_soon(self._fetch, effect)
+
+    async def _watch_deadlines(self) -> None:
+        while True:
+            with trio.CancelScope(deadline=self._engine.next_deadline_s(trio.current_time())) as self._deadline:
+                await trio.sleep_forever()
+            self._step(events.Tick())
+
+    async def _live(self, life: WorkerLife, sandbox: Sandbox) -> None:
+        await life.run(sandbox, self._step)
+        del self._workers[life.number]
+        self._step(life.end())
+
+    async def _fetch(self, effect: events.Fetch) -> None:
+        try:
+            result: Inline | PotluckError = await self._objects.fetch(effect.reference)
+        except PotluckError as error:
+            result = error
+        self._step(events.Fetched(effect.fetch, result))
+
+
+def _text_of(arguments: Payload) -> str:
+    """An instruction for the log; what is not a short printable text is shown as something that is."""
+    if isinstance(arguments, Reference):
+        return "..."
+    try:
+        text = values.decode(arguments, arrays=False)
+    except RemoteProtocolError:
+        return "?"
+    return text if isinstance(text, str) and text.isprintable() and len(text) <= 200 else repr(text)[:200]

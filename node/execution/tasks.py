@@ -1,0 +1,110 @@
+"""What the execution engine remembers: jobs, their programs and tasks, and the workers leased to them. No decisions."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from ...overlay.wire.capabilities import Guarantees
+from ...overlay.wire.work import Fault, Finished, Inline, Program
+
+MEAN_WEIGHT: Final = 0.2
+REPORTS_KEPT: Final = 65_536
+REPORT_BYTES_KEPT: Final = 32 << 20
+"""Of finished tasks, per job, so that a repeated assignment is answered. Older ones would be run again."""
+
+
+@dataclass(eq=False)
+class ProgramState:
+    """A program of one job. `number` is what workers know it by."""
+
+    number: int
+    program: Program
+    body: Inline | None
+    """None while it is being fetched."""
+    waiting: list[Task] = field(default_factory=list)
+    mean_s: float | None = None
+    """Exponentially smoothed run time of its tasks."""
+
+    def ran(self, elapsed_s: float) -> None:
+        self.mean_s = elapsed_s if self.mean_s is None else self.mean_s + MEAN_WEIGHT * (elapsed_s - self.mean_s)
+
+
+@dataclass(eq=False, slots=True)
+class Task:
+    """fetching → queued → in a worker's pipe → at its head, where it is taken to run → finished."""
+
+    key: int
+    job: Job
+    program: ProgramState
+    index: int
+    attempt: int
+    arguments: Inline | None
+    priority: int
+    timeout_s: float | None
+    may_pickle: bool
+    worker: Worker | None = None
+    begun_s: float | None = None
+    """When it came to the head of a ready worker's pipe."""
+    noticed: bool = False
+    """Whether its master knows that it has begun."""
+
+
+@dataclass(eq=False)
+class Job:
+    """`name` at `owner`. The assigner is the master of the newest epoch seen."""
+
+    owner: bytes
+    name: str
+    assigner: bytes
+    epoch: int
+    sandbox: int | None
+    """Which sandbox its tasks run in; None: none here may run them."""
+    tasks: dict[int, Task] = field(default_factory=dict)
+    programs: dict[bytes, ProgramState] = field(default_factory=dict)
+    workers: dict[int, Worker] = field(default_factory=dict)
+    reports: OrderedDict[int, Finished] = field(default_factory=OrderedDict)
+    report_bytes: int = 0
+
+    def remember(self, report: Finished) -> None:
+        self.forget(report.index)
+        self.reports[report.index] = report
+        self.report_bytes += _size(report)
+        while len(self.reports) > REPORTS_KEPT or self.report_bytes > REPORT_BYTES_KEPT:
+            self.report_bytes -= _size(self.reports.popitem(last=False)[1])
+
+    def forget(self, index: int) -> None:
+        if (known := self.reports.pop(index, None)) is not None:
+            self.report_bytes -= _size(known)
+
+
+def _size(report: Finished) -> int:
+    value = len(report.value.data) if isinstance(report.value, Inline) else 0
+    return 200 + value + len(report.stdout) + len(report.stderr)
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process in a sandbox: starting, then spare or leased, and once it is `dying` it does nothing more for us."""
+
+    number: int
+    sandbox: int
+    job: Job | None = None
+    """Whom it serves, for its whole life once it has begun to."""
+    ready: bool = False
+    dying: bool = False
+    worn: bool = False
+    """It has printed so much that it is replaced when its pipe is empty."""
+    active: bool = False
+    """It holds a slot."""
+    guarantees: Guarantees = field(default_factory=Guarantees)
+    pipe: deque[Task] = field(default_factory=deque)
+    programs: set[int] = field(default_factory=set)
+    withdrawn: set[int] = field(default_factory=set)
+    condemned: tuple[Task, Fault] | None = None
+    """The task it was killed for, reported when it is gone."""
+
+    @property
+    def takes_tasks(self) -> bool:
+        return not (self.dying or self.worn)

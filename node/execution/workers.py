@@ -1,0 +1,207 @@
+"""Shell around one worker process: its start, both directions of its pipe, what it printed, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import trio
+
+from ...overlay.config import Execution
+from ...overlay.errors import (
+    LimitExceeded,
+    LinkLost,
+    LocalProtocolError,
+    NotAllowed,
+    PotluckError,
+    RemoteProtocolError,
+    SandboxUnavailable,
+)
+from ...overlay.ports import Sandbox, WorkerProcess
+from ...overlay.wire import values
+from ...overlay.wire.work import INLINE_BYTES_MAX, Fault, Inline, Payload
+from ...overlay.wire.worker import (
+    FROM_WORKER,
+    TO_WORKER,
+    LoadProgram,
+    NodeAnswer,
+    NodeCall,
+    RunTask,
+    TaskFinished,
+    WithdrawTasks,
+)
+from . import events
+
+CALLS_AT_ONCE_MAX: Final = 16
+EXIT_GRACE_S: Final = 0.2
+"""Between the end of the pipe and the kill, so that a process that dies by itself can say how."""
+REASON_CHARS_MAX: Final = 1_000
+
+
+class Keeper(Protocol):
+    def keep(self, inline: Inline, job: str) -> Payload: ...
+
+
+class WorkerLife:
+    """One worker from its start to its end. `job_of` says whom a worker serves at this moment."""
+
+    def __init__(
+        self,
+        number: int,
+        config: Execution,
+        objects: Keeper,
+        job_of: Callable[[int], str | None],
+        node_call: Callable[[str, str, object], Awaitable[object]],
+    ) -> None:
+        self.number = number
+        self._config = config
+        self._objects = objects
+        self._job_of = job_of
+        self._node_call = node_call
+        self._scope = trio.CancelScope()
+        self._outbox: list[bytes] = []
+        self._wanted = trio.Event()
+        self._calls = 0
+        self._read_to = [0, 0]
+        self._end: events.WorkerGone | events.WorkerNotStarted = events.WorkerNotStarted(number, "it was stopped")
+
+    async def run(self, sandbox: Sandbox, tell: Callable[[events.Event], None]) -> None:
+        """Returns when the process and all it started are gone; `end` says how."""
+        with self._scope:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            try:
+                process = await sandbox.start()
+            except SandboxUnavailable as error:
+                self._end = events.WorkerNotStarted(self.number, str(error))
+                return
+            how = "it was stopped"
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write, process)
+                    tell(events.WorkerStarted(self.number, process.guarantees))
+                    how = await self._read(process, tell, nursery)
+                    nursery.cancel_scope.cancel()
+            finally:
+                with trio.CancelScope(shield=True):
+                    output = self._output(process, 1, None), self._output(process, 2, None)
+                    await process.kill()
+                    self._end = events.WorkerGone(self.number, how, *output)
+
+    def end(self) -> events.WorkerGone | events.WorkerNotStarted:
+        return self._end
+
+    def kill(self) -> None:
+        self._scope.cancel()
+
+    def send(self, messages: list[LoadProgram | RunTask | WithdrawTasks]) -> None:
+        try:
+            self._outbox += map(TO_WORKER.encode, messages)
+        except LocalProtocolError:
+            self.kill()  # longer than any pipe takes: the task is lost with its worker, and its master told so
+        self._wanted.set()
+
+    async def _write(self, process: WorkerProcess) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            outbox, self._outbox = self._outbox, []
+            try:
+                await process.send_all(outbox[0] if len(outbox) == 1 else b"".join(outbox))
+            except (LinkLost, trio.BrokenResourceError):
+                return  # the reader sees the end too, and says how
+
+    async def _read(self, process: WorkerProcess, tell: Callable[[events.Event], None], nursery: trio.Nursery) -> str:
+        """How the process ended."""
+        frames = FROM_WORKER.frames()
+        try:
+            while chunk := await process.receive_some():
+                frames.feed(chunk)
+                replies, printed_bytes = [], 0
+                while (body := frames.next_body()) is not None:
+                    message = FROM_WORKER.decode(body)
+                    if isinstance(message, TaskFinished):
+                        replies.append(self._reply(process, message))
+                        printed_bytes = message.stdout_end + message.stderr_end
+                    elif isinstance(message, NodeCall):
+                        self._called(message, nursery)
+                    else:
+                        raise RemoteProtocolError("it said twice that it is ready")
+                if replies:
+                    tell(events.WorkerReplied(self.number, replies, printed_bytes))
+        except RemoteProtocolError as error:
+            return f"it broke the protocol: {error}"
+        with trio.move_on_after(EXIT_GRACE_S):
+            return await process.wait()
+        return "it closed its pipe"
+
+    def _reply(self, process: WorkerProcess, message: TaskFinished) -> events.Reply:
+        value, fault = message.value, message.fault
+        kept: Payload | None = value
+        if value is not None:
+            size_bytes = len(value.data) + sum(map(len, value.buffers))
+            if size_bytes > self._config.result_bytes_max:
+                fault = _fault(LimitExceeded(f"a result of {size_bytes} bytes; {self._config.result_bytes_max} may be"))
+            elif size_bytes > INLINE_BYTES_MAX:
+                try:
+                    kept = self._objects.keep(value, self._job_of(self.number) or "")
+                except LimitExceeded as error:
+                    fault = _fault(error)
+        return events.Reply(
+            message.task,
+            kept if fault is None else None,
+            fault,
+            message.pickled,
+            message.elapsed_s,
+            self._output(process, 1, message.stdout_end),
+            self._output(process, 2, message.stderr_end),
+        )
+
+    def _output(self, process: WorkerProcess, stream: int, end: int | None) -> bytes:
+        """What was printed up to offset `end`, or up to now; cut where it is too long."""
+        start, most = self._read_to[stream - 1], self._config.output_bytes_max
+        if end is None:
+            printed = process.read_output(stream, start, most)
+            return printed if len(printed) < most else _cut(printed, most, "the rest of the output is not shown")
+        if end <= start:
+            return b""
+        self._read_to[stream - 1] = end
+        printed = process.read_output(stream, start, min(most, end - start))
+        return printed if end - start <= most else _cut(printed, most, f"{end - start} bytes of output were cut here")
+
+    def _called(self, call: NodeCall, nursery: trio.Nursery) -> None:
+        if self._calls >= CALLS_AT_ONCE_MAX:
+            self._answer(_refusal(call, LimitExceeded("too many questions to the node at once")))
+        else:
+            self._calls += 1
+            nursery.start_soon(self._ask_node, call)
+
+    async def _ask_node(self, call: NodeCall) -> None:
+        try:
+            job = self._job_of(self.number)
+            if job is None:
+                raise NotAllowed("no task runs here")
+            arguments = values.decode_bytes(call.arguments, arrays=False)
+            answer = NodeAnswer(
+                call.request, values.encode_bytes(await self._node_call(job, call.operation, arguments))
+            )
+        except PotluckError as error:
+            answer = _refusal(call, error)
+        self._calls -= 1
+        self._answer(answer)
+
+    def _answer(self, answer: NodeAnswer) -> None:
+        self._outbox.append(TO_WORKER.encode(answer))
+        self._wanted.set()
+
+
+def _fault(error: PotluckError) -> Fault:
+    return Fault(error.wire_code, str(error))
+
+
+def _refusal(call: NodeCall, error: PotluckError) -> NodeAnswer:
+    return NodeAnswer(call.request, code=error.wire_code, reason=str(error)[:REASON_CHARS_MAX])
+
+
+def _cut(printed: bytes, bytes_max: int, why: str) -> bytes:
+    note = f"\n[potluck: {why}]\n".encode()
+    return printed[: bytes_max - len(note)] + note
