@@ -22,6 +22,10 @@ RawId = Annotated[bytes, Meta(min_length=20, max_length=20)]
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 BootId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 ShortText = Annotated[str, Meta(max_length=256)]
+NodeName = Annotated[str, Meta(max_length=63, pattern=r"^[A-Za-z0-9._-]*\Z")]
+"""Shown on terminals and told on to others: nothing in it can act, and a full PEER_EXCHANGE fits into a frame."""
+HostName = Annotated[str, Meta(max_length=253, pattern=r"^[A-Za-z0-9.:_-]*\Z")]
+"""Handed to the system's resolver, which fails on other characters in ways of its own."""
 LongText = Annotated[str, Meta(max_length=65_536)]
 Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 RequestId = Annotated[int, Meta(ge=0, lt=1 << 53)]

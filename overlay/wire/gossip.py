@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from .capabilities import LoadReport
-from .codec import BootId, Count, Message, RawId, RequestId, ShortText
+from .codec import BootId, Count, HostName, Message, NodeName, RawId, RequestId
 from .opening import Port
 
 
@@ -24,8 +24,8 @@ class MemberNews(msgspec.Struct, frozen=True, array_like=True):
     """What the sender believes of one node. Higher incarnation wins; within one, the graver status."""
 
     node_id: RawId
-    name: ShortText
-    host: ShortText
+    name: NodeName
+    host: HostName
     port: Port
     boot_id: BootId
     incarnation: Count

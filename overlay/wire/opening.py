@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from .capabilities import Capabilities
-from .codec import BootId, Count, Digest, Message, RawId, ShortText
+from .codec import BootId, Count, Digest, Message, NodeName, RawId, ShortText
 from .framing import OLDEST_WIRE_VERSION, WIRE_VERSION
 
 CertificateDer = Annotated[bytes, Meta(min_length=1, max_length=4096)]
@@ -28,7 +28,7 @@ class ConnectRequest(Message, frozen=True, tag=1):
     """Initiator, first. `bulk` connections carry objects only and count as no neighbour."""
 
     node_id: RawId
-    name: ShortText
+    name: NodeName
     port: Port
     """Where the sender listens; its host is the one the connection comes from."""
     purpose: Literal["control", "bulk"] = "control"
@@ -41,7 +41,7 @@ class ConnectAck(Message, frozen=True, tag=2):
 
     accepted: bool
     node_id: RawId
-    name: ShortText
+    name: NodeName
     port: Port
     version: Count = WIRE_VERSION
     code: Count = 0

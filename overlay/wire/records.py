@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from .codec import Count, Message, RawId, RequestId, ShortText
+from .codec import Count, HostName, Message, RawId, RequestId, ShortText
 from .framing import VALUE_BYTES_MAX
 from .opening import Port
 
@@ -36,7 +36,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 class Contact(msgspec.Struct, frozen=True, array_like=True):
     node_id: RawId
-    host: ShortText
+    host: HostName
     port: Port
 
 
