@@ -5,6 +5,7 @@ The ether knows who can reach whom and how long it takes; `network` puts streams
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -19,6 +20,13 @@ LAN_DELAY_S: Final = (0.0002, 0.002)
 """One way, least and most: a wired switch at the lower end, a busy wireless hop at the upper."""
 BYTES_PER_S: Final = 125_000_000
 """Gigabit Ethernet."""
+TICK_S: Final = 0.0002
+"""Arrivals fall on ticks, so that many happen in one step of the clock; which of them is first, the seed decides."""
+
+
+def on_tick(time_s: float) -> float:
+    """The next tick."""
+    return math.ceil(time_s / TICK_S) * TICK_S
 
 
 class Endpoint(Protocol):
@@ -105,7 +113,7 @@ class Ether:
             if self.connected(source, host.address):
                 for joined, mailbox in host.mailboxes.values():
                     if joined == group:
-                        mailbox.put(now_s + self.delay_s(source, host.address), data, source)
+                        mailbox.put(on_tick(now_s + self.delay_s(source, host.address)), data, source)
 
     def partition(self, groups: Mapping[str, int]) -> None:
         """Hosts by address into groups; those not named are in group 0."""

@@ -19,7 +19,11 @@ class Event(NamedTuple):
     detail: str
 
     def line(self) -> str:
-        at, node, event = f"{self.at_s:{TIME_COLUMNS}.6f}", f"{self.node:{NODE_COLUMNS}}", f"{self.event:{EVENT_COLUMNS}}"
+        at, node, event = (
+            f"{self.at_s:{TIME_COLUMNS}.6f}",
+            f"{self.node:{NODE_COLUMNS}}",
+            f"{self.event:{EVENT_COLUMNS}}",
+        )
         return f"{at}  {node}  {event}  {self.detail}".rstrip()
 
 

@@ -49,13 +49,18 @@ class VirtualStream:
         return self._remote
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Lets others run only where it waits, as `receive_some`: a simulation spends its time on switching tasks."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check()
+        if len(data) <= _PIECE_BYTES and self._outgoing.has_room and not self._sending.locked():
+            self._outgoing.put(bytes(data))
+            return
         async with self._sending:
             view = memoryview(data)
-            self._check()
             for start in range(0, len(view), _PIECE_BYTES):
                 while not self._outgoing.has_room:
                     await self._outgoing.wait_changed(until=self._incoming)
-                    self._check()
+                self._check()
                 self._outgoing.put(bytes(view[start : start + _PIECE_BYTES]))
 
     def _check(self) -> None:
@@ -63,7 +68,7 @@ class VirtualStream:
             raise LinkLost(f"the connection to {self._remote} broke")
 
     async def receive_some(self) -> bytes:
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             if self._closed:
                 raise LinkLost(f"the connection to {self._remote} broke")
@@ -103,25 +108,25 @@ class VirtualDatagrams:
         self._group = group
         self._number = ether.next_number()
         self._arrivals: list[tuple[float, int, bytes, str]] = []
-        self._changed = trio.Event()
+        self._alarm = trio.CancelScope()
+        """Of whoever receives: it looks when the first datagram is due."""
         host.mailboxes[self._number] = (group, self)
 
     async def send(self, data: bytes) -> None:
         if self._number in self._host.mailboxes:
             self._ether.multicast(self._host.address, self._group, data)
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     def put(self, arrival_s: float, data: bytes, source: str) -> None:
         if len(self._arrivals) < _DATAGRAMS_MAX:
             heapq.heappush(self._arrivals, (arrival_s, self._ether.next_number(), data, source))
-            self._changed.set()
+            self._alarm.deadline = min(self._alarm.deadline, arrival_s)
 
     async def receive(self) -> tuple[bytes, str]:
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         while not self._arrivals or self._arrivals[0][0] > trio.current_time():
-            self._changed = trio.Event()
-            with trio.move_on_at(self._arrivals[0][0] if self._arrivals else math.inf):
-                await self._changed.wait()
+            with trio.move_on_at(self._arrivals[0][0] if self._arrivals else math.inf) as self._alarm:
+                await trio.sleep_forever()
         _, _, data, source = heapq.heappop(self._arrivals)
         return data, source
 

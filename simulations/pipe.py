@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from .ether import BYTES_PER_S, Ether
+from .ether import BYTES_PER_S, Ether, on_tick
 
 WINDOW_BYTES: Final = 1 << 20
 """What one direction of a stream holds before its sender waits, like the buffers of sockets."""
@@ -32,8 +32,11 @@ class Pipe:
         self._end_s = math.inf
         self.was_reset = False
         self._changed = trio.Event()
+        self._reader: trio.CancelScope | None = None
+        """Of whoever waits for an arrival; its deadline is when the next one is due."""
 
     def wake(self) -> None:
+        """Whoever waits looks again."""
         self._changed.set()
         self._changed = trio.Event()
 
@@ -53,18 +56,30 @@ class Pipe:
     def put(self, piece: bytes) -> None:
         """Behind everything sent before, after its time on the wire and on the way."""
         self._wire_free_s = max(trio.current_time(), self._wire_free_s) + len(piece) / BYTES_PER_S
-        self._last_arrival_s = self._wire_free_s + self._ether.delay_s(self._source, self._target)
+        self._last_arrival_s = on_tick(self._wire_free_s + self._ether.delay_s(self._source, self._target))
         self._pieces.append((self._last_arrival_s, piece))
         self._buffered_bytes += len(piece)
-        self.wake()
+        self._due_changed()
 
     def end(self, *, reset: bool) -> None:
         """Nothing follows; the other side learns it behind everything sent before. The first end stands."""
         if self._end_s == math.inf:
-            arrival_s = trio.current_time() + self._ether.delay_s(self._source, self._target)
+            arrival_s = on_tick(trio.current_time() + self._ether.delay_s(self._source, self._target))
             self._end_s = max(arrival_s, self._last_arrival_s)
             self.was_reset = reset
             self.wake()
+
+    @property
+    def _due_s(self) -> float:
+        """When whoever waits for an arrival has to look."""
+        if not self.connected:
+            return math.inf
+        return self._pieces[0][0] if self._pieces else self._end_s
+
+    def _due_changed(self) -> None:
+        """Moves the alarm of whoever waits, instead of waking it to set another."""
+        if self._reader is not None:
+            self._reader.deadline = self._due_s
 
     def drop(self) -> None:
         """What is under way is lost."""
@@ -86,9 +101,11 @@ class Pipe:
 
     async def wait_arrival(self) -> None:
         """Until something may have arrived, or something about this pipe has changed."""
-        due_s = self._pieces[0][0] if self._pieces else self._end_s
-        with trio.move_on_at(due_s if self.connected else math.inf):
-            await self._changed.wait()
+        with trio.move_on_at(self._due_s) as self._reader:
+            try:
+                await self._changed.wait()
+            finally:
+                self._reader = None
 
     async def wait_changed(self, *, until: Pipe) -> None:
         """Until this pipe has changed or the end of the pipe in the other direction arrives."""

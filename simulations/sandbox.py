@@ -49,8 +49,9 @@ class _Clock:
 class VirtualWorker:
     """A `ports.WorkerProcess`."""
 
-    def __init__(self, on_end: Callable[[VirtualWorker], None]) -> None:
+    def __init__(self, on_end: Callable[[VirtualWorker], None], on_task: Callable[[], None]) -> None:
         self._on_end = on_end
+        self._on_task = on_task
         self._frames = worker.TO_WORKER.frames()
         self._programs: dict[int, _Program] = {}
         self._queue: deque[worker.RunTask] = deque()
@@ -104,6 +105,7 @@ class VirtualWorker:
         return b""
 
     def _run(self, task: worker.RunTask) -> worker.TaskFinished:
+        self._on_task()
         clock = _Clock()
         value, fault = None, None
         with contextlib.redirect_stdout(self._output[0]), contextlib.redirect_stderr(self._output[1]):
@@ -171,9 +173,14 @@ def _without_our_frames(error: BaseException) -> BaseException:
 
 
 class VirtualSandbox:
-    """A `ports.Sandbox`. `workers` are those that live, for whoever wants to know that none is left behind."""
+    """A `ports.Sandbox` that says it is as strong as the backend it names, so that nodes admit what they would there.
 
-    def __init__(self) -> None:
+    `workers` are those that live, for whoever wants to know that none is left behind.
+    """
+
+    def __init__(self, backend: str = "bubblewrap", on_task: Callable[[], None] = lambda: None) -> None:
+        self._backend = backend
+        self._on_task = on_task
         self.workers: list[VirtualWorker] = []
         self.started = 0
         self.broken = False
@@ -181,7 +188,7 @@ class VirtualSandbox:
 
     @property
     def backend(self) -> str:
-        return "virtual"
+        return self._backend
 
     @property
     def guarantees(self) -> Guarantees:
@@ -191,7 +198,7 @@ class VirtualSandbox:
         await trio.sleep(START_S)
         if self.broken:
             raise SandboxUnavailable("this machine starts no processes")
-        process = VirtualWorker(self.workers.remove)
+        process = VirtualWorker(self.workers.remove, self._on_task)
         self.workers.append(process)
         self.started += 1
         return process

@@ -1,0 +1,85 @@
+"""A scenario by name: run it, judge it, and answer as `potluck sim --json` prints it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from ..overlay.errors import UsageError
+from . import determinism
+from .checks import Check
+from .jobs import JobsScenario
+from .verdict import judge
+from .world import World
+
+NODES_MAX: Final = 250
+
+
+@dataclass(frozen=True)
+class Settings:
+    nodes: int
+    seed: int
+    kill: float
+
+
+@dataclass(frozen=True)
+class Result:
+    checks: list[Check]
+    figures: dict[str, object]
+    virtual_s: float
+    event_log: list[str]
+    event_log_sha256: str
+
+
+Scenario = Callable[[Settings], Awaitable[Result]]
+
+
+async def _jobs(settings: Settings) -> Result:
+    async with trio.open_nursery() as nursery:
+        world = World(settings.seed, nursery)
+        scenario = JobsScenario(world, settings.seed, settings.nodes, settings.kill)
+        await scenario.play()
+        checks, figures = judge(world, scenario)
+        virtual_s, lines, digest = trio.current_time(), world.log.lines(), world.log.sha256
+        nursery.cancel_scope.cancel()
+    return Result(checks, figures, virtual_s, lines, digest)
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {"jobs": _jobs}
+
+
+def run_scenario(name: str, *, nodes: int, seed: int, kill: float) -> dict[str, object]:
+    """Raises UsageError for a scenario that does not exist or settings it does not take."""
+    answer, _ = run_with_log(name, nodes=nodes, seed=seed, kill=kill)
+    return answer
+
+
+def run_with_log(name: str, *, nodes: int, seed: int, kill: float) -> tuple[dict[str, object], list[str]]:
+    """The answer, and the log of events line by line."""
+    scenario = SCENARIOS.get(name)
+    if scenario is None:
+        raise UsageError(f"no scenario {name!r}: there is {', '.join(SCENARIOS)}")
+    if not 1 <= nodes <= NODES_MAX:
+        raise UsageError(f"{nodes} nodes: a scenario takes 1 to {NODES_MAX}")
+    if not 0 <= kill <= 1:
+        raise UsageError(f"kill {kill:g}: a fraction from 0 to 1")
+    began_s = time.perf_counter()
+    result = determinism.run(scenario, Settings(nodes, seed, kill), seed=seed)
+    wall_s = time.perf_counter() - began_s
+    answer: dict[str, object] = {
+        "scenario": name,
+        "nodes": nodes,
+        "seed": seed,
+        "held": all(check.held for check in result.checks),
+        "checks": [check.as_dict() for check in result.checks],
+        "figures": result.figures,
+        "virtual_s": round(result.virtual_s, 6),
+        "wall_s": round(wall_s, 3),
+        "event_log_sha256": result.event_log_sha256,
+        "replay": f"potluck sim {name} --nodes {nodes} --seed {seed} --kill {kill:g}",
+    }
+    return answer, result.event_log

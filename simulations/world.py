@@ -1,0 +1,237 @@
+"""Whole nodes, as they are shipped, on virtual machines in one virtual LAN."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from ..node.daemon import Node, Ports
+from ..overlay.config import Config, Discovery
+from ..overlay.identity.keys import KeyPair
+from ..overlay.identity.mesh import SECRET_BYTES, Identity, Mesh, found, make_identity
+from ..overlay.ports import HostSample
+from .clock import VirtualWallClock
+from .entropy import SeededEntropy
+from .ether import Ether
+from .events import EventLog
+from .network import VirtualNetwork
+from .sandbox import VirtualSandbox
+from .store import VirtualDisk, VirtualStore
+
+_NOWHERE: Final = Path("/nonexistent/virtual")
+"""A virtual node has no files; whoever tried to make one would fail."""
+FSYNC_S: Final = (0.0001, 0.004)
+KINDS: Final = "abcd"
+NODES_PER_OWNER: Final = 3
+_SLOTS_MAX: Final = 4
+_CLOCK_ERROR_S: Final = 0.5
+_CLOCK_WRONG_S: Final = 3600.0
+"""One machine in eight is an hour off, ahead or behind."""
+_CLOCKS_WRONG_EVERY: Final = 8
+
+
+class VirtualHost:
+    """`ports.Host`: a machine with nothing else to do."""
+
+    def __init__(self, cpus: int) -> None:
+        self.cpus = cpus
+        self.memory_bytes = 8 << 30
+
+    def sample(self) -> HostSample:
+        return HostSample(cpu_percent=0.0, memory_free_bytes=self.memory_bytes, disk_free_bytes=64 << 30)
+
+
+@dataclass
+class Machine:
+    """One computer: what lasts from boot to boot, and the node running on it now."""
+
+    name: str
+    address: str
+    key: KeyPair
+    mesh: Mesh
+    clock: VirtualWallClock
+    slots: int
+    disk: VirtualDisk = field(default_factory=VirtualDisk)
+    lives: list[Life] = field(default_factory=list)
+    running: Running | None = None
+    tasks_run: int = 0
+    """Begun by its workers in all its lives, whatever became of them."""
+
+    def count_task(self) -> None:
+        self.tasks_run += 1
+
+
+@dataclass
+class Life:
+    """From ready to dead or gone."""
+
+    began_s: float
+    ended_s: float = math.inf
+
+
+@dataclass
+class Running:
+    """One boot of a node."""
+
+    identity: Identity
+    node: Node
+    store: VirtualStore
+    sandbox: VirtualSandbox
+    scope: trio.CancelScope
+    ended: trio.Event = field(default_factory=trio.Event)
+
+
+class World:
+    def __init__(self, seed: int, nursery: trio.Nursery) -> None:
+        self._seed = seed
+        self._nursery = nursery
+        self._entropy = SeededEntropy(seed, "world")
+        self._secret = self._entropy.token(SECRET_BYTES)
+        self._owner_meshes: list[Mesh] = []
+        self.ether = Ether(seed)
+        self.log = EventLog()
+        self.machines: dict[str, Machine] = {}
+        self.failures: list[str] = []
+        """Nodes that ended by an error of their own: bugs, each with its traceback."""
+
+    def add_machine(self) -> Machine:
+        """The next machine, switched off; its name begins with the kind it handles: a1, b1, c1, d1, a2, …"""
+        number = len(self.machines)
+        if number % NODES_PER_OWNER == 0:
+            owner = KeyPair.from_seed(self._entropy.token(32))
+            self._owner_meshes.append(found(self._secret, owner))
+        name = f"{KINDS[number % len(KINDS)]}{number // len(KINDS) + 1}"
+        draws = self._entropy.stream(f"machine/{name}")
+        error_s = draws.uniform(-_CLOCK_ERROR_S, _CLOCK_ERROR_S)
+        if number % _CLOCKS_WRONG_EVERY == _CLOCKS_WRONG_EVERY - 1:
+            error_s += draws.choice((-_CLOCK_WRONG_S, _CLOCK_WRONG_S))
+        machine = Machine(
+            name=name,
+            address=f"10.{number // 62_500}.{number // 250 % 250}.{number % 250 + 1}",
+            key=KeyPair.from_seed(self._entropy.token(32)),
+            mesh=self._owner_meshes[-1],
+            clock=VirtualWallClock(error_s),
+            slots=draws.randint(1, _SLOTS_MAX),
+        )
+        self.machines[name] = machine
+        return machine
+
+    def running(self) -> Iterator[Machine]:
+        return (machine for machine in self.machines.values() if machine.running is not None)
+
+    def node(self, name: str) -> Node:
+        running = self.machines[name].running
+        assert running is not None, f"{name} is not running"
+        return running.node
+
+    async def start(self, name: str) -> None:
+        """Boots the machine and its node, with what an earlier boot left on the disk; returns when it is ready."""
+        machine = self.machines[name]
+        assert machine.running is None
+        machine.lives.append(Life(trio.current_time()))
+        self.ether.power_on(machine.address)
+        running = machine.running = self._boot(machine)
+        self.log.note(name, "start", f"boot {len(machine.lives)}, {machine.slots} slots")
+        await self._nursery.start(self._run, machine, running)
+
+    def _boot(self, machine: Machine) -> Running:
+        entropy = SeededEntropy(self._seed, f"{machine.name}/boot {len(machine.lives)}")
+        identity = make_identity(machine.mesh, machine.name, machine.key, entropy)
+        config = self._config(machine)
+        fsyncs = entropy.stream("fsync")
+        store = VirtualStore(machine.disk, lambda: fsyncs.uniform(*FSYNC_S))
+        sandbox = VirtualSandbox(on_task=machine.count_task)
+        ports = Ports(
+            network=lambda who: VirtualNetwork(self.ether, machine.address, config, who),
+            wall_clock=machine.clock,
+            entropy=entropy,
+            host=VirtualHost(machine.slots),
+            store=store,
+            sandboxes=[sandbox],
+        )
+        node = Node(config, identity, ports, lambda event: self._announced(machine, identity, event))
+        return Running(identity, node, store, sandbox, trio.CancelScope())
+
+    def _config(self, machine: Machine) -> Config:
+        return Config(
+            name=machine.name,
+            data_dir=_NOWHERE,
+            runtime_dir=_NOWHERE,
+            slots=machine.slots,
+            kinds=(machine.name[0],),
+            discovery=Discovery(zeroconf=False),
+        )
+
+    async def _run(
+        self, machine: Machine, running: Running, *, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        try:
+            with running.scope:
+                await running.node.run(task_status=task_status)
+        except Exception as error:  # noqa: BLE001 - whatever ends a node is what the simulation is there to find
+            self.failures.append(f"{machine.name}: {''.join(traceback.format_exception(error))}")
+            self.log.note(machine.name, "failed", type(error).__name__)
+        finally:
+            if machine.running is running:
+                self._is_over(machine)
+            running.ended.set()
+
+    def _announced(self, machine: Machine, identity: Identity, event: dict[str, object]) -> None:
+        running = machine.running
+        if running is None or running.identity is not identity:
+            return  # the last words of a node that has been killed
+        self.log.note(machine.name, str(event["event"]), str(event.get("node", "")))
+
+    def _is_over(self, machine: Machine) -> None:
+        machine.running = None
+        machine.lives[-1].ended_s = trio.current_time()
+
+    def lived(self, name: str, since_s: float, until_s: float) -> bool:
+        """Whether one boot of this node lasted from before the one to after the other."""
+        return any(life.began_s <= since_s and life.ended_s >= until_s for life in self.machines[name].lives)
+
+    # Faults
+
+    def kill(self, name: str) -> None:
+        """`kill -9` of the node: the machine goes on, and says that nobody listens."""
+        machine = self.machines[name]
+        self.ether.kill_node(machine.address)
+        self._ended_by_force(machine, "kill")
+
+    def power_off(self, name: str) -> None:
+        """The machine itself: no goodbye, no refusal, silence."""
+        machine = self.machines[name]
+        self.ether.power_off(machine.address)
+        self._ended_by_force(machine, "power off")
+
+    def _ended_by_force(self, machine: Machine, how: str) -> None:
+        running = machine.running
+        assert running is not None
+        self._is_over(machine)
+        running.store.cut()
+        running.scope.cancel()
+        self.log.note(machine.name, how)
+
+    def unplug(self, name: str) -> None:
+        self.ether.unplug(self.machines[name].address)
+        self.log.note(name, "unplug")
+
+    def plug(self, name: str) -> None:
+        self.ether.plug(self.machines[name].address)
+        self.log.note(name, "plug")
+
+    async def leave(self, name: str) -> None:
+        """The graceful way; returns when the node has ended."""
+        running = self.machines[name].running
+        assert running is not None
+        self.log.note(name, "leave")
+        running.node.leave()
+        await running.ended.wait()
+        await running.store.aclose()
+        self.log.note(name, "gone")
