@@ -28,6 +28,10 @@ class State(Enum):
     """Ready, on a connection that carries objects only."""
     LEAVING = auto()
     """We asked to disconnect and still take in what was under way."""
+    BOTH_LEAVING = auto()
+    """Both asked at the same moment: we owe an acknowledgement and are owed one."""
+    ACKNOWLEDGED = auto()
+    """Both asked; we have acknowledged and wait for the peer to do so."""
     LEFT_BY_PEER = auto()
     """The peer asked to disconnect; we owe the acknowledgement."""
     REFUSED = auto()
@@ -52,12 +56,15 @@ _READY_MOVES: Final[dict[Move, State]] = {
 }
 _ENDING: Final[dict[State, dict[Move, State]]] = {
     State.LEAVING: {
-        **{(RECEIVED, message): State.LEAVING for message in (*_FREELY, *peer.BULK)},
+        **{(RECEIVED, message): State.LEAVING for message in _FREELY},
         (RECEIVED, opening.DisconnectAck): State.CLOSED,
-        # Both asked at the same moment: each acknowledges, and is done when acknowledged.
-        (RECEIVED, opening.DisconnectRequest): State.LEAVING,
-        (SENT, opening.DisconnectAck): State.LEAVING,
+        (RECEIVED, opening.DisconnectRequest): State.BOTH_LEAVING,
     },
+    State.BOTH_LEAVING: {
+        (SENT, opening.DisconnectAck): State.ACKNOWLEDGED,
+        (RECEIVED, opening.DisconnectAck): State.LEFT_BY_PEER,
+    },
+    State.ACKNOWLEDGED: {(RECEIVED, opening.DisconnectAck): State.CLOSED},
     State.LEFT_BY_PEER: {(SENT, opening.DisconnectAck): State.CLOSED},
     State.REFUSED: {},
     State.CLOSED: {},
