@@ -1,0 +1,74 @@
+"""Frames: cut exactly, judged by their first five bytes."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from potluck.overlay.errors import LocalProtocolError, RemoteProtocolError
+from potluck.overlay.wire.framing import HEADER_BYTES, WIRE_VERSION, FrameDecoder, encode_frame
+
+LIMIT = 64
+
+
+@given(bodies=st.lists(st.binary(max_size=LIMIT), max_size=8), step=st.integers(1, 50))
+def test_frames_come_out_as_they_went_in(bodies: list[bytes], step: int) -> None:
+    stream = b"".join(encode_frame(body, body_bytes_max=LIMIT) for body in bodies)
+    frames, received = FrameDecoder(LIMIT), []
+    for start in range(0, len(stream), step):
+        frames.feed(stream[start : start + step])
+        while (body := frames.next_body()) is not None:
+            received.append(body)
+    assert received == bodies
+    assert frames.next_body() is None
+
+
+@given(stream=st.binary(max_size=400), step=st.integers(1, 100))
+def test_any_bytes_give_frames_or_the_one_error_for_ever(stream: bytes, step: int) -> None:
+    frames = FrameDecoder(LIMIT)
+    for start in range(0, len(stream), step):
+        frames.feed(stream[start : start + step])
+        try:
+            while (body := frames.next_body()) is not None:
+                assert len(body) <= LIMIT
+        except RemoteProtocolError:
+            with pytest.raises(RemoteProtocolError):
+                frames.next_body()
+            return
+
+
+def test_an_announced_4_gib_is_refused_before_anything_is_kept() -> None:
+    frames = FrameDecoder(LIMIT)
+    tracemalloc.start()
+    frames.feed(b"\xff\xff\xff\xff" + bytes([WIRE_VERSION]))
+    with pytest.raises(RemoteProtocolError, match="4294967295"):
+        frames.next_body()
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 16 << 10
+    assert frames.pending_bytes == HEADER_BYTES
+
+
+@given(version=st.integers(0, 255).filter(lambda version: version != WIRE_VERSION))
+def test_a_version_we_do_not_speak_is_refused_before_its_body_comes(version: int) -> None:
+    frames = FrameDecoder(LIMIT)
+    frames.feed(bytes([0, 0, 0, 9, version]))
+    with pytest.raises(RemoteProtocolError, match=str(version)):
+        frames.next_body()
+
+
+@given(excess=st.integers(1, 10))
+def test_a_body_over_the_limit_is_refused_on_both_sides(excess: int) -> None:
+    body = bytes(LIMIT + excess)
+    with pytest.raises(LocalProtocolError):
+        encode_frame(body, body_bytes_max=LIMIT)
+    frames = FrameDecoder(LIMIT)
+    frames.feed(encode_frame(body))
+    with pytest.raises(RemoteProtocolError):
+        frames.next_body()
+    frames = FrameDecoder(LIMIT)
+    frames.body_bytes_max = len(body)
+    frames.feed(encode_frame(body))
+    assert frames.next_body() == body
