@@ -26,7 +26,7 @@ def command(session: Session, /, instructions: tuple[str, ...], **options: Any) 
     wanted = options_from(**options)
     body = body_of("kind", b"")
     with connected(session) as connection:
-        job = connection.open_job(wanted, keeps_reports=True)
+        job = connection.open_job(wanted, as_reports=True)
         futures = []
         for text in instructions:
             arguments = values.encode(text)
@@ -36,5 +36,5 @@ def command(session: Session, /, instructions: tuple[str, ...], **options: Any) 
         f"{text}: {text_of(value)} ({task['node']})" if task["error"] is None else f"{text}: {task['error']['message']}"
         for text, task, value in zip(instructions, done.tasks, done.values, strict=True)
     ]
-    notes = "\n".join(note for note in (done.complaints(), done.who()) if note)
+    notes = "\n".join(note for note in (done.who(), done.complaints()) if note)
     return Answer(done.record, "\n".join(lines), notes, done.exit_code)

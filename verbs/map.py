@@ -36,14 +36,14 @@ def command(session: Session, /, file: str, function: str, inputs: str, **option
     arguments = _inputs(Path(inputs))
     wanted = options_from(**options)
     with connected(session) as connection:
-        job = connection.open_job(wanted, keeps_reports=True)
+        job = connection.open_job(wanted, as_reports=True)
         futures = [job.submit(body, inline, size_of(inline)) for inline in arguments]
         done = finish(connection, job, futures)
     lines = [
         text_of(value) if task["error"] is None else f"{task['error']['kind']}: {task['error']['message']}"
         for task, value in zip(done.tasks, done.values, strict=True)
     ]
-    notes = "\n".join(note for note in (done.complaints(), done.who()) if note)
+    notes = "\n".join(note for note in (done.who(), done.complaints()) if note)
     return Answer(done.record, "\n".join(lines), notes, done.exit_code)
 
 

@@ -39,7 +39,7 @@ def command(
     body, arguments = _program(file, source, argv, function, args)
     wanted = options_from(**options)
     with connected(session) as connection:
-        job = connection.open_job(wanted, keeps_reports=True)
+        job = connection.open_job(wanted, as_reports=True)
         done = finish(connection, job, [job.submit(body, arguments, size_of(arguments))])
     return _answer(done, with_value=function is not None)
 
@@ -61,7 +61,7 @@ def _program(
 
 def _answer(done: Done, *, with_value: bool) -> Answer:
     (task,), (value,) = done.tasks, done.values
-    notes = [task["stderr"].rstrip("\n"), done.complaints(), done.who()]
+    notes = [task["stderr"].rstrip("\n"), done.who(), done.complaints()]
     return Answer(
         done.record,
         output_of(task, value, with_value=with_value),
