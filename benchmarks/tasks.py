@@ -130,6 +130,7 @@ COLD_THEIRS = COLD_OURS.replace("import potluck", "import concurrent.futures as 
 
 def idle(process: psutil.Process, seconds: float) -> dict[str, float]:
     """Memory of a node and everything it has started; processor time while nobody asks anything."""
+    time.sleep(3)  # used sandboxes are destroyed, spares take their place
     family = [process, *process.children(recursive=True)]
     before = sum(sum(one.cpu_times()[:2]) for one in family)
     time.sleep(seconds)
