@@ -98,9 +98,9 @@ class Connection:
             self._drop_all()
         return answer
 
-    def open_job(self, options: JobOptions, *, keeps_reports: bool = False) -> Job:
+    def open_job(self, options: JobOptions, *, as_reports: bool = False) -> Job:
         """At once; the node's answer is awaited by the tasks, not by the caller."""
-        job = Job(self, options, keeps_reports=keeps_reports)
+        job = Job(self, options, as_reports=as_reports)
         with self._lock:
             self._jobs = tuple(sorted((*self._jobs, job), key=lambda each: -each.options.priority))
         opened = self.ask(control.OpenJob, options)

@@ -24,10 +24,11 @@ class Job:
     but for `in_flight`, from which the reader takes what has finished.
     """
 
-    def __init__(self, connection: Connection, options: JobOptions, *, keeps_reports: bool = False) -> None:
+    def __init__(self, connection: Connection, options: JobOptions, *, as_reports: bool = False) -> None:
+        """`as_reports`: for showing rather than for computing. Reports are kept whole, and no pickle is opened."""
         self.connection = connection
         self.options = options
-        self.keeps_reports = keeps_reports
+        self.as_reports = as_reports
         self.lock = connection.futures_lock
         self.id: str | None = None
         """None until the node has opened it."""
@@ -37,6 +38,10 @@ class Job:
         self.in_flight: dict[int, TaskFuture] = {}
         self.next_index = 0
         self.programs_sent: set[bytes] = set()
+
+    def trusts(self, own: bool) -> bool:
+        """Whether a pickled result of one of our own machines, or of another's, is opened."""
+        return not self.as_reports and (own or self.options.trust_results)
 
     def submit(self, program: Body, arguments: Inline, size_bytes: int, *, kind: str = "") -> TaskFuture:
         """Never blocks."""
@@ -117,7 +122,7 @@ class TaskFuture(Future[Any]):
         self.node = node
         self.attempts = finished.attempt + 1
         self.elapsed_s = finished.elapsed_s
-        if self.job.keeps_reports:
+        if self.job.as_reports:
             self.finished = finished
         if finished.fault is not None:
             self.fail(exception_of(finished.fault))
@@ -126,7 +131,7 @@ class TaskFuture(Future[Any]):
             self.fail(RemoteProtocolError("the node reported a task as finished without a value or a fault"))
             return
         try:
-            result = value_of(value, pickled=finished.pickled, trusted=own or self.job.options.trust_results)
+            result = value_of(value, pickled=finished.pickled, trusted=self.job.trusts(own))
         except PotluckError as error:
             self.fail(error)
             return

@@ -5,10 +5,12 @@ Nothing is imported for it, and no class but an exception's is ever called.
 
 from __future__ import annotations
 
+import linecache
 import pickle  # noqa: TID251  results of own nodes, and those the program said it trusts
+import re
 import sys
 from concurrent.futures import CancelledError
-from typing import Any
+from typing import Any, Final
 
 from ..overlay.errors import Cancelled, PotluckError, RemoteProtocolError, ResultNotEncodable, TaskFailed, from_wire
 from ..overlay.wire import values
@@ -23,7 +25,7 @@ class RemoteTraceback(Exception):
         self.text = text
 
     def __str__(self) -> str:
-        return f'\n"""\n{self.text.rstrip()}\n"""'
+        return f'\n"""\n{with_source_lines(self.text).rstrip()}\n"""'
 
 
 class CancelledWhileRunning(Cancelled, CancelledError):
@@ -32,6 +34,24 @@ class CancelledWhileRunning(Cancelled, CancelledError):
     @property
     def kind(self) -> str:
         return "Cancelled"
+
+
+def with_source_lines(text: str) -> str:
+    """A traceback with the lines of the program that the machine over there could not read, for it has no such file."""
+    lines = text.splitlines()
+    shown = []
+    for number, line in enumerate(lines):
+        shown.append(line)
+        frame = _FRAME.match(line)
+        follower = lines[number + 1] if number + 1 < len(lines) else ""
+        if frame and not follower.startswith(frame["indent"] + "  "):
+            source = linecache.getline(frame["file"], int(frame["line"])).strip()
+            if source:
+                shown.append(f"{frame['indent']}  {source}")
+    return "\n".join(shown)
+
+
+_FRAME: Final = re.compile(r'(?P<indent> +)File "(?P<file>[^"]+)", line (?P<line>\d{1,9}), in ')
 
 
 def value_of(inline: Inline, *, pickled: bool, trusted: bool) -> Any:

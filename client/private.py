@@ -10,7 +10,7 @@ from typing import Final
 
 from .dialling import Link, dial, greet
 from .processes import NodeProcess
-from .surroundings import Surroundings
+from .surroundings import surroundings_of
 
 START_TIMEOUT_S: Final = 30.0
 
@@ -26,11 +26,11 @@ class PrivateNode:
         """Raises what keeps the node from starting."""
         self._folder = folder = Path(tempfile.mkdtemp(prefix="potluck-private-"))
         environment = {name: value for name, value in os.environ.items() if not name.startswith("POTLUCK_")}
-        environment |= {"POTLUCK_DATA_DIR": str(folder / "data"), "XDG_RUNTIME_DIR": str(folder)}
+        environment["POTLUCK_DATA_DIR"] = str(folder / "data")
         self._node = NodeProcess(["--private"], environment, folder / "log")
         self._node.start()
         ready = self._node.await_ready(START_TIMEOUT_S)
-        return greet(dial(Surroundings(folder / "data", folder / "potluck"), str(ready["name"])))
+        return greet(dial(surroundings_of(environment), str(ready["name"])))
 
     def stop(self) -> None:
         if self._node is not None:

@@ -175,6 +175,7 @@ def test_pending_calls_fail_when_their_node_is_killed(tmp_path: Path) -> None:
 def program(folder: Path, text: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("POTLUCK_")}
     environment |= {"POTLUCK_DATA_DIR": str(folder / "data"), "XDG_RUNTIME_DIR": str(folder), "TMPDIR": str(folder)}
+    folder.chmod(0o700)
     (folder / "helper.py").write_text("def triple(number):\n    return 3 * number\n")
     (folder / "program.py").write_text(textwrap.dedent(text))
     return subprocess.Popen(
@@ -220,7 +221,7 @@ def test_a_killed_program_leaves_nothing_behind(tmp_path: Path) -> None:
         import potluck, time
         with potluck.Executor() as pool:
             future = pool.submit(time.sleep, 60)
-            while not future.running():
+            while not (future.running() or future.done()):
                 time.sleep(0.01)
             print("running", flush=True)
             future.result()
@@ -245,7 +246,7 @@ def test_ctrl_c_ends_a_waiting_program_at_once(tmp_path: Path) -> None:
         import potluck, time
         with potluck.Executor() as pool:
             future = pool.submit(time.sleep, 60)
-            while not future.running():
+            while not (future.running() or future.done()):
                 time.sleep(0.01)
             print("running", flush=True)
             future.result()

@@ -143,9 +143,13 @@ def test_map_answers_in_the_order_of_the_lines(pair: Mesh) -> None:
 
 
 def test_instructions_go_to_nodes_that_handle_their_kind(pair: Mesh) -> None:
-    record = pair.json("instruct", "a1", "b1", "a2")
-    assert [(task["value"], task["node"]) for task in record["tasks"]] == [("a1", "ant"), ("b1", "bee"), ("a2", "ant")]
-    assert pair.type("instruct", "b7").out == "b7: b7 (bee)\n"
+    record = pair.json("instruct", "ant1", "bee1", "ant2")
+    assert [(task["value"], task["node"]) for task in record["tasks"]] == [
+        ("ant1", "ant"),
+        ("bee1", "bee"),
+        ("ant2", "ant"),
+    ]
+    assert pair.type("instruct", "bee7").out == "bee7: bee7 (bee)\n"
 
 
 @pytest.mark.parametrize("value", ["42", '"text"', "plain words", '{"a": [1, null]}', "null", "ä€"])
