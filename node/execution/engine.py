@@ -40,15 +40,13 @@ from ...overlay.wire.work import (
     Returned,
     Started,
 )
-from ...overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
 from ..scheduling.policy import Policy
 from . import events
-from .events import Confirm, Effect, Event, Fetch, InstructionBegins, Reply, Send
+from .dispatching import WITHDRAW_AFTER_S, Dispatcher
+from .events import Confirm, Effect, Event, Fetch, Reply
 from .pool import WorkerPool
-from .tasks import MEAN_WEIGHT, Job, ProgramState, Task, Worker
+from .tasks import MEAN_WEIGHT, Job, Numbers, ProgramState, Task, Worker, is_current
 
-WITHDRAW_AFTER_S: Final = 0.05
-"""A task that runs this long while slots are free loses what waits behind it to them."""
 OUTPUT_BYTES_WORN: Final = 64 << 20
 """What a worker has printed lies in memory until the worker ends."""
 
@@ -89,17 +87,17 @@ class Engine:
         self._own_sandbox = 0 if places else None
         self._others_sandbox = next((number for number, place in enumerate(places) if place.for_others), None)
         self._effects: list[Effect] = []
+        self._numbers = Numbers()
         spares = min(config.spares_max, max(1, config.spares_per_slot * slots)) if slots else 0
         used = sorted({place for place in (self._own_sandbox, self._others_sandbox) if place is not None})
         self.pool = WorkerPool(slots=slots, spares=spares, sandboxes=used, effects=self._effects)
+        self._dispatcher = Dispatcher(config, policy, self.pool, self._numbers, self._effects)
         self._jobs: dict[tuple[bytes, str], Job] = {}
         self._fetches: dict[int, Task | ProgramState] = {}
-        self._numbers = 0
         self._unfinished = 0
         self._task_mean_s = 0.0
         self._leaving = False
         self._reports: dict[tuple[bytes, str], tuple[Job, list[Report]]] = {}
-        self._outgoing: dict[int, list[LoadProgram | RunTask | WithdrawTasks]] = {}
         self._handlers: Final[dict[type, Callable[[float, Any], None]]] = {
             events.Assigned: self._assigned,
             events.CancelAsked: self._cancel_asked,
@@ -116,7 +114,7 @@ class Engine:
 
     def step(self, now_s: float, event: Event) -> list[Effect]:
         self._handlers[type(event)](now_s, event)
-        self._dispatch(now_s)
+        self._dispatcher.dispatch(now_s)
         if not self._leaving:
             self.pool.fill(now_s)
         return self._collect()
@@ -192,7 +190,7 @@ class Engine:
             if program.body is None and program.form != "kind":
                 return None
             body = program.body if isinstance(program.body, Inline) else None
-            state = ProgramState(self._number(), program, Inline(b"") if program.form == "kind" else body)
+            state = ProgramState(self._numbers.next(), program, Inline(b"") if program.form == "kind" else body)
             job.programs[program.program_id] = state
             if isinstance(program.body, Reference) and state.body is None:
                 self._fetch(state, program.body)
@@ -219,7 +217,7 @@ class Engine:
     ) -> None:
         arguments = instruction.arguments
         task = Task(
-            self._number(),
+            self._numbers.next(),
             job,
             program,
             instruction.index,
@@ -267,21 +265,21 @@ class Engine:
         for job in self._jobs.values():
             for task in list(job.tasks.values()):
                 if task.begun_s is None:
-                    self._detach(task)
+                    self._dispatcher.detach(task)
                     self._return(task, NoWorker("the node leaves"))
         self.pool.drop_spares()
 
     # What has to be fetched first
 
     def _fetch(self, wanted: Task | ProgramState, reference: Reference) -> None:
-        number = self._number()
+        number = self._numbers.next()
         self._fetches[number] = wanted
         self._effects.append(Fetch(number, reference))
 
     def _fetched(self, now_s: float, event: events.Fetched) -> None:
         wanted = self._fetches.pop(event.fetch)
         if isinstance(wanted, Task):
-            if not _is_current(wanted):
+            if not is_current(wanted):
                 return
             if isinstance(event.result, Inline):
                 wanted.arguments = event.result
@@ -289,7 +287,7 @@ class Engine:
             else:
                 self._return(wanted, event.result)
             return
-        waiting, wanted.waiting = [task for task in wanted.waiting if _is_current(task)], []
+        waiting, wanted.waiting = [task for task in wanted.waiting if is_current(task)], []
         if isinstance(event.result, Inline):
             wanted.body = event.result
         for task in waiting:
@@ -314,9 +312,9 @@ class Engine:
         if worker.dying:
             return
         for task in worker.pipe:
-            self._send(worker, task)
+            self._dispatcher.send(worker, task)
         if worker.pipe:
-            self._begin(now_s, worker.pipe[0])
+            self._dispatcher.begin(now_s, worker.pipe[0])
         elif worker.job is not None:
             self.pool.vacate(worker)
 
@@ -324,7 +322,7 @@ class Engine:
         worker = self.pool.workers[event.worker]
         if not worker.dying:
             self._start_failed(now_s, worker, event.reason)
-        self._empty(worker)
+        self._dispatcher.empty(worker)
         self.pool.remove(worker)
 
     def _start_failed(self, now_s: float, worker: Worker, reason: str) -> None:
@@ -335,7 +333,7 @@ class Engine:
         for job in self._jobs.values():
             for task in list(job.tasks.values()) if job.sandbox == worker.sandbox else ():
                 if task.begun_s is None:
-                    self._detach(task)
+                    self._dispatcher.detach(task)
                     self._return(task, SandboxUnavailable(reason))
 
     def _worker_replied(self, now_s: float, event: events.WorkerReplied) -> None:
@@ -348,7 +346,7 @@ class Engine:
             elif reply.task in worker.withdrawn:
                 worker.withdrawn.discard(reply.task)
             else:
-                self._condemn(worker, _fault(WorkerLost("the worker process broke the protocol")))
+                self._dispatcher.condemn(worker, _fault(WorkerLost("the worker process broke the protocol")))
         worker.worn = worker.worn or event.output_bytes > OUTPUT_BYTES_WORN
         if worker.active and not worker.pipe and not worker.dying:
             self.pool.vacate(worker)
@@ -360,7 +358,7 @@ class Engine:
         self._task_mean_s += (elapsed_s - self._task_mean_s) * (MEAN_WEIGHT if self._task_mean_s else 1)
         self._finish(task, _judged(task, reply, elapsed_s, self.mesh_ahead_s, worker))
         if worker.pipe:
-            self._begin(now_s, worker.pipe[0])
+            self._dispatcher.begin(now_s, worker.pipe[0])
 
     def _worker_gone(self, now_s: float, event: events.WorkerGone) -> None:
         worker = self.pool.workers[event.worker]
@@ -369,7 +367,7 @@ class Engine:
             worker.condemned = worker.pipe.popleft(), _fault(lost)
         if worker.condemned is not None:
             task, fault = worker.condemned
-            if _is_current(task):
+            if is_current(task):
                 begun_s = now_s if task.begun_s is None else task.begun_s
                 report = Finished(
                     task.index,
@@ -384,7 +382,7 @@ class Engine:
                 self._finish(task, report)
         elif worker.job is None and not worker.dying:
             self.pool.starts[worker.sandbox].failed(now_s, f"an unused worker process ended: {event.how}")
-        self._empty(worker)
+        self._dispatcher.empty(worker)
         self.pool.remove(worker)
 
     def _tick(self, now_s: float, event: events.Tick) -> None:
@@ -393,7 +391,7 @@ class Engine:
             assert task.begun_s is not None
             if task.timeout_s is not None and now_s >= task.begun_s + task.timeout_s:
                 limit = TaskTimedOut(f"the task ran longer than its limit of {task.timeout_s:g} s")
-                self._condemn(worker, _fault(limit))
+                self._dispatcher.condemn(worker, _fault(limit))
             elif not task.noticed and now_s >= task.begun_s + self._config.started_notice_s:
                 task.noticed = True
                 self._report(task.job, Started(task.index, task.attempt))
@@ -403,80 +401,8 @@ class Engine:
         assert task.begun_s is not None
         notice_s = math.inf if task.noticed else self._config.started_notice_s
         timeout_s = math.inf if task.timeout_s is None else task.timeout_s
-        withdraw_s = WITHDRAW_AFTER_S if self._could_withdraw(worker) else math.inf
+        withdraw_s = WITHDRAW_AFTER_S if self._dispatcher.could_withdraw(worker) else math.inf
         return task.begun_s + notice_s, task.begun_s + timeout_s, task.begun_s + withdraw_s
-
-    # Handing out
-
-    def _dispatch(self, now_s: float) -> None:
-        while True:
-            while (task := self._policy.peek()) is not None:
-                worker = self._worker_for(now_s, task)
-                if worker is None:
-                    break
-                self._policy.pick()
-                self._hand(now_s, worker, task)
-            if not self._withdraw_waiting(now_s):
-                return
-
-    def _worker_for(self, now_s: float, task: Task) -> Worker | None:
-        if self.pool.active < self.pool.slots:
-            return self.pool.lease(now_s, task.job)
-        best: Worker | None = None
-        for worker in task.job.workers.values():
-            if worker.pipe and worker.ready and worker.takes_tasks and len(worker.pipe) < self._window(worker, task):
-                best = worker if best is None or len(worker.pipe) < len(best.pipe) else best
-        return best
-
-    def _window(self, worker: Worker, task: Task) -> int:
-        """How many tasks a worker may hold: the running one and as many as it does in the time of a round trip."""
-        means = worker.pipe[0].program.mean_s, task.program.mean_s
-        if None in means:
-            return 1
-        slowest_s = max(mean_s for mean_s in means if mean_s is not None)
-        most = self._config.pipe_window_max
-        return 1 + (most - 1 if slowest_s <= 0 else min(most - 1, int(self._config.pipe_window_s / slowest_s)))
-
-    def _hand(self, now_s: float, worker: Worker, task: Task) -> None:
-        self.pool.occupy(worker)
-        task.worker = worker
-        worker.pipe.append(task)
-        if worker.ready:
-            self._send(worker, task)
-            if len(worker.pipe) == 1:
-                self._begin(now_s, task)
-
-    def _send(self, worker: Worker, task: Task) -> None:
-        outgoing = self._outgoing.setdefault(worker.number, [])
-        state = task.program
-        if state.number not in worker.programs:
-            worker.programs.add(state.number)
-            assert state.body is not None
-            program = state.program
-            outgoing.append(LoadProgram(state.number, program.form, state.body, program.entry, program.file_name))
-        assert task.arguments is not None
-        outgoing.append(RunTask(task.key, state.number, task.arguments, task.may_pickle))
-
-    def _begin(self, now_s: float, task: Task) -> None:
-        task.begun_s = now_s
-        if task.program.program.form == "kind" and task.arguments is not None:
-            self._effects.append(InstructionBegins(task.arguments))
-
-    def _could_withdraw(self, worker: Worker) -> bool:
-        return len(worker.pipe) > 1 and not self._policy and self.pool.active < self.pool.slots
-
-    def _withdraw_waiting(self, now_s: float) -> bool:
-        """Takes back what waits behind a long task, if there are free slots and nothing else for them."""
-        for worker in self.pool.running():
-            begun_s = worker.pipe[0].begun_s
-            assert begun_s is not None
-            if self._could_withdraw(worker) and now_s >= begun_s + WITHDRAW_AFTER_S:
-                behind = list(worker.pipe)[1:]
-                for task in reversed(behind):
-                    self._detach(task)
-                    self._policy.put_back(task)
-                return True
-        return False
 
     # Ends
 
@@ -485,53 +411,19 @@ class Engine:
         if task.begun_s is not None:
             assert task.worker is not None
             if not task.worker.dying:
-                self._condemn(task.worker, fault)
+                self._dispatcher.condemn(task.worker, fault)
         else:
-            self._detach(task)
+            self._dispatcher.detach(task)
             self._finish(task, Finished(task.index, task.attempt, fault=fault))
 
     def _drop(self, task: Task) -> None:
         """Without a word to anybody."""
         if task.begun_s is not None:
             assert task.worker is not None
-            self._condemn(task.worker, None)
+            self._dispatcher.condemn(task.worker, None)
         else:
-            self._detach(task)
+            self._dispatcher.detach(task)
         self._forget(task)
-
-    def _condemn(self, worker: Worker, fault: Fault | None) -> None:
-        """Kills a worker for its running task; what waits behind runs elsewhere."""
-        if worker.dying:
-            return
-        if worker.pipe:
-            task = worker.pipe.popleft()
-            worker.condemned = (task, fault) if fault is not None else None
-        self._empty(worker)
-        self.pool.kill(worker)
-
-    def _empty(self, worker: Worker) -> None:
-        for task in reversed(worker.pipe):
-            task.worker, task.begun_s = None, None
-            if _is_current(task):
-                self._policy.put_back(task)
-        worker.pipe.clear()
-
-    def _detach(self, task: Task) -> None:
-        """Takes a task that has not begun out of the queue or out of its worker's pipe."""
-        worker = task.worker
-        if worker is None:
-            self._policy.remove(task.key)
-            return
-        task.worker = None
-        worker.pipe.remove(task)
-        if worker.ready:
-            worker.withdrawn.add(task.key)
-            self._outgoing.setdefault(worker.number, []).append(WithdrawTasks([task.key]))
-            # The same worker may be given it again, and skips what it knows as withdrawn.
-            task.key = self._number()
-        elif not worker.pipe:
-            # Still starting: it goes on as an idle worker of its job.
-            self.pool.vacate(worker)
 
     def _finish(self, task: Task, report: Finished) -> None:
         self._forget(task)
@@ -554,19 +446,11 @@ class Engine:
     def _collect(self) -> list[Effect]:
         effects = self._effects.copy()
         self._effects.clear()
-        for number, messages in self._outgoing.items():
-            worker = self.pool.workers.get(number)
-            if worker is not None and not worker.dying:
-                effects.append(Send(number, messages))
+        effects += self._dispatcher.collect()
         for job, reports in self._reports.values():
             effects.append(Confirm(job.assigner, ExecutionConfirmation(job.name, job.epoch, reports)))
-        self._outgoing.clear()
         self._reports.clear()
         return effects
-
-    def _number(self) -> int:
-        self._numbers += 1
-        return self._numbers
 
     def check(self) -> None:
         """Every invariant."""
@@ -576,18 +460,14 @@ class Engine:
         for worker in self.pool.workers.values():
             assert worker.active or not worker.pipe, "a task runs only in a slot"
             assert all(task.job is worker.job for task in worker.pipe), "a worker serves one job"
-            assert all(task.worker is worker and _is_current(task) for task in worker.pipe)
+            assert all(task.worker is worker and is_current(task) for task in worker.pipe)
             assert all(task.begun_s is None for task in list(worker.pipe)[1:])
         handed = sum(len(worker.pipe) for worker in self.pool.workers.values())
         condemned = [worker.condemned[0] for worker in self.pool.workers.values() if worker.condemned]
         fetching = [task for task in tasks if task.arguments is None or task.program.body is None]
-        assert len(self._policy) + handed + len(fetching) + sum(map(_is_current, condemned)) == len(tasks), (
+        assert len(self._policy) + handed + len(fetching) + sum(map(is_current, condemned)) == len(tasks), (
             "none is lost"
         )
-
-
-def _is_current(task: Task) -> bool:
-    return task.job.tasks.get(task.index) is task
 
 
 def _fault(error: PotluckError) -> Fault:

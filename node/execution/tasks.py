@@ -15,6 +15,17 @@ REPORT_BYTES_KEPT: Final = 32 << 20
 """Of finished tasks, per job, so that a repeated assignment is answered. Older ones would be run again."""
 
 
+class Numbers:
+    """Of tasks, programs and fetches; none is given twice."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next(self) -> int:
+        self._last += 1
+        return self._last
+
+
 @dataclass(eq=False)
 class ProgramState:
     """A program of one job. `number` is what workers know it by."""
@@ -77,6 +88,11 @@ class Job:
     def forget(self, index: int) -> None:
         if (known := self.reports.pop(index, None)) is not None:
             self.report_bytes -= _size(known)
+
+
+def is_current(task: Task) -> bool:
+    """Whether it will still be confirmed."""
+    return task.job.tasks.get(task.index) is task
 
 
 def _size(report: Finished) -> int:

@@ -1,0 +1,152 @@
+"""From the queue into the pipes of workers, and back: the part of the execution engine that hands tasks out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from ...overlay.config import Execution
+from ...overlay.wire.work import Fault
+from ...overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
+from ..scheduling.policy import Policy
+from .events import Effect, InstructionBegins, Send
+from .pool import WorkerPool
+from .tasks import Numbers, Task, Worker, is_current
+
+WITHDRAW_AFTER_S: Final = 0.05
+"""A task that runs this long while slots are free loses what waits behind it to them."""
+
+
+class Dispatcher:
+    """Short tasks are handed to a worker ahead, so that it need not wait for the next. Only the one at the head of a
+    pipe counts as begun: the others can be taken back unharmed, and are when the head turns out to be long."""
+
+    def __init__(
+        self, config: Execution, policy: Policy[Task], pool: WorkerPool, numbers: Numbers, effects: list[Effect]
+    ) -> None:
+        self.policy = policy
+        self._config = config
+        self._pool = pool
+        self._numbers = numbers
+        self._effects = effects
+        self._outgoing: dict[int, list[LoadProgram | RunTask | WithdrawTasks]] = {}
+
+    def dispatch(self, now_s: float) -> None:
+        while True:
+            while (task := self.policy.peek()) is not None:
+                worker = self._worker_for(now_s, task)
+                if worker is None:
+                    break
+                self.policy.pick()
+                self._hand(now_s, worker, task)
+            if not self._withdraw_waiting(now_s):
+                return
+
+    def begin(self, now_s: float, task: Task) -> None:
+        """It is at the head of a ready worker's pipe."""
+        task.begun_s = now_s
+        if task.program.program.form == "kind" and task.arguments is not None:
+            self._effects.append(InstructionBegins(task.arguments))
+
+    def send(self, worker: Worker, task: Task) -> None:
+        outgoing = self._outgoing.setdefault(worker.number, [])
+        state = task.program
+        if state.number not in worker.programs:
+            worker.programs.add(state.number)
+            assert state.body is not None
+            program = state.program
+            outgoing.append(LoadProgram(state.number, program.form, state.body, program.entry, program.file_name))
+        assert task.arguments is not None
+        outgoing.append(RunTask(task.key, state.number, task.arguments, task.may_pickle))
+
+    def could_withdraw(self, worker: Worker) -> bool:
+        return len(worker.pipe) > 1 and not self.policy and self._pool.active < self._pool.slots
+
+    def condemn(self, worker: Worker, fault: Fault | None) -> None:
+        """Kills a worker for its running task, confirmed with `fault` when it is gone. The rest runs elsewhere."""
+        if worker.dying:
+            return
+        if worker.pipe:
+            task = worker.pipe.popleft()
+            worker.condemned = (task, fault) if fault is not None else None
+        self.empty(worker)
+        self._pool.kill(worker)
+
+    def empty(self, worker: Worker) -> None:
+        """Nothing in the pipe has begun, or its end is known; it comes next again."""
+        for task in reversed(worker.pipe):
+            task.worker, task.begun_s = None, None
+            if is_current(task):
+                self.policy.put_back(task)
+        worker.pipe.clear()
+
+    def detach(self, task: Task) -> None:
+        """Takes a task that has not begun out of the queue or out of its worker's pipe."""
+        worker = task.worker
+        if worker is None:
+            self.policy.remove(task.key)
+            return
+        task.worker = None
+        worker.pipe.remove(task)
+        if worker.ready:
+            worker.withdrawn.add(task.key)
+            self._outgoing.setdefault(worker.number, []).append(WithdrawTasks([task.key]))
+            # The same worker may be given it again, and skips what it knows as withdrawn.
+            task.key = self._numbers.next()
+        elif not worker.pipe:
+            # Still starting: it goes on as an idle worker of its job.
+            self._pool.vacate(worker)
+
+    def collect(self) -> Iterator[Effect]:
+        for number, messages in self._outgoing.items():
+            worker = self._pool.workers.get(number)
+            if worker is not None and not worker.dying:
+                yield Send(number, messages)
+        self._outgoing = {}
+
+    def _worker_for(self, now_s: float, task: Task) -> Worker | None:
+        if self._pool.active < self._pool.slots:
+            return self._pool.lease(now_s, task.job)
+        best: Worker | None = None
+        for worker in task.job.workers.values():
+            if (
+                worker.pipe
+                and worker.ready
+                and worker.takes_tasks
+                and len(worker.pipe) < self._window(now_s, worker, task)
+            ):
+                best = worker if best is None or len(worker.pipe) < len(best.pipe) else best
+        return best
+
+    def _window(self, now_s: float, worker: Worker, task: Task) -> int:
+        """How many tasks a worker may hold: the running one and as many as it does in the time of a round trip.
+
+        The running one is expected to take at least as long again as it has taken so far.
+        """
+        running = worker.pipe[0]
+        running_s, mean_s = running.program.mean_s, task.program.mean_s
+        if running_s is None or mean_s is None or running.begun_s is None:
+            return 1
+        ahead = self._config.pipe_window_s / max(running_s, mean_s, now_s - running.begun_s, 1e-9)
+        return 1 + int(min(self._config.pipe_window_max - 1, ahead))
+
+    def _hand(self, now_s: float, worker: Worker, task: Task) -> None:
+        self._pool.occupy(worker)
+        task.worker = worker
+        worker.pipe.append(task)
+        if worker.ready:
+            self.send(worker, task)
+            if len(worker.pipe) == 1:
+                self.begin(now_s, task)
+
+    def _withdraw_waiting(self, now_s: float) -> bool:
+        """Takes back what waits behind a long task, if there are free slots and nothing else for them."""
+        for worker in self._pool.running():
+            begun_s = worker.pipe[0].begun_s
+            assert begun_s is not None
+            if self.could_withdraw(worker) and now_s >= begun_s + WITHDRAW_AFTER_S:
+                for task in reversed(list(worker.pipe)[1:]):
+                    self.detach(task)
+                    self.policy.put_back(task)
+                return True
+        return False
