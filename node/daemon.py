@@ -287,6 +287,8 @@ class Node:
         member = change.member
         if change.event == "discovered":
             logger.info("Node %s discovered peer %s", self.name, member.name)
+        if self.leaving and change.event != "left":
+            return  # links end because we go, not because others do
         self._tell({"event": change.event, "node": member.name, "node_id": member.node_id.hex()})
         if member.status in (Status.DEAD, Status.LEFT):
             self.execution.forget(member.node_id)

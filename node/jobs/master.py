@@ -40,6 +40,8 @@ from .placement import Requirements, Worker, candidates, lacking, spread, window
 
 _MEAN_WEIGHT: Final = 0.2
 _PROGRAM_MISSING: Final = NotFound.wire_code
+_RETURNS_MAX: Final = 16
+"""A task that workers keep handing back is given up: without this, one that none can begin would go round for ever."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ Effect = Assign | CancelAt | Release | Tell | Drop
 class Task:
     """A task not yet finished."""
 
-    __slots__ = ("arguments", "attempt", "earlier", "index", "kind", "node", "program", "started")
+    __slots__ = ("arguments", "attempt", "earlier", "index", "kind", "node", "program", "returns", "started")
 
     def __init__(self, index: int, program: bytes, arguments: Payload, kind: str) -> None:
         self.index = index
@@ -94,6 +96,7 @@ class Task:
         self.attempt = 0
         self.node: NodeId | None = None
         self.started = False
+        self.returns = 0
         self.earlier: tuple[NodeId, ...] = ()
         """Nodes it was taken back from, whose answer would still do."""
 
@@ -262,7 +265,7 @@ class Master:
                     task.started = True
                     told.append(report)
                 else:
-                    self._returned(job, task, node_id, report)
+                    effects += self._returned(job, task, node_id, report)
         if told:
             effects.append(Tell(job_id, node_id, told))
         return effects + self._place(now_s)
@@ -316,13 +319,18 @@ class Master:
         told.append(report)
         return effects
 
-    def _returned(self, job: Job, task: Task, node_id: NodeId, report: Returned) -> None:
+    def _returned(self, job: Job, task: Task, node_id: NodeId, report: Returned) -> list[Effect]:
         self._unassign(job, task)
         if report.code == _PROGRAM_MISSING:
             job.programs[task.program].known_at.discard(node_id)
         else:
             job.refused_by[node_id] = report.reason
+        task.returns += 1
         self._queue(job, [task], first=True)
+        if task.returns <= _RETURNS_MAX:
+            return []
+        self._accept(job, task)
+        return [Tell(job.job_id, None, [_fault(task, NoWorker(f"no node could begin it: {report.reason}"))])]
 
     def _retry(self, job: Job, tasks: list[Task], why: str) -> list[Effect]:
         """Tasks whose worker was lost, unassigned already or with it: once more, or given up."""

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import trio
 
 from ...overlay.config import Config
-from ...overlay.errors import LinkLost, RemoteProtocolError
+from ...overlay.errors import LinkLost, OutOfMemory, RemoteProtocolError
 from ...overlay.identity.mesh import Identity
 from ...overlay.ids import NodeId
 from ...overlay.links.link import Link
@@ -25,6 +25,7 @@ from ...overlay.wire.values import decode
 from ...overlay.wire.work import (
     CancelInstructions,
     ExecutionConfirmation,
+    Fault,
     Finished,
     Inline,
     InstructionAssignment,
@@ -106,7 +107,26 @@ class Jobs:
             # A long program travels once to each worker, and not in a control frame.
             body = self._objects.keep(program.body, job_id)
             program = Program(program.program_id, program.form, program.entry, program.file_name, body)
-        self._perform(self.master.submit(trio.current_time(), job_id, program, specs))
+        arrived, missing = self._split(specs)
+        self._perform(self.master.submit(trio.current_time(), job_id, program, arrived))
+        if missing:
+            self._refuse(job_id, missing)
+
+    def _split(self, specs: Sequence[TaskSpec]) -> tuple[list[TaskSpec], list[TaskSpec]]:
+        """Those whose arguments are here, and those whose upload found no room."""
+        arrived: list[TaskSpec] = []
+        missing: list[TaskSpec] = []
+        for spec in specs:
+            lies_here = (
+                isinstance(spec.arguments, Inline) or self._objects.table.get(spec.arguments.object_id) is not None
+            )
+            (arrived if lies_here else missing).append(spec)
+        return arrived, missing
+
+    def _refuse(self, job_id: str, specs: Sequence[TaskSpec]) -> None:
+        error = OutOfMemory("the arguments do not fit into the memory that this node lends")
+        fault = Fault(error.wire_code, str(error))
+        self._tell(Tell(job_id, None, [Finished(spec.index, 0, fault=fault) for spec in specs]))
 
     def cancel(self, job_id: str, indexes: Iterable[int]) -> None:
         self._perform(self.master.cancel(trio.current_time(), job_id, indexes))
