@@ -8,6 +8,7 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -88,14 +89,13 @@ class Pool:
     def __init__(self, folder: Path, *, prefix: Sequence[str] = ()) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
-        runtime = folder / "run"
-        for one in (self.data_dir, runtime):
-            one.mkdir(parents=True, mode=0o700)
+        self.data_dir.mkdir(parents=True, mode=0o700)
+        self._runtime = tempfile.TemporaryDirectory(prefix="potluck-")  # the path of a Unix socket must be short
         self._prefix = tuple(prefix)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("POTLUCK_")},
             "POTLUCK_DATA_DIR": str(self.data_dir),
-            "XDG_RUNTIME_DIR": str(runtime),
+            "XDG_RUNTIME_DIR": self._runtime.name,
         }
         self.nodes: dict[str, NodeProcess] = {}
         self._listeners: list[threading.Thread] = []
@@ -177,6 +177,7 @@ class Pool:
                 node.kill()
         for listener in self._listeners:
             listener.join(PATIENCE_S)
+        self._runtime.cleanup()
 
     def assert_nobody_unpickled(self) -> None:
         for node in self.nodes.values():
