@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from .overlay.errors import ConfigError, PotluckError, UsageError
-from .verbs.answer import Answer, Session
+from .verbs.answer import Answer, Interrupted, Session
 
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(UsageError(_one_line(error)), as_json, EXIT_USAGE)
     except PotluckError as error:
         return _complain(error, as_json, EXIT_FAILED)
-    except (KeyboardInterrupt, click.Abort):
+    except (Interrupted, KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
         return EXIT_FAILED
     except BrokenPipeError:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -122,6 +123,16 @@ class NodeProcess:
             return "see above"
         lines = self._log.read_text(errors="replace").splitlines()
         return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def end_all(nodes: Iterable[NodeProcess], timeout_s: float = END_TIMEOUT_S) -> None:
+    """Asks all of them first, so that they leave at the same time."""
+    started = [node for node in nodes if node.is_started]
+    for node in started:
+        node.ask_to_leave()
+    deadline_s = time.monotonic() + timeout_s
+    for node in started:
+        node.stop(max(0.0, deadline_s - time.monotonic()))
 
 
 def error_of_kind(kind: str, message: str) -> PotluckError:

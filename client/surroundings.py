@@ -7,8 +7,12 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ..overlay.errors import NotAllowed
+
+TEMPORARY_BYTES_MAX: Final = 60
+"""A longer path leaves no room for the name of a Unix socket."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,10 @@ def _runtime_dir(environment: Mapping[str, str]) -> Path:
         return Path(runtime) / "potluck"
     import tempfile
 
-    return Path(tempfile.gettempdir()) / f"potluck-{os.getuid()}"
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > TEMPORARY_BYTES_MAX:
+        folder = "/tmp"  # noqa: S108  the folder made in it is checked for its owner
+    return Path(folder) / f"potluck-{os.getuid()}"
 
 
 def here() -> Surroundings:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
+class Interrupted(Exception):
+    """Ctrl+C, once the verb has cleaned up."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """`value` is what `--json` prints; `out` and `notes` are what a person sees on stdout and stderr."""
@@ -54,7 +58,10 @@ def verb(
         options = list(reversed(getattr(function, "__click_params__", [])))
 
         def callback(*args: P.args, **kwargs: P.kwargs) -> Answer:
-            return function(click.get_current_context().obj, *args, **kwargs)
+            try:
+                return function(click.get_current_context().obj, *args, **kwargs)
+            except KeyboardInterrupt:
+                raise Interrupted from None  # click would print an empty line of its own
 
         return click.Command(
             name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -21,9 +20,10 @@ from ..client.dialling import dial, greet
 from ..client.executor import Executor
 from ..client.futures import TaskFuture
 from ..client.memory import encoded
-from ..client.processes import NodeProcess
-from ..client.surroundings import Surroundings
+from ..client.processes import END_TIMEOUT_S, NodeProcess, end_all
+from ..client.surroundings import Surroundings, surroundings_of
 from ..overlay.errors import DeadlineExceeded, PotluckError
+from ..overlay.places import control_socket_path
 from ..overlay.wire import values
 from ..overlay.wire.control import AskPeers, MemoryGet, MemorySet
 from . import demo_tiles
@@ -38,6 +38,8 @@ KILL_AFTER: Final = 0.35
 """Of the tiles: late enough to be seen working, early enough to leave work undone."""
 READY_TIMEOUT_S: Final = 20.0
 MEET_TIMEOUT_S: Final = 15.0
+IMPATIENT_S: Final = 0.7
+"""For leaving gracefully, when the demo was interrupted."""
 JOB_TIMEOUT_S: Final = 45.0
 LOOK_AGAIN_S: Final = 0.1
 KEY: Final = "demo/motto"
@@ -49,7 +51,7 @@ def command(session: Session) -> Answer:
     """Start three nodes on this machine, run a job on them, kill one of them, and finish all the same."""
     board = Board()
     begun_s = time.monotonic()
-    with _view(session, board) as view, _nodes(board, view) as (surroundings, children):
+    with _view(session, board) as view, _nodes(session, board, view) as (surroundings, children):
         _meet(surroundings, view)
         tiles, retried = _compute(surroundings, children, board, view)
         right = _verify(tiles, view)
@@ -77,18 +79,19 @@ def _view(session: Session, board: Board) -> View:
 
 
 @contextmanager
-def _nodes(board: Board, view: View) -> Iterator[tuple[Surroundings, dict[str, NodeProcess]]]:
+def _nodes(session: Session, board: Board, view: View) -> Iterator[tuple[Surroundings, dict[str, NodeProcess]]]:
     """Three real nodes as processes, on loopback, in a folder of their own that goes with them."""
     folder = Path(tempfile.mkdtemp(prefix="potluck-demo-"))
-    surroundings = Surroundings(folder / "data", folder / "potluck")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("POTLUCK_")}
-    environment |= {"POTLUCK_DATA_DIR": str(surroundings.data_dir), "XDG_RUNTIME_DIR": str(folder)}
+    environment = {name: value for name, value in session.environment.items() if not name.startswith("POTLUCK_")}
+    environment["POTLUCK_DATA_DIR"] = str(folder / "data")
+    surroundings = surroundings_of(environment)
     children = {
         name: NodeProcess(
             [f"--name={name}", "--interface=127.0.0.1", "--port=0", "--slots=2"], environment, folder / f"{name}.log"
         )
         for name in NAMES
     }
+    patience_s = END_TIMEOUT_S
     try:
         view.say("Starting three nodes, told nothing of each other.")
         children[NAMES[0]].start()  # the first one founds the mesh in the folder that all three share
@@ -100,12 +103,13 @@ def _nodes(board: Board, view: View) -> Iterator[tuple[Surroundings, dict[str, N
         for child in children.values():
             threading.Thread(target=_listen, args=[child], daemon=True).start()
         yield surroundings, children
+    except BaseException:
+        patience_s = IMPATIENT_S
+        raise
     finally:
-        started = [child for child in children.values() if child.is_started]
-        for child in started:
-            child.ask_to_leave()
-        for child in started:
-            child.stop()
+        end_all(children.values(), patience_s)
+        for name in NAMES:  # one that was killed has left its socket behind
+            control_socket_path(surroundings.runtime_dir, surroundings.data_dir, name).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
@@ -22,6 +21,10 @@ HUES: Final = ((86, 182, 255), (255, 176, 64), (120, 220, 120))
 """One per node: who computed a tile shows in its colour."""
 LINES_SHOWN: Final = 9
 REFRESHES_PER_S: Final = 12
+ROOMY_COLUMNS: Final = 118
+ROOMY_LINES: Final = 30
+"""Of a terminal that shows the picture in full size."""
+FRAME_COLUMNS: Final = 4
 PLAIN_STEP: Final = 20
 """Without a terminal, a line for every so many tiles."""
 
@@ -104,9 +107,10 @@ class LiveView:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._lines: deque[str] = deque(maxlen=LINES_SHOWN)
-        self._live = Live(
-            console=Console(file=sys.stdout), refresh_per_second=REFRESHES_PER_S, get_renderable=self._draw
-        )
+        self._console = Console(file=sys.stdout)
+        roomy = self._console.width >= ROOMY_COLUMNS and self._console.height >= ROOMY_LINES
+        self._step = 1 if roomy else 2
+        self._live = Live(console=self._console, refresh_per_second=REFRESHES_PER_S, get_renderable=self._draw)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -123,38 +127,35 @@ class LiveView:
     def update(self) -> None:
         pass  # it draws by itself
 
-    def _draw(self) -> Group | Columns:
+    def _draw(self) -> Table:
         done, total = len(self._board.tiles), self._board.total
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(ProgressBar(total=total, completed=done, width=34), f"{done}/{total} tiles")
-        log = Text("\n".join(self._lines), overflow="ellipsis")
-        side = Group(_node_table(self._board), "", bar, "", log)
-        picture = Panel.fit(draw_picture(self._board), border_style="dim")
+        bar.add_row(ProgressBar(total=total, completed=done, width=24), f"{done}/{total} tiles")
+        side = Group(_node_table(self._board), "", bar, "", Text("\n".join(self._lines)))
         grid = Table.grid(padding=(0, 2))
-        grid.add_row(picture, side)
-        return Group(grid)
+        grid.add_column(min_width=COLUMNS * TILE_PIXELS // self._step + FRAME_COLUMNS)  # the text may wrap, not this
+        grid.add_row(Panel.fit(draw_picture(self._board, self._step), border_style="dim"), side)
+        return grid
 
 
 def _node_table(board: Board) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for heading in ("node", "address", "state", "running", "tiles"):
-        table.add_column(heading, justify="right" if heading in ("running", "tiles") else "left")
+    for heading in ("node", "state", "running", "tiles"):
+        table.add_column(heading, justify="right" if heading in ("running", "tiles") else "left", no_wrap=True)
     for number, node in enumerate(board.nodes.values()):
         red, green, blue = HUES[number % len(HUES)]
         style = f"rgb({red},{green},{blue})" if node.state == "alive" else "red strike"
-        table.add_row(
-            Text(f"● {node.name}", style=style), node.address, node.state, str(node.running or ""), str(node.tiles)
-        )
+        table.add_row(Text(f"● {node.name}", style=style), node.state, str(node.running or ""), str(node.tiles))
     return table
 
 
-def draw_picture(board: Board) -> Text:
-    """Two pixels to a character: the upper half block has one colour, its background the other."""
+def draw_picture(board: Board, step: int) -> Text:
+    """Two pixels to a character: the upper half block has one colour, its background the other. `step` 2: half size."""
     hues = {name: HUES[number % len(HUES)] for number, name in enumerate(board.nodes)}
     text = Text(no_wrap=True)
-    for line in range(0, ROWS * TILE_PIXELS, 2):
-        for column in range(COLUMNS * TILE_PIXELS):
-            upper, lower = (_colour(board, hues, column, row) for row in (line, line + 1))
+    for row in range(0, ROWS * TILE_PIXELS, 2 * step):
+        for column in range(0, COLUMNS * TILE_PIXELS, step):
+            upper, lower = (_colour(board, hues, column, each) for each in (row, row + step))
             text.append("▀", style=f"{upper} on {lower}")
         text.append("\n")
     text.rstrip()
@@ -167,8 +168,6 @@ def _colour(board: Board, hues: dict[str, tuple[int, int, int]], column: int, ro
         return "rgb(24,24,28)"
     tile, node = found
     shade = tile.shades[row % TILE_PIXELS * TILE_PIXELS + column % TILE_PIXELS]
-    if shade == 0:
-        return "rgb(0,0,0)"
-    light = 0.25 + 0.75 * (shade / 255) ** 0.6
+    light = 0.25 + 0.75 * (shade / 255) ** 0.6 if shade else 0.08
     red, green, blue = (int(part * light) for part in hues.get(node, (200, 200, 200)))
     return f"rgb({red},{green},{blue})"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ..client.processes import NodeProcess
+from ..client.processes import NodeProcess, end_all
 from ..overlay.config import Config
 from ..overlay.errors import NoNode
 from .answer import Answer, Session
@@ -93,11 +93,7 @@ def _all_ended(children: list[NodeProcess]) -> Iterator[None]:
     try:
         yield
     finally:
-        started = [child for child in children if child.is_started]
-        for child in started:
-            child.ask_to_leave()
-        for child in started:
-            child.stop()
+        end_all(children)
 
 
 def detach(session: Session, config: Config, nodes: int, *, log: Path) -> Answer:

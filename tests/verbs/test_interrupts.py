@@ -1,0 +1,67 @@
+"""Ctrl+C ends any verb soon, and leaves nothing of it behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .mesh import mesh
+
+pytestmark = pytest.mark.processes
+
+SOON_S = 2.0
+SLOW_MACHINE_S = 3.0
+"""Allowed on top where tests share their cores."""
+
+
+def interrupt(process: subprocess.Popen[str]) -> tuple[float, str, str]:
+    family = psutil.Process(process.pid).children(recursive=True)
+    begun_s = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    took_s = time.monotonic() - begun_s
+    _, alive = psutil.wait_procs(family, SLOW_MACHINE_S)
+    assert not alive
+    return took_s, out, err
+
+
+def start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "potluck", *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_a_waiting_run_ends_and_its_task_is_cancelled(tmp_path: Path) -> None:
+    with mesh(tmp_path, ["ant"]) as made:
+        process = start(["run", "-c", "while True: pass"], made.environment)
+        while made.json("status")["load"]["busy"] == 0:
+            pass
+        took_s, out, err = interrupt(process)
+        assert (process.returncode, out, err) == (1, "", "interrupted\n")
+        assert took_s < SOON_S + SLOW_MACHINE_S
+        while made.json("status")["load"]["busy"]:
+            pass
+
+
+def test_an_interrupted_demo_cleans_up(tmp_path: Path) -> None:
+    process = start(["demo"], {**os.environ, "TMPDIR": str(tmp_path)})
+    assert process.stdout is not None
+    while "takes a job" not in process.stdout.readline():
+        assert process.poll() is None
+    took_s, _, err = interrupt(process)
+    assert (process.returncode, err) == (1, "interrupted\n")
+    assert took_s < SOON_S + SLOW_MACHINE_S
+    assert not list(tmp_path.iterdir())
