@@ -5,9 +5,11 @@ The ether knows who can reach whom and how long it takes; `network` puts streams
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 import trio
@@ -38,6 +40,9 @@ class Endpoint(Protocol):
     def cut(self) -> None:
         """The node has died. The other end hears nothing of it yet."""
 
+    def lose(self) -> None:
+        """What it had sent and was still under way is lost."""
+
     def reset(self) -> None:
         """The machine tells the other end that nobody is here any more."""
 
@@ -45,7 +50,8 @@ class Endpoint(Protocol):
 class Mailbox(Protocol):
     """Takes datagrams of one multicast group."""
 
-    def put(self, arrival_s: float, data: bytes, source: str) -> None: ...
+    def put(self, data: bytes, source: str) -> None:
+        """It has arrived."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,22 @@ class Ether:
         self._hosts: dict[str, Host] = {}
         self._delays: dict[tuple[str, str], float] = {}
         self._numbers = 0
+        self._arrivals: list[tuple[float, int, Callable[[], None]]] = []
+        self._alarm = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Lets things arrive, until cancelled. One task for all ways: one alarm for each tick is what makes it fast."""
+        while True:
+            now_s = trio.current_time()
+            while self._arrivals and self._arrivals[0][0] <= now_s:
+                heapq.heappop(self._arrivals)[2]()
+            with trio.move_on_at(self._arrivals[0][0] if self._arrivals else math.inf) as self._alarm:
+                await trio.sleep_forever()
+
+    def at(self, time_s: float, arrive: Callable[[], None]) -> None:
+        """Calls `arrive` at this time."""
+        heapq.heappush(self._arrivals, (time_s, self.next_number(), arrive))
+        self._alarm.deadline = min(self._alarm.deadline, time_s)
 
     def host(self, address: str) -> Host:
         """The machine at this address, put there at the first mention."""
@@ -108,12 +130,12 @@ class Ether:
 
     def multicast(self, source: str, group: tuple[str, int], data: bytes) -> None:
         """To every member that can be reached now, the sender's own machine included."""
-        now_s = trio.current_time()
         for host in self._hosts.values():
             if self.connected(source, host.address):
+                arrival_s = on_tick(trio.current_time() + self.delay_s(source, host.address))
                 for joined, mailbox in host.mailboxes.values():
                     if joined == group:
-                        mailbox.put(on_tick(now_s + self.delay_s(source, host.address)), data, source)
+                        self.at(arrival_s, partial(mailbox.put, data, source))
 
     def partition(self, groups: Mapping[str, int]) -> None:
         """Hosts by address into groups; those not named are in group 0."""
@@ -141,7 +163,10 @@ class Ether:
     def power_off(self, address: str) -> None:
         """The machine dies: nobody is told anything, and nothing answers."""
         host = self.host(address)
-        host.orphans += self._cut(host)
+        orphans = self._cut(host)
+        for endpoint in orphans:
+            endpoint.lose()
+        host.orphans += orphans
         host.powered = False
         self._changed()
 

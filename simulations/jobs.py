@@ -18,6 +18,7 @@ from typing import Final
 
 import trio
 
+from ..node.daemon import Node
 from ..overlay.errors import PotluckError
 from ..overlay.wire import values
 from ..overlay.wire.control import JobOptions, NodeReports, TaskSpec
@@ -35,8 +36,11 @@ FINISH_S: Final = 120.0
 NODES_PER_JOB: Final = 4
 DEATHS_AT_ONCE: Final = 2
 _POLL_S: Final = 0.05
-_TASKS_PER_BATCH: Final = 24
-_TASK_S_MAX: Final = 1.5
+_TASKS_PER_BATCH: Final = 12
+_TASK_S_MAX: Final = 3.0
+_LONG_EVERY: Final = 16
+"""One task in so many has an argument too long for a control frame."""
+_LONG_BYTES: Final = 100_000
 _KEYS_PER_NODE: Final = 2
 _KEYS_MAX: Final = 40
 _CABLE_S: Final = 1.0
@@ -44,9 +48,9 @@ _NODES_FOR_EXTRAS: Final = 5
 """From here on somebody leaves, and somebody loses its cable for a moment."""
 
 _SOURCE: Final = b"""
-def work(number, cost_s):
+def work(number, cost_s, blob=b""):
     spend(cost_s)
-    return [number, number * number + 7]
+    return [number, number * number + 7, len(blob)]
 """
 _FUNCTION: Final = Program(hashlib.sha256(_SOURCE).digest(), "function", "work", "work.py", Inline(_SOURCE))
 _KIND: Final = Program(hashlib.sha256(b"kind").digest(), "kind")
@@ -75,18 +79,19 @@ class Job:
     def done(self) -> bool:
         return len(self.reports) >= len(self.expected)
 
-    def next_tasks(self, draws: random.Random) -> list[TaskSpec]:
-        specs = []
-        for _ in range(draws.randint(1, _TASKS_PER_BATCH)):
-            index = len(self.expected)
-            if self.kinds:
-                kind = draws.choice(self.kinds)
-                self.expected[index] = f"{kind}{index}"
-                specs.append(TaskSpec(index, values.encode(f"{kind}{index}"), kind))
-            else:
-                self.expected[index] = [index, index * index + 7]
-                specs.append(TaskSpec(index, encoded_call(index, draws.uniform(0, _TASK_S_MAX))))
-        return specs
+    def next_tasks(self, draws: random.Random, node: Node) -> list[TaskSpec]:
+        return [self._next_task(draws, node) for _ in range(draws.randint(1, _TASKS_PER_BATCH))]
+
+    def _next_task(self, draws: random.Random, node: Node) -> TaskSpec:
+        index = len(self.expected)
+        if self.kinds:
+            kind = draws.choice(self.kinds)
+            self.expected[index] = f"{kind}{index}"
+            return TaskSpec(index, values.encode(f"{kind}{index}"), kind)
+        blob = draws.randbytes(_LONG_BYTES) if draws.randrange(_LONG_EVERY) == 0 else b""
+        self.expected[index] = [index, index * index + 7, len(blob)]
+        call = encoded_call(index, draws.uniform(0, _TASK_S_MAX), blob)
+        return TaskSpec(index, node.objects.keep(call, self.job_id))
 
 
 @dataclass
@@ -258,14 +263,14 @@ class JobsScenario:
 
     async def _submit(self, job: Job, draws: random.Random) -> None:
         """Tasks in batches for as long as there are faults, and one batch after the last; then until all are done."""
-        jobs = self._world.node(job.submitter).jobs
-        job.job_id = jobs.open(JobOptions(retries=20), job.take)
+        node = self._world.node(job.submitter)
+        job.job_id = node.jobs.open(JobOptions(retries=20), job.take)
         program = _KIND if job.kinds else _FUNCTION
         while True:
             last = self._faults_over.is_set()
             if not self._lives(job):
                 return
-            jobs.submit(job.job_id, program, job.next_tasks(draws))
+            node.jobs.submit(job.job_id, program, job.next_tasks(draws, node))
             if last:
                 return
             with trio.move_on_after(draws.uniform(0.5, 2.5)):

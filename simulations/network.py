@@ -6,8 +6,6 @@ other end, and an identity of another mesh is refused as TLS would refuse it.
 
 from __future__ import annotations
 
-import heapq
-import math
 from typing import Final
 
 import trio
@@ -59,8 +57,8 @@ class VirtualStream:
             view = memoryview(data)
             for start in range(0, len(view), _PIECE_BYTES):
                 while not self._outgoing.has_room:
-                    await self._outgoing.wait_changed(until=self._incoming)
-                self._check()
+                    await self._outgoing.wait_room()
+                    self._check()
                 self._outgoing.put(bytes(view[start : start + _PIECE_BYTES]))
 
     def _check(self) -> None:
@@ -83,7 +81,7 @@ class VirtualStream:
     async def aclose(self) -> None:
         if not self._closed:
             self.cut()
-            self._outgoing.end(reset=False)
+            self._outgoing.end(self._incoming, reset=False)
             self._host.endpoints.pop(self._number, None)
         await trio.lowlevel.checkpoint()
 
@@ -95,8 +93,11 @@ class VirtualStream:
         self._closed = True
         self.wake()
 
+    def lose(self) -> None:
+        self._outgoing.drop()
+
     def reset(self) -> None:
-        self._outgoing.end(reset=True)
+        self._outgoing.end(self._incoming, reset=True)
 
 
 class VirtualDatagrams:
@@ -107,9 +108,7 @@ class VirtualDatagrams:
         self._host = host
         self._group = group
         self._number = ether.next_number()
-        self._arrivals: list[tuple[float, int, bytes, str]] = []
-        self._alarm = trio.CancelScope()
-        """Of whoever receives: it looks when the first datagram is due."""
+        self._arrivals_in, self._arrivals = trio.open_memory_channel[tuple[bytes, str]](_DATAGRAMS_MAX)
         host.mailboxes[self._number] = (group, self)
 
     async def send(self, data: bytes) -> None:
@@ -117,18 +116,14 @@ class VirtualDatagrams:
             self._ether.multicast(self._host.address, self._group, data)
         await trio.lowlevel.checkpoint_if_cancelled()
 
-    def put(self, arrival_s: float, data: bytes, source: str) -> None:
-        if len(self._arrivals) < _DATAGRAMS_MAX:
-            heapq.heappush(self._arrivals, (arrival_s, self._ether.next_number(), data, source))
-            self._alarm.deadline = min(self._alarm.deadline, arrival_s)
+    def put(self, data: bytes, source: str) -> None:
+        try:
+            self._arrivals_in.send_nowait((data, source))
+        except trio.WouldBlock:
+            pass  # dropped, as a system drops them
 
     async def receive(self) -> tuple[bytes, str]:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        while not self._arrivals or self._arrivals[0][0] > trio.current_time():
-            with trio.move_on_at(self._arrivals[0][0] if self._arrivals else math.inf) as self._alarm:
-                await trio.sleep_forever()
-        _, _, data, source = heapq.heappop(self._arrivals)
-        return data, source
+        return await self._arrivals.receive()
 
     async def aclose(self) -> None:
         self._host.mailboxes.pop(self._number, None)

@@ -32,13 +32,19 @@ class Pipe:
         self._end_s = math.inf
         self.was_reset = False
         self._changed = trio.Event()
-        self._reader: trio.CancelScope | None = None
-        """Of whoever waits for an arrival; its deadline is when the next one is due."""
+        """For a sender that waits for room."""
+        self._reader: trio.lowlevel.Task | None = None
 
     def wake(self) -> None:
-        """Whoever waits looks again."""
+        """Whoever waits, at either end, looks again."""
         self._changed.set()
         self._changed = trio.Event()
+        self._arrived()
+
+    def _arrived(self) -> None:
+        if self._reader is not None:
+            trio.lowlevel.reschedule(self._reader)
+            self._reader = None
 
     @property
     def has_room(self) -> bool:
@@ -59,27 +65,19 @@ class Pipe:
         self._last_arrival_s = on_tick(self._wire_free_s + self._ether.delay_s(self._source, self._target))
         self._pieces.append((self._last_arrival_s, piece))
         self._buffered_bytes += len(piece)
-        self._due_changed()
+        self._ether.at(self._last_arrival_s, self._arrived)
 
-    def end(self, *, reset: bool) -> None:
-        """Nothing follows; the other side learns it behind everything sent before. The first end stands."""
+    def end(self, back: Pipe, *, reset: bool) -> None:
+        """Nothing follows; the other side learns it behind everything sent before. The first end stands.
+
+        `back` is the stream's other direction: whoever waits there for room learns it too.
+        """
         if self._end_s == math.inf:
             arrival_s = on_tick(trio.current_time() + self._ether.delay_s(self._source, self._target))
             self._end_s = max(arrival_s, self._last_arrival_s)
             self.was_reset = reset
-            self.wake()
-
-    @property
-    def _due_s(self) -> float:
-        """When whoever waits for an arrival has to look."""
-        if not self.connected:
-            return math.inf
-        return self._pieces[0][0] if self._pieces else self._end_s
-
-    def _due_changed(self) -> None:
-        """Moves the alarm of whoever waits, instead of waking it to set another."""
-        if self._reader is not None:
-            self._reader.deadline = self._due_s
+            for pipe in (self, back):
+                self._ether.at(self._end_s, pipe.wake)
 
     def drop(self) -> None:
         """What is under way is lost."""
@@ -100,14 +98,15 @@ class Pipe:
         return data
 
     async def wait_arrival(self) -> None:
-        """Until something may have arrived, or something about this pipe has changed."""
-        with trio.move_on_at(self._due_s) as self._reader:
-            try:
-                await self._changed.wait()
-            finally:
-                self._reader = None
+        """Until something has arrived, or something about this pipe has changed. For one reader."""
+        assert self._reader is None, "two tasks read from one stream"
+        self._reader = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._give_up)
 
-    async def wait_changed(self, *, until: Pipe) -> None:
-        """Until this pipe has changed or the end of the pipe in the other direction arrives."""
-        with trio.move_on_at(until._end_s if until.connected else math.inf):
-            await self._changed.wait()
+    def _give_up(self, _: object) -> trio.lowlevel.Abort:
+        self._reader = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    async def wait_room(self) -> None:
+        """Until something about this pipe has changed. For its sender."""
+        await self._changed.wait()

@@ -197,6 +197,20 @@ def closing_wakes_a_waiting_reader(run: Run) -> None:
     with_streams(run, play)
 
 
+def a_peer_that_closes_wakes_a_waiting_sender(run: Run) -> None:
+    async def play(mine: Stream, theirs: Stream) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(expect_loss, mine)
+            await trio.sleep(0.1)
+            await theirs.aclose()
+
+    async def expect_loss(stream: Stream) -> None:
+        with pytest.raises(LinkLost):
+            await stream.send_all(bytes(64 << 20))
+
+    with_streams(run, play)
+
+
 def a_slow_reader_stops_the_sender(run: Run) -> None:
     size_bytes = 48 << 20
 
@@ -350,6 +364,7 @@ BEHAVIOURS = (
     sending_to_a_closed_peer_fails_before_long,
     after_aclose_every_call_raises,
     closing_wakes_a_waiting_reader,
+    a_peer_that_closes_wakes_a_waiting_sender,
     a_slow_reader_stops_the_sender,
     a_cancelled_read_loses_nothing,
     two_senders_do_not_mix,

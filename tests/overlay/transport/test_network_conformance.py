@@ -76,7 +76,14 @@ def _on_the_ether(scenario: Scenario) -> None:
     ether.host("10.0.0.9")
     ether.unplug("10.0.0.8")
     rig = Rig(*parties, Address("10.0.0.9", 9000), Address("10.0.0.8", 9000))
-    determinism.run(scenario, rig, seed=1)
+
+    async def play() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ether.run)
+            await scenario(rig)
+            nursery.cancel_scope.cancel()
+
+    determinism.run(play, seed=1)
 
 
 RUNS = pytest.mark.parametrize("run", [_on_tcp, _on_the_ether], ids=["tcp", "virtual"])
