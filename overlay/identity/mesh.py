@@ -18,13 +18,14 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from ..errors import ConfigError
+from ..errors import ConfigError, NotAllowed
 from ..ids import NodeId, OwnerId, node_id_of, owner_id_of
 from ..ports import Entropy
-from .certificates import issue
+from .certificates import issue, verify_chain
 from .keys import KeyPair, derive
 
 SECRET_BYTES: Final = 32
@@ -57,11 +58,11 @@ class Identity:
     mesh: Mesh
     boot_id: bytes
 
-    @property
+    @cached_property
     def node_id(self) -> NodeId:
         return node_id_of(self.key.public)
 
-    @property
+    @cached_property
     def owner_id(self) -> OwnerId:
         return owner_id_of(self.mesh.owner.public)
 
@@ -164,7 +165,7 @@ def _mesh_toml(mesh: Mesh) -> bytes:
 def _read_mesh(path: Path, owner: KeyPair) -> Mesh:
     try:
         fields = tomllib.loads(path.read_text())
-        return Mesh(
+        mesh = Mesh(
             root_der=bytes.fromhex(fields["root"]),
             tag_key=bytes.fromhex(fields["tag_key"]),
             owner=owner,
@@ -172,3 +173,9 @@ def _read_mesh(path: Path, owner: KeyPair) -> Mesh:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    leaf = issue(owner, owner.public, may_issue=False)
+    try:
+        verify_chain((leaf, *mesh.owner_chain), mesh.root_der, leaf)
+    except NotAllowed as error:
+        raise ConfigError(f"{path} does not fit the owner-key beside it: {error}") from error
+    return mesh
