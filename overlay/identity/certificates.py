@@ -26,6 +26,17 @@ from .keys import KeyPair
 DEPTH_MAX: Final = 8
 _NOT_BEFORE: Final = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _NOT_AFTER: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
+_UNUSABLE: Final = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises for certificates that somebody made up."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +106,22 @@ def verify_chain(chain: Sequence[bytes], root_der: bytes, leaf_der: bytes) -> Me
         root = x509.load_der_x509_certificate(root_der)
         for subject, issuer in zip(certificates, [*certificates[1:], root], strict=True):
             _check_issued(subject, issuer)
+        if _may_issue(certificates[0]):  # else whom an owner let in could pass for a node of that owner
+            raise ValueError("the certificate of an owner is not one of a node")
         node_key, owner_key = (_public_key(certificate) for certificate in (*certificates, root)[:2])
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
+    except _UNUSABLE as error:
         raise NotAllowed(f"the chain does not lead to the root of this mesh: {error}") from error
     return Member(node_id_of(node_key), owner_id_of(owner_key), node_key, leaf_der)
 
 
 def _check_issued(subject: x509.Certificate, issuer: x509.Certificate) -> None:
-    constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints)
-    if not constraints.value.ca:
+    if not _may_issue(issuer):
         raise ValueError("a certificate was issued by one that may not issue")
     subject.verify_directly_issued_by(issuer)
+
+
+def _may_issue(certificate: x509.Certificate) -> bool:
+    return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
 
 def _public_key(certificate: x509.Certificate) -> bytes:
