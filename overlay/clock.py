@@ -10,7 +10,8 @@ from statistics import median
 from typing import Final
 
 COUNTER_BITS: Final = 16
-_COUNTER_MAX: Final = (1 << COUNTER_BITS) - 1
+_WALL_TIME_MAX_S: Final = 1e11
+"""The year 5138: versions of this time still fit the wire, and no clock is set so far off by mistake."""
 
 
 def version_at(time_s: float) -> int:
@@ -61,7 +62,10 @@ class MeshTime:
         return self._own_offset_s - self._median_s
 
     def sampled(self, neighbour: bytes, wall_time_s: float, round_trip_s: float) -> None:
-        """A neighbour's wall time, just received, `round_trip_s` after it was asked."""
+        """A neighbour's wall time, just received, `round_trip_s` after it was asked. What no clock shows is passed
+        over: in a mesh of two there is no majority to outvote it."""
+        if not 0 <= wall_time_s <= _WALL_TIME_MAX_S:
+            return
         self._offsets_s[neighbour] = wall_time_s + round_trip_s / 2 - self._monotonic_s()
         self._settle()
 

@@ -153,7 +153,7 @@ class Config:
             yield f"policy {self.policy!r}: one of {', '.join(POLICIES)}"
         for peer in self.peers:
             host, _, port = peer.rpartition(":")
-            if not host or not port.isdecimal() or not 0 < int(port) <= 65_535:
+            if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) <= 65_535:
                 yield f"peer {peer!r}: write it HOST:PORT"
         for group in (self.discovery, self.links, self.membership, self.dht, self.jobs, self.execution):
             for item in fields(group):

@@ -25,11 +25,13 @@ class RecordStore:
         self._expiries: list[tuple[float, str, bytes]] = []
 
     def load(self, now_s: float) -> None:
-        """Takes up what an earlier run kept."""
-        for _, encoded in self._store.scan(_TABLE):
+        """Takes up what an earlier run kept; what has expired since then leaves the disk."""
+        for key, encoded in list(self._store.scan(_TABLE)):
             record = _decoder.decode(encoded)
             if record.expires_at_s > now_s:
                 self._keep(record)
+            else:
+                self._store.delete(_TABLE, key)
 
     def get(self, now_s: float, namespace: str, key: bytes) -> Record | None:
         """Tombstones included."""
