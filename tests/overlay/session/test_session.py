@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from potluck.overlay.errors import LocalProtocolError, RemoteProtocolError
 from potluck.overlay.session.session import NEED_BYTES, Session
 from potluck.overlay.session.states import ANSWERS, TRANSITIONS, Direction, Role, State
 from potluck.overlay.wire.codec import Message
 from potluck.overlay.wire.framing import CONTROL_FRAME_BYTES_MAX, OPENING_FRAME_BYTES_MAX, WIRE_VERSION, encode_frame
-from potluck.overlay.wire.opening import ConnectAck, ConnectRequest
+from potluck.overlay.wire.opening import ConnectAck, ConnectRequest, Handshake, HandshakeResponse
 from potluck.overlay.wire.peer import CLOSING, PEER, PEER_MESSAGES
 
 from ...strategies.messages import of_type, simplest
@@ -168,6 +168,14 @@ class Pair(RuleBasedStateMachine):
         opening = self.expected[role] is State.INTRODUCING
         self.expected[role] = State.BULK if opening and self.bulk else following
 
+    @initialize(opened=st.integers(0, 4), bulk=st.booleans())
+    def part_of_the_opening_is_over(self, opened: int, bulk: bool) -> None:
+        request, ack = SAMPLES[ConnectRequest][bulk], SAMPLES[ConnectAck][0]
+        messages = [request, ack, SAMPLES[Handshake][0], SAMPLES[HandshakeResponse][0]][:opened]
+        for role, message in zip([Role.INITIATOR, Role.RESPONDER] * 2, messages, strict=False):
+            self._send(role, message)
+            self.everything_arrives(OTHER[role])
+
     @precondition(lambda self: any(self.legal(role) for role in Role))
     @rule(data=st.data())
     def send_something_legal(self, data: st.DataObject) -> None:
@@ -175,9 +183,16 @@ class Pair(RuleBasedStateMachine):
         legal = self.legal(role)
         ending = [message for message in legal if message in CLOSING]
         message = data.draw(of_type(data.draw(st.sampled_from(legal) | st.sampled_from(ending or legal))))
+        self._send(role, message)
+
+    def _send(self, role: Role, message: Message) -> None:
         self.under_way[OTHER[role]] += self.sessions[role].send(message)
         self.sent[role].append(message)
         self.moved(role, Direction.SENT, message)
+
+    @rule(role=st.sampled_from(Role))
+    def everything_arrives(self, role: Role) -> None:
+        self.bytes_arrive(role, len(self.under_way[role]) + 1)
 
     @rule(role=st.sampled_from(Role), message_type=st.sampled_from(PEER_MESSAGES))
     def send_something_illegal(self, role: Role, message_type: Any) -> None:
@@ -203,7 +218,7 @@ class Pair(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for role in Role:
-            self.bytes_arrive(role, len(self.under_way[role]) + 1)
+            self.everything_arrives(role)
             assert self.received[role] == self.sent[OTHER[role]]
 
 
