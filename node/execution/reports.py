@@ -66,6 +66,13 @@ def _pickled(value: object) -> Inline:
 
 def fault_of(error: BaseException) -> Fault:
     """Never raises, whatever the exception's class does when it is looked at."""
+    try:
+        return _fault_of(error)
+    except BaseException:  # noqa: BLE001 (attributes of the user's exception may be the user's code)
+        return Fault(TaskFailed.wire_code, "an exception that cannot be shown")
+
+
+def _fault_of(error: BaseException) -> Fault:
     if isinstance(error, NonZeroExit):
         return Fault(TaskFailed.wire_code, str(error), exception_type="builtins.SystemExit")
     if type(error) in _PLAIN_ERRORS and not _raised_by_user(error):

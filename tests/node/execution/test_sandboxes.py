@@ -1,0 +1,351 @@
+"""The sandboxes that run real processes: the suite, and what each of them claims to enforce."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import trio
+from potluck.node.execution.backends import available_sandboxes
+from potluck.node.execution.bare import BareSandbox
+from potluck.node.execution.bubblewrap import BubblewrapSandbox, Sizes
+from potluck.overlay.errors import SandboxUnavailable
+from potluck.overlay.ports import Sandbox
+from potluck.overlay.wire.worker import RunTask
+
+from .sandbox_suite import SandboxSuite, Talk, call, function
+
+After = Callable[[Talk], Awaitable[None]]
+
+
+@contextlib.contextmanager
+def bubblewrap(sizes: Sizes | None = None) -> Iterator[Sandbox]:
+    try:
+        yield BubblewrapSandbox.find(sizes)
+    except SandboxUnavailable as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+class TestBare(SandboxSuite):
+    def sandbox(self) -> Sandbox:
+        return BareSandbox()
+
+
+class TestBubblewrap(SandboxSuite):
+    def sandbox(self) -> Sandbox:
+        with bubblewrap() as sandbox:
+            return sandbox
+        raise AssertionError
+
+
+def run(
+    sandbox: Sandbox, source: str, *arguments: object, after: Callable[[Talk], Awaitable[None]] | None = None
+) -> object:
+    """The value of `task` in `source`, run in a fresh worker that is killed afterwards."""
+    values = []
+
+    async def main() -> None:
+        with trio.fail_after(60):
+            process = await sandbox.start()
+            try:
+                talk = Talk(process)
+                await talk.give(function("task", source), RunTask(1, 1, call(*arguments)))
+                values.append(await talk.value())
+                if after is not None:
+                    await after(talk)
+            finally:
+                await process.kill()
+
+    trio.run(main)
+    return values[0]
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Processes of this machine that carry `mark` on their command line."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if mark in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def until_marked(mark: str, count: int) -> After:
+    async def wait(talk: Talk) -> None:
+        while len(marked(mark)) < count:  # noqa: ASYNC110 (the process table tells nobody when it changes)
+            await trio.sleep(0.01)
+
+    return wait
+
+
+# Leaves its session and its parent, and does not listen to SIGTERM.
+ESCAPE = """
+import os, subprocess, sys, time
+
+CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+def task(mark, count):
+    for _ in range(count):
+        if os.fork() == 0:
+            os.setsid()
+            subprocess.Popen([sys.executable, "-c", CHILD, mark])
+            os._exit(0)
+        os.wait()
+    subprocess.Popen([sys.executable, "-c", CHILD, mark])
+"""
+
+
+def test_under_bubblewrap_nothing_survives_the_kill_not_even_what_escaped_its_session() -> None:
+    mark = f"potluck-test-{os.getpid()}-escape"
+
+    with bubblewrap() as sandbox:
+        run(sandbox, ESCAPE, mark, 5, after=until_marked(mark, 6))
+    assert not marked(mark)
+
+
+def test_bare_workers_take_their_ordinary_children_with_them() -> None:
+    mark = f"potluck-test-{os.getpid()}-child"
+
+    run(BareSandbox(), ESCAPE, mark, 0, after=until_marked(mark, 1))
+    assert not marked(mark)
+    assert not BareSandbox().guarantees.kill_all
+
+
+def test_bare_workers_leave_no_folder_behind() -> None:
+    source = "import os\ndef task():\n    open('left', 'w').close()\n    return os.getcwd()"
+    folder = run(BareSandbox(), source)
+    assert isinstance(folder, str)
+    assert not Path(folder).exists()
+
+
+def test_under_bubblewrap_there_is_no_network() -> None:
+    source = """
+import socket
+
+def task(port, name):
+    reached = []
+    for family, address in ((socket.AF_INET, ("127.0.0.1", port)), (socket.AF_UNIX, "\\0" + name)):
+        try:
+            socket.socket(family, socket.SOCK_STREAM).connect(address)
+            reached.append(str(address))
+        except OSError:
+            pass
+    return reached
+"""
+    name = f"potluck-test-{os.getpid()}"
+    with (
+        bubblewrap() as sandbox,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as local,
+    ):
+        local.bind("\0" + name)
+        local.listen()
+        assert run(sandbox, source, listener.getsockname()[1], name) == []
+        assert len(run(BareSandbox(), source, listener.getsockname()[1], name)) == 2  # type: ignore[arg-type]
+
+
+def test_under_bubblewrap_homes_are_hidden_and_the_system_is_read_only(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    source = """
+import os
+
+def task(secret, home):
+    hidden = (secret, home + "/.ssh", "/etc/passwd", "/etc/shadow", "/root/.bashrc")
+    seen = [path for path in hidden if os.path.exists(path)]
+    written = []
+    for folder in ("/", "/usr", "/usr/bin", "/etc", "/dev", os.path.dirname(os.__file__), "/sys", "/home", "/root"):
+        try:
+            open(folder + "/potluck-was-here", "w").close()
+            written.append(folder)
+        except OSError:
+            pass
+    for folder in (".", "/tmp", "/dev/shm", os.environ["HOME"]):
+        open(folder + "/fine", "w").close()
+    return [seen, written, os.getcwd(), os.environ["HOME"], sorted(os.listdir("/"))]
+"""
+    with bubblewrap() as sandbox:
+        seen, written, folder, home, root = run(sandbox, source, str(secret), str(Path.home()))  # type: ignore[misc]
+    assert (seen, written) == ([], [])
+    assert folder == home == "/scratch"
+    assert not {"home", "srv", "mnt", "var", "opt"} & set(root)
+
+
+@pytest.mark.parametrize("backend", ["bare", "bubblewrap"])
+def test_the_environment_of_the_node_is_hidden(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "abc")
+    source = "import os\ndef task():\n    return dict(os.environ)"
+    if backend == "bare":
+        environment = run(BareSandbox(), source)
+    else:
+        with bubblewrap() as sandbox:
+            environment = run(sandbox, source)
+    assert isinstance(environment, dict)
+    assert set(environment) <= {
+        "HOME",
+        "LANG",
+        "LC_CTYPE",
+        "PATH",
+        "PWD",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONUSERBASE",
+        "TMPDIR",
+    }
+
+
+def test_under_bubblewrap_other_processes_are_hidden() -> None:
+    source = "import os\ndef task():\n    return [int(name) for name in os.listdir('/proc') if name.isdecimal()]"
+    with bubblewrap() as sandbox:
+        numbers = run(sandbox, source)
+    assert isinstance(numbers, list) and len(numbers) <= 3
+
+
+def test_under_bubblewrap_scratch_is_as_large_as_stated() -> None:
+    source = """
+def task(path):
+    written = 0
+    with open(path, "wb", buffering=0) as file:
+        try:
+            while written < 64 << 20:
+                written += file.write(b"x" * (1 << 20))
+        except OSError:
+            pass
+    return written
+"""
+    with bubblewrap(Sizes(scratch_bytes=8 << 20, tmp_bytes=4 << 20, shared_memory_bytes=4 << 20)) as sandbox:
+        for path, most in (("/scratch/f", 8 << 20), ("/tmp/f", 4 << 20), ("/dev/shm/f", 4 << 20)):
+            written = run(sandbox, source, path)
+            assert isinstance(written, int) and most // 2 <= written <= most
+
+
+def test_endless_printing_ends_in_an_error_of_the_task() -> None:
+    source = """
+import sys
+
+def task():
+    try:
+        while True:
+            print("x" * 100_000)
+    except OSError as error:
+        return error.errno
+"""
+    with bubblewrap(Sizes(scratch_bytes=8 << 20)) as sandbox:
+        assert isinstance(run(sandbox, source), int)
+
+
+def test_the_limit_on_processes_is_claimed_only_where_it_holds() -> None:
+    source = """
+import os
+
+def task():
+    children = 0
+    try:
+        for _ in range(40):
+            if os.fork() == 0:
+                import time
+                time.sleep(600)
+            children += 1
+    except OSError:
+        pass
+    return children
+"""
+    with bubblewrap(Sizes(processes=20)) as sandbox:
+        children = run(sandbox, source)
+        assert isinstance(children, int)
+        assert sandbox.guarantees.processes == (children < 40)
+
+
+def test_a_worker_that_waits_is_not_killed_with_an_idle_thread() -> None:
+    """The parent-death signal follows the thread that started the process; pools let theirs go after ten seconds."""
+
+    async def main() -> None:
+        with bubblewrap() as sandbox:
+            process = await sandbox.start()
+            try:
+                await trio.to_thread.run_sync(threading.get_ident)
+                with trio.move_on_after(12):
+                    ended = await process.receive_some()
+                    raise AssertionError(f"the worker ended: {ended!r}")
+                talk = Talk(process)
+                await talk.give(function("add"), RunTask(1, 1, call(1)))
+                assert await talk.value() == 1
+            finally:
+                await process.kill()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("backend", ["bare", "bubblewrap"])
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import os\ndef task(): os.kill(os.getpid(), 11)", "SIGSEGV"),
+        ("import os\ndef task(): os._exit(3)", "exit status 3"),
+    ],
+)
+def test_a_worker_that_dies_says_how(backend: str, source: str, said: str) -> None:
+    async def main() -> None:
+        with contextlib.ExitStack() as stack, trio.fail_after(60):
+            sandbox = BareSandbox() if backend == "bare" else stack.enter_context(bubblewrap())
+            process = await sandbox.start()
+            talk = Talk(process)
+            await talk.give(function("task", source), RunTask(1, 1, call()))
+            assert await process.receive_some() == b""
+            assert said in await process.wait()
+            await process.kill()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("backend", ["bare", "bubblewrap"])
+def test_a_worker_ends_when_its_node_is_killed(backend: str, tmp_path: Path) -> None:
+    script = tmp_path / "node.py"
+    script.write_text(f"""
+import os, trio
+from potluck.node.execution.backends import available_sandboxes
+from potluck.overlay.wire import values
+from potluck.overlay.wire.work import Inline
+from potluck.overlay.wire.worker import *
+
+async def main():
+    process = await available_sandboxes({backend!r})[0].start()
+    source = b"import time\\ndef task(): time.sleep(600)"
+    load = LoadProgram(1, "function", Inline(source), "task", "busy.py")
+    await process.send_all(TO_WORKER.encode(load) + TO_WORKER.encode(RunTask(1, 1, values.encode([[], {{}}]))))
+    print(process.pid, flush=True)
+    await trio.sleep_forever()
+
+trio.run(main)
+""")
+    with bubblewrap() if backend == "bubblewrap" else contextlib.nullcontext():
+        with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as node:
+            assert node.stdout is not None
+            worker = psutil.Process(int(node.stdout.readline()))
+            tree = [worker, *worker.children(recursive=True)]
+            node.send_signal(signal.SIGKILL)
+            node.wait(10)
+        _gone, alive = psutil.wait_procs(tree, timeout=10)
+        assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_what_was_chosen_is_what_there_is() -> None:
+    assert [sandbox.backend for sandbox in available_sandboxes("bare")] == ["bare"]
+    assert [sandbox.backend for sandbox in available_sandboxes("auto")][-1] == "bare"
+
+
+def test_a_missing_bubblewrap_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(SandboxUnavailable, match="bwrap"):
+        available_sandboxes("bubblewrap")
+    assert [sandbox.backend for sandbox in available_sandboxes("auto")] == ["bare"]
