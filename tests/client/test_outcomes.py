@@ -11,7 +11,7 @@ import traceback
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.client.outcomes import CancelledWhileRunning, RemoteTraceback, exception_of, value_of
+from potluck.client.outcomes import CancelledWhileRunning, RemoteTraceback, exception_of, value_of, with_source_lines
 from potluck.overlay.errors import BadProgram, TaskFailed, TaskTimedOut, WorkerLost
 from potluck.overlay.wire import values
 from potluck.overlay.wire.work import Fault, Inline
@@ -108,3 +108,19 @@ def test_a_trusted_pickle_that_does_not_open_says_so(data: bytes) -> None:
         value_of(Inline(data), pickled=True, trusted=True)
     except Exception as error:  # noqa: BLE001
         assert type(error).__name__ == "ResultNotEncodable"
+
+
+def test_a_remote_traceback_shows_the_lines_of_files_that_are_here() -> None:
+    here = OwnError.__init__.__code__.co_firstlineno
+    text = (
+        f'Traceback (most recent call last):\n  File "{__file__}", line {here}, in f\n'
+        '  File "/nowhere.py", line 3, in g\n    their_line()\nKeyError: 1\n'
+    )
+    shown = with_source_lines(text).splitlines()
+    assert shown[2] == "    def __init__(self, code: int, *, strict: bool) -> None:"
+    assert [line for line in shown if line not in shown[2:3]] == text.splitlines()
+
+
+@given(st.text())
+def test_any_text_may_stand_for_a_traceback(text: str) -> None:
+    assert with_source_lines(text).count("\n") >= 0

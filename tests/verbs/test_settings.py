@@ -1,0 +1,79 @@
+"""Where the settings of `up` come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from potluck.cli import COMMAND
+from potluck.overlay.config import Config
+from potluck.verbs import up
+from potluck.verbs.answer import Session
+
+
+def settings(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    session = Session({"POTLUCK_DATA_DIR": str(tmp_path)}, lambda _event, _line: None)
+    with click.Context(COMMAND, obj=session) as context:
+        command = COMMAND.get_command(context, "up")
+        assert command is not None
+        return command.make_context("up", list(arguments), parent=context).params
+
+
+def test_a_flag_is_above_the_environment_which_is_above_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.toml").write_text('slots = 3\nmemory = "2G"\npeer = ["10.0.0.1:9000"]\n')
+    assert settings(tmp_path)["slots"] == 3
+    assert settings(tmp_path)["memory"] == 2 << 30
+    assert settings(tmp_path)["peers"] == ("10.0.0.1:9000",)
+    monkeypatch.setenv("POTLUCK_SLOTS", "4")
+    monkeypatch.setenv("PEER_PORT", "9100")
+    assert settings(tmp_path)["slots"] == 4
+    assert settings(tmp_path)["port"] == 9100
+    assert settings(tmp_path, "--slots", "5", "--port=0")["slots"] == 5
+    assert settings(tmp_path, "--slots", "5", "--port=0")["port"] == 0
+
+
+def config(tmp_path: Path, *arguments: str) -> Config:
+    session = Session({"POTLUCK_DATA_DIR": str(tmp_path)}, lambda _event, _line: None)
+    params = settings(tmp_path, *arguments)
+    for other in ("nodes", "detach", "background", "until_eof"):
+        del params[other]
+    return up.config_of(session, **params)
+
+
+def test_what_is_not_said_is_filled_in(tmp_path: Path) -> None:
+    made = config(tmp_path)
+    assert made.name == up.host_name()
+    assert made.slots >= 1
+    assert made.memory_bytes > 0
+    assert made.disk_bytes > 0
+    assert made.port is None
+    assert made.interface is None
+
+
+def test_a_node_handles_the_leading_letters_of_its_name_unless_told(tmp_path: Path) -> None:
+    assert config(tmp_path, "--name", "b1").kinds == ("b",)
+    assert config(tmp_path, "--name", "b1", "--handles", "a,C").kinds == ("a", "c")
+    assert config(tmp_path, "--name", "1").kinds == ()
+
+
+def test_a_private_node_stays_on_loopback(tmp_path: Path) -> None:
+    made = config(tmp_path, "--private")
+    assert made.private
+    assert made.interface == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"), [("0", 0), ("1500", 1500), ("512M", 512 << 20), ("1.5GiB", 3 << 29), ("2gb", 2 << 30)]
+)
+def test_sizes(text: str, size_bytes: int) -> None:
+    assert up.size(text) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "M", "3x", "nan", "inf", "1 000"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        up.size(text)
