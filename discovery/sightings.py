@@ -45,7 +45,10 @@ class Candidates:
 
     def sighted(self, now_s: float, address: Address, *, lasting: bool = False) -> None:
         """A hint. `lasting` addresses were given by the user: they are tried for ever."""
-        if address not in self._candidates and (lasting or len(self._candidates) < ADDRESSES_MAX):
+        known = self._candidates.get(address)
+        if known is not None:
+            known.lasting = known.lasting or lasting
+        elif lasting or len(self._candidates) < ADDRESSES_MAX:
             self._candidates[address] = _Candidate(now_s, self._config.retry_base_s, lasting)
 
     def due(self, now_s: float, is_linked: Callable[[Address], bool]) -> list[Address]:

@@ -150,8 +150,10 @@ class Detector:
             assert member.probed_s is None or member.linked
 
     def _heard_alive(self, now_s: float, member: Member | None, item: MemberNews) -> list[Effect]:
-        if member is not None and (member.linked or item.incarnation <= member.incarnation):
-            return []  # our own link knows better; the dead stay dead until they show a link or a later life
+        if member is not None:
+            ended = not member.present and self._same_life(member, item)
+            if member.linked or ended or item.incarnation <= member.incarnation:
+                return []  # our own link knows better; the dead stay dead until they show a link or a later life
         effects = self._met(now_s, item)
         return [*effects, Dial(self._members[NodeId(item.node_id)])] if effects else []
 
