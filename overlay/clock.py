@@ -5,6 +5,7 @@ Hybrid logical clock: Kulkarni et al., Logical Physical Clocks, OPODIS 2014, §3
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from statistics import median
 from typing import Final
@@ -24,15 +25,23 @@ def time_of(version: int) -> float:
 
 
 class HybridClock:
-    """Versions that only grow: above every one given out and every one seen."""
+    """Versions that only grow: above every one given out and every one seen.
 
-    def __init__(self, mesh_time_s: Callable[[], float]) -> None:
+    One exception: a version more than `ahead_max_s` ahead of the mesh is kept by nobody. A node that gave such out
+    before it met the mesh, by a wall clock an hour off, begins again at mesh time.
+    """
+
+    def __init__(self, mesh_time_s: Callable[[], float], ahead_max_s: float = math.inf) -> None:
         self._mesh_time_s = mesh_time_s
+        self._ahead_max_s = ahead_max_s
         self._last = 0
 
     def next_version(self) -> int:
         """A version above all given out or observed; its counter runs over into the milliseconds, never back."""
-        self._last = max(self._last + 1, version_at(self._mesh_time_s()))
+        now_s = self._mesh_time_s()
+        if time_of(self._last) > now_s + self._ahead_max_s:
+            self._last = 0
+        self._last = max(self._last + 1, version_at(now_s))
         return self._last
 
     def observe(self, version: int) -> None:

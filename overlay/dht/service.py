@@ -67,8 +67,8 @@ class Dht:
         self.config = config.dht
         self.identity = identity
         self.mesh_time = mesh_time
-        self.clock = HybridClock(mesh_time.now_s)
-        self.records = RecordStore(store)
+        self.clock = HybridClock(mesh_time.now_s, config.dht.clock_ahead_max_s)
+        self.records = RecordStore(store, config.dht.clock_ahead_max_s)
         self._links = links
         self._links_config = config.links
         self._membership = membership

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
+from ..clock import time_of
 from ..ports import Store
 from ..wire.records import Record
 from .records import LASTING, NAMESPACES
@@ -19,8 +21,9 @@ _decoder: Final = msgspec.msgpack.Decoder(Record)
 class RecordStore:
     """Callers check records before (`records.refusal`) and commit the port after."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, ahead_max_s: float = math.inf) -> None:
         self._store = store
+        self._ahead_max_s = ahead_max_s
         self._records: dict[tuple[str, bytes], Record] = {}
         self._expiries: list[tuple[float, str, bytes]] = []
 
@@ -45,7 +48,9 @@ class RecordStore:
         if present is not None:
             if present == record:
                 return None
-            if not namespace.wins(record, present):
+            # What this node wrote by a wrong clock before it met the mesh wins over nothing that others hold.
+            ahead = time_of(present.version) > now_s + self._ahead_max_s
+            if not ahead and not namespace.wins(record, present):
                 return present
         self._keep(record)
         if namespace.persistent:
