@@ -153,6 +153,8 @@ class Outcome:
     deaths: list[tuple[str, float]] = field(default_factory=list)
     left: list[tuple[str, float]] = field(default_factory=list)
     keys: dict[str, Key] = field(default_factory=dict)
+    unwritten: list[str] = field(default_factory=list)
+    """Keys whose first write, before any fault, was not acknowledged."""
     read_faults: list[str] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
     """Nodes that still held something when all jobs were over."""
@@ -218,7 +220,8 @@ class JobsScenario:
         async with trio.open_nursery() as nursery:
             for number in range(min(_KEYS_PER_NODE * len(self._names), _KEYS_MAX)):
                 self.outcome.keys[f"key/{number}"] = Key()
-                nursery.start_soon(self._write, self._draws.choice(self._names), f"key/{number}", 0)
+                nursery.start_soon(self._write, self._names[number % len(self._names)], f"key/{number}", 0)
+        self.outcome.unwritten = [key for key, known in self.outcome.keys.items() if not known.acknowledged]
 
     async def _write_on(self, draws: random.Random) -> None:
         """A node that stays writes while others die."""

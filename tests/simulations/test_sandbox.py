@@ -1,4 +1,4 @@
-"""The virtual worker: honest values in virtual time. What it shares with real ones stands in the sandbox suite."""
+"""The virtual sandbox does what every sandbox does, and in virtual time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-from potluck.overlay.errors import BadProgram, SandboxUnavailable, TaskFailed
+from potluck.overlay.errors import BadProgram, SandboxUnavailable
 from potluck.overlay.wire import values, worker
 from potluck.overlay.wire.work import Inline
 from potluck.simulations import determinism
 from potluck.simulations.sandbox import TASK_S, VirtualSandbox, VirtualWorker, encoded_call
+
+from ..node.execution.sandbox_suite import SandboxSuite
 
 SOURCE = b"""
 def add(a, b, cost_s=0):
@@ -18,10 +20,15 @@ def add(a, b, cost_s=0):
     spend(cost_s)
     return a + b
 
-def fail(text):
-    spend(1)
-    raise KeyError(text)
 """
+
+
+class TestVirtualSandbox(SandboxSuite):
+    def sandbox(self) -> VirtualSandbox:
+        return VirtualSandbox()
+
+    def run(self, main: Callable[[], Awaitable[None]]) -> None:
+        determinism.run(main, seed=1)
 
 
 async def read(process: VirtualWorker) -> worker.TaskFinished:
@@ -70,20 +77,6 @@ def test_a_task_takes_the_time_it_says() -> None:
     with_worker(play)
 
 
-def test_an_exception_is_the_tasks_own() -> None:
-    async def play(process: VirtualWorker) -> None:
-        await give(process, load("fail"), worker.RunTask(1, 1, encoded_call("x")))
-        fault = (await read(process)).fault
-        assert fault is not None
-        assert (fault.code, fault.exception_type) == (TaskFailed.wire_code, "builtins.KeyError")
-        assert "line 9, in fail" in fault.traceback
-        assert "sandbox.py" not in fault.traceback
-        await give(process, worker.RunTask(2, 1, encoded_call("y")))
-        assert (await read(process)).task == 2
-
-    with_worker(play)
-
-
 @pytest.mark.parametrize("message", [load("add", b"def add(:"), load("missing"), load("add", b"add = 1")])
 def test_what_cannot_run_is_a_bad_program(message: worker.LoadProgram) -> None:
     async def play(process: VirtualWorker) -> None:
@@ -91,16 +84,6 @@ def test_what_cannot_run_is_a_bad_program(message: worker.LoadProgram) -> None:
         fault = (await read(process)).fault
         assert fault is not None
         assert fault.code == BadProgram.wire_code
-
-    with_worker(play)
-
-
-def test_an_instruction_comes_back_as_it_went() -> None:
-    async def play(process: VirtualWorker) -> None:
-        await give(process, worker.LoadProgram(1, "kind", Inline(b"")), worker.RunTask(7, 1, values.encode("b1")))
-        finished = await read(process)
-        assert finished.value is not None
-        assert values.decode(finished.value) == "b1"
 
     with_worker(play)
 

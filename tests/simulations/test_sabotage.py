@@ -1,0 +1,84 @@
+"""A check that cannot fail proves nothing: nodes are broken on purpose, and the right check notices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from potluck.node.jobs.service import Jobs
+from potluck.overlay.dht.store import RecordStore
+from potluck.overlay.links.link import Link
+from potluck.overlay.membership.detector import Detector
+from potluck.overlay.membership.service import Membership
+from potluck.simulations.run import run_scenario
+from potluck.simulations.sandbox import VirtualWorker
+
+
+def _lying(original: Any) -> Any:
+    return lambda self, task, clock: [0, 0, 0]
+
+
+def _stammering(original: Any) -> Any:
+    def tell(self: Jobs, effect: Any) -> None:
+        original(self, effect)
+        original(self, effect)
+
+    return tell
+
+
+def _forgetful(original: Any) -> Any:
+    return lambda self, now_s, record: None
+
+
+def _deaf(original: Any) -> Any:
+    return lambda self, now_s, heard_s: []
+
+
+def _nervous(original: Any) -> Any:
+    """Calls every linked member dead after ten seconds."""
+
+    def tick(self: Detector, now_s: float, heard_s: Any) -> Any:
+        effects = original(self, now_s, heard_s)
+        for member in self.present() if 10 < now_s < 10.3 else []:
+            effects += self.link_down(now_s, member.node_id, member.boot_id, left=False)
+            effects += self.dial_failed(now_s, member.node_id, refused=True)
+        return effects
+
+    return tick
+
+
+def _failing(original: Any) -> Any:
+    def probed(self: Membership, link: Link, message: Any) -> None:
+        raise ZeroDivisionError("sabotage")
+
+    return probed
+
+
+def _undying(original: Any) -> Any:
+    async def kill(self: VirtualWorker) -> None:
+        self._ended.set()
+        self._changed.set()
+
+    return kill
+
+
+@pytest.mark.parametrize(
+    "owner,name,sabotage,check",
+    [
+        (VirtualWorker, "_value", _lying, "every task finished once, with the right value"),
+        (Jobs, "_tell", _stammering, "no task was accepted twice"),
+        (RecordStore, "put", _forgetful, "acknowledged memory is readable everywhere"),
+        (Detector, "tick", _deaf, "the dead are known to all"),
+        (Detector, "tick", _nervous, "the living are not called dead"),
+        (Membership, "_probed", _failing, "no node failed"),
+        (VirtualWorker, "kill", _undying, "nothing is left running"),
+    ],
+)
+def test_the_right_check_notices(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, sabotage: Callable[[Any], Any], check: str
+) -> None:
+    monkeypatch.setattr(owner, name, sabotage(getattr(owner, name)))
+    answer = run_scenario("jobs", nodes=5, seed=3, kill=0.4)
+    assert not answer["held"]
+    assert check in {one["name"] for one in answer["checks"] if not one["held"]}  # type: ignore[attr-defined]
