@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
-from ...overlay.wire.work import Finished, Inline, Payload, Report
+from ...overlay.wire.work import Finished, Inline, Payload, Report, Returned
 
 T = TypeVar("T")
 
 BATCH_BYTES_MAX: Final = 768 << 10
 """Leaves room in a frame for what surrounds the parts."""
 BATCH_COUNT_MAX: Final = 16_384
-_OVERHEAD_BYTES: Final = 48
+_OVERHEAD_BYTES: Final = 80
 
 
 def cut(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
@@ -37,8 +37,13 @@ def payload_bytes(payload: Payload | None) -> int:
 
 
 def report_bytes(report: Report) -> int:
+    """At most this, beside the overhead of any item. A character takes up to four bytes."""
+    if isinstance(report, Returned):
+        return 4 * len(report.reason)
     if not isinstance(report, Finished):
-        return 64
-    fault = report.fault
-    fault_bytes = len(fault.message) + len(fault.traceback) + len(fault.exception_arguments) if fault else 0
-    return payload_bytes(report.value) + len(report.stdout) + len(report.stderr) + 4 * fault_bytes
+        return 0
+    size = payload_bytes(report.value) + len(report.stdout) + len(report.stderr)
+    if (fault := report.fault) is not None:
+        size += 4 * (len(fault.message) + len(fault.traceback) + len(fault.exception_type))
+        size += len(fault.exception_arguments)
+    return size

@@ -11,6 +11,7 @@ what comes later for it finds nothing.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from ...overlay.wire.work import (
     Started,
     TaskComplete,
 )
+from .batches import BATCH_COUNT_MAX
 from .placement import Requirements, Worker, candidates, lacking, spread, window
 
 _MEAN_WEIGHT: Final = 0.2
@@ -228,7 +230,9 @@ class Master:
             reports.append(_fault(task, Cancelled("cancelled")))
             self._accept(job, task)
         for node_id, ours in running.items():
-            effects.append(CancelAt(node_id, CancelInstructions(job_id, job.epoch, ours)))
+            for start in range(0, len(ours), BATCH_COUNT_MAX):
+                part = ours[start : start + BATCH_COUNT_MAX]
+                effects.append(CancelAt(node_id, CancelInstructions(job_id, job.epoch, part)))
         if reports:
             effects.append(Tell(job_id, None, reports))
         return effects + self._place(now_s)
@@ -308,9 +312,9 @@ class Master:
             self._unassign(job, task)
             return self._retry(job, [task], fault.message)
         programs = job.programs[task.program]
-        if fault is None:
+        sample_s = report.elapsed_s
+        if fault is None and 0 <= sample_s < math.inf:  # anything else is no time at all
             mean_s = programs.mean_s
-            sample_s = report.elapsed_s
             programs.mean_s = sample_s if mean_s is None else mean_s + _MEAN_WEIGHT * (sample_s - mean_s)
         effects: list[Effect] = []
         if task.node is not None and task.node != node_id:
@@ -361,9 +365,12 @@ class Master:
         if task.node is not None:
             self._unassign(job, task)
         else:
-            group = job.pending.get((task.program, task.kind))
+            key = (task.program, task.kind)
+            group = job.pending.get(key)
             if group is not None and task in group:
                 group.remove(task)
+            if not group:
+                job.unplaceable_since_s.pop(key, None)
         job.tasks.pop(task.index, None)
         if isinstance(task.arguments, Reference):
             self._unneeded.append(task.arguments.object_id)

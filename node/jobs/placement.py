@@ -80,11 +80,11 @@ def candidates(workers: Mapping[NodeId, Worker], needs: Requirements) -> list[Wo
 
 def window(slots: int, mean_s: float | None, ahead_s: float, per_slot_max: int) -> int:
     """How many tasks a node may hold at once: one per slot, and as many more as `ahead_s` of work."""
-    if not mean_s:
-        per_slot = 1 if mean_s is None else per_slot_max
-    else:
-        per_slot = min(1 + math.floor(ahead_s / mean_s), per_slot_max)
-    return slots * per_slot
+    if mean_s is None:
+        return slots
+    if mean_s * per_slot_max <= ahead_s:  # as for zero, and for times so short that dividing by them overflows
+        return slots * per_slot_max
+    return slots * min(1 + math.floor(ahead_s / mean_s), per_slot_max)
 
 
 def spread(count: int, workers: Iterable[Worker], room: Mapping[NodeId, int]) -> dict[NodeId, int]:
@@ -100,11 +100,12 @@ def spread(count: int, workers: Iterable[Worker], room: Mapping[NodeId, int]) ->
     heapq.heapify(heap)
     given: dict[NodeId, int] = {}
     while count and heap:
-        load, assigned, elsewhere, node_id, worker = heap[0]
-        given[node_id] = given.get(node_id, 0) + 1
+        _, assigned, elsewhere, node_id, worker = heap[0]
+        here = given[node_id] = given.get(node_id, 0) + 1
         count -= 1
-        if given[node_id] >= room[node_id]:
+        if here >= room[node_id]:
             heapq.heappop(heap)
-        else:
-            heapq.heapreplace(heap, (load + 1 / worker.slots, assigned + 1, elsewhere, node_id, worker))
+        else:  # divided anew: adding up fractions would tell equal loads apart
+            load = (worker.foreign + worker.outstanding + here) / worker.slots
+            heapq.heapreplace(heap, (load, assigned + 1, elsewhere, node_id, worker))
     return given

@@ -1,0 +1,103 @@
+"""Who may run a task and who should, against a naive reading."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+from potluck.node.jobs.placement import Requirements, Worker, candidates, lacking, spread, window
+from potluck.overlay.ids import NodeId
+from potluck.overlay.wire.capabilities import Capabilities
+
+
+@st.composite
+def workers(draw: st.DrawFn) -> list[Worker]:
+    count = draw(st.integers(0, 6))
+    here = draw(st.integers(0, 6))
+    made = []
+    for n in range(count):
+        kinds = draw(st.lists(st.sampled_from(["a", "b"]), max_size=2))
+        able = Capabilities(
+            kinds=kinds, slots=draw(st.integers(0, 10)), python=draw(st.sampled_from(["3.11", "3.12"])),
+            runs_others=draw(st.booleans()),
+        )
+        name = draw(st.sampled_from(["n0", "n1", "n2"]))
+        worker = Worker(NodeId(bytes([n]) * 20), name, b"", able, own=n == here or draw(st.booleans()), here=n == here)
+        worker.foreign, worker.outstanding = draw(st.integers(0, 12)), draw(st.integers(0, 12))
+        worker.assigned = draw(st.integers(0, 3))
+        made.append(worker)
+    return made
+
+
+requirements = st.builds(
+    Requirements,
+    kind=st.sampled_from(["", "a", "b", "c"]),
+    on=st.sampled_from(["", "n0", "n1", "absent"]),
+    python=st.sampled_from(["", "3.11"]),
+    confidential=st.booleans(),
+    refused_by=st.frozensets(st.integers(0, 6).map(lambda n: NodeId(bytes([n]) * 20)), max_size=2),
+)
+
+
+@given(everyone=workers(), needs=requirements)
+def test_a_task_runs_only_where_every_rule_allows_it(everyone: list[Worker], needs: Requirements) -> None:
+    chosen = candidates({worker.node_id: worker for worker in everyone}, needs)
+    for worker in everyone:
+        able = worker.capabilities
+        allowed = (
+            able.slots > 0
+            and (not needs.confidential or worker.here)
+            and needs.on in ("", worker.name)
+            and (not needs.kind or needs.kind in able.kinds)
+            and needs.python in ("", able.python)
+            and (worker.own or able.runs_others)
+            and worker.node_id not in needs.refused_by
+        )
+        assert (worker in chosen) == allowed
+        assert (lacking(worker, needs) is None) == allowed
+
+
+@given(everyone=workers(), count=st.integers(0, 60), data=st.data())
+def test_tasks_go_one_by_one_to_the_least_loaded(everyone: list[Worker], count: int, data: st.DataObject) -> None:
+    able = [worker for worker in everyone if worker.slots]
+    room = {worker.node_id: data.draw(st.integers(-2, 15)) for worker in able}
+    expected: dict[NodeId, int] = {}
+
+    def order(worker: Worker) -> tuple[Fraction, int, bool, NodeId]:
+        given_now = expected.get(worker.node_id, 0)
+        load = Fraction(worker.foreign + worker.outstanding + given_now, worker.slots)
+        return load, worker.assigned + given_now, not worker.here, worker.node_id
+
+    for _ in range(count):
+        with_room = [worker for worker in able if expected.get(worker.node_id, 0) < room[worker.node_id]]
+        if not with_room:
+            break
+        best = min(with_room, key=order)
+        expected[best.node_id] = expected.get(best.node_id, 0) + 1
+    assert spread(count, able, room) == expected
+
+
+times_s = st.floats(0, 10) | st.sampled_from([math.inf, 5e-324, 1e308, 1e-300, 0.0])
+
+
+@given(slots=st.integers(1, 64), mean_s=st.none() | times_s, ahead_s=st.floats(0, 10), most=st.integers(1, 4096))
+def test_a_window_is_one_task_per_slot_and_some_time_ahead(
+    slots: int, mean_s: float | None, ahead_s: float, most: int
+) -> None:
+    assert window(slots, 5e-324, 0.05, most) == slots * most
+    size = window(slots, mean_s, ahead_s, most)
+    assert slots <= size <= slots * most
+    if mean_s is None:
+        assert size == slots
+    elif mean_s > 0 and math.isfinite(ahead_s / mean_s):
+        assert size == slots * min(1 + math.floor(ahead_s / mean_s), most)
+
+
+@given(busy=st.integers(0, 1 << 53), queued=st.integers(0, 1 << 53), outstanding=st.integers(0, 100))
+def test_what_a_node_reports_beyond_our_own_tasks_is_foreign(busy: int, queued: int, outstanding: int) -> None:
+    worker = Worker(NodeId(bytes(20)), "n", b"", Capabilities(slots=1), own=True, here=True)
+    worker.outstanding = outstanding
+    worker.reported(busy, queued)
+    assert worker.foreign == max(0, busy + queued - outstanding)
