@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from .. import errors
-from ..errors import NotAllowed, RemoteProtocolError
+from ..errors import NotAllowed, RemoteProtocolError, Unavailable
 from ..identity.certificates import Member, verify_chain
 from ..identity.mesh import NO_BANS_DIGEST, Identity
 from ..ids import NodeId, OwnerId
@@ -62,13 +62,15 @@ class Introduction:
 
 
 async def open_as_initiator(conversation: Conversation, me: Introduction, purpose: Purpose) -> PeerInfo:
-    """Raises NotAllowed or the refusal's own error, LinkLost, RemoteProtocolError."""
+    """Raises NotAllowed, Unavailable, RemoteProtocolError."""
     identity = me.identity
     request = ConnectRequest(identity.node_id, identity.name, me.listening_port(), purpose)
     await conversation.send(request)
     ack = await _expect(conversation, ConnectAck)
     if not ack.accepted:
-        raise errors.from_wire(ack.code, ack.reason)
+        refusal = errors.from_wire(ack.code, ack.reason)
+        # The peer chooses the code, but not what whoever dials has to be ready for.
+        raise refusal if isinstance(refusal, Unavailable | NotAllowed) else NotAllowed(ack.reason)
     await conversation.send(Handshake(*me.fields()))
     answer = await _expect(conversation, HandshakeResponse)
     member = verify_chain(answer.chain, identity.mesh.root_der, conversation.stream.leaf_der)

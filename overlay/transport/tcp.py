@@ -91,7 +91,11 @@ class TcpNetwork:
         Strangers can hold at most `pending_max` connections open, each for `handshake_timeout_s`; when one more
         comes, the oldest goes. Nothing is read from them but the TLS handshake.
         """
-        host, port = socket.socket.getpeername()[:2]
+        try:
+            host, port = socket.socket.getpeername()[:2]
+        except OSError:  # reset before anyone looked at it, as port scanners do
+            await trio.aclose_forcefully(socket)
+            return None
         self._accepted += 1
         number = self._accepted
         if len(self._pending) >= self._links.pending_max:
@@ -133,6 +137,8 @@ class TcpNetwork:
                     raise
         except trio.TooSlowError as error:
             raise DeadlineExceeded(f"{address} does not answer") from error
+        except ValueError as error:  # other members' hearsay may name hosts that no resolver takes
+            raise LinkLost(f"cannot connect to {address}: {error}") from error
         except OSError as error:
             refused = error.errno == errno.ECONNREFUSED
             raise LinkLost(f"cannot connect to {address}: {error.strerror or error}", refused=refused) from error
