@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from ...overlay.errors import SandboxUnavailable
 from ...overlay.ports import Sandbox
-from ...overlay.wire.capabilities import Guarantees
 from .bare import BareSandbox
 from .bubblewrap import BubblewrapSandbox
 
@@ -21,8 +20,3 @@ def available_sandboxes(choice: str) -> Sequence[Sandbox]:
         return BubblewrapSandbox.find(), BareSandbox()
     except SandboxUnavailable:
         return (BareSandbox(),)
-
-
-def admits_others(guarantees: Guarantees) -> bool:
-    """Whether the tasks of other owners may run under these: they reach nothing of this machine and leave nothing."""
-    return guarantees.network and guarantees.filesystem and guarantees.environment and guarantees.kill_all

@@ -97,7 +97,7 @@ class SpawnedWorker:
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Raises LinkLost when the process has gone."""
         rest = memoryview(data)
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
             while rest:
                 try:
@@ -106,6 +106,8 @@ class SpawnedWorker:
                     await trio.lowlevel.wait_writable(self._pipe)
         except (OSError, trio.ClosedResourceError) as error:
             raise LinkLost(f"the worker has gone: {error}") from error
+        # Others run after the bytes are on their way, not before.
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def receive_some(self) -> bytes:
         await trio.lowlevel.checkpoint()
