@@ -6,6 +6,7 @@ the network, and a child that leaves its session and its ancestors before the sw
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -22,6 +24,8 @@ from .spawning import END_TIMEOUT_S, WORKER_MODULE, Spawned, SpawnedWorker, clea
 
 GUARANTEES: Final = Guarantees(time=True)
 _SWEEP_INTERVAL_S: Final = 0.005
+_SCRATCH_PREFIX: Final = "potluck-scratch-"
+_YOUNG_S: Final = 10.0
 
 
 class BareSandbox:
@@ -29,15 +33,51 @@ class BareSandbox:
     guarantees = GUARANTEES
 
     async def start(self) -> BareWorker:
-        scratch = tempfile.mkdtemp(prefix="potluck-")
+        scratch = Scratch()
         try:
-            env = {**clean_environment(scratch), "TMPDIR": scratch}
-            worker = BareWorker(spawn(_command, env=env, cwd=scratch), scratch)
+            env = {**clean_environment(scratch.path), "TMPDIR": scratch.path}
+            worker = BareWorker(spawn(_command, env=env, cwd=scratch.path), scratch)
         except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.remove()
             raise
         await worker.await_ready()
         return worker
+
+
+class Scratch:
+    """A worker's folder, locked for as long as this node lives: an unlocked one is nobody's."""
+
+    def __init__(self) -> None:
+        self.path = tempfile.mkdtemp(prefix=_SCRATCH_PREFIX)
+        self._lock = os.open(self.path, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def remove_abandoned_folders() -> None:
+    """What nodes of this user that were killed have left behind."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH_PREFIX}*"):
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            # A folder this young may not have been locked yet.
+            if folder.stat().st_uid == os.getuid() and _age_s(folder) > _YOUNG_S:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass  # it is in use, or gone meanwhile
+        finally:
+            os.close(lock)
+
+
+def _age_s(folder: Path) -> float:
+    with tempfile.TemporaryFile(dir=folder.parent) as now:
+        return os.fstat(now.fileno()).st_mtime - folder.stat().st_mtime
 
 
 def _command(descriptor: int) -> Sequence[str]:
@@ -46,7 +86,7 @@ def _command(descriptor: int) -> Sequence[str]:
 
 
 class BareWorker(SpawnedWorker):
-    def __init__(self, spawned: Spawned, scratch: str) -> None:
+    def __init__(self, spawned: Spawned, scratch: Scratch) -> None:
         super().__init__(spawned, GUARANTEES)
         self._scratch = scratch
 
@@ -59,7 +99,7 @@ class BareWorker(SpawnedWorker):
                     with suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGKILL)
                 await trio.sleep(_SWEEP_INTERVAL_S)
-        await trio.to_thread.run_sync(lambda: shutil.rmtree(self._scratch, ignore_errors=True))
+        await trio.to_thread.run_sync(self._scratch.remove)
 
 
 def _descendants(root: int) -> list[int]:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import psutil
 import pytest
 import trio
 from potluck.node.execution.backends import available_sandboxes
-from potluck.node.execution.bare import BareSandbox
+from potluck.node.execution.bare import BareSandbox, Scratch, remove_abandoned_folders
 from potluck.node.execution.bubblewrap import BubblewrapSandbox, Sizes
 from potluck.overlay.errors import SandboxUnavailable
 from potluck.overlay.ports import Sandbox
@@ -329,7 +330,8 @@ async def main():
 trio.run(main)
 """)
     with bubblewrap() if backend == "bubblewrap" else contextlib.nullcontext():
-        with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as node:
+        env = {**os.environ, "TMPDIR": str(tmp_path)}
+        with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=env) as node:
             assert node.stdout is not None
             worker = psutil.Process(int(node.stdout.readline()))
             tree = [worker, *worker.children(recursive=True)]
@@ -337,6 +339,21 @@ trio.run(main)
             node.wait(10)
         _gone, alive = psutil.wait_procs(tree, timeout=10)
         assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_folders_of_killed_nodes_are_removed_and_those_in_use_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    abandoned, used = Scratch(), Scratch()
+    os.close(abandoned._lock)
+    for folder in (abandoned.path, used.path):
+        os.utime(folder, (1e9, 1e9))
+    young = Scratch()
+    os.close(young._lock)
+    remove_abandoned_folders()
+    assert {str(path) for path in tmp_path.iterdir()} == {used.path, young.path}
+    used.remove()
 
 
 def test_what_was_chosen_is_what_there_is() -> None:
