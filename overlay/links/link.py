@@ -72,7 +72,8 @@ class Link:
     async def send(self, message: Message) -> None:
         """Queues a message once there is room."""
         while len(self._outbox) > self._config.queue_bytes_max and not self.lost:
-            self._room = trio.Event()
+            if self._room.is_set():
+                self._room = trio.Event()  # one for all who wait: replacing one that is waited for would strand them
             await self._room.wait()
         self.post(message)
 
@@ -159,6 +160,7 @@ class Link:
             while (message := session.next_event()) is not NEED_BYTES:
                 self._take(message, dispatch)
         if self._owes_goodbye:
+            self._wake.set()
             await trio.sleep_forever()  # the writer ends the link once the acknowledgement is out
         raise LinkLost("disconnected")
 

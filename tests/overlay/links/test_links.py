@@ -1,0 +1,219 @@
+"""Links in virtual time: how they end, and how they wait."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from potluck.overlay.config import Config
+from potluck.overlay.config import Links as LinksConfig
+from potluck.overlay.errors import LinkLost
+from potluck.overlay.identity.mesh import Identity
+from potluck.overlay.links.link import Link
+from potluck.overlay.links.links import Links
+from potluck.overlay.links.opening import Introduction
+from potluck.overlay.ports import Address
+from potluck.overlay.wire.capabilities import Capabilities
+from potluck.overlay.wire.codec import Message
+from potluck.overlay.wire.gossip import Probe, ProbeAck
+from potluck.overlay.wire.records import Nodes
+from potluck.overlay.wire.work import CancelInstructions, ObjectRelease
+from potluck.simulations import determinism
+from potluck.simulations.clock import VirtualWallClock
+from potluck.simulations.ether import Ether
+from potluck.simulations.network import VirtualNetwork
+
+from ...strategies.identities import member
+
+ALICE, BOB = member(1), member(2)
+LIMITS = LinksConfig(queue_bytes_max=10_000)
+
+
+class Party:
+    def __init__(self, ether: Ether, number: int, identity: Identity, limits: LinksConfig) -> None:
+        config = Config(identity.name, Path("nowhere"), Path("nowhere"), links=limits)
+        network = VirtualNetwork(ether, f"10.0.0.{number}", config, identity)
+        self.identity = identity
+        self.links = Links(
+            network,
+            Introduction(identity, VirtualWallClock(), Capabilities, lambda: 1, lambda: self.links.port),
+            limits,
+        )
+        self.received: list[Message] = []
+        self.story: list[str] = []
+        self.links.up.append(lambda link: self.story.append(f"up {link.peer.name}"))
+        self.links.down.append(lambda link: self.story.append(f"down {link.peer.name}{' left' if link.left else ''}"))
+        for message_type in (ObjectRelease, CancelInstructions):
+            self.links.on(message_type, lambda link, message: self.received.append(message))
+        self.links.on(Probe, lambda link, message: link.post(ProbeAck(message.request, 0.0)))  # type: ignore[attr-defined]
+        self.address = Address("", 0)
+
+    def link_to(self, other: Party) -> Link:
+        link = self.links.get(other.identity.node_id)
+        assert link is not None
+        return link
+
+
+@asynccontextmanager
+async def two_parties(limits: LinksConfig = LIMITS) -> AsyncIterator[tuple[Party, Party, Ether]]:
+    ether = Ether(seed=1)
+    alice, bob = (Party(ether, n, identity, limits) for n, identity in enumerate((ALICE, BOB), 1))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ether.run)
+        for party in (alice, bob):
+            party.address = await nursery.start(party.links.run)
+        yield alice, bob, ether
+        nursery.cancel_scope.cancel()
+
+
+async def settle() -> None:
+    await trio.sleep(0.1)
+
+
+def test_two_that_leave_at_the_same_moment_part_at_once() -> None:
+    """As when all nodes of a machine are stopped together: nobody waits for a goodbye that has come already."""
+
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, _):
+            await alice.links.connect(bob.address)
+            await settle()
+            started_s = trio.current_time()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(alice.links.disconnect_all, "stopping")
+                nursery.start_soon(bob.links.disconnect_all, "stopping")
+            assert trio.current_time() - started_s < 0.1
+            assert alice.story == ["up n2", "down n2 left"]
+            assert bob.story == ["up n1", "down n1 left"]
+
+    determinism.run(scenario, seed=1)
+
+
+def test_what_was_said_before_a_goodbye_arrives() -> None:
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, _):
+            await alice.links.connect(bob.address)
+            await settle()
+            said = [CancelInstructions("j", 1, [n]) for n in range(500)]
+            for message in said:
+                alice.link_to(bob).post(message)
+            await alice.links.disconnect_all("stopping")
+            assert bob.received == said
+            await settle()
+            assert bob.story == ["up n1", "down n1 left"]
+
+    determinism.run(scenario, seed=1)
+
+
+def test_all_who_wait_for_room_get_it_and_all_are_told_when_the_link_is_lost() -> None:
+    async def send(link: Link, outcomes: list[str]) -> None:
+        try:
+            await link.send(CancelInstructions("j", 1, list(range(1000))))
+        except LinkLost:
+            outcomes.append("lost")
+        else:
+            outcomes.append("sent")
+
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, ether):
+            await alice.links.connect(bob.address)
+            await settle()
+            link, outcomes = alice.link_to(bob), list[str]()
+            with trio.fail_after(30):
+                async with trio.open_nursery() as nursery:
+                    link.post(CancelInstructions("j", 1, list(range(5000))))
+                    for _ in range(3):
+                        nursery.start_soon(send, link, outcomes)
+            assert outcomes == ["sent"] * 3
+            ether.unplug("10.0.0.2")
+            with trio.fail_after(30):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(600):
+                        nursery.start_soon(send, link, outcomes)
+                    await trio.sleep(1)
+                    link.lose(LinkLost("given up"))
+            assert "lost" in outcomes
+            assert len(outcomes) == 603
+
+    determinism.run(scenario, seed=1)
+
+
+def test_a_peer_that_does_not_read_loses_its_link_before_memory_is_short() -> None:
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, ether):
+            await alice.links.connect(bob.address)
+            await settle()
+            link = alice.link_to(bob)
+            ether.unplug("10.0.0.2")
+            big = ObjectRelease([bytes(16)] * 4000)
+            with pytest.raises(LinkLost):
+                for _ in range(10_000):
+                    link.post(big)
+                    await trio.lowlevel.checkpoint()
+            assert len(link._outbox) <= 2 * LIMITS.queue_bytes_max + 100_000
+
+    determinism.run(scenario, seed=1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_however_two_dial_each_other_one_link_remains(seed: int) -> None:
+    async def dial(party: Party, other: Party, pause_s: float) -> None:
+        await trio.sleep(pause_s)
+        await party.links.link_to(other.identity.node_id, other.address)
+
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, _):
+            async with trio.open_nursery() as nursery:
+                for n in range(4):
+                    nursery.start_soon(dial, alice, bob, n * seed * 0.0007)
+                    nursery.start_soon(dial, bob, alice, n * 0.001)
+                nursery.start_soon(alice.links.connect, bob.address)
+                nursery.start_soon(bob.links.connect, alice.address)
+            await trio.sleep(2)
+            assert alice.story == ["up n2"]
+            assert bob.story == ["up n1"]
+            assert alice.link_to(bob).initiated != bob.link_to(alice).initiated
+            ack = await alice.link_to(bob).request(lambda number: Probe(number, 0.0), ProbeAck, 1.0)
+            assert isinstance(ack, ProbeAck)
+
+    determinism.run(scenario, seed=seed)
+
+
+def test_an_answer_of_the_wrong_kind_costs_the_link() -> None:
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, _):
+            await alice.links.connect(bob.address)
+            await settle()
+
+            def wrong(number: int) -> Message:
+                return Probe(number, 0.0)
+
+            with pytest.raises(LinkLost):
+                await alice.link_to(bob).request(wrong, Nodes, 1.0)
+            await settle()
+            assert alice.story == ["up n2", "down n2"]
+
+    determinism.run(scenario, seed=1)
+
+
+def test_a_restarted_peer_is_a_new_one() -> None:
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, ether):
+            await alice.links.connect(bob.address)
+            await settle()
+            reborn = Party(ether, 3, another_life_of(BOB), LIMITS)
+            async with trio.open_nursery() as nursery:
+                reborn.address = await nursery.start(reborn.links.run)
+                await reborn.links.connect(alice.address)
+                await settle()
+                assert alice.story == ["up n2", "down n2", "up n2"]
+                assert alice.link_to(bob).peer.boot_id == reborn.identity.boot_id
+                nursery.cancel_scope.cancel()
+
+    determinism.run(scenario, seed=1)
+
+
+def another_life_of(identity: Identity) -> Identity:
+    return Identity(identity.name, identity.key, identity.chain, identity.mesh, bytes(16))
