@@ -12,7 +12,6 @@ from typing import Final
 
 import trio
 
-from ..discovery import mdns
 from ..overlay.config import Config
 from ..overlay.errors import PotluckError
 from ..overlay.identity.certificates import to_pem
@@ -83,6 +82,8 @@ async def _run(
         await node.started.wait()
         nursery.start_soon(control.serve, node, listener, socket_path)
         if config.discovery.zeroconf and not config.private:
+            from ..discovery import mdns  # a private node starts sooner without zeroconf
+
             addresses, nonce = choose(config.interface), entropy.token(8)
             ours = (mesh.tag_key, wall_clock)
             nursery.start_soon(mdns.run, addresses, node.address.port, nonce, ours, node.put_sighting)

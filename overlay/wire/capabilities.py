@@ -12,7 +12,7 @@ from .codec import Count, ShortText
 Kind = Annotated[str, Meta(max_length=32)]
 
 
-class Guarantees(msgspec.Struct, frozen=True, array_like=True):
+class Guarantees(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Which limits a sandbox really enforces; travels with every result. Names are the contract's."""
 
     network: bool = False

@@ -54,7 +54,7 @@ class OpenJob(Message, frozen=True, tag=3):
     options: JobOptions
 
 
-class TaskSpec(msgspec.Struct, frozen=True, array_like=True):
+class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     index: Count
     arguments: Inline | Reference
     kind: ShortText = ""

@@ -18,14 +18,14 @@ INLINE_BYTES_MAX = 64 << 10
 """A longer payload travels by reference on a bulk connection, so that control never waits behind it."""
 
 
-class Inline(msgspec.Struct, frozen=True, array_like=True, tag=0):
+class Inline(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):
     """A payload by value: an in-band part and its out-of-band buffers (PEP 574)."""
 
     data: bytes
     buffers: Buffers = []
 
 
-class Reference(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class Reference(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """A payload that lies at `holder`, to be fetched with ObjectWant. The object is an encoded `Inline`."""
 
     object_id: ObjectId
@@ -55,7 +55,7 @@ class Program(msgspec.Struct, frozen=True, array_like=True):
     """None when the worker has it already; a worker that has not answers `program_missing`."""
 
 
-class Instruction(msgspec.Struct, frozen=True, array_like=True):
+class Instruction(msgspec.Struct, frozen=True, array_like=True, gc=False):
     index: Count
     arguments: Payload
     kind: Kind = ""
@@ -77,7 +77,7 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     """Whose work it is. Today always the owner of the master's own certificate."""
 
 
-class Fault(msgspec.Struct, frozen=True, array_like=True):
+class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Why a task has no value: an error of our tree, and for TaskFailed what the user's code raised."""
 
     code: Count
@@ -88,12 +88,12 @@ class Fault(msgspec.Struct, frozen=True, array_like=True):
     """`values` encoding of the exception's arguments, when they are data."""
 
 
-class Started(msgspec.Struct, frozen=True, array_like=True, tag=0):
+class Started(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):
     index: Count
     attempt: Count
 
 
-class Finished(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     index: Count
     attempt: Count
     value: Payload | None = None
@@ -109,7 +109,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """What the sandbox enforced. Who ran it is who sends it."""
 
 
-class Returned(msgspec.Struct, frozen=True, array_like=True, tag=2):
+class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
     """Not run here, and not begun: place it elsewhere. No attempt is counted."""
 
     index: Count
