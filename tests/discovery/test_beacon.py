@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.discovery.beacon import BeaconEngine, Send, Sighted
@@ -75,7 +77,7 @@ def test_a_source_is_greeted_at_most_once_per_interval(gaps_s: list[float]) -> N
         if any(isinstance(effect, Send) for effect in one.received(now_s, WALL_S, discover(), "10.0.0.2")):
             greeted_s.append(now_s)
     assert greeted_s
-    pauses = [later - earlier for earlier, later in zip(greeted_s, greeted_s[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(greeted_s)]
     assert all(pause_s >= CONFIG.hello_interval_min_s for pause_s in pauses)
 
 

@@ -38,9 +38,7 @@ def test_a_version_tells_its_time_to_the_millisecond(times: list[float]) -> None
 
 
 honest_s = st.floats(-0.05, 0.05)
-wrong_s = st.one_of(
-    st.floats(-3700, -3500), st.floats(3500, 3700), st.floats(allow_nan=True, allow_infinity=True)
-)
+wrong_s = st.one_of(st.floats(-3700, -3500), st.floats(3500, 3700), st.floats(allow_nan=True, allow_infinity=True))
 
 
 @given(own_s=honest_s, honest=st.lists(honest_s, max_size=8), data=st.data())

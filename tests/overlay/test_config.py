@@ -16,9 +16,7 @@ from potluck.overlay.places import control_socket_path, node_dir, node_names
 
 HOME = Path("/nowhere")
 GROUPS = {"discovery": Discovery, "links": Links, "membership": Membership, "dht": Dht, "jobs": Jobs}
-DURATIONS = [
-    (group, item.name) for group, cls in GROUPS.items() for item in fields(cls) if item.name.endswith("_s")
-]
+DURATIONS = [(group, item.name) for group, cls in GROUPS.items() for item in fields(cls) if item.name.endswith("_s")]
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
 wrong = st.fixed_dictionaries(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.node.jobs.batches import BATCH_BYTES_MAX, BATCH_COUNT_MAX, cut, payload_bytes, report_bytes
@@ -33,7 +35,7 @@ def test_a_cut_keeps_the_order_and_its_bounds(sizes: list[int]) -> None:
     assert all(parts)
     for part in parts:
         assert len(part) == 1 or sum(part) <= BATCH_BYTES_MAX
-    for part, following in zip(parts, parts[1:], strict=False):
+    for part, following in itertools.pairwise(parts):
         assert sum(part) + following[0] + 100 * (len(part) + 1) > BATCH_BYTES_MAX, "no part is cut early"
 
 
@@ -64,7 +66,11 @@ def fits(reports: list[Report]) -> None:
 
 def test_full_batches_of_the_worst_reports_fit_into_a_frame() -> None:
     for report in WORST:
-        count = 200 if isinstance(report, Finished) and isinstance(report.value, Inline) and report.value.buffers else 20_000
+        count = (
+            200
+            if isinstance(report, Finished) and isinstance(report.value, Inline) and report.value.buffers
+            else 20_000
+        )
         fits([report] * count)
 
 

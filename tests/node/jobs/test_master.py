@@ -202,7 +202,11 @@ class MasterMachine(RuleBasedStateMachine):
             self.open_tasks = {key: what for key, what in self.open_tasks.items() if key[0] != job}
             self.follow(self.master.close(self.now_s, job))
 
-    @rule(data=st.data(), elapsed_s=TIMES_S, outcome=st.sampled_from(["started", "ok", "error", "lost", "full", "missing"]))
+    @rule(
+        data=st.data(),
+        elapsed_s=TIMES_S,
+        outcome=st.sampled_from(["started", "ok", "error", "lost", "full", "missing"]),
+    )
     def a_worker_reports(self, data: st.DataObject, elapsed_s: float, outcome: str) -> None:
         held = [
             (node_id, job.job_id, index)
@@ -363,7 +367,9 @@ def test_a_link_that_comes_back_is_given_everything_again_and_no_attempt_is_coun
     assert placed(submitted(master, 2)) == {IDS[0]: [0, 1]}
     again = master.worker_up(1.0, worker(IDS[0]))
     assert placed(again) == {IDS[0]: [0, 1]}
-    assert all(one.attempt == 0 for effect in again if isinstance(effect, Assign) for one in effect.assignment.instructions)
+    assert all(
+        one.attempt == 0 for effect in again if isinstance(effect, Assign) for one in effect.assignment.instructions
+    )
 
 
 def test_a_task_is_given_up_after_one_try_and_its_retries() -> None:

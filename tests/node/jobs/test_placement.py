@@ -20,7 +20,9 @@ def workers(draw: st.DrawFn) -> list[Worker]:
     for n in range(count):
         kinds = draw(st.lists(st.sampled_from(["a", "b"]), max_size=2))
         able = Capabilities(
-            kinds=kinds, slots=draw(st.integers(0, 10)), python=draw(st.sampled_from(["3.11", "3.12"])),
+            kinds=kinds,
+            slots=draw(st.integers(0, 10)),
+            python=draw(st.sampled_from(["3.11", "3.12"])),
             runs_others=draw(st.booleans()),
         )
         name = draw(st.sampled_from(["n0", "n1", "n2"]))

@@ -32,7 +32,7 @@ class World:
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """At most K - COUNT are silent, so that every view of a crowded part still holds COUNT that answer."""
-    chance = random.Random(draw(st.integers(0, 1 << 32)))  # noqa: S311 - a drawn seed
+    chance = random.Random(draw(st.integers(0, 1 << 32)))
     ids = [NodeId(chance.randbytes(20)) for _ in range(draw(st.integers(2, 50)))]
     contacts = {node_id: Contact(node_id, "10.0.0.1", 1 + n) for n, node_id in enumerate(ids)}
     views = {}

@@ -143,7 +143,10 @@ def test_a_certificate_of_a_version_that_does_not_exist_proves_nothing() -> None
 
 def test_keys_of_other_kinds_prove_nothing() -> None:
     owner = x509.load_der_x509_certificate(mesh().owner_chain[0])
-    for private, digest in ((ec.generate_private_key(ec.SECP256R1()), SHA256()), (ed448.Ed448PrivateKey.generate(), None)):
+    for private, digest in (
+        (ec.generate_private_key(ec.SECP256R1()), SHA256()),
+        (ed448.Ed448PrivateKey.generate(), None),
+    ):
         builder = (
             x509.CertificateBuilder()
             .subject_name(owner.subject)

@@ -40,7 +40,12 @@ every_message = pytest.mark.parametrize(
 )
 
 untyped = st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.floats() | st.binary(max_size=40) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.floats()
+    | st.binary(max_size=40)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=30,
 )
@@ -180,7 +185,11 @@ def test_decoding_takes_memory_in_proportion_to_the_frame(body: bytes) -> None:
 def test_the_most_a_message_may_say_of_members_fits_into_a_frame() -> None:
     """A node repeats what it was told; nobody may tell it more than it can repeat."""
     fields = {field.name: field.type for field in mi.type_info(MemberNews).fields}  # type: ignore[union-attr]
-    longest = {name: ("a" if info.pattern else "\U0001f957") * info.max_length for name, info in fields.items() if isinstance(info, mi.StrType)}
+    longest = {
+        name: ("a" if info.pattern else "\U0001f957") * info.max_length
+        for name, info in fields.items()
+        if isinstance(info, mi.StrType)
+    }
     news = msgspec.structs.replace(simplest(MemberNews), **longest, incarnation=(1 << 53) - 1, age_s=1.0)
     PEER.encode(PeerExchange([news] * 1024))
 
