@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from ..errors import NotAllowed, PotluckError, Unavailable, from_wire
+from ..errors import NotAllowed, PotluckError, Refused, Unavailable, from_wire
 from ..ids import NodeId, distance, key_id
 from ..membership.detector import Changed
 from ..wire import records as wire
@@ -83,7 +83,8 @@ class Replication:
         raise Unavailable(f"no majority of the holders of {_shown(draft.key)} has acknowledged the write")
 
     async def _spread(self, record: Record) -> Put | Record | None:
-        """One try: acknowledged, outdated by the record returned, or None for too few answers.
+        """One try: acknowledged, outdated by the record returned, or None for too few answers. Raises a refusal that
+        left no majority; one holder alone can neither refuse for the others nor invent a newer version.
 
         Stores that outlast the acknowledgement go on in the background.
         """
@@ -94,19 +95,30 @@ class Replication:
             self._dht.start(self._store_at, holder, record, results_in)
         majority = len(holders) // 2 + 1
         acknowledged = 0
+        refusal: PotluckError | None = None
         for _ in holders:
             stored = await results.receive()
             if stored is None:
                 continue
             if stored.newer is not None:
-                return stored.newer
-            if not stored.accepted:
-                raise from_wire(stored.code, stored.reason)
-            acknowledged += 1
+                if self._outdates(stored.newer, record):
+                    return stored.newer
+            elif not stored.accepted:
+                refusal = from_wire(stored.code, stored.reason)
+            else:
+                acknowledged += 1
             if acknowledged >= majority:
                 self._dht.start(self._spread_far, record)
                 return Put(record.version, acknowledged)
+        if isinstance(refusal, Refused):
+            raise refusal
         return None
+
+    def _outdates(self, newer: Record, record: Record) -> bool:
+        """Whether what a holder shows is really a later version of the same."""
+        if not self._dht.is_sound(newer, record.namespace, record.key):
+            return False
+        return NAMESPACES[record.namespace].wins(newer, record)
 
     async def _store_at(
         self, holder: Contact, record: Record, results: trio.MemorySendChannel[wire.Stored | None]

@@ -229,7 +229,10 @@ class Dht:
         if newer is not None:
             return wire.Stored(0, False, newer=newer)
         if NAMESPACES[record.namespace].persistent:
-            await self._disk.commit()
+            try:
+                await self._disk.commit()
+            except Unavailable as full:
+                return wire.Stored(0, False, full.wire_code, str(full))
         return wire.Stored(0, True)
 
     async def _is_member(self, record: Record, sender: Link | None) -> bool:
@@ -254,7 +257,7 @@ class Dht:
         try:
             card = card_decoder.decode(record.value)
             member = verify_chain(card.chain, self.identity.mesh.root_der, card.chain[0] if card.chain else b"")
-        except (msgspec.MsgspecError, ValueError, NotAllowed, RemoteProtocolError):
+        except (msgspec.MsgspecError, ValueError, RecursionError, NotAllowed, RemoteProtocolError):
             return False
         if member.node_public_key != record.publisher:
             return False

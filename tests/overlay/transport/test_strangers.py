@@ -64,9 +64,13 @@ def saying(data: bytes, *, then_wait: bool = True) -> Attack:
     async def attack(address: Address, folder: Path) -> None:
         stream = await trio.open_tcp_stream(address.host, address.port)
         async with stream:
-            await stream.send_all(data)
+            try:
+                await stream.send_all(data)
+                if then_wait:
+                    await stream.send_eof()
+            except trio.BrokenResourceError:
+                return  # cut off in the middle of it
             if then_wait:
-                await stream.send_eof()
                 await ends(stream)
 
     return attack
