@@ -59,6 +59,9 @@ class Membership:
     exchange_interval_s: float = 10.0
     """Keep-alive of PEER_EXCHANGE; changes go at once, at most every `exchange_min_s`."""
     exchange_min_s: float = 0.05
+    exchange_load_min_s: float = 0.25
+    """A busy node's load changes with every task; telling it more often costs every neighbour a message and tells a
+    master little, because what it assigned itself it knows."""
     forget_s: float = 3600.0
     """How long the dead and those who left stay listed."""
 

@@ -41,6 +41,7 @@ class Membership:
         self._news: dict[NodeId, MemberNews] = {}
         self._own_load = LoadReport()
         self._something_to_tell = trio.Event()
+        self._load_changed = trio.Event()
         self._background = Background()
         self._dialling: set[NodeId] = set()
         self.loads = Loads()
@@ -66,14 +67,15 @@ class Membership:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._background.run)
             nursery.start_soon(self._tick)
-            await self._tell()
+            nursery.start_soon(self._tell_load)
+            await self._tell_news()
 
     def load_is(self, load: LoadReport) -> None:
         """This node's load, to be told to its neighbours."""
         if load != self._own_load:
             self._own_load = load
             self.loads.heard(trio.current_time(), [self._load_news()])
-            self._something_to_tell.set()
+            self._load_changed.set()
 
     def _load_news(self) -> LoadNews:
         return LoadNews(self._identity.node_id, self._identity.boot_id, self._own_load)
@@ -84,18 +86,29 @@ class Membership:
             heard_s = {link.peer.node_id: link.last_heard_s for link in self._links}
             self._perform(self._detector.tick(trio.current_time(), heard_s))
 
-    async def _tell(self) -> None:
-        """PEER_EXCHANGE to all neighbours: when there is something to tell, and as a keep-alive."""
+    async def _tell_news(self) -> None:
+        """Who came and went, to all neighbours, as soon as it is known."""
+        while True:
+            await self._something_to_tell.wait()
+            self._something_to_tell = trio.Event()
+            while self._news:
+                told = list(self._news)[:_NEWS_MAX]
+                self._send_all(PeerExchange([self._news.pop(node_id) for node_id in told], [self._load_news()]))
+            await trio.sleep(self._config.membership.exchange_min_s)
+
+    async def _tell_load(self) -> None:
+        """This node's load when it has changed, the first change at once, and as a keep-alive."""
         membership = self._config.membership
         while True:
             with trio.move_on_after(membership.exchange_interval_s):
-                await self._something_to_tell.wait()
-            self._something_to_tell = trio.Event()
-            news, self._news = list(self._news.values())[:_NEWS_MAX], {}
-            message = PeerExchange(news, [self._load_news()])
-            for link in self._links:
-                _post(link, message)
-            await trio.sleep(membership.exchange_min_s)
+                await self._load_changed.wait()
+            self._load_changed = trio.Event()
+            self._send_all(PeerExchange([], [self._load_news()]))
+            await trio.sleep(membership.exchange_load_min_s)
+
+    def _send_all(self, message: PeerExchange) -> None:
+        for link in self._links:
+            _post(link, message)
 
     def _link_up(self, link: Link) -> None:
         peer = link.peer
