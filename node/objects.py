@@ -109,6 +109,13 @@ class Objects:
         self.table.put(object_id, data, job)
         return Reference(object_id, len(data), self._identity.node_id)
 
+    async def bring_home(self, reference: Reference, job: str) -> Reference:
+        """The object lies here now, for this job; its holder may drop it. Raises NotFound, LinkLost, LimitExceeded."""
+        data = await self.fetch_bytes(reference)
+        self.table.put(reference.object_id, data, job)
+        self.done_with(reference)
+        return Reference(reference.object_id, reference.size_bytes, self._identity.node_id)
+
     def done_with(self, reference: Reference) -> None:
         """It has been handed on; its holder may drop it."""
         if reference.holder == self._identity.node_id:

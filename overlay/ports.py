@@ -62,7 +62,7 @@ class Network(Protocol):
     async def serve(
         self, handler: StreamHandler, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Accept until cancelled; `handler` runs once per authenticated stream and owns it.
+        """Accept until cancelled; `handler` runs once per authenticated stream, which is closed when it returns.
 
         Starts with the address that peers can reach. A peer that fails to authenticate never reaches `handler`.
         """

@@ -14,7 +14,7 @@ _WORD: Final = {True: "held  ", False: "BROKEN"}
 
 @verb("sim", summary="Run thousands of nodes in virtual time.")
 @click.argument("scenario")
-@click.option("--nodes", type=click.IntRange(min=1), default=100, help="How many nodes.  [100]")
+@click.option("--nodes", type=click.IntRange(min=1), default=20, help="How many nodes.  [20]")
 @click.option("--seed", type=int, default=1, help="Draws everything; the same seed gives the same run.  [1]")
 @click.option("--kill", type=click.FloatRange(0, 1), default=0.1, help="The fraction of nodes that die.  [0.1]")
 def command(_session: Session, scenario: str, nodes: int, seed: int, kill: float) -> Answer:

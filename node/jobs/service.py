@@ -7,10 +7,12 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
+import msgspec
 import trio
 
+from ...overlay.background import Background
 from ...overlay.config import Config
-from ...overlay.errors import LinkLost, OutOfMemory, RemoteProtocolError
+from ...overlay.errors import LimitExceeded, LinkLost, NotFound, OutOfMemory, RemoteProtocolError, WorkerLost
 from ...overlay.identity.mesh import Identity
 from ...overlay.ids import NodeId
 from ...overlay.links.link import Link
@@ -31,6 +33,8 @@ from ...overlay.wire.work import (
     InstructionAssignment,
     Payload,
     Program,
+    Reference,
+    Report,
     TaskComplete,
 )
 from ..objects import Objects
@@ -70,6 +74,9 @@ class Jobs:
         self._membership = membership
         self._objects = objects
         self._entropy = entropy
+        self._background = Background()
+        self._coming_home: set[tuple[str, int]] = set()
+        """Tasks whose long result is being fetched."""
         self._sinks: dict[str, Sink] = {}
         self._labels: dict[tuple[str, int], str] = {}
         self._own: OwnExecution | None = None
@@ -87,9 +94,11 @@ class Jobs:
         identity = self._identity
         here = Worker(identity.node_id, identity.name, identity.boot_id, capabilities, own=True, here=True)
         self._perform(self.master.worker_up(trio.current_time(), here))
-        while True:
-            await trio.sleep(_TICK_S)
-            self._perform(self.master.tick(trio.current_time()))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._background.run)
+            while True:
+                await trio.sleep(_TICK_S)
+                self._perform(self.master.tick(trio.current_time()))
 
     # Submitters
 
@@ -153,11 +162,37 @@ class Jobs:
 
     def _take(self, node_id: NodeId, confirmation: ExecutionConfirmation) -> None:
         self._log_confirmed(node_id, confirmation)
-        self._perform(
-            self.master.confirmed(
-                trio.current_time(), node_id, confirmation.job, confirmation.epoch, confirmation.reports
-            )
-        )
+        job, epoch = confirmation.job, confirmation.epoch
+        far = [report for report in confirmation.reports if self._lies_elsewhere(report)]
+        for report in far:
+            assert isinstance(report, Finished)
+            if job in self.master.jobs and (job, report.index) not in self._coming_home:
+                self._coming_home.add((job, report.index))
+                self._background.start(self._bring_home, node_id, job, epoch, report)
+        near = [report for report in confirmation.reports if report not in far] if far else confirmation.reports
+        self._perform(self.master.confirmed(trio.current_time(), node_id, job, epoch, near))
+
+    def _lies_elsewhere(self, report: Report) -> bool:
+        value = report.value if isinstance(report, Finished) else None
+        return isinstance(value, Reference) and value.holder != self._identity.node_id
+
+    async def _bring_home(self, node_id: NodeId, job: str, epoch: int, report: Finished) -> None:
+        """A long result is accepted when it is here: one that lies at its worker would be lost with it."""
+        assert isinstance(report.value, Reference)
+        try:
+            home = await self._objects.bring_home(report.value, job)
+            report = msgspec.structs.replace(report, value=home)
+        except LimitExceeded as error:
+            full = OutOfMemory(f"the result does not fit into the memory that this node lends: {error}")
+            report = Finished(report.index, report.attempt, fault=Fault(full.wire_code, str(full)))
+        except (LinkLost, NotFound) as error:
+            lost = WorkerLost(f"its result was lost: {error}")
+            report = Finished(report.index, report.attempt, fault=Fault(lost.wire_code, str(lost)))
+        finally:
+            self._coming_home.discard((job, report.index))
+        if job not in self.master.jobs:
+            self._objects.table.release(job)
+        self._perform(self.master.confirmed(trio.current_time(), node_id, job, epoch, [report]))
 
     def _link_up(self, link: Link) -> None:
         peer = link.peer
