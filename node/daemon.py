@@ -315,8 +315,9 @@ class Node:
 
     def _completed(self, link: Link, message: Message) -> None:
         assert isinstance(message, TaskComplete)
-        self.execution.complete(link.peer.node_id, message)
-        self.objects.table.release(message.job)
+        if self.execution.serves(link.peer.node_id, message.job):  # else it is none of the sender's business
+            self.execution.complete(link.peer.node_id, message)
+            self.objects.table.release(message.job)
 
     async def _called_by_task(self, job: str, operation: str, arguments: object) -> object:
         """What a running task may ask of its node: the memory that its owner's programs use too."""

@@ -134,6 +134,9 @@ class Engine:
         known = self.pool.workers.get(worker)
         return known.job.name if known is not None and known.pipe and known.job is not None else None
 
+    def serves(self, assigner: bytes, job: str) -> bool:
+        return bool(self._jobs_of(assigner, job))
+
     def next_deadline_s(self, now_s: float) -> float:
         deadline_s = math.inf
         for worker in self.pool.running():

@@ -112,6 +112,10 @@ class ExecutionService:
     def complete(self, assigner_id: bytes, message: TaskComplete) -> None:
         self._step(events.JobCompleted(assigner_id, message))
 
+    def serves(self, assigner_id: bytes, job: str) -> bool:
+        """Whether this node holds work of that job from that master."""
+        return self._engine.serves(assigner_id, job)
+
     def forget(self, assigner_id: bytes) -> None:
         """The master died or left: its work is dropped."""
         self._assigners.pop(assigner_id, None)

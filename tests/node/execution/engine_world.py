@@ -1,0 +1,171 @@
+"""A toy node around the execution engine: carries out its effects and keeps count of what must hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from potluck.node.execution import events
+from potluck.node.execution.engine import Engine, Place
+from potluck.node.scheduling.fcfs import FirstCome
+from potluck.overlay.config import Execution
+from potluck.overlay.wire.capabilities import Guarantees
+from potluck.overlay.wire.work import (
+    Finished,
+    Inline,
+    Instruction,
+    InstructionAssignment,
+    Program,
+    Started,
+)
+from potluck.overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
+
+OWN, OTHER = b"own-owner", b"other-owner"
+MASTERS = {b"master-0": OWN, b"master-1": OTHER}
+
+
+def program(letter: str, body: Any) -> Program:
+    return Program(letter.encode() * 32, "callable", body=body)
+
+
+@dataclass
+class Process:
+    """What a worker process does, as far as the engine can tell."""
+
+    sandbox: int
+    ready: bool = False
+    killed: bool = False
+    queue: list[RunTask] = field(default_factory=list)
+    loaded: set[int] = field(default_factory=set)
+    owner_and_job: tuple[bytes, str] | None = None
+
+
+class World:
+    """Carries out the engine's effects and holds every confirmation against what was assigned."""
+
+    def __init__(self, slots: int = 2, places: tuple[bool, ...] = (True,), config: Execution | None = None) -> None:
+        self.now_s = 100.0
+        self.slots = slots
+        self.engine = Engine(
+            config or Execution(pipe_window_max=8),
+            FirstCome(),
+            slots=slots,
+            places=[Place(for_others) for for_others in places],
+            own_owner=OWN,
+        )
+        self.processes: dict[int, Process] = {}
+        self.fetches: list[int] = []
+        self.open: dict[tuple[bytes, str, int], int] = {}
+        """Attempt of each (owner, job, index) that is owed a confirmation."""
+        self.finished: Counter[tuple[bytes, str, int, int]] = Counter()
+        self.reports: list[Any] = []
+        self.task_jobs: dict[int, tuple[bytes, str]] = {}
+        self.step(events.Tick())
+
+    def step(self, event: events.Event) -> list[Any]:
+        before = len(self.reports)
+        for effect in self.engine.step(self.now_s, event):
+            getattr(self, "_" + type(effect).__name__.lower())(effect)
+        self.engine.check()
+        return self.reports[before:]
+
+    def _startworker(self, effect: events.StartWorker) -> None:
+        assert effect.worker not in self.processes
+        self.processes[effect.worker] = Process(effect.sandbox)
+
+    def _killworker(self, effect: events.KillWorker) -> None:
+        process = self.processes[effect.worker]
+        assert not process.killed
+        process.killed = True
+
+    def _send(self, effect: events.Send) -> None:
+        process = self.processes[effect.worker]
+        assert process.ready
+        for message in effect.messages:
+            if isinstance(message, LoadProgram):
+                assert message.program not in process.loaded
+                process.loaded.add(message.program)
+            elif isinstance(message, WithdrawTasks):
+                process.queue = [task for task in process.queue if task.task not in message.tasks]
+            else:
+                assert message.program in process.loaded
+                job = self.job_of(message.task)
+                assert process.owner_and_job in (None, job), "a sandbox serves one job of one owner"
+                process.owner_and_job = job
+                process.queue.append(message)
+
+    def job_of(self, key: int) -> tuple[bytes, str]:
+        for (owner, name), job in self.engine._jobs.items():
+            if any(task.key == key for task in job.tasks.values()):
+                return owner, name
+        raise AssertionError("an unknown task was sent")
+
+    def _fetch(self, effect: events.Fetch) -> None:
+        self.fetches.append(effect.fetch)
+
+    def _instructionbegins(self, effect: events.InstructionBegins) -> None:
+        pass
+
+    def _confirm(self, effect: events.Confirm) -> None:
+        owner = MASTERS[effect.assigner]
+        for report in effect.message.reports:
+            key = (owner, effect.message.job, report.index)
+            self.reports.append(report)
+            if isinstance(report, Started):
+                continue
+            if isinstance(report, Finished):
+                if not self.finished[*key, report.attempt]:
+                    assert self.open.pop(key) == report.attempt, "finished once, and only what was owed"
+                self.finished[*key, report.attempt] += 1
+            else:
+                assert self.open.pop(key) == report.attempt, "returned once, and only what was owed"
+
+    def assign(
+        self, master: bytes, job: str, indexes: list[int], *, attempt: int = 0, letter: str = "p", **options: Any
+    ) -> list[Any]:
+        owner = MASTERS[master]
+        arguments = options.pop("arguments", Inline(b"arguments"))
+        body = options.pop("body", Inline(b"body"))
+        for index in indexes:
+            if not any(self.finished[owner, job, index, later] for later in range(attempt, 10)):
+                self.open[owner, job, index] = max(attempt, self.open.get((owner, job, index), 0))
+        message = InstructionAssignment(
+            job,
+            options.pop("epoch", 1),
+            program(letter, body),
+            [Instruction(index, arguments, attempt=attempt) for index in indexes],
+            **options,
+        )
+        return self.step(events.Assigned(master, owner, message))
+
+    def ready(self) -> None:
+        for number in [number for number, process in self.processes.items() if not process.ready]:
+            self.start(number)
+
+    def start(self, number: int) -> list[Any]:
+        process = self.processes[number]
+        if process.killed:
+            return self.end(number)
+        process.ready = True
+        return self.step(events.WorkerStarted(number, Guarantees(time=True)))
+
+    def end(self, number: int, how: str = "killed by SIGKILL") -> list[Any]:
+        process = self.processes.pop(number)
+        if process.ready:
+            return self.step(events.WorkerGone(number, how, b"out", b"err"))
+        return self.step(events.WorkerNotStarted(number, how))
+
+    def reply(self, number: int, count: int = 1, elapsed_s: float = 1e-5, **fields: Any) -> list[Any]:
+        process = self.processes[number]
+        done, process.queue = process.queue[:count], process.queue[count:]
+        fields.setdefault("value", Inline(b"value"))
+        replies = [events.Reply(task.task, elapsed_s=elapsed_s, **fields) for task in done]
+        return self.step(events.WorkerReplied(number, replies))
+
+    def busy(self) -> list[int]:
+        return [number for number, process in self.processes.items() if process.queue and not process.killed]
+
+    def advance(self, seconds: float) -> list[Any]:
+        self.now_s += seconds
+        return self.step(events.Tick())

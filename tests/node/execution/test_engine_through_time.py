@@ -1,0 +1,161 @@
+"""The execution engine through every order of events."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from potluck.node.execution import events
+from potluck.overlay.errors import (
+    LinkLost,
+    TaskFailed,
+    WorkerLost,
+)
+from potluck.overlay.wire.work import (
+    CancelInstructions,
+    Fault,
+    Finished,
+    Inline,
+    Reference,
+    Returned,
+    TaskComplete,
+)
+
+from .engine_world import MASTERS, World
+
+
+class ExecutionThroughTime(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.ended: set[tuple[bytes, str]] = set()
+        self.left = False
+
+    masters = st.sampled_from(sorted(MASTERS))
+    jobs = st.sampled_from(["j1", "j2", "j3"])
+
+    @rule(
+        master=masters,
+        job=jobs,
+        indexes=st.lists(st.integers(0, 12), min_size=1, max_size=8, unique=True),
+        attempt=st.sampled_from([0, 0, 0, 1, 2]),
+        letter=st.sampled_from("pq"),
+        timeout_s=st.sampled_from([None, None, 0.5]),
+        by_reference=st.sampled_from([False, False, False, True]),
+    )
+    def assign(
+        self, master: bytes, job: str, indexes: list[int], attempt: int, letter: str, timeout_s: Any, by_reference: bool
+    ) -> None:
+        if (MASTERS[master], job) not in self.ended:
+            arguments = Reference(b"o" * 16, 5, b"h" * 20) if by_reference else Inline(b"arguments")
+            self.world.assign(
+                master, job, indexes, attempt=attempt, letter=letter, timeout_s=timeout_s, arguments=arguments
+            )
+
+    @rule(master=masters, job=jobs, indexes=st.lists(st.integers(0, 12), max_size=6))
+    def cancel(self, master: bytes, job: str, indexes: list[int]) -> None:
+        for report in self.world.step(events.CancelAsked(master, CancelInstructions(job, 1, indexes))):
+            assert not isinstance(report, Returned)
+
+    @rule(master=masters, job=jobs)
+    def complete(self, master: bytes, job: str) -> None:
+        self._forget(MASTERS[master], job)
+        self.ended.add((MASTERS[master], job))
+        self.world.step(events.JobCompleted(master, TaskComplete(job, 1)))
+
+    @rule(master=masters)
+    def master_goes(self, master: bytes) -> None:
+        for job in ("j1", "j2", "j3"):
+            self._forget(MASTERS[master], job)
+            self.ended.add((MASTERS[master], job))
+        self.world.step(events.AssignerGone(master))
+
+    def _forget(self, owner: bytes, job: str) -> None:
+        for key in [key for key in self.world.open if key[:2] == (owner, job)]:
+            del self.world.open[key]
+
+    @precondition(lambda self: self.world.fetches)
+    @rule(result=st.sampled_from([Inline(b"x"), Inline(b"y"), LinkLost("gone")]))
+    def fetched(self, result: Any) -> None:
+        self.world.step(events.Fetched(self.world.fetches.pop(0), result))
+
+    @precondition(lambda self: any(not process.ready for process in self.world.processes.values()))
+    @rule(data=st.data())
+    def worker_starts(self, data: st.DataObject) -> None:
+        starting = [number for number, process in self.world.processes.items() if not process.ready]
+        self.world.start(data.draw(st.sampled_from(starting)))
+
+    @precondition(lambda self: any(not process.ready for process in self.world.processes.values()))
+    @rule()
+    def worker_does_not_start(self) -> None:
+        starting = [number for number, process in self.world.processes.items() if not process.ready]
+        self.world.end(starting[0], "no such program")
+
+    @precondition(lambda self: self.world.busy())
+    @rule(
+        data=st.data(),
+        count=st.integers(1, 9),
+        elapsed_s=st.sampled_from([1e-5, 1e-5, 0.01, math.nan, -1.0]),
+        fault=st.sampled_from([None, None, Fault(TaskFailed.wire_code, "boom"), Fault(WorkerLost.wire_code, "lie")]),
+    )
+    def worker_replies(self, data: st.DataObject, count: int, elapsed_s: float, fault: Fault | None) -> None:
+        number = data.draw(st.sampled_from(self.world.busy()))
+        for report in self.world.reply(number, count, elapsed_s, fault=fault):
+            assert not isinstance(report, Finished) or report.fault is None or report.fault.code != WorkerLost.wire_code
+
+    @precondition(lambda self: any(process.ready for process in self.world.processes.values()))
+    @rule(data=st.data())
+    def worker_dies(self, data: st.DataObject) -> None:
+        ready = [number for number, process in self.world.processes.items() if process.ready]
+        self.world.end(data.draw(st.sampled_from(ready)), "killed by SIGSEGV")
+
+    @precondition(lambda self: self.world.busy())
+    @rule()
+    def worker_lies(self) -> None:
+        self.world.step(events.WorkerReplied(self.world.busy()[0], [events.Reply(10**9, Inline(b"v"))]))
+
+    @rule(seconds=st.sampled_from([0.001, 0.02, 0.06, 0.6, 40.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.advance(seconds)
+
+    @rule()
+    def deadline_comes(self) -> None:
+        deadline_s = self.world.engine.next_deadline_s(self.world.now_s)
+        if deadline_s < math.inf:
+            assert deadline_s > self.world.now_s, "a deadline that has passed was acted on"
+            self.world.now_s = deadline_s
+            self.world.step(events.Tick())
+
+    @rule(chance=st.integers(0, 30))
+    def node_leaves(self, chance: int) -> None:
+        if not chance:
+            self.world.step(events.HandBack())
+
+    @invariant()
+    def slots_are_not_exceeded(self) -> None:
+        assert len([process for process in self.world.processes.values() if process.queue]) <= self.world.slots
+        assert len(self.world.processes) <= 3 * 30
+
+    def teardown(self) -> None:
+        """Without further faults everything that is owed comes."""
+        world = self.world
+        for _ in range(2_000):
+            if not world.open:
+                break
+            for number in [number for number, process in world.processes.items() if process.killed]:
+                world.end(number)
+            while world.fetches:
+                world.step(events.Fetched(world.fetches.pop(0), Inline(b"x")))
+            world.ready()
+            for number in world.busy():
+                world.reply(number)
+            world.advance(0.001 if world.busy() else 40.0)
+        assert not world.open, "everything assigned is confirmed in the end"
+        assert not world.engine.unfinished
+
+
+TestExecutionThroughTime = ExecutionThroughTime.TestCase
+TestExecutionThroughTime.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
