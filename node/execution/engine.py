@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ...overlay.config import Execution
@@ -44,7 +44,7 @@ from ..scheduling.policy import Policy
 from . import events
 from .dispatching import WITHDRAW_AFTER_S, Dispatcher
 from .events import Confirm, Effect, Event, Fetch, Reply
-from .pool import WorkerPool
+from .pool import Load, WorkerPool
 from .tasks import MEAN_WEIGHT, Job, Numbers, ProgramState, Task, Worker, is_current
 
 OUTPUT_BYTES_WORN: Final = 64 << 20
@@ -62,15 +62,6 @@ class Place:
     """A sandbox of this node, in order of preference."""
 
     for_others: bool
-
-
-@dataclass
-class Load:
-    slots: int
-    busy: int = 0
-    queued: int = 0
-    queued_by_level: list[int] = field(default_factory=list)
-    task_mean_s: float = 0.0
 
 
 class Engine:

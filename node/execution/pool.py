@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 from .events import Effect, KillWorker, StartWorker
@@ -17,6 +18,17 @@ REST_BASE_S: Final = 0.5
 REST_MAX_S: Final = 30.0
 FAILURES_GIVEN_UP: Final = 3
 """Starts that failed one after another; from then on tasks are returned instead of kept waiting."""
+
+
+@dataclass
+class Load:
+    """How busy a node's execution is."""
+
+    slots: int
+    busy: int = 0
+    queued: int = 0
+    queued_by_level: list[int] = field(default_factory=list)
+    task_mean_s: float = 0.0
 
 
 class Starts:

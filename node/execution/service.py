@@ -25,7 +25,8 @@ from ...overlay.wire.work import (
 from ..capabilities import FOR_OTHERS
 from ..scheduling.fcfs import FirstCome
 from . import events
-from .engine import Engine, Load, Place
+from .engine import Engine, Place
+from .pool import Load
 from .tasks import Task
 from .workers import WorkerLife
 
