@@ -128,7 +128,7 @@ class Connector:
 
     async def _listen(self, sightings: trio.MemoryReceiveChannel[Sighting]) -> None:
         async for sighting in sightings:
-            if self._has_enough():
+            if self._has_enough() or self._links.is_linked(sighting.address):
                 continue
             self._candidates.sighted(trio.current_time(), sighting.address)
             self._changed.set()

@@ -23,6 +23,10 @@ class Background:
             finally:
                 self._nursery = None
 
+    @property
+    def running(self) -> bool:
+        return self._nursery is not None
+
     def start(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
         if self._nursery is not None:
             self._nursery.start_soon(work, *args)

@@ -62,6 +62,10 @@ class Membership:
     exchange_load_min_s: float = 0.25
     """A busy node's load changes with every task; telling it more often costs every neighbour a message and tells a
     master little, because what it assigned itself it knows."""
+    hearsay_max: int = 4096
+    """Members known only from what others say. One liar can fill this table and nothing more."""
+    hearsay_tries: int = 3
+    """Dials to such a member that may fail before it is held for dead."""
     forget_s: float = 3600.0
     """How long the dead and those who left stay listed."""
 
@@ -87,10 +91,8 @@ class Dht:
 class Jobs:
     window_s: float = 0.05
     """Work per slot that a worker is given ahead. More amortises the wire, less is lost with a worker."""
-    window_min: int = 1
     window_max: int = 4096
     """Instructions per slot, while nothing is known of their run time or it is very short."""
-    finished_keep_s: float = 60.0
 
 
 @dataclass(frozen=True)

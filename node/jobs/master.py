@@ -178,6 +178,7 @@ class Master:
             return []
         effects: list[Effect] = []
         for job in self._jobs.values():
+            job.refused_by.pop(node_id, None)  # its next life may have another mind
             for programs in job.programs.values():
                 programs.known_at.discard(node_id)
             lost = [job.tasks[index] for index in sorted(job.at.pop(node_id, ()))]

@@ -22,6 +22,8 @@ from .opening import Introduction, PeerInfo, open_as_initiator, open_as_responde
 logger = logging.getLogger("potluck.links")
 
 _ALIASES_MAX: Final = 1024
+_RETIRED_MAX: Final = 4
+"""Second links of one pair that are still to be ended."""
 
 Handler = Callable[[Link, Message], None]
 BulkHandler = Callable[[Conversation, PeerInfo], Awaitable[None]]
@@ -145,6 +147,9 @@ class Links:
     async def _adopt(self, conversation: Conversation, peer: PeerInfo) -> Link:
         """Runs a link we dialled in the background; returns the one that stands for the pair."""
         link = Link(conversation, peer, self._config)
+        if not self._background.running:
+            await conversation.aclose()
+            raise LinkLost("this node is not running")
         self._background.start(self._run, link)
         while not link.lost and self._links.get(peer.node_id) is None:
             await trio.lowlevel.checkpoint()
@@ -181,8 +186,11 @@ class Links:
 
     def _retire(self, link: Link) -> None:
         """A second link of the pair: whoever began it ends it; until then what comes on it is taken, and it steps in
-        should the first one break."""
-        self._retired.setdefault(link.peer.node_id, []).append(link)
+        should the first one break. A peer that begins one after another loses them."""
+        retired = self._retired.setdefault(link.peer.node_id, [])
+        retired.append(link)
+        if len(retired) > _RETIRED_MAX:
+            retired.pop(0).lose(LinkLost(f"{link.peer.name} opens more links than it ends"))
         if link.initiated:
             self._background.start(_end, link)
 

@@ -34,6 +34,8 @@ class Member:
     heard_s: float = 0.0
     probed_s: float | None = None
     redialled_s: float = field(default=float("-inf"))
+    dials_failed: int = 0
+    """Since it was last linked."""
 
     @property
     def present(self) -> bool:
@@ -92,7 +94,7 @@ class Detector:
         """A proved link: the strongest sign of life there is."""
         effects = self._met(now_s, news)
         member = self._members[NodeId(news.node_id)]
-        member.linked, member.heard_s, member.probed_s = True, now_s, None
+        member.linked, member.heard_s, member.probed_s, member.dials_failed = True, now_s, None, 0
         member.name, member.address = news.name, Address(news.host, news.port)
         if member.status is Status.SUSPECTED:
             self._move(now_s, member, Status.ALIVE)
@@ -108,11 +110,14 @@ class Detector:
         return self._suspect(now_s, member)
 
     def dial_failed(self, now_s: float, node_id: NodeId, *, refused: bool) -> list[Effect]:
-        """A refused connection says that the process is gone, an unanswered one says nothing."""
+        """A refused connection says that the process is gone. An unanswered one says nothing of a member we have been
+        linked to; one that we only heard of is given up after a few."""
         member = self._members.get(node_id)
-        if member is None or member.linked or not member.present or not refused:
+        if member is None or member.linked or not member.present:
             return []
-        return self._ended(now_s, member, Status.DEAD)
+        member.dials_failed += 1
+        hearsay = member.status is Status.ALIVE and member.dials_failed >= self._config.hearsay_tries
+        return self._ended(now_s, member, Status.DEAD) if refused or hearsay else []
 
     def news(self, now_s: float, items: Iterable[MemberNews]) -> list[Effect]:
         """What a neighbour believes. It never outweighs a link of our own."""
@@ -154,6 +159,8 @@ class Detector:
             ended = not member.present and self._same_life(member, item)
             if member.linked or ended or item.incarnation <= member.incarnation:
                 return []  # our own link knows better; the dead stay dead until they show a link or a later life
+        elif sum(not one.linked for one in self._members.values()) >= self._config.hearsay_max:
+            return []
         effects = self._met(now_s, item)
         return [*effects, Dial(self._members[NodeId(item.node_id)])] if effects else []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -102,9 +103,13 @@ class DetectorMachine(RuleBasedStateMachine):
 
     @rule(node_id=st.sampled_from([*IDS, OWN]), refused=st.booleans())
     def dial_failed(self, node_id: NodeId, refused: bool) -> None:
-        was_present = node_id in self.present
+        could_die = node_id in self.present and node_id not in self.linked
+        member = self.detector.members.get(node_id)
+        last_try = (
+            member is not None and member.status is Status.ALIVE and member.dials_failed + 1 >= CONFIG.hearsay_tries
+        )
         told = self.follow(self.detector.dial_failed(self.now_s, node_id, refused=refused))
-        assert told == (["died"] if refused and was_present and node_id not in self.linked else [])
+        assert told == (["died"] if could_die and (refused or last_try) else [])
 
     @rule(
         items=st.lists(
@@ -288,3 +293,26 @@ def test_a_load_report_is_replaced_by_later_ones_only(reports: list[tuple[int, i
         assert loads.known[IDS[0]].report.sequence == latest[1]
     loads.forget(IDS[0])
     assert not loads.known
+
+
+def hearsay(number: int) -> MemberNews:
+    node_id = number.to_bytes(20, "big")
+    return MemberNews(node_id, f"n{number}", "10.9.0.1", 9000, node_id[:16], 1, Status.ALIVE)
+
+
+def test_one_liar_fills_a_bounded_table_of_hearsay() -> None:
+    config = replace(Membership(), hearsay_max=50)
+    detector = Detector(OWN, config)
+    for start in range(1, 1000, 100):
+        detector.news(0.0, [hearsay(number) for number in range(start, start + 100)])
+    assert len(detector.members) == 50
+    detector.check()
+
+
+def test_a_member_only_heard_of_is_given_up_after_a_few_unanswered_dials() -> None:
+    detector = Detector(OWN, Membership())
+    detector.news(0.0, [hearsay(7)])
+    node_id = NodeId(hearsay(7).node_id)
+    effects = [detector.dial_failed(1.0, node_id, refused=False) for _ in range(3)]
+    assert effects[:2] == [[], []]
+    assert [effect.event for effect in effects[2] if isinstance(effect, Changed)] == ["died"]
