@@ -20,6 +20,7 @@ from ..client.surroundings import ensure_own_folder
 from ..overlay.config import SANDBOXES, Config, loopback
 from ..overlay.errors import ConfigError, UsageError
 from ..overlay.ids import leading_letters
+from .announcing import event_line, silence_output
 from .answer import Answer, Session, verb
 from .up_many import detach, supervise
 
@@ -209,23 +210,6 @@ def _serve(session: Session, config: Config, *, background: bool) -> Answer:
         if config.private:
             shutil.rmtree(config.data_dir, ignore_errors=True)
     return Answer(None, told=True)
-
-
-def event_line(event: Mapping[str, object]) -> str:
-    if event.get("event") != "ready":
-        return f"{event.get('event')}: {event.get('node')} ({str(event.get('node_id'))[:12]})"
-    return (
-        f"{event.get('name')} is ready at {event.get('address')}"
-        f" (mesh {event.get('mesh')}, sandbox {event.get('sandbox')}). Ctrl+C leaves."
-    )
-
-
-def silence_output() -> None:
-    """Nobody listens any more; what is still said must not fail for it."""
-    sys.stdout.flush()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
 
 
 def _leave_when_parent_ends() -> None:

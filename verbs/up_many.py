@@ -13,6 +13,7 @@ from typing import Final
 from ..client.processes import NodeProcess, end_all
 from ..overlay.config import Config
 from ..overlay.errors import NoNode
+from .announcing import event_line, silence_output
 from .answer import Answer, Session
 
 READY_TIMEOUT_S: Final = 60.0
@@ -40,8 +41,6 @@ def arguments_of(config: Config, name: str, port: int | None) -> list[str]:
 
 def supervise(session: Session, config: Config, nodes: int, *, background: bool) -> Answer:
     """Runs the nodes as children until Ctrl+C, or until the last has gone."""
-    from .up import event_line, silence_output
-
     environment = {**os.environ, "POTLUCK_DATA_DIR": str(config.data_dir)}
     children = []
     for number in range(1, nodes + 1):
@@ -98,7 +97,6 @@ def _all_ended(children: list[NodeProcess]) -> Iterator[None]:
 
 def detach(session: Session, config: Config, nodes: int, *, log: Path) -> Answer:
     """Starts `up` anew in a session of its own, and returns once it is ready."""
-    from .up import event_line
 
     arguments = [*arguments_of(config, config.name, config.port), f"--nodes={nodes}", "--background"]
     environment = {**os.environ, "POTLUCK_DATA_DIR": str(config.data_dir)}
