@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from ..overlay.config import Config
-from ..overlay.errors import PotluckError
+from ..overlay.errors import reason
 from ..overlay.identity.certificates import to_pem
 from ..overlay.identity.mesh import Identity, open_identity, open_mesh, write_private
 from ..overlay.places import control_socket_path, machine_id, node_dir
@@ -36,15 +36,8 @@ def serve(config: Config, announce: Callable[[Event], None]) -> None:
     """
     try:
         trio.run(_serve, config, announce)
-    except* PotluckError as group:
-        raise _first(group) from None
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    except BaseExceptionGroup as group:
+        raise reason(group) from None
 
 
 async def _serve(config: Config, announce: Callable[[Event], None]) -> None:

@@ -189,3 +189,15 @@ BY_WIRE_CODE: dict[int, type[PotluckError]] = {
 def from_wire(code: int, message: str) -> PotluckError:
     """The error that a peer or node reported; a code of a later version becomes `Unavailable`."""
     return BY_WIRE_CODE.get(code, Unavailable)(message)
+
+
+def reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What to tell a person of a group that nurseries have made: an interruption first, then an error of ours; the
+    group itself where it holds neither, because then it is a fault of ours."""
+    for wanted in (KeyboardInterrupt, PotluckError):
+        found: BaseException | None = group.subgroup(wanted)
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        if found is not None:
+            return found
+    return group

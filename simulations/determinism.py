@@ -16,6 +16,8 @@ import trio
 import trio._core._run as trio_run
 from trio.testing import MockClock
 
+from ..overlay.errors import reason
+
 T = TypeVar("T")
 
 _SWITCH: Final = "_ALLOW_DETERMINISTIC_SCHEDULING"
@@ -29,7 +31,10 @@ def run(main: Callable[..., Awaitable[T]], *args: Any, seed: int) -> T:
     its own, or the order of a set.
     """
     with _deterministic(seed):
-        return trio.run(main, *args, clock=MockClock(autojump_threshold=0))
+        try:
+            return trio.run(main, *args, clock=MockClock(autojump_threshold=0))
+        except BaseExceptionGroup as group:
+            raise reason(group) from None
 
 
 @contextmanager

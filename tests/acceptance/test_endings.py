@@ -130,3 +130,13 @@ def test_a_worker_that_has_been_idle_still_works(nodes: Pool) -> None:
     assert alive
     answer = nodes.call("run", "--json", "-c", NAP, "--function", "main", "--args", "[0]").value
     assert answer["tasks"][0]["attempts"] == 1
+
+
+def test_ctrl_c_ends_a_simulation_with_one_line(nodes: Pool) -> None:
+    simulation = start(nodes, "sim", "jobs", "--nodes", "30")
+    wait_until(lambda: psutil.Process(simulation.pid).cpu_times().user > 0.7, "it is under way")
+    started_s = time.monotonic()
+    os.killpg(simulation.pid, signal.SIGINT)
+    _, said = simulation.communicate(timeout=10)
+    assert time.monotonic() - started_s < 2
+    assert (simulation.returncode, said) == (1, b"interrupted\n")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.overlay import errors
-from potluck.overlay.errors import BY_WIRE_CODE, PotluckError, Unavailable, from_wire
+from potluck.overlay.errors import BY_WIRE_CODE, NotFound, PotluckError, Unavailable, from_wire, reason
 
 
 def tree(base: type[PotluckError]) -> list[type[PotluckError]]:
@@ -88,3 +88,12 @@ def test_a_config_error_names_every_fault(faults: list[str]) -> None:
     error = errors.ConfigError(faults)
     assert error.faults == tuple(faults)
     assert all(fault in str(error) for fault in faults)
+
+
+def test_a_person_is_told_the_interruption_or_our_error_and_no_other_fault_is_hidden() -> None:
+    ours, other = NotFound("x"), ValueError("y")
+    interrupted = BaseExceptionGroup("", [ExceptionGroup("", [other, ours]), KeyboardInterrupt()])
+    assert isinstance(reason(interrupted), KeyboardInterrupt)
+    assert reason(ExceptionGroup("", [ExceptionGroup("", [other, ours])])) is ours
+    group = ExceptionGroup("", [other])
+    assert reason(group) is group
