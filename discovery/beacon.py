@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
@@ -13,6 +13,7 @@ from ..overlay.config import Discovery
 from ..overlay.errors import RemoteProtocolError
 from ..overlay.ports import Address, Datagrams, WallClock
 from ..overlay.wire.beacon import BEACON, Discover, Hello
+from ..overlay.wire.codec import Codec, Message
 from ..overlay.wire.framing import HEADER_BYTES
 from .sightings import Sighting, SightingSink
 from .tags import is_ours, tag
@@ -22,6 +23,8 @@ logger = logging.getLogger("potluck.node")
 _FIRST_PAUSES_S: Final = (0.3, 0.7, 1.5)
 """A first DISCOVER may be lost; nobody should wait ten seconds for the next."""
 _SOURCES_MAX: Final = 1024
+
+M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class BeaconEngine:
         return Send(Discover(tag(self._tag_key, wall_s), self._nonce, self._port))
 
     def received(self, now_s: float, wall_s: float, data: bytes, host: str) -> list[Send | Sighted]:
-        message = _parse(data)
+        message = read_datagram(BEACON, data)
         if message is None or message.sender == self._nonce or message.port == 0:
             return []
         if not is_ours(message.mesh_tag, self._tag_key, wall_s):
@@ -73,14 +76,15 @@ class BeaconEngine:
         return True
 
 
-def _parse(data: bytes) -> Discover | Hello | None:
-    frames = BEACON.frames()
+def read_datagram(codec: Codec[M], data: bytes) -> M | None:
+    """The one message a datagram holds; None for anything else, because anyone may send to a multicast group."""
+    frames = codec.frames()
     frames.feed(data)
     try:
         body = frames.next_body()
-        return None if body is None or len(data) != HEADER_BYTES + len(body) else BEACON.decode(body)
+        return None if body is None or len(data) != HEADER_BYTES + len(body) else codec.decode(body)
     except RemoteProtocolError:
-        return None  # anyone may send anything to a multicast group
+        return None
 
 
 class Beacon:

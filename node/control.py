@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -65,13 +65,23 @@ class Served(Protocol):
 
     def watch(self, watcher: Callable[[dict[str, object]], None]) -> Callable[[], None]: ...
 
+    async def members(self) -> list[dict[str, object]]: ...
 
-async def serve(node: Served, listener: trio.SocketListener, path: Path) -> None:
+
+class House(Protocol):
+    """What the process around a node offers: who is let in, and moving into another mesh."""
+
+    def invite(self, wanted: control.Invite) -> dict[str, object]: ...
+
+    def reload(self, peers: Sequence[str]) -> None: ...
+
+
+async def serve(node: Served, house: House, listener: trio.SocketListener, path: Path) -> None:
     """Accepts programs until cancelled; then the socket is gone."""
 
     async def admit(stream: trio.SocketStream) -> None:
         if _uid_of_peer(stream) == os.getuid():
-            await _Connection(node, stream).run()
+            await _Connection(node, house, stream).run()
         await trio.aclose_forcefully(stream)
 
     try:
@@ -106,8 +116,9 @@ def _uid_of_peer(stream: trio.SocketStream) -> int:
 class _Connection:
     """One program."""
 
-    def __init__(self, node: Served, stream: trio.SocketStream) -> None:
+    def __init__(self, node: Served, house: House, stream: trio.SocketStream) -> None:
         self._node = node
+        self._house = house
         self._stream = stream
         self._frames = TO_NODE.frames()
         self._outbox = bytearray()
@@ -197,6 +208,11 @@ class _Connection:
             case control.ShutDown():
                 self._answer(message.request, {"stopped": [node.name]})
                 node.shut_down()
+            case control.Invite():
+                self._answer(message.request, self._house.invite(message))
+            case control.Reload():
+                self._answer(message.request, {"reloading": node.name})
+                self._house.reload(message.peers)
             case _:
                 nursery.start_soon(self._ask, message)
 
@@ -213,6 +229,8 @@ class _Connection:
         match message:
             case control.AskPeers(request):
                 self._answer(request, await self._node.peers())
+            case control.AskMembers(request):
+                self._answer(request, await self._node.members())
             case control.MemorySet(request, key, value, ttl_s):
                 self._answer(request, await memory.set(key, value, ttl_s))
             case control.MemoryDelete(request, key):

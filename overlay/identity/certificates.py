@@ -2,7 +2,8 @@
 
 One certificate serves as TLS leaf and as statement of who let whom in. It names nobody: subject and issuer are
 key ids. Dates run from 2000 to 9999, so that a wrong clock locks nobody out; undoing is done by bans. `CA:TRUE`
-is for the root and for owners who may let others in, never for nodes.
+is for the root and for owners, never for nodes. An owner who may not let others in has path length 0: it can sign
+its own nodes, and a chain in which it has let another owner in is refused by TLS and by `verify_chain` alike.
 """
 
 from __future__ import annotations
@@ -58,8 +59,12 @@ def _serial(issuer: bytes, subject: bytes) -> int:
     return int.from_bytes(hashlib.sha256(issuer + subject).digest()[:8], "big") >> 1 or 1
 
 
-def issue(issuer: KeyPair, subject_public_key: bytes, *, may_issue: bool) -> bytes:
-    """DER of a certificate by `issuer` for a raw public key."""
+def issue(issuer: KeyPair, subject_public_key: bytes, *, may_issue: bool, may_invite: bool = True) -> bytes:
+    """DER of a certificate by `issuer` for a raw public key: of an owner who may issue, else of a node.
+
+    An owner who may not invite can issue certificates of nodes only.
+    """
+    path_length = 0 if may_issue and not may_invite else None
     subject_key = Ed25519PublicKey.from_public_bytes(subject_public_key)
     builder = (
         x509.CertificateBuilder()
@@ -69,7 +74,7 @@ def issue(issuer: KeyPair, subject_public_key: bytes, *, may_issue: bool) -> byt
         .serial_number(_serial(issuer.public, subject_public_key))
         .not_valid_before(_NOT_BEFORE)
         .not_valid_after(_NOT_AFTER)
-        .add_extension(x509.BasicConstraints(ca=may_issue, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=may_issue, path_length=path_length), critical=True)
         .add_extension(_key_usage(may_issue), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(subject_key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.private.public_key()), critical=False)
@@ -104,9 +109,9 @@ def verify_chain(chain: Sequence[bytes], root_der: bytes, leaf_der: bytes) -> Me
     try:
         certificates = [x509.load_der_x509_certificate(der) for der in chain]
         root = x509.load_der_x509_certificate(root_der)
-        for subject, issuer in zip(certificates, [*certificates[1:], root], strict=True):
-            _check_issued(subject, issuer)
-        if _may_issue(certificates[0]):  # else whom an owner let in could pass for a node of that owner
+        for owners_below, (subject, issuer) in enumerate(zip(certificates, [*certificates[1:], root], strict=True)):
+            _check_issued(subject, issuer, owners_below)
+        if _constraints(certificates[0]).ca:  # else whom an owner let in could pass for a node of that owner
             raise ValueError("the certificate of an owner is not one of a node")
         node_key, owner_key = (_public_key(certificate) for certificate in (*certificates, root)[:2])
     except _UNUSABLE as error:
@@ -114,14 +119,24 @@ def verify_chain(chain: Sequence[bytes], root_der: bytes, leaf_der: bytes) -> Me
     return Member(node_id_of(node_key), owner_id_of(owner_key), node_key, leaf_der)
 
 
-def _check_issued(subject: x509.Certificate, issuer: x509.Certificate) -> None:
-    if not _may_issue(issuer):
+def _check_issued(subject: x509.Certificate, issuer: x509.Certificate, owners_below: int) -> None:
+    """Every owner counts, also one that bears its issuer's name, which RFC 5280 §6.1.4 would not count."""
+    limits = _constraints(issuer)
+    if not limits.ca:
         raise ValueError("a certificate was issued by one that may not issue")
+    if limits.path_length is not None and owners_below > limits.path_length:
+        raise ValueError("an owner was let in by one who may not invite")
     subject.verify_directly_issued_by(issuer)
 
 
-def _may_issue(certificate: x509.Certificate) -> bool:
-    return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+def may_invite(owner_chain: Sequence[bytes]) -> bool:
+    """Whether the owner whose certificate comes first may let another owner in."""
+    limits = _constraints(x509.load_der_x509_certificate(owner_chain[0]))
+    return limits.ca and limits.path_length is None and len(owner_chain) + 2 <= DEPTH_MAX
+
+
+def _constraints(certificate: x509.Certificate) -> x509.BasicConstraints:
+    return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
 
 
 def _public_key(certificate: x509.Certificate) -> bytes:

@@ -6,7 +6,7 @@
     nodes/…/key  one per node                                                                0600
 
 The first start founds a mesh. Nodes of one data directory share it and its owner. A mesh secret handed over by file
-makes the machine a founder of the same mesh, with an owner key of its own.
+makes the machine a founder of the same mesh, with an owner key of its own; `joining` puts it into somebody else's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,7 @@ from .certificates import issue, verify_chain
 from .keys import KeyPair, derive
 
 SECRET_BYTES: Final = 32
+MOVING: Final = "moving"
 NO_BANS_DIGEST: Final = hashlib.sha256(b"potluck bans").digest()
 """Digest of the empty set of bans; the set's members are hashed behind it, in order."""
 
@@ -42,6 +43,8 @@ class Mesh:
     owner: KeyPair
     owner_chain: tuple[bytes, ...]
     """The owner's certificate first, the root left out."""
+    alone: bool = False
+    """Founded by this data directory, which has let nobody in and met no other owner: it may still join another."""
 
     @property
     def mesh_id(self) -> str:
@@ -86,19 +89,20 @@ def make_identity(mesh: Mesh, name: str, key: KeyPair, entropy: Entropy) -> Iden
 def open_mesh(data_dir: Path, entropy: Entropy, secret_file: Path | None = None) -> Mesh:
     """The mesh of this data directory, founded now if there is none. Raises ConfigError for unusable files."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(data_dir):
+    with locked(data_dir):
+        finish_move(data_dir)
         provisioned = _read_secret(secret_file) if secret_file else None
-        owner = _owner_key(data_dir / "owner-key", entropy)
+        owner = owner_key(data_dir / "owner-key", entropy)
         toml = data_dir / "mesh.toml"
         if toml.exists():
-            mesh = _read_mesh(toml, owner)
+            mesh = read_mesh(toml, owner)
             if provisioned and found(provisioned, owner).root_der != mesh.root_der:
                 raise ConfigError(f"{data_dir} belongs to another mesh than {secret_file}")
             return mesh
         secret = provisioned or entropy.token(SECRET_BYTES)
-        mesh = found(secret, owner)
+        mesh = replace(found(secret, owner), alone=provisioned is None)
         write_private(data_dir / "secret", secret.hex().encode() + b"\n")
-        write_private(toml, _mesh_toml(mesh))
+        write_private(toml, mesh_toml(mesh))
         return mesh
 
 
@@ -126,15 +130,29 @@ def write_private(path: Path, data: bytes) -> None:
     part.replace(path)
 
 
+def finish_move(data_dir: Path) -> None:
+    """Carries out a move into another mesh that has been decided: everything the new place needs lies in `moving`.
+
+    Renaming that folder into being is the decision; a crash before it changes nothing, one after it ends here.
+    """
+    moving = data_dir / MOVING
+    if not moving.is_dir():
+        return
+    (data_dir / "secret").unlink(missing_ok=True)  # of the mesh that is left; `left` has it
+    for file in sorted(moving.iterdir()):
+        file.replace(data_dir / file.name)
+    moving.rmdir()
+
+
 @contextmanager
-def _locked(data_dir: Path) -> Iterator[None]:
+def locked(data_dir: Path) -> Iterator[None]:
     """Nodes that start at the same moment found one mesh, not two."""
     with (data_dir / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _owner_key(path: Path, entropy: Entropy) -> KeyPair:
+def owner_key(path: Path, entropy: Entropy) -> KeyPair:
     if path.exists():
         return KeyPair.from_pem(path.read_bytes(), str(path))
     owner = KeyPair.from_seed(entropy.token(32))
@@ -154,15 +172,15 @@ def _read_secret(path: Path) -> bytes:
     return secret
 
 
-def _mesh_toml(mesh: Mesh) -> bytes:
+def mesh_toml(mesh: Mesh) -> bytes:
     chain = ", ".join(f'"{der.hex()}"' for der in mesh.owner_chain)
     return (
         f'mesh = "{mesh.mesh_id}"\nroot = "{mesh.root_der.hex()}"\n'
-        f'tag_key = "{mesh.tag_key.hex()}"\nowner_chain = [{chain}]\n'
+        f'tag_key = "{mesh.tag_key.hex()}"\nowner_chain = [{chain}]\nalone = {str(mesh.alone).lower()}\n'
     ).encode()
 
 
-def _read_mesh(path: Path, owner: KeyPair) -> Mesh:
+def read_mesh(path: Path, owner: KeyPair) -> Mesh:
     try:
         fields = tomllib.loads(path.read_text())
         mesh = Mesh(
@@ -170,12 +188,18 @@ def _read_mesh(path: Path, owner: KeyPair) -> Mesh:
             tag_key=bytes.fromhex(fields["tag_key"]),
             owner=owner,
             owner_chain=tuple(bytes.fromhex(der) for der in fields["owner_chain"]),
+            alone=fields.get("alone") is True,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-    leaf = issue(owner, owner.public, may_issue=False)
     try:
-        verify_chain((leaf, *mesh.owner_chain), mesh.root_der, leaf)
+        check_fits(mesh)
     except NotAllowed as error:
         raise ConfigError(f"{path} does not fit the owner-key beside it: {error}") from error
     return mesh
+
+
+def check_fits(mesh: Mesh) -> None:
+    """Raises NotAllowed unless the owner's nodes would be members."""
+    leaf = issue(mesh.owner, mesh.owner.public, may_issue=False)
+    verify_chain((leaf, *mesh.owner_chain), mesh.root_der, leaf)

@@ -11,11 +11,12 @@ from typing import Final
 import trio
 
 from ..config import Config
+from ..config import Links as LinksConfig
 from ..errors import ConfigError, DeadlineExceeded, LinkLost, NotAllowed
 from ..ports import Address, StreamHandler
 from .interfaces import choose
 from .multicast import MulticastGroup
-from .tls import TlsStream, make_context
+from .tls import TlsStream, knock, make_context, make_door, open_to_knocks
 
 DEFAULT_PORT: Final = 9000
 _PORTS_TRIED: Final = 1000
@@ -41,8 +42,15 @@ class TcpNetwork:
         self._client = make_context(
             server=False, root_der=files.root_der, chain_path=files.chain_path, key_path=files.key_path
         )
+        self._door = make_door(chain_path=files.chain_path, key_path=files.key_path)
+        self._stranger_handler: StreamHandler | None = None
         self._pending: dict[int, trio.CancelScope] = {}
         self._accepted = 0
+
+    def admit_strangers(self, handler: StreamHandler | None) -> None:
+        """While there is a handler, it is given the streams of those who knock; they have proved nothing."""
+        self._stranger_handler = handler
+        open_to_knocks(self._server, is_open=handler is not None)
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -55,8 +63,14 @@ class TcpNetwork:
 
         async def admit(socket: trio.SocketStream) -> None:
             stream = await self._authenticate(socket)
-            if stream is not None:
+            if stream is None:
+                return
+            if not stream.knocked:
                 await handler(stream)
+            elif self._stranger_handler is not None:
+                await self._stranger_handler(stream)
+            else:
+                await stream.aclose()
 
         async with trio.open_nursery() as nursery:
             await nursery.start(trio.serve_listeners, admit, listeners)
@@ -100,7 +114,8 @@ class TcpNetwork:
         number = self._accepted
         if len(self._pending) >= self._links.pending_max:
             self._pending.pop(next(iter(self._pending))).cancel()
-        stream = TlsStream(socket, self._server, server=True, remote=Address(host, port))
+        door = self._door if self._stranger_handler is not None else None
+        stream = TlsStream(socket, self._server, server=True, remote=Address(host, port), door=door)
         with trio.move_on_after(self._links.handshake_timeout_s) as scope:
             self._pending[number] = scope
             try:
@@ -114,7 +129,7 @@ class TcpNetwork:
         return None
 
     async def dial(self, address: Address) -> TlsStream:
-        socket = await self._connect(address)
+        socket = await _connect(address, self._links)
         stream = TlsStream(socket, self._client, server=False, remote=address)
         try:
             with trio.fail_after(self._links.handshake_timeout_s):
@@ -126,23 +141,37 @@ class TcpNetwork:
             raise
         return stream
 
-    async def _connect(self, address: Address) -> trio.SocketStream:
-        try:
-            with trio.fail_after(self._links.dial_timeout_s):
-                socket = trio.socket.socket()
-                try:
-                    await socket.connect((address.host, address.port))
-                except BaseException:
-                    socket.close()
-                    raise
-        except trio.TooSlowError as error:
-            raise DeadlineExceeded(f"{address} does not answer") from error
-        except ValueError as error:  # other members' hearsay may name hosts that no resolver takes
-            raise LinkLost(f"cannot connect to {address}: {error}") from error
-        except OSError as error:
-            refused = error.errno == errno.ECONNREFUSED
-            raise LinkLost(f"cannot connect to {address}: {error.strerror or error}", refused=refused) from error
-        return trio.SocketStream(socket)
-
     async def open_multicast(self) -> MulticastGroup:
         return MulticastGroup(self._config.discovery.group, self._config.discovery.port, self._addresses)
+
+
+async def dial_door(address: Address, links: LinksConfig) -> TlsStream:
+    """As a stranger to whoever listens there. Raises LinkLost, DeadlineExceeded, NotAllowed."""
+    socket = await _connect(address, links)
+    try:
+        with trio.fail_after(links.handshake_timeout_s):
+            return await knock(socket, address)
+    except BaseException as error:
+        await trio.aclose_forcefully(socket)
+        if isinstance(error, trio.TooSlowError):
+            raise DeadlineExceeded(f"{address} did not finish the handshake") from error
+        raise
+
+
+async def _connect(address: Address, links: LinksConfig) -> trio.SocketStream:
+    try:
+        with trio.fail_after(links.dial_timeout_s):
+            socket = trio.socket.socket()
+            try:
+                await socket.connect((address.host, address.port))
+            except BaseException:
+                socket.close()
+                raise
+    except trio.TooSlowError as error:
+        raise DeadlineExceeded(f"{address} does not answer") from error
+    except ValueError as error:  # other members' hearsay may name hosts that no resolver takes
+        raise LinkLost(f"cannot connect to {address}: {error}") from error
+    except OSError as error:
+        refused = error.errno == errno.ECONNREFUSED
+        raise LinkLost(f"cannot connect to {address}: {error.strerror or error}", refused=refused) from error
+    return trio.SocketStream(socket)

@@ -2,6 +2,10 @@
 
 Driving it by hand is twice to three times as fast as trio's SSLStream for bulk data, because one send carries up to
 256 KiB of records and received bytes are decrypted in place.
+
+Strangers who are invited knock: they ask for the server name `pairing`. OpenSSL keeps asking for a client certificate
+when a context is exchanged in the middle of a handshake, so the handshake begins anew with another context and the
+bytes that the stranger has sent; nothing has been answered by then.
 """
 
 from __future__ import annotations
@@ -17,6 +21,16 @@ from ..ports import Address
 
 _RECEIVE_BYTES: Final = 256 << 10
 _SEND_BYTES: Final = 256 << 10
+_HELLO_BYTES_MAX: Final = 64 << 10
+KNOCK: Final = "pairing"
+"""The server name by which a stranger asks to be let in."""
+
+
+class _Tls(ssl.SSLObject):
+    """Remembers that its peer knocked."""
+
+    knocked = False
+
 
 
 def make_context(*, server: bool, root_der: bytes, chain_path: Path, key_path: Path) -> ssl.SSLContext:
@@ -27,22 +41,70 @@ def make_context(*, server: bool, root_der: bytes, chain_path: Path, key_path: P
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=root_der)
     context.load_cert_chain(chain_path, key_path)
+    context.sslobject_class = _Tls
     if server:
         context.num_tickets = 0  # sessions are not resumed: every link proves itself anew
+    return context
+
+
+def make_door(*, chain_path: Path, key_path: Path) -> ssl.SSLContext:
+    """For those who knock: they see our certificate and show none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(chain_path, key_path)
+    context.num_tickets = 0
+    return context
+
+
+def open_to_knocks(context: ssl.SSLContext, *, is_open: bool) -> None:
+    """Whether a server's handshakes notice that a stranger knocks."""
+
+    def notice(tls: _Tls, name: str | None, _context: ssl.SSLContext) -> int | None:
+        if name != KNOCK:
+            return None
+        tls.knocked = True
+        return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME  # ends this handshake; the alert is never sent
+
+    # typeshed wants an SSLSocket here; what comes is an object of the context's own class
+    context.sni_callback = notice if is_open else None  # type: ignore[assignment]
+
+
+def _make_knocking() -> ssl.SSLContext:
+    """Believes no certificate: the exchange that follows proves who is there."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
     return context
 
 
 class TlsStream:
     """A `ports.Stream`. Use `authenticate` once before anything else."""
 
-    def __init__(self, socket: trio.SocketStream, context: ssl.SSLContext, *, server: bool, remote: Address) -> None:
+    def __init__(
+        self,
+        socket: trio.SocketStream,
+        context: ssl.SSLContext,
+        *,
+        server: bool,
+        remote: Address,
+        door: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+    ) -> None:
         self._socket = socket
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server)
+        self._door = door
+        self._hello = bytearray()
+        self._wrap(context, server=server, server_name=server_name)
         self._sending = trio.Lock()
         self._remote = remote
         self._leaf_der = b""
+        self.knocked = False
+        """Authenticated by nobody: it came through the door."""
+
+    def _wrap(self, context: ssl.SSLContext, *, server: bool, server_name: str | None = None) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=server_name)
 
     @property
     def leaf_der(self) -> bytes:
@@ -61,16 +123,27 @@ class TlsStream:
             await self._flush()
         except ssl.SSLError as error:
             raise NotAllowed(f"{self._remote} is not of this mesh: {error.reason or error}") from error
-        leaf = self._tls.getpeercert(binary_form=True)
-        assert leaf is not None  # CERT_REQUIRED
-        self._leaf_der = leaf
+        self._leaf_der = self._tls.getpeercert(binary_form=True) or b""
+        self._door, self._hello = None, bytearray()
+        assert self._leaf_der or self.knocked  # CERT_REQUIRED
 
     def _handshake_step(self) -> bool:
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             return False
+        except ssl.SSLError:
+            if self._door is None or not getattr(self._tls, "knocked", False):
+                raise
+            self._begin_anew(self._door)
+            return self._handshake_step()
         return True
+
+    def _begin_anew(self, door: ssl.SSLContext) -> None:
+        """The stranger's own bytes once more, this time for the door."""
+        self.knocked, self._door = True, None
+        self._wrap(door, server=True)
+        self._incoming.write(self._hello)
 
     async def _flush(self) -> None:
         while data := self._outgoing.read(_SEND_BYTES):
@@ -86,6 +159,8 @@ class TlsStream:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise LinkLost(f"the connection to {self._remote} broke") from error
         if data:
+            if self._door is not None and len(self._hello) < _HELLO_BYTES_MAX:
+                self._hello += data
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
@@ -126,3 +201,10 @@ class TlsStream:
             except (LinkLost, trio.BusyResourceError):
                 pass  # it is closed either way
         await trio.aclose_forcefully(self._socket)
+
+
+async def knock(socket: trio.SocketStream, remote: Address) -> TlsStream:
+    """A channel to whoever is there; `leaf_der` is the certificate they show. Raises NotAllowed, LinkLost."""
+    stream = TlsStream(socket, _make_knocking(), server=False, remote=remote, server_name=KNOCK)
+    await stream.authenticate()
+    return stream

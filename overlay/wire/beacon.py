@@ -33,3 +33,26 @@ class Hello(Message, frozen=True, tag=8):
 
 
 BEACON: Final[Codec[Discover | Hello]] = Codec([Discover, Hello], body_bytes_max=BEACON_BYTES_MAX)
+
+InviteNumber = Annotated[int, Meta(ge=1, le=99)]
+
+
+class Seek(Message, frozen=True, tag=9):
+    """Who has an open invite of this number? The number is the public part of a code. Answer: OFFER on the group."""
+
+    number: InviteNumber
+    seeker: Nonce
+    """Drawn for this search; comes back in the offer."""
+
+
+class Offer(Message, frozen=True, tag=10):
+    """I have, at this port of the address this comes from. Anyone may say so: the code will tell."""
+
+    number: InviteNumber
+    seeker: Nonce
+    inviter: Nonce
+    """The same in all offers of one inviter, which may have several addresses."""
+    port: Port
+
+
+SEEKING: Final[Codec[Seek | Offer]] = Codec([Seek, Offer], body_bytes_max=BEACON_BYTES_MAX)

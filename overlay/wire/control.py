@@ -168,6 +168,32 @@ class Watch(Message, frozen=True, tag=18):
     request: RequestId
 
 
+class Invite(Message, frozen=True, tag=40):
+    """Answer: JSON `{"code", "expires_s"}`, or Failure NotAllowed."""
+
+    request: RequestId
+    mine: bool = False
+    """Whoever joins is this node's owner."""
+    may_invite: bool = False
+    """Whoever joins may let others in."""
+    count: Annotated[int, Meta(ge=1, le=1000)] = 1
+    life_s: Annotated[float, Meta(gt=0, le=604_800)] = 600.0
+
+
+class AskMembers(Message, frozen=True, tag=41):
+    """Answer: JSON, everyone this node knows to be of the mesh, whether they run or not."""
+
+    request: RequestId
+
+
+class Reload(Message, frozen=True, tag=42):
+    """The data directory is in another mesh now: leave, and begin again there in the same process. Answered before."""
+
+    request: RequestId
+    peers: Annotated[list[ShortText], Meta(max_length=16)] = []
+    """`HOST:PORT` of members of the new mesh."""
+
+
 class Answer(Message, frozen=True, tag=19):
     request: RequestId
     json: JsonText
@@ -194,6 +220,9 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     MemoryDelete,
     ShutDown,
     Watch,
+    Invite,
+    AskMembers,
+    Reload,
 )
 _FROM_NODE: Final[tuple[type[Message], ...]] = (Welcome, TaskReports, ObjectBytes, MemoryValue, Answer, Failure)
 

@@ -1,0 +1,121 @@
+"""Letting an owner into a mesh, and moving a data directory into the mesh it has been let into.
+
+    left/<mesh>/   mesh.toml, secret and owner-key of a mesh this data directory has left
+    moving/        the files of the new mesh, while they are being put in place
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from ..errors import NotAllowed
+from ..ports import Entropy
+from .certificates import issue, may_invite
+from .keys import KeyPair
+from .mesh import MOVING, Mesh, check_fits, finish_move, locked, mesh_toml, owner_key, read_mesh, write_private
+
+_KEPT: Final = ("mesh.toml", "secret", "owner-key")
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What makes its receiver a member. `owner_key_pem` only for a further machine of the same owner."""
+
+    root_der: bytes
+    tag_key: bytes
+    owner_chain: tuple[bytes, ...]
+    inviter: str
+    owner_key_pem: bytes = b""
+
+
+def check_may_invite(mesh: Mesh, *, mine: bool) -> None:
+    """Raises NotAllowed. Another machine of one's own is no other owner: everyone may add that."""
+    if not mine and not may_invite(mesh.owner_chain):
+        raise NotAllowed(
+            "this machine's owner may not let others in: ask the one who invited you, or a founder of the mesh"
+        )
+
+
+def admit(mesh: Mesh, inviter: str, owner_public_key: bytes, *, invites: bool) -> Admission:
+    """Lets another owner in; `invites`: that owner may do the same. Raises ValueError for bytes that are no key."""
+    certificate = issue(mesh.owner, owner_public_key, may_issue=True, may_invite=invites)
+    return Admission(mesh.root_der, mesh.tag_key, (certificate, *mesh.owner_chain), inviter)
+
+
+def admit_own(mesh: Mesh, inviter: str) -> Admission:
+    """A further machine of the same owner."""
+    return Admission(mesh.root_der, mesh.tag_key, mesh.owner_chain, inviter, mesh.owner.to_pem())
+
+
+def open_owner(data_dir: Path, entropy: Entropy) -> tuple[KeyPair, Mesh | None]:
+    """Whose machine this is, made now if it is new, and the mesh it is in, if any. Raises ConfigError."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(data_dir):
+        finish_move(data_dir)
+        owner = owner_key(data_dir / "owner-key", entropy)
+        toml = data_dir / "mesh.toml"
+        return owner, read_mesh(toml, owner) if toml.exists() else None
+
+
+def check_may_move(mesh: Mesh | None, data_dir: Path) -> None:
+    """Raises NotAllowed for a data directory whose mesh has, or has had, other members."""
+    if mesh is not None and not mesh.alone:
+        raise NotAllowed(
+            f"this machine is in a mesh with others ({mesh.mesh_id}): to leave it for good, stop its nodes and move"
+            f" {data_dir / 'mesh.toml'} away"
+        )
+
+
+def mesh_of(admission: Admission, owner: KeyPair) -> Mesh:
+    """The place that an admission gives. Raises NotAllowed when it does not make its receiver a member."""
+    if admission.owner_key_pem:
+        owner = KeyPair.from_pem(admission.owner_key_pem, "the admission")
+    mesh = Mesh(admission.root_der, admission.tag_key, owner, admission.owner_chain)
+    check_fits(mesh)
+    return mesh
+
+
+def move(data_dir: Path, mesh: Mesh) -> None:
+    """Makes `mesh` the one of this data directory, whole or not at all; what it was in before is kept in `left`.
+
+    Raises NotAllowed if it may not move.
+    """
+    with locked(data_dir):
+        finish_move(data_dir)
+        before = _present(data_dir)
+        check_may_move(before, data_dir)
+        if before is not None:
+            if before.root_der == mesh.root_der:
+                raise NotAllowed(f"this machine is in that mesh already ({mesh.mesh_id})")
+            _keep(data_dir, before)
+        part = data_dir / f"{MOVING}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(mode=0o700)
+        write_private(part / "owner-key", mesh.owner.to_pem())
+        write_private(part / "mesh.toml", mesh_toml(mesh))
+        part.rename(data_dir / MOVING)
+        finish_move(data_dir)
+
+
+def no_longer_alone(data_dir: Path) -> None:
+    """Notes that this mesh has members elsewhere, so that the machine is not moved away from them."""
+    with locked(data_dir):
+        mesh = _present(data_dir)
+        if mesh is not None and mesh.alone:
+            write_private(data_dir / "mesh.toml", mesh_toml(replace(mesh, alone=False)))
+
+
+def _present(data_dir: Path) -> Mesh | None:
+    toml, key = data_dir / "mesh.toml", data_dir / "owner-key"
+    return read_mesh(toml, KeyPair.from_pem(key.read_bytes(), str(key))) if toml.exists() and key.exists() else None
+
+
+def _keep(data_dir: Path, mesh: Mesh) -> None:
+    folder = data_dir / "left" / mesh.mesh_id
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in _KEPT:
+        if (data_dir / name).exists():
+            write_private(folder / name, (data_dir / name).read_bytes())
