@@ -24,7 +24,10 @@ EXIT_USAGE: Final = 2
 VERBS: Final = {
     "up": "Start a node on this machine.",
     "down": "Stop running nodes.",
+    "invite": "Let another machine into the mesh.",
+    "join": "Put this machine into another one's mesh.",
     "peers": "List the nodes of the mesh.",
+    "mesh": "Show who is of the mesh: members.",
     "status": "Show one node.",
     "run": "Run a file or a function on the mesh.",
     "map": "Run a function for every line of a file.",

@@ -39,7 +39,7 @@ def draw(token: Callable[[int], bytes], taken: frozenset[int]) -> Code:
 
 
 def parse(text: str) -> Code:
-    """However it is typed: in any case, with spaces, dashes or underscores. Raises UsageError, which spends no guess."""
+    """However it is typed: in any case, with spaces, dashes or underscores. Raises UsageError; that spends no guess."""
     parts = [part for part in re.split(r"[\s_\-]+", text.strip().lower()) if part]
     if len(parts) != 3 or not (parts[0].isascii() and parts[0].isdecimal() and len(parts[0]) <= 3):
         raise UsageError(f"{text!r} is no invite code: it is a number and two words, like 7-copper-lantern")

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 import trio
 
-from ..overlay.errors import LinkLost, RemoteProtocolError
+from ..overlay.errors import ConfigError, LinkLost, RemoteProtocolError
 from ..overlay.identity.joining import Admission, admit, admit_own, check_may_invite
 from ..overlay.identity.mesh import Identity
 from ..overlay.ports import Datagrams, Entropy, Stream, StreamHandler
@@ -101,7 +101,7 @@ class Door:
             if self._exchanges <= EXCHANGES_AT_ONCE:
                 with trio.move_on_after(EXCHANGE_S):
                     await self._exchange(stream)
-        except (LinkLost, RemoteProtocolError) as error:
+        except (LinkLost, RemoteProtocolError, ConfigError, OSError) as error:  # of `admitted`, too: then nobody is
             logger.info("an exchange with %s ended: %s", stream.remote, error)
         finally:
             self._exchanges -= 1

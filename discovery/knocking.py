@@ -72,9 +72,7 @@ class _Joining:
 
     async def seek(self) -> Joined:
         """Tries everyone who answers, at most three and all at once: a false one may be slow."""
-        group = MulticastGroup(
-            self._where.discovery.group, self._where.discovery.port, choose(self._where.interface)
-        )
+        group = MulticastGroup(self._where.discovery.group, self._where.discovery.port, choose(self._where.interface))
         search = Search(self._code.number, self._entropy.token(8))
         outcomes_in, outcomes = trio.open_memory_channel[Joined | PotluckError](RESPONDERS_MAX)
         try:

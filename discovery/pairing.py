@@ -16,8 +16,6 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from spake2 import SPAKE2_A, SPAKE2_B, SPAKEError
-from spake2.ed25519_basic import NotOnCurve
 
 from ..overlay.errors import LimitExceeded, NotAllowed, RemoteProtocolError, Unavailable, from_wire
 from ..overlay.identity.joining import Admission
@@ -30,8 +28,6 @@ GUESSES: Final = 3
 OPEN_MAX: Final = 16
 _ONCE: Final = bytes(12)
 """Nonce of a key that seals one message."""
-_NO_ELEMENT: Final = (SPAKEError, NotOnCurve, ValueError, AssertionError)
-"""What the library raises for bytes that somebody made up."""
 
 Token = Callable[[int], bytes]
 
@@ -91,11 +87,7 @@ class _Keys:
     seal: bytes
 
 
-def _keys(side: SPAKE2_A | SPAKE2_B, element: bytes) -> _Keys:
-    try:
-        key: bytes = side.finish(element)
-    except _NO_ELEMENT as error:
-        raise RemoteProtocolError(f"no element of SPAKE2: {error}") from error
+def _keys(key: bytes) -> _Keys:
     return _Keys(*(derive(key, f"pairing: {purpose}") for purpose in ("joiner", "inviter", "seal")))
 
 
@@ -152,10 +144,12 @@ class Inviter:
         invite.under_way += 1
         self._invite = invite
         self._owner_public_key = ask.owner_public_key
-        joiner, inviter = _identities(ask.owner_public_key, self._channel_der)
-        side = SPAKE2_B(invite.code.password, idA=joiner, idB=inviter, entropy_f=self._token)
+        from . import spake  # takes a while to load, and hardly any start of a node needs it
+
+        identities = _identities(ask.owner_public_key, self._channel_der)
+        side = spake.inviter(invite.code.password, identities, self._token)
         reply = Reply(side.start())
-        self._keys = _keys(side, ask.element)
+        self._keys = _keys(spake.finish(side, ask.element))
         return reply
 
     def _confirmed(self, now_s: float, confirm: Confirm, invite: Invite, keys: _Keys) -> Admit | Refusal:
@@ -192,8 +186,11 @@ class Joiner:
     """
 
     def __init__(self, code: Code, token: Token, channel_der: bytes, owner_public_key: bytes) -> None:
-        joiner, inviter = _identities(owner_public_key, channel_der)
-        self._side = SPAKE2_A(code.password, idA=joiner, idB=inviter, entropy_f=token)
+        from . import spake  # as above
+
+        identities = _identities(owner_public_key, channel_der)
+        self._side = spake.joiner(code.password, identities, token)
+        self._finish = spake.finish
         self._ask = Ask(code.number, self._side.start(), owner_public_key)
         self._frames = TO_JOINER.frames()
         self._keys: _Keys | None = None
@@ -216,7 +213,7 @@ class Joiner:
                 error = from_wire(code, _plain(reason))
                 raise error if isinstance(error, NotAllowed | Unavailable) else NotAllowed(str(error))
             case Reply(element) if self._keys is None:
-                self._keys = _keys(self._side, element)
+                self._keys = _keys(self._finish(self._side, element))
                 return TO_INVITER.encode(Confirm(self._keys.joiner_proof))
             case Admit(proof, sealed) if self._keys is not None:
                 if not compare_digest(proof, self._keys.inviter_proof):

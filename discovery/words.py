@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-WORDS: Final[tuple[str, ...]] = tuple(
-    """
+_TEXT: Final = """
 acorn acrobat actor adobe agate airport album alcove almanac almond alphabet amber anchor angle ankle antenna antler
 anvil apple apricot april apron aquarium arcade arch archer arctic arena armchair arrow artist ashtray aspen atlas
 atom attic auburn august aunt autumn avenue avocado awning axle azure
@@ -32,7 +31,7 @@ eagle earring earth easel echo eclipse editor eggplant eight elbow elder elephan
 engine envelope equator eraser escort estate evening evergreen express eyebrow
 fabric factory falcon family farmer fashion father faucet feather february fence fennel fern ferret ferry festival
 fiddle field fifty figure filter finch finger fir fireman fish flag flamingo flannel flask flax fleece flint flood
-flour flower flute foam focus fog folder forest fork fortress fossil fountain fox freckle freezer friday frog frost
+flower flute foam focus fog folder forest fork fortress fossil fountain fox freckle freezer friday frog frost
 fruit fudge funnel furnace
 gable galaxy gallery gallon game garage garden garlic garnet gate gazebo gazelle gecko gentle geyser giant ginger
 giraffe glacier glass glider globe glove glue goat goblet gold golf gondola goose gopher gorilla gown granite grape
@@ -90,5 +89,5 @@ week whale wheat wheel whisker whistle wicker widget willow wind window winter w
 wreath wren wrist writer
 yacht yard yarn yellow yodel yogurt yucca
 zebra zenith zeppelin zero zigzag zinc zipper zodiac zucchini
-""".split()
-)
+"""
+WORDS: Final = tuple(_TEXT.split())

@@ -14,10 +14,11 @@ from ..discovery.sightings import CHANNEL_SIZE, Connector, Sighting, sink
 from ..overlay.clock import MeshTime
 from ..overlay.config import Config
 from ..overlay.dht.replication import Replication
-from ..overlay.dht.service import Dht
+from ..overlay.dht.service import Dht, card_decoder
 from ..overlay.errors import LinkLost, NotAllowed, PotluckError, UsageError
+from ..overlay.identity.certificates import verify_chain
 from ..overlay.identity.mesh import Identity
-from ..overlay.ids import NodeId, OwnerId
+from ..overlay.ids import NodeId, OwnerId, checked_name
 from ..overlay.links.link import Link
 from ..overlay.links.links import Links
 from ..overlay.links.opening import Introduction
@@ -35,6 +36,7 @@ from .jobs.service import Jobs
 from .memory import SharedMemory
 from .objects import Objects, ObjectTable
 from .presence import Presence
+from .roster import Roster
 
 logger = logging.getLogger("potluck.node")
 
@@ -100,6 +102,7 @@ class Node:
             mesh_time_s=self.mesh_time.now_s,
             node_call=self._called_by_task,
         )
+        self.roster = Roster(identity, ports.store, self.mesh_time.now_s)
         self.presence = Presence(config, identity, self.membership, self.replication, ports.host)
         self._wire()
 
@@ -265,6 +268,30 @@ class Node:
                         nursery.start_soon(look_up, member.node_id)
         return loads
 
+    async def members(self) -> list[dict[str, object]]:
+        """Everyone it has met or can look up, running or not."""
+        self.roster.met(self.node_id, self.name, self.identity.chain)
+        with trio.move_on_after(_PEER_LOAD_S):
+            async with trio.open_nursery() as nursery:
+                for member in self.membership.present():
+                    if not self.roster.knows(member.node_id):
+                        nursery.start_soon(self._look_up_member, member.node_id)
+        return self.roster.rows()
+
+    async def _look_up_member(self, node_id: NodeId) -> None:
+        """In a large mesh not everybody is linked; what a card claims is believed as far as its chain proves it."""
+        try:
+            record = await self.replication.get("node", node_id)
+            if record is None:
+                return
+            card = card_decoder.decode(record.value)
+            proved = verify_chain(card.chain, self.identity.mesh.root_der, card.chain[0])
+            name = checked_name(card.name)
+        except (PotluckError, msgspec.MsgspecError, IndexError):
+            return
+        if proved.node_id == node_id:
+            self.roster.met(node_id, name, card.chain)
+
     # Events
 
     def _tell(self, event: Event) -> None:
@@ -295,7 +322,9 @@ class Node:
             self.dht.start(self.objects.forget, member.node_id)
 
     def _link_up(self, link: Link) -> None:
-        self._owners[link.peer.node_id] = link.peer.owner_id
+        peer = link.peer
+        self._owners[peer.node_id] = peer.owner_id
+        self.roster.met(peer.node_id, peer.name, peer.chain)
 
     def _work_changed(self) -> None:
         load = self.execution.load()

@@ -6,15 +6,17 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from ..discovery.door import Door
 from ..overlay.config import Config
 from ..overlay.errors import reason
 from ..overlay.identity.certificates import to_pem
+from ..overlay.identity.joining import no_longer_alone
 from ..overlay.identity.mesh import Identity, open_identity, open_mesh, write_private
 from ..overlay.places import control_socket_path, machine_id, node_dir
 from ..overlay.transport.interfaces import choose
@@ -22,6 +24,7 @@ from ..overlay.transport.tcp import TcpNetwork, TlsFiles
 from . import control
 from .daemon import Event, Node, Ports
 from .execution.backends import available_sandboxes
+from .house import House
 from .store import SqliteStore
 from .system import SystemEntropy, SystemHost, SystemWallClock
 
@@ -41,25 +44,34 @@ def serve(config: Config, announce: Callable[[Event], None]) -> None:
 
 
 async def _serve(config: Config, announce: Callable[[Event], None]) -> None:
+    """One node after the other: a machine that joins another mesh begins again in it, in the same process."""
     socket_path = control_socket_path(config.runtime_dir, config.data_dir, config.name)
-    listener = await control.listen(socket_path, config.name)
-    try:
-        await _run(config, announce, listener, socket_path)
-    finally:
-        socket_path.unlink(missing_ok=True)
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        following: Config | None = config
+        while following is not None:
+            listener = await control.listen(socket_path, config.name)
+            try:
+                following = await _run(following, announce, (listener, socket_path), signals)
+            finally:
+                socket_path.unlink(missing_ok=True)
 
 
 async def _run(
-    config: Config, announce: Callable[[Event], None], listener: trio.SocketListener, socket_path: Path
-) -> None:
+    config: Config,
+    announce: Callable[[Event], None],
+    control_socket: tuple[trio.SocketListener, Path],
+    signals: AsyncIterator[int],
+) -> Config | None:
+    """The life of one node. Returns the settings of the one to follow it, if any."""
     entropy = SystemEntropy()
     mesh = open_mesh(config.data_dir, entropy, config.mesh_secret_file)
     folder = node_dir(config.data_dir, _machine(), config.name)
     identity = open_identity(mesh, folder, config.name, entropy)
+    network = _network(config, identity, folder)
     store = SqliteStore(folder / "state.db")
     wall_clock = SystemWallClock()
     ports = Ports(
-        network=lambda who: _network(config, who, folder),
+        network=lambda who: network,
         wall_clock=wall_clock,
         entropy=entropy,
         host=SystemHost(config.data_dir),
@@ -67,13 +79,15 @@ async def _run(
         sandboxes=available_sandboxes(config.sandbox),
     )
     node = Node(config, identity, ports, lambda event: announce({**event, **_process_id(event)}))
+    house = House(config, node, Door(identity, network, entropy, admitted=lambda: no_longer_alone(config.data_dir)))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_leave_on_signal, node, nursery.cancel_scope)
+        nursery.start_soon(_leave_on_signal, node, house, signals, nursery.cancel_scope)
         if config.private:
             nursery.start_soon(_leave_with_program, node)
         nursery.start_soon(_live, node, nursery.cancel_scope)
         await node.started.wait()
-        nursery.start_soon(control.serve, node, listener, socket_path)
+        nursery.start_soon(control.serve, node, house, *control_socket)
+        nursery.start_soon(house.door.run, node.address.port)
         if config.discovery.zeroconf and not config.private:
             from ..discovery import mdns  # a private node starts sooner without zeroconf
 
@@ -82,6 +96,7 @@ async def _run(
             nursery.start_soon(mdns.run, addresses, node.address.port, nonce, ours, node.put_sighting)
     with trio.CancelScope(shield=True):
         await store.aclose()
+    return house.following
 
 
 async def _live(node: Node, scope: trio.CancelScope) -> None:
@@ -89,14 +104,14 @@ async def _live(node: Node, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _leave_on_signal(node: Node, scope: trio.CancelScope) -> None:
+async def _leave_on_signal(node: Node, house: House, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
     """The first signal asks for a graceful end, the second for one at once."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            if node.leaving:
-                scope.cancel()
-            node.leave()
-            scope.deadline = trio.current_time() + _GOODBYE_S
+    async for _ in signals:
+        house.following = None
+        if node.leaving:
+            scope.cancel()
+        node.leave()
+        scope.deadline = trio.current_time() + _GOODBYE_S
 
 
 async def _leave_with_program(node: Node) -> None:

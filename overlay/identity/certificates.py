@@ -119,6 +119,11 @@ def verify_chain(chain: Sequence[bytes], root_der: bytes, leaf_der: bytes) -> Me
     return Member(node_id_of(node_key), owner_id_of(owner_key), node_key, leaf_der)
 
 
+def owners_of(chain: Sequence[bytes]) -> list[OwnerId]:
+    """The owners of a verified chain: whose node it is, who let that one in, and so on up to a founder."""
+    return [owner_id_of(_public_key(x509.load_der_x509_certificate(der))) for der in chain[1:]]
+
+
 def _check_issued(subject: x509.Certificate, issuer: x509.Certificate, owners_below: int) -> None:
     """Every owner counts, also one that bears its issuer's name, which RFC 5280 §6.1.4 would not count."""
     limits = _constraints(issuer)

@@ -1,7 +1,7 @@
 """Letting an owner into a mesh, and moving a data directory into the mesh it has been let into.
 
-    left/<mesh>/   mesh.toml, secret and owner-key of a mesh this data directory has left
-    moving/        the files of the new mesh, while they are being put in place
+left/<mesh>/   mesh.toml, secret and owner-key of a mesh this data directory has left
+moving/        the files of the new mesh, while they are being put in place
 """
 
 from __future__ import annotations

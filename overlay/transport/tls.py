@@ -32,7 +32,6 @@ class _Tls(ssl.SSLObject):
     knocked = False
 
 
-
 def make_context(*, server: bool, root_der: bytes, chain_path: Path, key_path: Path) -> ssl.SSLContext:
     """Mutual TLS 1.3: both sides must show a chain to `root_der`. Nothing else is trusted, no names are checked."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)

@@ -1,0 +1,47 @@
+"""What the process around a node offers to its user: letting machines in, and moving into another mesh."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..discovery.door import Door
+from ..overlay.config import Config
+from ..overlay.errors import ConfigError
+from ..overlay.identity.joining import no_longer_alone
+from ..overlay.links.link import Link
+from ..overlay.wire import control
+from .daemon import Node
+
+logger = logging.getLogger("potluck.node")
+
+
+class House:
+    """A `control.House`."""
+
+    def __init__(self, config: Config, node: Node, door: Door) -> None:
+        self._config = config
+        self._node = node
+        self.door = door
+        self.following: Config | None = None
+        """Settings of the node that takes this one's place, once it has left."""
+        node.links.up.append(self._link_up)
+
+    def invite(self, wanted: control.Invite) -> dict[str, object]:
+        invite = self.door.invite(count=wanted.count, life_s=wanted.life_s, mine=wanted.mine, invites=wanted.may_invite)
+        return {"code": str(invite.code), "expires_s": wanted.life_s}
+
+    def reload(self, peers: Sequence[str]) -> None:
+        known = dict.fromkeys((*self._config.peers, *peers))
+        self.following = replace(self._config, peers=tuple(known))
+        self._node.leave()
+
+    def _link_up(self, link: Link) -> None:
+        """Whoever has met another owner belongs with them: `join` does not move the machine any more."""
+        identity = self._node.identity
+        if identity.mesh.alone and link.peer.owner_id != identity.owner_id:
+            try:
+                no_longer_alone(self._config.data_dir)
+            except (ConfigError, OSError) as error:
+                logger.warning("the data directory cannot be written: %s", error)

@@ -1,0 +1,71 @@
+"""Who is of the mesh, as far as this node has met them: by whom they were let in, and since when it knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from ..overlay.identity.certificates import owners_of
+from ..overlay.identity.mesh import Identity
+from ..overlay.ids import ID_BYTES, NodeId
+from ..overlay.ports import Store
+
+_TABLE: Final = "roster"
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    name: str
+    owner: bytes
+    invited_by: bytes
+    """The owner who let this one in; empty for founders."""
+    since_s: float
+
+
+_decoder: Final = msgspec.msgpack.Decoder(Entry)
+
+
+class Roster:
+    """Kept on disk with the mesh as part of the key: a node that moves does not take old acquaintances along."""
+
+    def __init__(self, identity: Identity, store: Store, now_s: Callable[[], float]) -> None:
+        self._identity = identity
+        self._store = store
+        self._now_s = now_s
+        self._mesh = bytes.fromhex(identity.mesh.mesh_id)
+
+    def met(self, node_id: NodeId, name: str, chain: Sequence[bytes]) -> None:
+        """`chain` has been verified."""
+        known = self._get(node_id)
+        if known is not None and known.name == name:
+            return
+        owner, *above = owners_of(chain)
+        since_s = self._now_s() if known is None else known.since_s
+        entry = Entry(name, owner, above[0] if above else b"", since_s)
+        self._store.put(_TABLE, self._mesh + node_id, msgspec.msgpack.encode(entry))
+
+    def knows(self, node_id: NodeId) -> bool:
+        return self._get(node_id) is not None
+
+    def _get(self, node_id: NodeId) -> Entry | None:
+        data = self._store.get(_TABLE, self._mesh + node_id)
+        return None if data is None else _decoder.decode(data)
+
+    def rows(self) -> list[dict[str, object]]:
+        """This node first, then the others by name."""
+        own = self._identity.node_id
+        entries = [(key[-ID_BYTES:], _decoder.decode(data)) for key, data in self._store.scan(_TABLE, self._mesh)]
+        entries.sort(key=lambda pair: (pair[0] != own, pair[1].name, pair[0]))
+        return [_row(node_id, entry) for node_id, entry in entries]
+
+
+def _row(node_id: bytes, entry: Entry) -> dict[str, object]:
+    return {
+        "name": entry.name,
+        "node_id": node_id.hex(),
+        "owner": entry.owner.hex(),
+        "invited_by": entry.invited_by.hex() or None,
+        "since": round(entry.since_s, 3),
+        "banned": False,
+    }
