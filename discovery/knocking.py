@@ -30,7 +30,6 @@ from .pairing import Joiner
 from .seeking import RESPONDERS_MAX, Search
 
 EXCHANGE_S: Final = 10.0
-SEEK_S: Final = 5.0
 OTHERS_S: Final = 1.0
 """After somebody has refused: another may have an invite of the same number."""
 _PAUSE_S: Final = 0.5
@@ -45,6 +44,8 @@ class Where:
     interface: str | None = None
     links: Links = field(default_factory=Links)
     discovery: Discovery = field(default_factory=Discovery)
+    seek_s: float = 5.0
+    """How long to wait for the first who answers."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class Joined:
     mesh: Mesh
     inviter: str
     address: Address
+
+
+Outcome = Joined | PotluckError
 
 
 async def join(code: Code, owner: KeyPair, where: Where, entropy: Entropy) -> Joined:
@@ -74,21 +78,23 @@ class _Joining:
         """Tries everyone who answers, at most three and all at once: a false one may be slow."""
         group = MulticastGroup(self._where.discovery.group, self._where.discovery.port, choose(self._where.interface))
         search = Search(self._code.number, self._entropy.token(8))
-        outcomes_in, outcomes = trio.open_memory_channel[Joined | PotluckError](RESPONDERS_MAX)
+        outcomes_in, outcomes = trio.open_memory_channel[Outcome](RESPONDERS_MAX)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._call, group, search)
                 nursery.start_soon(self._listen, group, search, nursery, outcomes_in)
-                joined = await self._first_success(outcomes)
+                outcome = await self._first_success(outcomes)
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
                 await group.aclose()
-        return joined
+        if isinstance(outcome, PotluckError):
+            raise outcome
+        return outcome
 
-    async def _first_success(self, outcomes: trio.MemoryReceiveChannel[Joined | PotluckError]) -> Joined:
+    async def _first_success(self, outcomes: trio.MemoryReceiveChannel[Outcome]) -> Outcome:
         failures: list[PotluckError] = []
-        deadline_s = trio.current_time() + SEEK_S
+        deadline_s = trio.current_time() + self._where.seek_s
         while len(failures) < RESPONDERS_MAX and (self._under_way or trio.current_time() < deadline_s):
             outcome = None
             with trio.move_on_at(trio.current_time() + EXCHANGE_S if self._under_way else deadline_s):
@@ -98,7 +104,7 @@ class _Joining:
             if outcome is not None:
                 failures.append(outcome)
                 deadline_s = min(deadline_s, trio.current_time() + OTHERS_S)
-        raise self._why_not(failures)
+        return self._why_not(failures)
 
     def _why_not(self, failures: list[PotluckError]) -> PotluckError:
         """The refusal that says most: a wrong code before a broken connection."""
@@ -121,7 +127,7 @@ class _Joining:
         group: MulticastGroup,
         search: Search,
         nursery: trio.Nursery,
-        outcomes: trio.MemorySendChannel[Joined | PotluckError],
+        outcomes: trio.MemorySendChannel[Outcome],
     ) -> None:
         while True:
             data, host = await group.receive()
@@ -129,9 +135,9 @@ class _Joining:
                 self._under_way += 1
                 nursery.start_soon(self._try, address, outcomes)
 
-    async def _try(self, address: Address, outcomes: trio.MemorySendChannel[Joined | PotluckError]) -> None:
+    async def _try(self, address: Address, outcomes: trio.MemorySendChannel[Outcome]) -> None:
         try:
-            outcome: Joined | PotluckError = await self.knock(address)
+            outcome: Outcome = await self.knock(address)
         except PotluckError as error:
             outcome = error
         self._under_way -= 1

@@ -29,8 +29,9 @@ class House:
         node.links.up.append(self._link_up)
 
     def invite(self, wanted: control.Invite) -> dict[str, object]:
-        invite = self.door.invite(count=wanted.count, life_s=wanted.life_s, mine=wanted.mine, invites=wanted.may_invite)
-        return {"code": str(invite.code), "expires_s": wanted.life_s}
+        life_s = wanted.life_ms / 1000
+        invite = self.door.invite(count=wanted.count, life_s=life_s, mine=wanted.mine, invites=wanted.may_invite)
+        return {"code": str(invite.code), "expires_s": life_s}
 
     def reload(self, peers: Sequence[str]) -> None:
         known = dict.fromkeys((*self._config.peers, *peers))

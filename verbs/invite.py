@@ -30,7 +30,7 @@ COUNT_MAX: Final = 1000
 def command(session: Session, mine: bool, may_invite: bool, count: int, hours: float) -> Answer:
     """Show a code that lets another machine into this mesh: `potluck join CODE` there. Three wrong codes end it."""
     with connected(session) as connection:
-        answer: dict[str, Any] = ask_json(connection, Invite, mine, may_invite, count, hours * 3600)
+        answer: dict[str, Any] = ask_json(connection, Invite, mine, may_invite, count, max(1, round(hours * 3_600_000)))
     machines = "one machine" if count == 1 else f"{count} machines"
     shown = f"  {answer['code']}  ({_life(answer['expires_s'])}, {machines})"
     return Answer(answer, shown, notes=f"On the other machine: potluck join {answer['code']}")

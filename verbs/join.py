@@ -68,17 +68,7 @@ def _pair(data_dir: Path, code: Code, where: Where) -> Joined:
     entropy = SystemEntropy()
     owner, mesh = open_owner(data_dir, entropy)
     check_may_move(mesh, data_dir)
-    try:
-        return trio.run(join, code, owner, where, entropy)
-    except* PotluckError as group:
-        raise _first(group) from None
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    return trio.run(join, code, owner, where, entropy)
 
 
 def _await_moved(session: Session, name: str, mesh_id: str) -> None:

@@ -177,7 +177,7 @@ class Invite(Message, frozen=True, tag=40):
     may_invite: bool = False
     """Whoever joins may let others in."""
     count: Annotated[int, Meta(ge=1, le=1000)] = 1
-    life_s: Annotated[float, Meta(gt=0, le=604_800)] = 600.0
+    life_ms: Annotated[int, Meta(ge=1, le=604_800_000)] = 600_000
 
 
 class AskMembers(Message, frozen=True, tag=41):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import datetime
 
 import pytest
 from cryptography import x509
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.overlay.errors import NotAllowed
-from potluck.overlay.identity.certificates import DEPTH_MAX, issue, to_pem, verify_chain
+from potluck.overlay.identity.certificates import DEPTH_MAX, issue, may_invite, owners_of, to_pem, verify_chain
 from potluck.overlay.identity.keys import KeyPair, derive, signed_by
 from potluck.overlay.ids import node_id_of, owner_id_of
 
@@ -78,6 +79,44 @@ def test_an_owner_who_may_not_let_others_in_cannot() -> None:
     chain = chain_of(4, owners_may_issue=False)
     with pytest.raises(NotAllowed):
         verify_chain(chain, ROOT, chain[0])
+
+
+def crafted(name: x509.Name, subject: KeyPair, signer: KeyPair, *, ca: bool) -> bytes:
+    """Subject and issuer bear the same name, which RFC 5280 does not count as a step of the path; we do."""
+    builder = x509.CertificateBuilder(name, name, subject.private.public_key(), 1)
+    builder = builder.not_valid_before(datetime(2000, 1, 1)).not_valid_after(datetime(9999, 1, 1))
+    builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    return builder.sign(signer.private, None).public_bytes(Encoding.DER)
+
+
+def guest_chain(*, named_like_its_issuer: bool) -> list[bytes]:
+    """A node whose owner was let in by a guest, who may not invite."""
+    guest = issue(mesh().owner, key(3000).public, may_issue=True, may_invite=False)
+    if named_like_its_issuer:
+        name = x509.load_der_x509_certificate(guest).subject
+        second = crafted(name, key(3001), key(3000), ca=True)
+        return [crafted(name, key(1), key(3001), ca=False), second, guest, *mesh().owner_chain]
+    second = issue(key(3000), key(3001).public, may_issue=True)
+    return [issue(key(3001), key(1).public, may_issue=False), second, guest, *mesh().owner_chain]
+
+
+def test_a_guest_has_nodes_of_its_own_but_lets_no_owner_in() -> None:
+    guest = issue(mesh().owner, key(3000).public, may_issue=True, may_invite=False)
+    leaf = issue(key(3000), key(1).public, may_issue=False)
+    assert verify_chain([leaf, guest, *mesh().owner_chain], ROOT, leaf).owner_id == owner_id_of(key(3000).public)
+    assert not may_invite((guest, *mesh().owner_chain))
+    for named_like_its_issuer in (False, True):
+        chain = guest_chain(named_like_its_issuer=named_like_its_issuer)
+        with pytest.raises(NotAllowed, match="may not invite"):
+            verify_chain(chain, ROOT, chain[0])
+
+
+def test_an_owner_may_invite_while_the_chain_has_room() -> None:
+    for depth in range(2, DEPTH_MAX + 1):
+        chain = chain_of(depth)
+        assert may_invite(chain[1:]) == (depth < DEPTH_MAX)
+        assert owners_of(chain)[-1] == owner_id_of(mesh().owner.public)
+        assert len(owners_of(chain)) == depth - 1
 
 
 def test_the_certificate_of_an_owner_is_not_one_of_a_node() -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.overlay.errors import LocalProtocolError, RemoteProtocolError
-from potluck.overlay.wire import control, worker
-from potluck.overlay.wire.beacon import BEACON
+from potluck.overlay.wire import control, pairing, worker
+from potluck.overlay.wire.beacon import BEACON, SEEKING
 from potluck.overlay.wire.codec import Codec
 from potluck.overlay.wire.framing import CONTROL_FRAME_BYTES_MAX, HEADER_BYTES
 from potluck.overlay.wire.gossip import MemberNews, PeerExchange
@@ -28,6 +28,10 @@ CODECS: dict[str, Codec[Any]] = {
     "to_worker": worker.TO_WORKER,
     "from_worker": worker.FROM_WORKER,
     "beacon": BEACON,
+    "seeking": SEEKING,
+    "to_inviter": pairing.TO_INVITER,
+    "to_joiner": pairing.TO_JOINER,
+    "admission": pairing.ADMISSION,
 }
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
 every_message = pytest.mark.parametrize(
