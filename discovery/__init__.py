@@ -4,4 +4,11 @@
 `tags`       how beacons of one mesh recognise each other without telling outsiders
 `beacon`     DISCOVER and HELLO on UDP multicast: an engine and its shell
 `mdns`       `_potluck._tcp.local.` by zeroconf, for networks that pass only mDNS
+
+Letting a machine in:
+
+`codes`, `words`    invite codes, drawn and typed
+`pairing`, `spake`  engines: open invites, and both sides of an exchange
+`seeking`           engines: how a joiner finds its inviter on the multicast group
+`door`, `knocking`  their shells
 """

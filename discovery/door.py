@@ -12,12 +12,11 @@ from ..overlay.errors import ConfigError, LinkLost, RemoteProtocolError
 from ..overlay.identity.joining import Admission, admit, admit_own, check_may_invite
 from ..overlay.identity.mesh import Identity
 from ..overlay.ports import Datagrams, Entropy, Stream, StreamHandler
-from .pairing import Invite, Inviter, Invites
+from .pairing import EXCHANGE_S, Invite, Inviter, Invites
 from .seeking import Offers
 
 logger = logging.getLogger("potluck.pairing")
 
-EXCHANGE_S: Final = 10.0
 EXCHANGES_AT_ONCE: Final = 8
 
 

@@ -26,10 +26,9 @@ from ..overlay.transport.multicast import MulticastGroup
 from ..overlay.transport.tcp import dial_door
 from ..overlay.transport.tls import TlsStream
 from .codes import Code
-from .pairing import Joiner
+from .pairing import EXCHANGE_S, Joiner
 from .seeking import RESPONDERS_MAX, Search
 
-EXCHANGE_S: Final = 10.0
 OTHERS_S: Final = 1.0
 """After somebody has refused: another may have an invite of the same number."""
 _PAUSE_S: Final = 0.5

@@ -26,6 +26,8 @@ from .codes import Code, draw
 
 GUESSES: Final = 3
 OPEN_MAX: Final = 16
+EXCHANGE_S: Final = 10.0
+"""No exchange takes longer, on either side."""
 _ONCE: Final = bytes(12)
 """Nonce of a key that seals one message."""
 

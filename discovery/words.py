@@ -1,6 +1,6 @@
 """The words of invite codes: short, common, easy to say over a desk, and all different when heard or mistyped a little.
 
-More than 1024 of them, so that two make twenty bits; three guesses at a code succeed once in 400 000.
+There are 1200, so that two make twenty bits; three guesses at a code succeed once in 480 000.
 """
 
 from __future__ import annotations

@@ -17,9 +17,8 @@ _TABLE: Final = "roster"
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     name: str
-    owner: bytes
-    invited_by: bytes
-    """The owner who let this one in; empty for founders."""
+    chain: list[bytes]
+    """Verified; read only when somebody asks."""
     since_s: float
 
 
@@ -40,9 +39,7 @@ class Roster:
         known = self._get(node_id)
         if known is not None and known.name == name:
             return
-        owner, *above = owners_of(chain)
-        since_s = self._now_s() if known is None else known.since_s
-        entry = Entry(name, owner, above[0] if above else b"", since_s)
+        entry = Entry(name, list(chain), self._now_s() if known is None else known.since_s)
         self._store.put(_TABLE, self._mesh + node_id, msgspec.msgpack.encode(entry))
 
     def knows(self, node_id: NodeId) -> bool:
@@ -61,11 +58,12 @@ class Roster:
 
 
 def _row(node_id: bytes, entry: Entry) -> dict[str, object]:
+    owner, *above = owners_of(entry.chain)
     return {
         "name": entry.name,
         "node_id": node_id.hex(),
-        "owner": entry.owner.hex(),
-        "invited_by": entry.invited_by.hex() or None,
+        "owner": owner.hex(),
+        "invited_by": above[0].hex() if above else None,
         "since": round(entry.since_s, 3),
         "banned": False,
     }

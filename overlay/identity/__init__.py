@@ -2,5 +2,6 @@
 
 `keys`          Ed25519 pairs
 `certificates`  root → owner → node: issuing, and verifying a chain that a peer presents
+`joining`       letting another owner in; moving a data directory into another mesh
 `mesh`          what lies in the data directory: founding a mesh, provisioning one, loading an identity
 """

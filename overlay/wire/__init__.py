@@ -3,6 +3,7 @@
 `framing`, `codec`                       bytes ⇄ frames ⇄ messages, with every limit
 `opening`, `gossip`, `work`, `records`   between nodes: the twelve and their companions (`peer` lists them all)
 `beacon`                                 on UDP multicast
+`pairing`                                between a machine that joins and the one that has invited it
 `control`                                between a user's program and its node
 `worker`                                 between a node and a worker process
 `values`                                 Python values as data, without pickle
