@@ -68,7 +68,12 @@ def _pair(data_dir: Path, code: Code, where: Where) -> Joined:
     entropy = SystemEntropy()
     owner, mesh = open_owner(data_dir, entropy)
     check_may_move(mesh, data_dir)
-    return trio.run(join, code, owner, where, entropy)
+    try:
+        return trio.run(join, code, owner, where, entropy)
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
+        raise KeyboardInterrupt from None  # trio hands Ctrl+C on in the nursery it fell into
 
 
 def _await_moved(session: Session, name: str, mesh_id: str) -> None:

@@ -133,3 +133,14 @@ def test_a_host_whose_cable_is_cut_is_declared_dead_and_its_tasks_finish_elsewhe
     for name in ("h1", "h2"):
         died = lan.pools[name].nodes[name].event_times("died", "h3")
         assert died and died[0] - cut_s <= 5
+
+
+def test_a_host_is_let_in_by_a_code_and_nobody_types_an_address(lan: Lan) -> None:
+    for name in ("h1", "h2"):
+        lan.pools[name].up(name, "--slots=1", interface=None).await_ready()
+    code = lan.pools["h1"].call("invite", "--json").value["code"]
+    joined = lan.pools["h2"].call("join", "--json", code).value
+    assert joined == {"mesh": lan.pools["h1"].nodes["h1"].ready["mesh"], "inviter": "h1"}
+    wait_until(lambda: len(lan.pools["h1"].call("peers", "--json").value) == 2, "h1 and h2 are linked")
+    answer = lan.pools["h1"].call("run", "--json", "-c", "print(1)", "--on", "h2").value
+    assert answer["tasks"][0]["guarantees"]["network"] is True, "another owner's task ran in a sandbox"

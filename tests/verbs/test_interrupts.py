@@ -65,3 +65,14 @@ def test_an_interrupted_demo_cleans_up(tmp_path: Path) -> None:
     assert (process.returncode, err) == (1, "interrupted\n")
     assert took_s < SOON_S + SLOW_MACHINE_S
     assert not list(tmp_path.iterdir())
+
+
+def test_a_join_that_still_looks_for_its_inviter_ends_and_changes_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "POTLUCK_DATA_DIR": str(tmp_path / "data"), "XDG_RUNTIME_DIR": str(tmp_path)}
+    process = start(["join", "7-copper-lantern", "--interface", "127.0.0.1"], environment)
+    while not psutil.Process(process.pid).net_connections("udp"):
+        assert process.poll() is None
+    took_s, out, err = interrupt(process)
+    assert (process.returncode, out, err) == (1, "", "interrupted\n")
+    assert took_s < SOON_S + SLOW_MACHINE_S
+    assert not (tmp_path / "data" / "mesh.toml").exists()
