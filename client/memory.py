@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import Future
 from typing import Any, Final
 
-from ..overlay.errors import DeadlineExceeded, LimitExceeded, NotFound, UsageError
+from ..overlay.errors import Conflict, DeadlineExceeded, LimitExceeded, NotFound, UsageError
 from ..overlay.wire import control, inside, values
 from ..overlay.wire.framing import VALUE_BYTES_MAX
 from .connection import Connection
@@ -23,7 +24,9 @@ class Memory:
     """A mapping from text to plain data, shared by all nodes of the mesh; of two writers the newer wins.
 
     Supports `memory[key]`, `memory[key] = value`, `del memory[key]`, `key in memory`, `get`, and `set` with a time
-    to live. It cannot be iterated. Needs a running node, to which it connects at the first use.
+    to live. The first `compare_and_set` or `increment` makes a key agreed for ever: from then on nothing done to it
+    is lost or done twice, and without a majority of those who keep it `Unavailable` is raised. It cannot be iterated.
+    Needs a running node, to which it connects at the first use.
     """
 
     def __init__(self, surroundings: Surroundings | None = None) -> None:
@@ -65,6 +68,39 @@ class Memory:
         else:
             self._ask(control.MemorySet, key, encoded(value), ttl)
 
+    def compare_and_set(self, key: str, expected: object, new: object) -> bool:
+        """Stores `new` if the key holds `expected` at that moment; `None` also stands for a key without a value.
+
+        False: it holds something else. Raises Unavailable when no majority answers in time; then it may have been
+        stored all the same, or still be.
+        """
+        data = encoded(new)
+        while True:
+            present, version = self._read_version(key)
+            if not _same(present, expected):
+                return False
+            try:
+                if inside.current() is not None:
+                    inside.call("mem_set_if", [key, data, version])
+                else:
+                    self._ask(control.MemorySet, key, data, None, version)
+            except Conflict:
+                continue  # somebody else was first; what is there now decides
+            return True
+
+    def increment(self, key: str, n: int = 1) -> int:
+        """Adds `n` to the integer under `key`, which counts as 0 where there is none, and returns the sum.
+
+        Raises Unavailable as `compare_and_set` does, and UsageError when the key holds no integer.
+        """
+        checked_amount(n)
+        if inside.current() is not None:
+            total = inside.call("mem_incr", [key, n])
+        else:
+            total = json.loads(self._ask(control.MemoryIncrement, key, n).json)["value"]
+        assert isinstance(total, int)
+        return total
+
     def close(self) -> None:
         """Ends the connection; the next use opens another."""
         with self._lock:
@@ -79,6 +115,17 @@ class Memory:
             return values.decode_bytes(answered)
         answer = self._ask(control.MemoryGet, key)
         return values.decode_bytes(answer.value)
+
+    def _read_version(self, key: str) -> tuple[Any, int]:
+        try:
+            if inside.current() is not None:
+                answered = inside.call("mem_get_version", [key])
+                assert isinstance(answered, list)
+                return values.decode_bytes(answered[0]), answered[1]
+            answer = self._ask(control.MemoryGet, key)
+        except NotFound:
+            return None, 0
+        return values.decode_bytes(answer.value), answer.version
 
     def _ask(self, message: Any, key: str, *arguments: object) -> Any:
         checked_key(key)
@@ -95,6 +142,7 @@ class Memory:
 
 
 _ABSENT: Final = object()
+_AMOUNT_MAX: Final = 1 << 63
 
 
 def checked_key(key: str) -> str:
@@ -106,6 +154,18 @@ def checked_key(key: str) -> str:
     if not 0 < size_bytes <= KEY_BYTES_MAX:
         raise UsageError(f"a key has 1 to {KEY_BYTES_MAX} bytes, not {size_bytes}")
     return key
+
+
+def checked_amount(amount: int) -> int:
+    """Raises UsageError for an amount that no key can grow by at once."""
+    if type(amount) is not int or not -_AMOUNT_MAX <= amount < _AMOUNT_MAX:
+        raise UsageError(f"a key grows by an integer of at most 63 bits, not by {amount!r}")
+    return amount
+
+
+def _same(one: object, other: object) -> bool:
+    """As data: also what does not compare to a plain truth, as arrays do."""
+    return (one == other) is True or values.encode_bytes(one) == values.encode_bytes(other)
 
 
 def encoded(value: object) -> bytes:

@@ -231,8 +231,10 @@ class _Connection:
                 self._answer(request, await self._node.peers())
             case control.AskMembers(request):
                 self._answer(request, await self._node.members())
-            case control.MemorySet(request, key, value, ttl_s):
-                self._answer(request, await memory.set(key, value, ttl_s))
+            case control.MemorySet(request, key, value, ttl_s, if_version):
+                self._answer(request, await memory.set(key, value, ttl_s, if_version))
+            case control.MemoryIncrement(request, key, amount):
+                self._answer(request, await memory.increment(key, amount))
             case control.MemoryDelete(request, key):
                 self._answer(request, await memory.delete(key))
             case control.MemoryGet(request, key):

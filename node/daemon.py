@@ -25,6 +25,8 @@ from ..overlay.links.opening import Introduction
 from ..overlay.membership.detector import Changed
 from ..overlay.membership.service import Membership
 from ..overlay.ports import Address, Entropy, Host, Network, Sandbox, Store, WallClock
+from ..overlay.registers.service import Registers
+from ..overlay.registers.upkeep import Upkeep
 from ..overlay.wire.capabilities import LoadReport
 from ..overlay.wire.codec import Message
 from ..overlay.wire.gossip import Status
@@ -88,7 +90,11 @@ class Node:
         self.membership = Membership(config, identity, self.links, self.mesh_time, ports.wall_clock)
         self.dht = Dht(config, identity, self.links, self.membership, ports.store, self.mesh_time)
         self.replication = Replication(self.dht)
-        self.memory = SharedMemory(self.replication)
+        self.registers = Registers(self.dht, self.links, self.membership, ports.store, ports.entropy)
+        self.upkeep = Upkeep(self.registers)
+        if config.private:
+            self.registers.founding.look_around_s = 0.0
+        self.memory = SharedMemory(self.replication, self.registers, self.dht)
         table = ObjectTable(config.memory_bytes)
         self.objects = Objects(table, identity, self.links, self.membership, ports.entropy, config.links)
         self.jobs = Jobs(config, identity, self.links, self.membership, self.objects, ports.entropy)
@@ -108,6 +114,7 @@ class Node:
 
     def _wire(self) -> None:
         self.membership.observers.append(self.replication.member_changed)
+        self.membership.observers.append(self.upkeep.member_changed)
         self.membership.observers.append(self._member_changed)
         self.links.up.append(self._link_up)
         self.links.on(InstructionAssignment, self._assigned)
@@ -125,6 +132,8 @@ class Node:
             nursery.start_soon(self.membership.run)
             await nursery.start(self.dht.run)
             nursery.start_soon(self.replication.run)
+            await nursery.start(self.registers.run)
+            nursery.start_soon(self.upkeep.run)
             await nursery.start(self.execution.run)
             nursery.start_soon(self.jobs.run, _Here(self), self._capabilities)
             self._address = await nursery.start(self.links.run)
@@ -356,8 +365,14 @@ class Node:
         match operation, arguments:
             case "mem_get", [str(key)]:
                 return (await self.memory.get(key))[0]
+            case "mem_get_version", [str(key)]:
+                return list(await self.memory.get(key))
             case "mem_set", [str(key), bytes(value), ttl_s] if ttl_s is None or isinstance(ttl_s, int | float):
                 return await self.memory.set(key, value, ttl_s)
+            case "mem_set_if", [str(key), bytes(value), int(version)]:
+                return await self.memory.set(key, value, None, version)
+            case "mem_incr", [str(key), int(amount)]:
+                return (await self.memory.increment(key, amount))["value"]
             case "mem_del", [str(key)]:
                 return await self.memory.delete(key)
         raise UsageError(f"a task cannot ask its node for {operation!r}")

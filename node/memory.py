@@ -1,37 +1,190 @@
-"""Distributed memory as programs use it: plain keys, newest wins, on the DHT."""
+"""Distributed memory as programs use it: plain keys, newest wins, on the DHT; agreed keys on registers.
+
+The first compare-and-set or increment makes a key agreed for ever. A mark in the DHT, which no plain write replaces,
+tells every reader and writer so. The register begins with the value that the key had as a plain one.
+"""
 
 from __future__ import annotations
 
-from ..overlay.dht.replication import Put, Replication
-from ..overlay.errors import LimitExceeded, NotFound, UsageError
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from ..overlay.clock import MeshTime
+from ..overlay.dht.replication import Replication
+from ..overlay.dht.service import Dht
+from ..overlay.errors import Conflict, LimitExceeded, NotFound, RemoteProtocolError, UsageError
+from ..overlay.registers.changes import ContentStep
+from ..overlay.registers.service import Registers
+from ..overlay.wire import values
 from ..overlay.wire.framing import VALUE_BYTES_MAX
 
-NAMESPACE = "mem"
-KEY_BYTES_MAX = 1024
+NAMESPACE: Final = "mem"
+KEY_BYTES_MAX: Final = 1024
+_CELL_BYTES: Final = 64
+"""What a value's version and expiry take beside it."""
+_NUMBER_BYTES_MAX: Final = 4096
+_AGREED_KNOWN_MAX: Final = 65_536
+
+
+class Cell(msgspec.Struct, frozen=True, array_like=True):
+    """Content of an agreed key's register."""
+
+    version: int = 0
+    value: bytes | None = None
+    """None: the key has no value now."""
+    expires_at_s: float = math.inf
+
+
+_cell: Final = msgspec.msgpack.Decoder(Cell)
+Change = Callable[[Cell], Cell]
 
 
 class SharedMemory:
-    """Values are bytes to a node; what they mean is the programs' affair."""
+    """Values are bytes to a node, but for the numbers it increments; what they mean is the programs' affair."""
 
-    def __init__(self, replication: Replication) -> None:
+    def __init__(self, replication: Replication, registers: Registers, dht: Dht) -> None:
         self._replication = replication
+        self._registers = registers
+        self._clock = dht.clock
+        self._mesh_time: MeshTime = dht.mesh_time
+        self._agreed: set[bytes] = set()
+        """Keys whose register is known to have begun: no need to look for the mark."""
 
-    async def set(self, key: str, value: bytes, ttl_s: float | None) -> dict[str, object]:
+    async def set(
+        self, key: str, value: bytes, ttl_s: float | None, if_version: int | None = None
+    ) -> dict[str, object]:
+        """Raises Conflict when the key has another version than `if_version`, 0 for no value."""
         if len(value) > VALUE_BYTES_MAX:
             raise LimitExceeded(f"a value of {len(value)} bytes: a key holds at most {VALUE_BYTES_MAX}")
         if ttl_s is not None and not ttl_s > 0:
             raise UsageError("a time to live must be positive")
-        return _written(key, await self._replication.put(NAMESPACE, _encoded(key), value, ttl_s))
+        return await self._put(key, value, ttl_s, if_version)
+
+    async def delete(self, key: str) -> dict[str, object]:
+        return await self._put(key, None, None, None)
+
+    async def _put(
+        self, key: str, value: bytes | None, ttl_s: float | None, if_version: int | None
+    ) -> dict[str, object]:
+        place = _encoded(key)
+        if if_version is None and place not in self._agreed:
+            plain = self._replication
+            if value is None:
+                put = await plain.delete(NAMESPACE, place)
+            else:
+                put = await plain.put(NAMESPACE, place, value, ttl_s)
+            if not put.agreed:
+                return {"key": key, "version": put.version, "replicas": put.replicas}
+        expires_at_s = math.inf if ttl_s is None else self._mesh_time.now_s() + ttl_s
+
+        def change(cell: Cell) -> Cell:
+            if if_version is not None and if_version != (cell.version if cell.value is not None else 0):
+                have = "no value" if cell.value is None else f"version {cell.version}"
+                raise Conflict(f"{key!r} has {have} now, not version {if_version}")
+            return Cell(self._version_after(cell), value, expires_at_s)
+
+        cell, replicas = await self._change(place, change)
+        return {"key": key, "version": cell.version, "replicas": replicas}
 
     async def get(self, key: str) -> tuple[bytes, int]:
         """The value and its version. Raises NotFound, Unavailable."""
-        record = await self._replication.get(NAMESPACE, _encoded(key))
-        if record is None:
-            raise NotFound(f"no key {key!r}")
-        return record.value, record.version
+        place = _encoded(key)
+        begun = place in self._agreed
+        record = None if begun else await self._replication.get(NAMESPACE, place)
+        if record is not None and not record.agreed:
+            return record.value, record.version
+        if begun or record is not None:
+            content = await self._registers.read(_register(place))
+            self._note(place, content)
+            cell = self._now(_opened(content or (record.value if record else None)))
+            if cell.value is not None:
+                return cell.value, cell.version
+        raise NotFound(f"no key {key!r}")
 
-    async def delete(self, key: str) -> dict[str, object]:
-        return _written(key, await self._replication.delete(NAMESPACE, _encoded(key)))
+    async def increment(self, key: str, amount: int) -> dict[str, object]:
+        """Adds to the number under the key, 0 where there is none. Raises UsageError where there is no integer."""
+        place = _encoded(key)
+
+        def change(cell: Cell) -> Cell:
+            total = values.encode_bytes(_number(key, cell.value) + amount)
+            if len(total) > _NUMBER_BYTES_MAX:
+                raise LimitExceeded(f"{key!r} holds a number too long to be added to")
+            return Cell(self._version_after(cell), total, cell.expires_at_s)
+
+        cell, replicas = await self._change(place, change)
+        return {"key": key, "value": _number(key, cell.value), "version": cell.version, "replicas": replicas}
+
+    # Agreed keys
+
+    async def _change(self, place: bytes, change: Change) -> tuple[Cell, int]:
+        """The cell as it is afterwards, and how many nodes at least have it on disk."""
+        begin = b"" if place in self._agreed else await self._beginning(place)
+
+        def apply(content: bytes | None) -> tuple[bytes | None, Cell]:
+            cell = change(self._now(_opened(content or begin)))
+            return msgspec.msgpack.encode(cell), cell
+
+        state, cell = await self._registers.operate(_register(place), ContentStep(self._registers.token(), apply))
+        if isinstance(cell, Exception):
+            raise cell
+        self._note(place, state.content)
+        assert isinstance(cell, Cell)
+        return cell, len(state.configuration.acceptors) // 2 + 1
+
+    async def _beginning(self, place: bytes) -> bytes:
+        """What the key's register begins with, should it not have begun; the key is agreed when this returns.
+
+        The mark comes after the register's acceptors are agreed, so that a part of the mesh that cannot agree does
+        not mark what it cannot serve, and before the register is written, so that no plain write is acknowledged
+        after an agreed one.
+        """
+        record = await self._replication.get(NAMESPACE, place)
+        if record is not None and record.agreed:
+            return record.value
+        await self._registers.exists(_register(place))
+        cell = Cell() if record is None else Cell(record.version, record.value, record.expires_at_s)
+        begin = msgspec.msgpack.encode(cell)
+        if len(begin) > VALUE_BYTES_MAX:
+            raise LimitExceeded(f"a key that is to be agreed holds at most {VALUE_BYTES_MAX - _CELL_BYTES} bytes")
+        await self._replication.make_agreed(NAMESPACE, place, begin)
+        return begin
+
+    def _now(self, cell: Cell) -> Cell:
+        if cell.expires_at_s <= self._mesh_time.now_s():
+            return Cell(cell.version)
+        return cell
+
+    def _version_after(self, cell: Cell) -> int:
+        return max(cell.version + 1, self._clock.next_version())
+
+    def _note(self, place: bytes, content: bytes | None) -> None:
+        if content is not None:
+            if len(self._agreed) >= _AGREED_KNOWN_MAX:
+                self._agreed.clear()
+            self._agreed.add(place)
+
+
+def _register(place: bytes) -> bytes:
+    return NAMESPACE.encode() + b"\0" + place
+
+
+def _opened(content: bytes | None) -> Cell:
+    try:
+        return _cell.decode(content) if content else Cell()
+    except msgspec.MsgspecError as error:
+        raise RemoteProtocolError(f"an agreed key does not parse: {error}") from error
+
+
+def _number(key: str, value: bytes | None) -> int:
+    if value is None:
+        return 0
+    held: Any = values.decode_bytes(value) if len(value) <= _NUMBER_BYTES_MAX else None
+    if type(held) is not int:
+        raise UsageError(f"{key!r} holds no integer")
+    return held
 
 
 def _encoded(key: str) -> bytes:
@@ -42,7 +195,3 @@ def _encoded(key: str) -> bytes:
     if not 0 < len(encoded) <= KEY_BYTES_MAX:
         raise UsageError(f"a key has 1 to {KEY_BYTES_MAX} bytes")
     return encoded
-
-
-def _written(key: str, put: Put) -> dict[str, object]:
-    return {"key": key, "version": put.version, "replicas": put.replicas}

@@ -1,4 +1,4 @@
-"""`potluck mem set | get | del`."""
+"""`potluck mem set | get | del | incr`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from ..client.memory import checked_key, encoded
+from ..client.memory import checked_amount, checked_key, encoded
 from ..overlay.errors import UsageError
 from ..overlay.wire import values
-from ..overlay.wire.control import MemoryDelete, MemoryGet, MemorySet
+from ..overlay.wire.control import MemoryDelete, MemoryGet, MemoryIncrement, MemorySet
 from .answer import Answer, Session, verb
 from .asking import ask, ask_json, connected
 from .rendering import jsonable
@@ -24,13 +24,21 @@ from .rendering import jsonable
 @click.option(
     "--bytes-from", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Store a file's bytes."
 )
-def _set(session: Session, key: str, value: str | None, ttl: float | None, bytes_from: Path | None) -> Answer:
+@click.option(
+    "--if-version",
+    type=click.IntRange(0, (1 << 63) - 1),
+    metavar="V",
+    help="Only if the key has this version now; 0: only if it has no value. Makes the key agreed for ever.",
+)
+def _set(
+    session: Session, key: str, value: str | None, ttl: float | None, bytes_from: Path | None, if_version: int | None
+) -> Answer:
     """Store VALUE under KEY: JSON if it parses, else text."""
     if (value is None) == (bytes_from is None):
         raise UsageError("give either a VALUE or --bytes-from FILE")
     data: object = bytes_from.read_bytes() if bytes_from is not None else _parsed(value or "")
     with connected(session) as connection:
-        answer: dict[str, Any] = ask_json(connection, MemorySet, checked_key(key), encoded(data), ttl)
+        answer: dict[str, Any] = ask_json(connection, MemorySet, checked_key(key), encoded(data), ttl, if_version)
     return Answer(answer, notes=f"{key} is kept by {answer['replicas']} node(s)")
 
 
@@ -54,6 +62,16 @@ def _del(session: Session, key: str) -> Answer:
     return Answer(answer, notes=f"{key} is forgotten")
 
 
+@verb("incr", summary="Add to the number under a key.")
+@click.argument("key")
+@click.argument("n", type=int, required=False, default=1)
+def _incr(session: Session, key: str, n: int) -> Answer:
+    """Add N (1 if not given) to the integer under KEY, and show the sum. Makes the key agreed for ever."""
+    with connected(session) as connection:
+        answer: dict[str, Any] = ask_json(connection, MemoryIncrement, checked_key(key), checked_amount(n))
+    return Answer(answer, str(answer["value"]))
+
+
 def _parsed(text: str) -> object:
     try:
         return json.loads(text)
@@ -63,8 +81,8 @@ def _parsed(text: str) -> object:
 
 command = click.Group(
     "mem",
-    commands=[_set, _get, _del],
+    commands=[_set, _get, _del, _incr],
     help="Use the memory that all nodes of the mesh share.",
     no_args_is_help=False,
-    short_help="Use the mesh's memory: set, get, del.",
+    short_help="Use the mesh's memory: set, get, del, incr.",
 )

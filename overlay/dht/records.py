@@ -48,10 +48,15 @@ def _newer(one: Record, other: Record) -> bool:
     return (one.version, one.signature) > (other.version, other.signature)
 
 
+def _agreed_or_newer(one: Record, other: Record) -> bool:
+    """No plain write comes after the key's register."""
+    return (one.agreed, one.version, one.signature) > (other.agreed, other.version, other.signature)
+
+
 NAMESPACES: Final[dict[str, Namespace]] = {
     "node": Namespace(_own_key, _newer, lives_max_s=120.0, persistent=False),
     "load": Namespace(_own_key, _newer, lives_max_s=60.0, persistent=False),
-    "mem": Namespace(_any_member, _newer, lives_max_s=LASTING, persistent=True),
+    "mem": Namespace(_any_member, _agreed_or_newer, lives_max_s=LASTING, persistent=True),
 }
 
 
@@ -65,6 +70,7 @@ class Draft:
     version: int
     expires_at_s: float = LASTING
     deleted: bool = False
+    agreed: bool = False
 
 
 def sign(draft: Draft, key: KeyPair) -> Record:
@@ -77,6 +83,7 @@ def sign(draft: Draft, key: KeyPair) -> Record:
         key.public,
         bytes(64),
         draft.deleted,
+        draft.agreed,
     )
     return msgspec.structs.replace(unsigned, signature=key.sign(signed_bytes(unsigned)))
 
@@ -92,7 +99,8 @@ def signed_bytes(record: Record) -> bytes:
         record.publisher,
         record.deleted,
     )
-    return _SIGNED_AS + msgspec.msgpack.encode(fields)
+    more = (record.agreed,) if record.agreed else ()
+    return _SIGNED_AS + msgspec.msgpack.encode(fields + more)
 
 
 def place_of(record: Record) -> bytes:

@@ -35,6 +35,8 @@ class Put:
     version: int
     replicas: int
     """Holders that had it on disk when the put was acknowledged."""
+    agreed: bool = False
+    """Nothing was written: the key has become a register, and is written there."""
 
 
 class Replication:
@@ -48,6 +50,11 @@ class Replication:
         """Writes a new version. Raises Unavailable when no majority acknowledges in time, or the holders' refusal."""
         expires_at_s = LASTING if ttl_s is None else self._dht.mesh_time.now_s() + ttl_s
         return await self._write(Draft(namespace, key, value, self._dht.clock.next_version(), expires_at_s))
+
+    async def make_agreed(self, namespace: str, key: bytes, value: bytes) -> Put:
+        """Says for ever that this key is a register, which begins with `value`. Plain writes are refused from then on:
+        of those under way at the same time, one that a majority has taken may be superseded."""
+        return await self._write(Draft(namespace, key, value, self._dht.clock.next_version(), agreed=True))
 
     async def delete(self, namespace: str, key: bytes) -> Put:
         """Writes a tombstone."""
@@ -75,6 +82,8 @@ class Replication:
                 outcome = await self._spread(record)
                 if isinstance(outcome, Put):
                     return outcome
+                if outcome is not None and outcome.agreed and not draft.agreed:
+                    return Put(outcome.version, 0, agreed=True)
                 if outcome is not None:  # a holder has a newer version: ours must come after it
                     self._dht.clock.observe(outcome.version)
                     draft = replace(draft, version=self._dht.clock.next_version())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
-from ..wire import gossip, opening, peer, records, work
+from ..wire import gossip, opening, peer, records, registers, work
 from ..wire.codec import Message
 
 
@@ -47,7 +47,7 @@ Move = tuple[Direction, type[Message]]
 SENT: Final = Direction.SENT
 RECEIVED: Final = Direction.RECEIVED
 
-_FREELY: Final = (*peer.GOSSIP, *peer.WORK, *peer.RECORDS)
+_FREELY: Final = (*peer.GOSSIP, *peer.WORK, *peer.RECORDS, *peer.REGISTERS)
 
 _READY_MOVES: Final[dict[Move, State]] = {
     **{(direction, message): State.READY for direction in Direction for message in _FREELY},
@@ -104,6 +104,8 @@ ANSWERS: Final[dict[type[Message], type[Message] | tuple[type[Message], ...]]] =
     records.FindNode: records.Nodes,
     records.FindValue: records.Value,
     records.Store: records.Stored,
+    registers.Prepare: registers.Promise,
+    registers.Accept: registers.Accepted,
     work.ObjectWant: (work.ObjectPart, work.ObjectMissing),
 }
 """Which message answers which request; the two share a `request` number."""

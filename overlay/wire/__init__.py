@@ -1,7 +1,8 @@
 """Everything that crosses a process boundary, and nothing that acts on it.
 
 `framing`, `codec`                       bytes ⇄ frames ⇄ messages, with every limit
-`opening`, `gossip`, `work`, `records`   between nodes: the twelve and their companions (`peer` lists them all)
+`opening`, `gossip`, `work`, `records`,
+`registers`                              between nodes: the twelve and their companions (`peer` lists them all)
 `beacon`                                 on UDP multicast
 `pairing`                                between a machine that joins and the one that has invited it
 `control`                                between a user's program and its node

@@ -133,6 +133,8 @@ class MemorySet(Message, frozen=True, tag=13):
     key: ShortText
     value: bytes
     ttl_s: float | None = None
+    if_version: Version | None = None
+    """Only if this is the key's version now, 0 for one that has no value; else Failure Conflict. Agreed."""
 
 
 class MemoryGet(Message, frozen=True, tag=14):
@@ -194,6 +196,14 @@ class Reload(Message, frozen=True, tag=42):
     """`HOST:PORT` of members of the new mesh."""
 
 
+class MemoryIncrement(Message, frozen=True, tag=21):
+    """Agreed. Answer: JSON `{"key", "value", "version", "replicas"}`, with the value after the increment."""
+
+    request: RequestId
+    key: ShortText
+    amount: int = 1
+
+
 class Answer(Message, frozen=True, tag=19):
     request: RequestId
     json: JsonText
@@ -218,6 +228,7 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     MemorySet,
     MemoryGet,
     MemoryDelete,
+    MemoryIncrement,
     ShutDown,
     Watch,
     Invite,

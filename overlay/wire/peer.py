@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import gossip, opening, records, work
+from . import gossip, opening, records, registers, work
 from .codec import Codec, Message
 
 OPENING: Final = (opening.ConnectRequest, opening.ConnectAck, opening.Handshake, opening.HandshakeResponse)
@@ -18,7 +18,14 @@ WORK: Final = (
     work.ObjectRelease,
 )
 RECORDS: Final = (records.FindNode, records.Nodes, records.FindValue, records.Value, records.Store, records.Stored)
+REGISTERS: Final = (
+    registers.Prepare,
+    registers.Promise,
+    registers.Accept,
+    registers.Accepted,
+    registers.Founded,
+)
 BULK: Final = (work.ObjectWant, work.ObjectPart, work.ObjectMissing)
 
-PEER_MESSAGES: Final[tuple[type[Message], ...]] = OPENING + CLOSING + GOSSIP + WORK + RECORDS + BULK
+PEER_MESSAGES: Final[tuple[type[Message], ...]] = OPENING + CLOSING + GOSSIP + WORK + RECORDS + REGISTERS + BULK
 PEER: Final[Codec[Message]] = Codec(PEER_MESSAGES)

@@ -32,6 +32,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
     deleted: bool = False
     """A tombstone: the key has no value, and this says since when."""
+    agreed: bool = False
+    """The key has become a register for ever; the value is what it began with."""
 
 
 class Contact(msgspec.Struct, frozen=True, array_like=True):

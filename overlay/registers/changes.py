@@ -1,0 +1,193 @@
+"""Change functions: from the state that was agreed to the one to be agreed next."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Protocol
+
+import msgspec
+from msgspec import Meta
+
+from ..errors import LimitExceeded, PotluckError, RemoteProtocolError, Unavailable
+from ..wire.codec import RawId
+from ..wire.framing import VALUE_BYTES_MAX
+from ..wire.registers import ACCEPTORS_MAX, FOUNDERS_MAX, RECENT_MAX, Applied, Ballot, Configuration, State
+from .quorums import FOUNDERS, is_changing, moved, settled
+
+ROOT: Final = b""
+_DIRECTORY: Final = b"directory\0"
+_DIRECTORIES: Final = 64
+
+Content = Callable[[bytes | None], tuple[bytes | None, Any]]
+"""From the present content to the next and what the operation answers. An error it raises is its answer."""
+
+
+class Step(Protocol):
+    """From the present state to the next and what the operation answers; the same state where nothing changes."""
+
+    def __call__(self, state: State, ballot: Ballot) -> tuple[State, Any]: ...
+
+
+class ContentStep:
+    """Applies a change of the content once, however often it is tried.
+
+    An attempt that found no majority may have been completed by somebody else. Every change therefore leaves its token
+    in the state; one that has scrolled out of it leaves its operation in doubt, which is said and not guessed.
+    """
+
+    def __init__(self, token: bytes, change: Content) -> None:
+        self._token = token
+        self._change = change
+        self._answers: dict[int, Any] = {}
+        self._first_index: int | None = None
+
+    def __call__(self, state: State, ballot: Ballot) -> tuple[State, Any]:
+        for applied in state.recent:
+            if applied.token == self._token:
+                return state, self._answers[applied.counter]
+        if self._first_index is not None and state.index - RECENT_MAX >= self._first_index:
+            return state, Unavailable("too much has happened meanwhile to tell whether the change was made")
+        try:
+            content, answer = self._change(state.content)
+        except PotluckError as error:
+            return state, error
+        if content == state.content:
+            return state, answer
+        index = state.index + 1
+        self._answers[ballot.counter] = answer
+        self._first_index = index if self._first_index is None else min(self._first_index, index)
+        recent = [*state.recent, Applied(self._token, ballot.counter)][-RECENT_MAX:]
+        return State(state.configuration, index, content, recent), answer
+
+
+def unchanged(state: State, ballot: Ballot) -> tuple[State, Any]:
+    """A read."""
+    return state, state.content
+
+
+class Move:
+    """To other acceptors, unless they are changing already. `choose` goes by the acceptors that really are."""
+
+    def __init__(self, choose: Callable[[Configuration], list[bytes]]) -> None:
+        self._choose = choose
+
+    def __call__(self, state: State, ballot: Ballot) -> tuple[State, Any]:
+        configuration = state.configuration
+        chosen = self._choose(configuration)
+        if is_changing(configuration) or set(chosen) == set(configuration.acceptors):
+            return state, None
+        return msgspec.structs.replace(state, configuration=moved(configuration, chosen)), None
+
+
+class Settle:
+    """From a change of acceptors that was chosen, exactly this one, to the new acceptors alone."""
+
+    def __init__(self, chosen: Configuration) -> None:
+        self._chosen = chosen
+
+    def __call__(self, state: State, ballot: Ballot) -> tuple[State, Any]:
+        if state.configuration != self._chosen:
+            return state, None
+        return msgspec.structs.replace(state, configuration=settled(self._chosen)), None
+
+
+# Directories: where registers begin
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    number: int
+    acceptors: Annotated[list[RawId], Meta(max_length=ACCEPTORS_MAX)]
+
+
+class Directory(msgspec.Struct, frozen=True, array_like=True):
+    """Content of the root and of the directories: the acceptors of other registers, as they were first agreed and
+    after every change that was reported since."""
+
+    founding: bytes = b""
+    """Of the root only."""
+    entries: dict[bytes, Entry] = {}
+
+
+_directory: Final = msgspec.msgpack.Decoder(Directory)
+
+
+def root_content(state: State) -> Directory:
+    return directory_of(state.content)
+
+
+def directory_of(content: bytes | None) -> Directory:
+    """Raises RemoteProtocolError for what no node of ours has written."""
+    try:
+        return Directory() if content is None else _directory.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RemoteProtocolError(f"a directory of registers does not parse: {error}") from error
+
+
+def directory_for(name: bytes) -> bytes:
+    """The register in which the first acceptors of `name` stand."""
+    if name.startswith(_DIRECTORY):
+        return ROOT
+    return _DIRECTORY + bytes([hashlib.sha256(name).digest()[0] % _DIRECTORIES])
+
+
+def _entry_key(name: bytes) -> bytes:
+    """Short, whatever the name: directories are rewritten with every entry."""
+    return hashlib.sha256(name).digest()[:16]
+
+
+def enter(name: bytes, first: Entry) -> Content:
+    """Answers with the entry of `name`, which is `first` if there was none."""
+    key = _entry_key(name)
+
+    def change(content: bytes | None) -> tuple[bytes | None, Entry]:
+        directory = directory_of(content)
+        present = directory.entries.get(key)
+        if present is not None:
+            return content, present
+        return _with(directory, key, first), first
+
+    return change
+
+
+def report(name: bytes, entry: Entry) -> Content:
+    """Notes where a register has moved to, unless it is known to have moved on."""
+    key = _entry_key(name)
+
+    def change(content: bytes | None) -> tuple[bytes | None, None]:
+        directory = directory_of(content)
+        present = directory.entries.get(key)
+        if present is not None and present.number >= entry.number:
+            return content, None
+        return _with(directory, key, entry), None
+
+    return change
+
+
+def _with(directory: Directory, key: bytes, entry: Entry) -> bytes:
+    entries = {**directory.entries, key: entry}
+    content = msgspec.msgpack.encode(msgspec.structs.replace(directory, entries=entries))
+    if len(content) > VALUE_BYTES_MAX:
+        raise LimitExceeded("there are more agreed keys than their directory holds")
+    return content
+
+
+# The founding
+
+
+class Found:
+    """The root register's very first state; whoever finds one leaves it."""
+
+    def __init__(self, founding: bytes, acceptors: list[bytes]) -> None:
+        self._content = msgspec.msgpack.encode(Directory(founding))
+        self._acceptors = acceptors
+
+    def __call__(self, state: State, ballot: Ballot) -> tuple[State, Any]:
+        if state.configuration.number != FOUNDERS:
+            return state, None
+        return State(moved(state.configuration, self._acceptors), 0, self._content), None
+
+
+def founding_id(founders: int, draw: bytes) -> bytes:
+    """Of two foundings the lower id stands: the one by more nodes."""
+    return bytes([255 - min(founders, FOUNDERS_MAX // 2 - 1)]) + draw

@@ -1,0 +1,294 @@
+"""Shell of registers on one node: answers proposers, and carries out operations of its own."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from ..background import Background
+from ..dht.service import Dht
+from ..errors import NotAllowed, PotluckError, Unavailable
+from ..ids import NodeId, key_id
+from ..links.link import Link
+from ..links.links import Links
+from ..membership.service import Membership
+from ..ports import Entropy, Store
+from ..wire import registers as wire
+from ..wire.codec import Message
+from ..wire.records import Contact
+from ..wire.registers import Ballot, Configuration, State
+from .acceptor import Acceptor, Write
+from .changes import ROOT, Content, ContentStep, Entry, Step, directory_for, enter, unchanged
+from .founding import Founding
+from .proposer import Done, Effect, Proposer, Register, Retry, Send
+from .quorums import FIRST
+
+logger = logging.getLogger("potluck.registers")
+
+ACCEPTORS: Final = 5
+_TABLE: Final = "registers"
+_ANSWERS_AT_ONCE: Final = 256
+_ANSWERS_WAITING: Final = 2 * wire.FOUNDERS_MAX
+_KNOWN_MAX: Final = 4096
+_PAUSE_S: Final = 0.01
+_PAUSE_MAX_S: Final = 0.4
+
+_Answered = tuple[Send, wire.Promise | wire.Accepted | None]
+
+
+class Registers:
+    """`operate` is all there is; `change` and `read` say it for the content."""
+
+    def __init__(self, dht: Dht, links: Links, membership: Membership, store: Store, entropy: Entropy) -> None:
+        self._dht = dht
+        self._own_id = dht.identity.node_id
+        self._links = links
+        self._membership = membership
+        self._store = store
+        self._entropy = entropy
+        self._pauses = entropy.stream("registers")
+        self._proposer_id = self._own_id + entropy.token(wire.PROPOSER_BYTES - len(self._own_id))
+        self._counter = 0
+        self.acceptor = Acceptor()
+        self.founding = Founding(self, links, membership, store, entropy)
+        self._known: dict[tuple[bytes, bytes], Configuration] = {}
+        self._turns: dict[bytes, _Turn] = {}
+        self._answers_under_way = 0
+        self._background = Background()
+        self.start = self._background.start
+        links.on(wire.Prepare, self._asked)
+        links.on(wire.Accept, self._asked)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        self.acceptor.load(self._store.scan(_TABLE))
+        self.founding.load()
+        await self._background.run(task_status=task_status)
+
+    # Operations
+
+    async def change(self, name: bytes, change: Content) -> Any:
+        """Applies the change exactly once, in one order with all others. Raises what the change raises.
+
+        Unavailable: no majority was found in time. The change may have been made all the same, or still be."""
+        _, answer = await self.operate(name, ContentStep(self.token(), change))
+        if isinstance(answer, PotluckError):
+            raise answer
+        return answer
+
+    def token(self) -> bytes:
+        """Names one change for ever."""
+        return self._entropy.token(8)
+
+    async def read(self, name: bytes) -> bytes | None:
+        """The content after every change that was acknowledged before. Raises Unavailable."""
+        _, content = await self.operate(name, unchanged)
+        return content if content is None or isinstance(content, bytes) else None
+
+    async def exists(self, name: bytes) -> None:
+        """Returns when the register's first acceptors are agreed. Raises Unavailable."""
+        with trio.move_on_after(self._dht.config.operation_timeout_s):
+            await self._place(await self._register(name))
+            return
+        raise self._unavailable(name)
+
+    async def operate(self, name: bytes, step: Step, *, confirm: bool = False) -> tuple[State, Any]:
+        """Raises Unavailable. `confirm`: see Proposer."""
+        with trio.move_on_after(self._dht.config.operation_timeout_s):
+            async with self._turn(name):
+                return await self._operate(name, step, confirm=confirm)
+        raise self._unavailable(name)
+
+    def _unavailable(self, name: bytes) -> Unavailable:
+        return self.founding.lacking() or Unavailable(f"no majority of those who agree on {shown(name)} answers")
+
+    def _turn(self, name: bytes) -> _Turn:
+        """Operations of this node on one register wait for each other: they would only outrun each other."""
+        return self._turns.setdefault(name, _Turn(self._turns, name))
+
+    async def _operate(self, name: bytes, step: Step, *, confirm: bool) -> tuple[State, Any]:
+        register = await self._register(name)
+        return await self.operate_from(register, await self._place(register), step, confirm=confirm)
+
+    async def _register(self, name: bytes) -> Register:
+        return Register(await self.founding.settled(), name)
+
+    async def operate_from(
+        self, register: Register, known: Configuration, step: Step, *, confirm: bool = False
+    ) -> tuple[State, Any]:
+        """Goes on until it is done."""
+        proposer = Proposer(register, known, step, self._next_ballot, confirm=confirm)
+        answers_in, answers = trio.open_memory_channel[_Answered](_ANSWERS_WAITING)
+        tries = 0
+        with answers:
+            effects = proposer.begin()
+            while True:
+                for effect in effects:
+                    if isinstance(effect, Done):
+                        self._learned(register, effect.state)
+                        return effect.state, effect.answer
+                    if isinstance(effect, Send):
+                        self.start(self._ask, register, effect, answers_in)
+                if any(isinstance(effect, Retry) for effect in effects):
+                    await self._pause(tries)
+                    tries += 1
+                    if any(isinstance(effect, Retry) and effect.starved for effect in effects):
+                        proposer.learned(await self._place(register, afresh=True))
+                    effects = proposer.begin()
+                else:
+                    effects = _take(proposer, *await answers.receive())
+
+    def _next_ballot(self, above: int) -> Ballot:
+        self._counter = max(self._counter, above) + 1
+        return Ballot(self._counter, self._proposer_id)
+
+    async def _pause(self, tries: int) -> None:
+        """Those who outrun each other must not do so in step."""
+        await trio.sleep(self._pauses.uniform(0, min(_PAUSE_S * 2**tries, _PAUSE_MAX_S)))
+
+    async def _ask(self, register: Register, send: Send, answers: trio.MemorySendChannel[_Answered]) -> None:
+        answer = await self._answer_of(send)
+        if answer is not None and answer.apart:
+            self.founding.is_apart(register)
+            answer = None
+        try:
+            answers.send_nowait((send, answer))
+        except (trio.BrokenResourceError, trio.WouldBlock):
+            pass  # the operation is over, or this is as good as lost
+
+    async def _answer_of(self, send: Send) -> wire.Promise | wire.Accepted | None:
+        message = send.message
+        try:
+            if send.to == self._own_id:
+                return await self._answer(message)
+            member = self._membership.get(send.to)
+            if member is None or not member.present:
+                return None
+            contact = Contact(send.to, member.address.host, member.address.port)
+            answer_type: Any = wire.Promise if isinstance(message, wire.Prepare) else wire.Accepted
+            answer: wire.Promise | wire.Accepted = await self._dht.ask(
+                contact, lambda number: msgspec.structs.replace(message, request=number), answer_type
+            )
+        except (Unavailable, NotAllowed):
+            return None
+        return answer
+
+    # Where a register is
+
+    async def _place(self, register: Register, *, afresh: bool = False) -> Configuration:
+        """The register's acceptors as far as they are known: by the last operation, else by its directory."""
+        name = register.name
+        if name == ROOT:
+            return self.founding.root
+        known = self._known.get((register.founding, name))
+        if known is None or afresh:
+            first = Entry(FIRST, [node.node_id for node in self._dht.nearest_members(place_of(name), ACCEPTORS)])
+            step = ContentStep(self.token(), enter(name, first))
+            _, entry = await self._operate(directory_for(name), step, confirm=False)
+            if isinstance(entry, PotluckError):
+                raise entry
+            known = Configuration(entry.number, entry.acceptors)
+            self._know(register, known)
+        return known
+
+    def _learned(self, register: Register, state: State) -> None:
+        if register.name == ROOT:
+            self.founding.learned(state)
+        else:
+            self._know(register, state.configuration)
+
+    def _know(self, register: Register, configuration: Configuration) -> None:
+        if len(self._known) >= _KNOWN_MAX:
+            self._known.clear()
+        self._known[register.founding, register.name] = configuration
+
+    # What proposers ask
+
+    def _asked(self, link: Link, message: Message) -> None:
+        assert isinstance(message, wire.Prepare | wire.Accept)
+        if self._answers_under_way < _ANSWERS_AT_ONCE:  # else silence: whoever asks asks again
+            self._answers_under_way += 1
+            self.start(self._answer_peer, link, message)
+
+    async def _answer_peer(self, link: Link, message: wire.Prepare | wire.Accept) -> None:
+        try:
+            link.post(await self._answer(message))
+        except Unavailable as error:
+            logger.debug("a proposer was not answered: %s", error)
+        finally:
+            self._answers_under_way -= 1
+
+    async def _answer(self, message: wire.Prepare | wire.Accept) -> wire.Promise | wire.Accepted:
+        """On disk when this returns: what is answered and everything it follows from."""
+        answer: wire.Promise | wire.Accepted
+        if isinstance(message, wire.Prepare):
+            answer, write = self.acceptor.prepare(message)
+        else:
+            answer, write = self.acceptor.accept(message)
+        if write is not None:
+            self.put(write)
+            await self._store.commit()
+        return answer
+
+    def put(self, write: Write) -> None:
+        self._store.put(_TABLE, *write)
+
+    # For those who care for registers
+
+    def present(self, node_id: bytes) -> bool:
+        return self._dht.is_present(node_id) and (
+            node_id == self._own_id or self._membership.get(NodeId(node_id)) is not None
+        )
+
+    def nearest(self, name: bytes, count: int) -> list[bytes]:
+        """Live members by this node's list, nearest to the register's place first."""
+        return [contact.node_id for contact in self._dht.nearest_members(place_of(name), count)]
+
+    @property
+    def own_id(self) -> NodeId:
+        return self._own_id
+
+
+def _take(proposer: Proposer, send: Send, answer: wire.Promise | wire.Accepted | None) -> list[Effect]:
+    if isinstance(answer, wire.Promise):
+        return proposer.promised(send.to, answer)
+    if isinstance(answer, wire.Accepted):
+        return proposer.accepted(send.to, answer)
+    return proposer.failed(send.to, send.message.ballot)
+
+
+def place_of(name: bytes) -> bytes:
+    return key_id("register", name)
+
+
+def shown(name: bytes) -> str:
+    return repr(name.rpartition(b"\0")[2].decode(errors="backslashreplace")) if name else "the root of all registers"
+
+
+class _Turn:
+    """A lock that is there as long as somebody uses it."""
+
+    def __init__(self, turns: dict[bytes, _Turn], name: bytes) -> None:
+        self._turns = turns
+        self._name = name
+        self._lock = trio.Lock()
+        self._users = 0
+
+    async def __aenter__(self) -> None:
+        self._users += 1
+        try:
+            await self._lock.acquire()
+        except BaseException:
+            self._drop()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+        self._drop()
+
+    def _drop(self) -> None:
+        self._users -= 1
+        if not self._users:
+            del self._turns[self._name]

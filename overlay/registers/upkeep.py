@@ -1,0 +1,94 @@
+"""Keeps registers with acceptors that live: when membership has changed and settled, the nearest living acceptor of
+each register that lacks one replaces it. A register never shrinks, so that whoever is left behind by a partition or a
+power cut comes back to its place."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import trio
+
+from ..errors import PotluckError
+from ..ids import distance
+from ..membership.detector import Changed
+from ..wire.registers import FOUNDING_BYTES, Configuration, State
+from .changes import ROOT, Entry, Move, Settle, directory_for, report, unchanged
+from .quorums import is_changing, members
+from .service import ACCEPTORS, Registers, place_of
+
+logger = logging.getLogger("potluck.registers")
+
+SETTLE_S: Final = 5.0
+"""A node that restarts is back by then, and keeps its place."""
+_AGAIN_S: Final = 5.0
+
+
+class Upkeep:
+    def __init__(self, registers: Registers) -> None:
+        self._registers = registers
+        self._moved = trio.Event()
+
+    def member_changed(self, change: Changed) -> None:
+        if change.event in ("joined", "left", "died"):
+            self._moved.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._moved.wait()
+            await trio.sleep(SETTLE_S)
+            self._moved = trio.Event()
+            if not await self._all():
+                await trio.sleep(_AGAIN_S)
+                self._moved.set()
+
+    async def _all(self) -> bool:
+        """Whether nothing is left to do."""
+        done = True
+        for name, state in self._held():
+            if not self._is_mine(name, state.configuration):
+                continue
+            try:
+                await self._care_for(name)
+            except PotluckError as error:
+                logger.info("the acceptors of a register were not changed: %s", error)
+                done = False
+        return done
+
+    def _held(self) -> list[tuple[bytes, State]]:
+        """Registers of this founding with a value here."""
+        founding = self._registers.founding.known
+        if founding is None:
+            return []
+        slots = [(key[FOUNDING_BYTES:] or ROOT, key, state) for key, state in self._registers.acceptor]
+        return [(name, state) for name, key, state in slots if key == b"" or key.startswith(founding)]
+
+    def _is_mine(self, name: bytes, configuration: Configuration) -> bool:
+        """Whether there is something to do, and no living acceptor nearer to the place to do it."""
+        if not is_changing(configuration) and set(self._choose(name, configuration)) == set(configuration.acceptors):
+            return False
+        living = [one for one in members(configuration) if self._registers.present(one)]
+        nearest = min(living, key=lambda one: distance(one, place_of(name)), default=b"")
+        return nearest == self._registers.own_id
+
+    def _choose(self, name: bytes, configuration: Configuration) -> list[bytes]:
+        """The living stay; others, the nearest first, fill up to five; the dead keep places nobody can take."""
+        acceptors = configuration.acceptors
+        chosen = [one for one in acceptors if self._registers.present(one)]
+        others = (one for one in self._registers.nearest(name, ACCEPTORS + len(acceptors)) if one not in acceptors)
+        for other in others:
+            if len(chosen) < ACCEPTORS:
+                chosen.append(other)
+        gone = [one for one in acceptors if one not in chosen]
+        return chosen + gone[: max(0, len(acceptors) - len(chosen))]
+
+    async def _care_for(self, name: bytes) -> None:
+        registers = self._registers
+        await registers.operate(name, Move(lambda configuration: self._choose(name, configuration)))
+        state, _ = await registers.operate(name, unchanged, confirm=True)
+        if is_changing(state.configuration):
+            state, _ = await registers.operate(name, Settle(state.configuration))
+        logger.info("a register is now with %d acceptors", len(state.configuration.acceptors))
+        if name != ROOT and not is_changing(state.configuration):
+            entry = Entry(state.configuration.number, state.configuration.acceptors)
+            await registers.change(directory_for(name), report(name, entry))
