@@ -91,7 +91,7 @@ class Memory:
     def increment(self, key: str, n: int = 1) -> int:
         """Adds `n` to the integer under `key`, which counts as 0 where there is none, and returns the sum.
 
-        Raises Unavailable as `compare_and_set` does, and UsageError when the key holds no integer.
+        Raises Unavailable as `compare_and_set` does, and Refused when the key holds no integer.
         """
         checked_amount(n)
         if inside.current() is not None:

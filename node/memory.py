@@ -15,7 +15,7 @@ import msgspec
 from ..overlay.clock import MeshTime
 from ..overlay.dht.replication import Replication
 from ..overlay.dht.service import Dht
-from ..overlay.errors import Conflict, LimitExceeded, NotFound, RemoteProtocolError, UsageError
+from ..overlay.errors import Conflict, LimitExceeded, NotFound, Refused, RemoteProtocolError, UsageError
 from ..overlay.registers.changes import ContentStep
 from ..overlay.registers.service import Registers
 from ..overlay.wire import values
@@ -105,7 +105,7 @@ class SharedMemory:
         raise NotFound(f"no key {key!r}")
 
     async def increment(self, key: str, amount: int) -> dict[str, object]:
-        """Adds to the number under the key, 0 where there is none. Raises UsageError where there is no integer."""
+        """Adds to the number under the key, 0 where there is none. Raises Refused where there is no integer."""
         place = _encoded(key)
 
         def change(cell: Cell) -> Cell:
@@ -183,7 +183,7 @@ def _number(key: str, value: bytes | None) -> int:
         return 0
     held: Any = values.decode_bytes(value) if len(value) <= _NUMBER_BYTES_MAX else None
     if type(held) is not int:
-        raise UsageError(f"{key!r} holds no integer")
+        raise Refused(f"{key!r} holds no integer")
     return held
 
 

@@ -5,6 +5,9 @@
 `store`, `sandbox`
 `world`                              whole nodes on them: start, crash, cut off, leave, restart; and the log of events
 `jobs`                               a scenario: everyone joins, jobs run, machines die
+`registers`                          a scenario: operations on registers, under every fault
+`agreement`                          a scenario: the engines of registers alone, for very many operations
+`linearizability`                    whether a history of one register could have happened one by one
 `checks`                             what must hold after a scenario, each check with a name
 `run`                                a scenario by name, with the answer that `potluck sim --json` prints
 """

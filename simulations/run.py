@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from typing import Final
 import trio
 
 from ..overlay.errors import UsageError
-from . import determinism
+from . import agreement, determinism
 from .checks import Check
 from .jobs import JobsScenario
+from .registers import RegistersScenario
+from .registers import judge as judge_registers
 from .verdict import judge
 from .world import World
 
@@ -49,7 +52,24 @@ async def _jobs(settings: Settings) -> Result:
     return Result(checks, figures, virtual_s, lines, digest)
 
 
-SCENARIOS: Final[dict[str, Scenario]] = {"jobs": _jobs}
+async def _registers(settings: Settings) -> Result:
+    async with trio.open_nursery() as nursery:
+        world = World(settings.seed, nursery)
+        scenario = RegistersScenario(world, settings.seed, settings.nodes, settings.kill)
+        await scenario.play()
+        checks, figures = judge_registers(world, scenario)
+        virtual_s, lines, digest = trio.current_time(), world.log.lines(), world.log.sha256
+        nursery.cancel_scope.cancel()
+    return Result(checks, figures, virtual_s, lines, digest)
+
+
+async def _agreement(settings: Settings) -> Result:
+    """Nothing in it waits: engines only."""
+    checks, figures = agreement.play(settings.nodes, settings.seed)
+    return Result(checks, figures, 0.0, [], hashlib.sha256(repr((checks, figures)).encode()).hexdigest())
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {"jobs": _jobs, "registers": _registers, "agreement": _agreement}
 
 
 def run_scenario(name: str, *, nodes: int, seed: int, kill: float) -> dict[str, object]:
