@@ -84,3 +84,40 @@ def test_without_a_node_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("POTLUCK_NODE", raising=False)
     with pytest.raises(potluck.NoNode, match="potluck up"):
         Memory()["k"]
+
+
+def test_compare_and_set_goes_by_value_and_none_stands_for_nothing(memory: Memory) -> None:
+    assert memory.compare_and_set("cas", None, {"a": (1, 2)})
+    assert not memory.compare_and_set("cas", None, 1)
+    assert memory.compare_and_set("cas", {"a": (1, 2)}, "next")
+    assert memory["cas"] == "next"
+    memory["cas"] = "plain"
+    assert not memory.compare_and_set("cas", "next", 1)
+    del memory["cas"]
+    assert memory.compare_and_set("cas", None, b"again")
+
+
+def test_increments_begin_at_nothing_and_take_any_step(memory: Memory) -> None:
+    assert memory.increment("count") == 1
+    assert memory.increment("count", -3) == -2
+    memory["count"] = 2**80
+    assert memory.increment("count") == 2**80 + 1
+    memory["word"] = "word"
+    with pytest.raises(potluck.PotluckError, match="no integer"):
+        memory.increment("word")
+    for wrong in (1.5, True, 1 << 63):
+        with pytest.raises(potluck.UsageError):
+            memory.increment("count", wrong)  # type: ignore[arg-type]
+
+
+def test_tasks_use_agreed_keys(node: Mesh, memory: Memory) -> None:
+    def task() -> list[object]:
+        import potluck
+
+        won = potluck.memory.compare_and_set("agreed in task", "from program", "from task")
+        return [won, potluck.memory.increment("counted in task", 4)]
+
+    memory.compare_and_set("agreed in task", None, "from program")
+    with Executor(surroundings=node.surroundings) as pool:
+        assert pool.submit(task).result(30) == [True, 4]
+    assert memory["agreed in task"] == "from task"

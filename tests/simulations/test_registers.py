@@ -1,0 +1,210 @@
+"""Registers and agreed keys on whole nodes in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from potluck.overlay.errors import Conflict, NotFound, Refused, Unavailable
+from potluck.overlay.wire import values
+from potluck.simulations import determinism
+from potluck.simulations.run import run_with_log
+from potluck.simulations.world import World
+
+
+def _held(*, nodes: int, seed: int, kill: float) -> dict[str, object]:
+    answer, log = run_with_log("registers", nodes=nodes, seed=seed, kill=kill)
+    broken = [check for check in answer["checks"] if not check["held"]]  # type: ignore[attr-defined]
+    assert answer["held"], "\n".join([str(answer["replay"]), *map(str, broken), *log[-20:]])
+    return answer
+
+
+@pytest.mark.parametrize("nodes,seed,kill", [(3, 1, 0.4), (5, 2, 0.4), (8, 3, 0.3)])
+def test_registers_hold_under_every_fault(nodes: int, seed: int, kill: float) -> None:
+    figures = _held(nodes=nodes, seed=seed, kill=kill)["figures"]
+    assert isinstance(figures, dict)
+    assert figures["answered"] > 20 * nodes
+
+
+@settings(max_examples=4, deadline=None)
+@given(nodes=st.integers(1, 4), seed=st.integers(0, 1 << 32), kill=st.floats(0, 0.5))
+def test_small_meshes_hold_too(nodes: int, seed: int, kill: float) -> None:
+    _held(nodes=nodes, seed=seed, kill=kill)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(200, 260))
+def test_registers_hold_for_many_seeds(seed: int) -> None:
+    _held(nodes=3 + seed % 10, seed=seed, kill=0.1 * (seed % 6))
+
+
+def test_a_seed_gives_one_run() -> None:
+    first, second = _held(nodes=4, seed=9, kill=0.25), _held(nodes=4, seed=9, kill=0.25)
+    assert first["event_log_sha256"] == second["event_log_sha256"]
+
+
+# One thing at a time
+
+
+def play(story: Callable[[World, list[str]], Awaitable[None]], nodes: int, *, together: bool = True) -> None:
+    async def told() -> None:
+        async with trio.open_nursery() as nursery:
+            world = World(5, nursery)
+            names = [world.add_machine().name for _ in range(nodes)]
+            if together:
+                for name in names:
+                    await world.start(name)
+                await all_know(world, names)
+            await story(world, names)
+            assert not world.failures
+            nursery.cancel_scope.cancel()
+
+    determinism.run(told, seed=5)
+
+
+async def all_know(world: World, names: list[str]) -> None:
+    with trio.fail_after(60):
+        while any(len(world.node(name).membership.present()) != len(names) - 1 for name in names):  # noqa: ASYNC110
+            await trio.sleep(0.1)
+
+
+async def number(world: World, name: str, key: str) -> object:
+    return values.decode_bytes((await world.node(name).memory.get(key))[0])
+
+
+def test_a_plain_key_that_becomes_agreed_keeps_its_value_and_takes_plain_sets() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        one, two, three = (world.node(name).memory for name in names)
+        await one.set("k", values.encode_bytes(40), None)
+        assert (await two.increment("k", 2))["value"] == 42
+        assert await number(world, names[2], "k") == 42
+        written = await three.set("k", values.encode_bytes("text"), None)
+        assert await number(world, names[0], "k") == "text"
+        with pytest.raises(Refused, match="no integer"):
+            await one.increment("k", 1)
+        version = written["version"]
+        assert isinstance(version, int)
+        with pytest.raises(Conflict):
+            await two.set("k", b"", None, version - 1)
+        await two.set("k", values.encode_bytes(1), 5.0, version)
+        assert await number(world, names[1], "k") == 1
+        await trio.sleep(6)
+        with pytest.raises(NotFound):
+            await one.get("k")
+        await one.set("k", values.encode_bytes(2), None, 0)
+        await three.delete("k")
+        with pytest.raises(NotFound):
+            await two.get("k")
+        assert (await two.increment("k", 1))["value"] == 1
+
+    play(story, 3)
+
+
+def test_who_is_alone_gets_unavailable_and_nothing_else() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        for name in names:
+            await world.node(name).memory.increment("k", 1)
+        world.unplug(names[0])
+        cut = world.node(names[0])
+        for _ in range(2):  # before and after the others are called dead
+            with pytest.raises(Unavailable):
+                await cut.memory.increment("k", 1)
+            with pytest.raises(Unavailable):
+                await cut.memory.get("k")
+            with pytest.raises(Unavailable):
+                await cut.memory.increment("fresh", 1)
+        total = (await world.node(names[1]).memory.increment("k", 1))["value"]
+        assert total == len(names) + 1
+        world.plug(names[0])
+        await all_know(world, names)
+        assert await number(world, names[0], "k") in (total, total + 1, total + 2)
+
+    play(story, 3)
+
+
+def test_acceptors_that_die_are_replaced_so_that_more_may_die() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        await world.node(names[0]).memory.increment("k", 1)
+        for victims in (names[1:3], names[3:5], names[5:7]):
+            for victim in victims:
+                world.power_off(victim)
+            await trio.sleep(25)
+            await world.node(names[0]).memory.increment("k", 1)
+        assert await number(world, names[-1], "k") == 4
+
+    play(story, 9)
+
+
+def test_a_mesh_that_grows_spreads_its_registers() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        await world.start(names[0])
+        await world.node(names[0]).memory.increment("k", 1)
+        for name in names[1:]:
+            await world.start(name)
+        await all_know(world, names)
+        await trio.sleep(20)
+        world.kill(names[0])
+        assert (await world.node(names[1]).memory.increment("k", 1))["value"] == 2
+
+    play(story, 4, together=False)
+
+
+def test_a_node_that_returns_after_everybody_else_has_moved_on_finds_the_registers() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        await world.node(names[0]).memory.increment("k", 1)
+        world.power_off(names[0])
+        for victim in names[1:3]:
+            await trio.sleep(25)
+            world.power_off(victim)
+        await trio.sleep(25)
+        await world.start(names[0])
+        await trio.sleep(15)
+        assert (await world.node(names[0]).memory.increment("k", 1))["value"] == 2
+
+    play(story, 8)
+
+
+def test_the_first_agreed_value_needs_everyone_who_is_known() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        world.power_off(names[2])
+        await trio.sleep(6)
+        with pytest.raises(Unavailable, match=f"{names[2]} must be back or leave"):
+            await world.node(names[0]).memory.increment("k", 1)
+        await world.start(names[2])
+        await all_know(world, names)
+        assert (await world.node(names[0]).memory.increment("k", 1))["value"] == 1
+
+    play(story, 3)
+
+
+def test_founders_who_start_together_found_once() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        async with trio.open_nursery() as nursery:
+            for name in names:
+                nursery.start_soon(world.node(name).memory.increment, "k", 1)
+        assert await number(world, names[0], "k") == len(names)
+        assert len({world.node(name).registers.founding.known for name in names}) == 1
+
+    play(story, 5)
+
+
+def test_of_two_foundings_by_strangers_the_larger_stands_and_they_never_mix() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        for name in names:
+            await world.start(name)
+            if name == names[0]:
+                world.unplug(name)
+        await all_know(world, names[1:])
+        assert (await world.node(names[0]).memory.increment("k", 100))["value"] == 100
+        assert (await world.node(names[1]).memory.increment("k", 1))["value"] == 1
+        world.plug(names[0])
+        await all_know(world, names)
+        await trio.sleep(1)
+        for total, name in enumerate(names, 2):
+            assert (await world.node(name).memory.increment("k", 1))["value"] == total
+
+    play(story, 4, together=False)
