@@ -1,6 +1,9 @@
-"""Keeps registers with acceptors that live: when membership has changed and settled, the nearest living acceptor of
-each register that lacks one replaces it. A register never shrinks, so that whoever is left behind by a partition or a
-power cut comes back to its place."""
+"""Keeps registers with acceptors that live.
+
+When membership has changed and settled, the nearest living acceptor of each register that lacks one replaces it; should
+it not, because it knows nothing of the register, the next nearest does. A register never shrinks, so that whoever is
+left behind by a partition or a power cut comes back to its place.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,8 @@ class Upkeep:
     def __init__(self, registers: Registers) -> None:
         self._registers = registers
         self._moved = trio.Event()
+        self._patience = 0
+        """How many nearer acceptors have had their chance."""
 
     def member_changed(self, change: Changed) -> None:
         if change.event in ("joined", "left", "died"):
@@ -38,7 +43,10 @@ class Upkeep:
             await self._moved.wait()
             await trio.sleep(SETTLE_S)
             self._moved = trio.Event()
-            if not await self._all():
+            if await self._all():
+                self._patience = 0
+            else:
+                self._patience += 1
                 await trio.sleep(_AGAIN_S)
                 self._moved.set()
 
@@ -46,7 +54,10 @@ class Upkeep:
         """Whether nothing is left to do."""
         done = True
         for name, state in self._held():
+            if not self._is_due(name, state.configuration):
+                continue
             if not self._is_mine(name, state.configuration):
+                done = False
                 continue
             try:
                 await self._care_for(name)
@@ -63,13 +74,18 @@ class Upkeep:
         slots = [(key[FOUNDING_BYTES:] or ROOT, key, state) for key, state in self._registers.acceptor]
         return [(name, state) for name, key, state in slots if key == b"" or key.startswith(founding)]
 
-    def _is_mine(self, name: bytes, configuration: Configuration) -> bool:
-        """Whether there is something to do, and no living acceptor nearer to the place to do it."""
-        if not is_changing(configuration) and set(self._choose(name, configuration)) == set(configuration.acceptors):
+    def _is_due(self, name: bytes, configuration: Configuration) -> bool:
+        """Whether there is something to do for one who is an acceptor now; who is none any more has an old view."""
+        if self._registers.own_id not in members(configuration):
             return False
-        living = [one for one in members(configuration) if self._registers.present(one)]
-        nearest = min(living, key=lambda one: distance(one, place_of(name)), default=b"")
-        return nearest == self._registers.own_id
+        return is_changing(configuration) or set(self._choose(name, configuration)) != set(configuration.acceptors)
+
+    def _is_mine(self, name: bytes, configuration: Configuration) -> bool:
+        """Whether those living acceptors that are nearer to the place have had their chance."""
+        place = place_of(name)
+        own = distance(self._registers.own_id, place)
+        living = (one for one in members(configuration) if self._registers.present(one))
+        return sum(distance(one, place) < own for one in living) <= self._patience
 
     def _choose(self, name: bytes, configuration: Configuration) -> list[bytes]:
         """The living stay; others, the nearest first, fill up to five; the dead keep places nobody can take."""
