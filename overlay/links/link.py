@@ -94,7 +94,9 @@ class Link:
         finally:
             del self._requests[number]
         if waiting.answer is None:
-            raise self.lost_because or DeadlineExceeded(f"{self.peer.name} did not answer in {timeout_s:g} s")
+            if self.lost_because is not None:  # whatever the peer did, who waited for it has only lost a link
+                raise LinkLost(f"no link to {self.peer.name}: {self.lost_because}") from self.lost_because
+            raise DeadlineExceeded(f"{self.peer.name} did not answer in {timeout_s:g} s")
         if not isinstance(waiting.answer, answer_type):
             self.lose(RemoteProtocolError(f"{self.peer.name} answered with {type(waiting.answer).__name__}"))
             raise LinkLost(f"no link to {self.peer.name}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Final
 
 from ..wire.registers import Accept, Accepted, Ballot, Configuration, Prepare, Promise, State
 from .changes import ROOT, Step
@@ -42,6 +42,9 @@ class Retry:
 
 
 Effect = Send | Done | Retry
+
+_COUNTER_MAX: Final = 1 << 48
+"""What a peer claims to have promised may outrun us only so far."""
 
 
 class _Phase(Enum):
@@ -136,7 +139,7 @@ class Proposer:
         return self._unless_hopeless()
 
     def _refused(self, node: bytes, promised: Ballot) -> list[Effect]:
-        self._counter = max(self._counter, promised.counter)
+        self._counter = max(self._counter, min(promised.counter, _COUNTER_MAX))
         self._outrun = self._outrun or promised > self._ballot
         self._silent.add(node)
         return self._unless_hopeless()

@@ -10,7 +10,7 @@ import trio
 
 from ..background import Background
 from ..dht.service import Dht
-from ..errors import NotAllowed, PotluckError, Unavailable
+from ..errors import LocalProtocolError, NotAllowed, PotluckError, RemoteProtocolError, Unavailable
 from ..ids import NodeId, key_id
 from ..links.link import Link
 from ..links.links import Links
@@ -21,7 +21,7 @@ from ..wire.codec import Message
 from ..wire.records import Contact
 from ..wire.registers import Ballot, Configuration, State
 from .acceptor import Acceptor, Write
-from .changes import ROOT, Content, ContentStep, Entry, Step, directory_for, enter, unchanged
+from .changes import ROOT, Content, ContentStep, Entry, Step, directory_for, enter, root_content, unchanged
 from .founding import Founding
 from .proposer import Done, Effect, Proposer, Register, Retry, Send
 from .quorums import FIRST
@@ -33,6 +33,8 @@ _TABLE: Final = "registers"
 _ANSWERS_AT_ONCE: Final = 256
 _ANSWERS_WAITING: Final = 2 * wire.FOUNDERS_MAX
 _KNOWN_MAX: Final = 4096
+_COUNTER_MAX: Final = 1 << 49
+"""Ballots are outrun one by one: none of ours comes near."""
 _PAUSE_S: Final = 0.01
 _PAUSE_MAX_S: Final = 0.4
 
@@ -171,7 +173,7 @@ class Registers:
             answer: wire.Promise | wire.Accepted = await self._dht.ask(
                 contact, lambda number: msgspec.structs.replace(message, request=number), answer_type
             )
-        except (Unavailable, NotAllowed):
+        except (Unavailable, NotAllowed, LocalProtocolError):  # the last: a state of a peer's making, too long to send
             return None
         return answer
 
@@ -208,6 +210,9 @@ class Registers:
 
     def _asked(self, link: Link, message: Message) -> None:
         assert isinstance(message, wire.Prepare | wire.Accept)
+        if error := _fault(message):
+            link.lose(error)
+            return
         if self._answers_under_way < _ANSWERS_AT_ONCE:  # else silence: whoever asks asks again
             self._answers_under_way += 1
             self.start(self._answer_peer, link, message)
@@ -215,7 +220,7 @@ class Registers:
     async def _answer_peer(self, link: Link, message: wire.Prepare | wire.Accept) -> None:
         try:
             link.post(await self._answer(message))
-        except Unavailable as error:
+        except (Unavailable, LocalProtocolError) as error:
             logger.debug("a proposer was not answered: %s", error)
         finally:
             self._answers_under_way -= 1
@@ -257,6 +262,18 @@ def _take(proposer: Proposer, send: Send, answer: wire.Promise | wire.Accepted |
     if isinstance(answer, wire.Accepted):
         return proposer.accepted(send.to, answer)
     return proposer.failed(send.to, send.message.ballot)
+
+
+def _fault(message: wire.Prepare | wire.Accept) -> RemoteProtocolError | None:
+    """What no proposer of ours asks."""
+    if message.ballot.counter > _COUNTER_MAX:
+        return RemoteProtocolError("a ballot is higher than any that is ever needed")
+    if isinstance(message, wire.Accept) and message.name == ROOT:
+        try:
+            root_content(message.state)
+        except RemoteProtocolError as error:
+            return error
+    return None
 
 
 def place_of(name: bytes) -> bytes:

@@ -21,10 +21,14 @@ FoundingId = Annotated[bytes, Meta(max_length=FOUNDING_BYTES)]
 """Which founding of the mesh's registers is meant; empty while there is none."""
 
 
+Counter = Annotated[int, Meta(ge=0, lt=1 << 50)]
+"""Well below what the wire carries elsewhere: whoever outruns a peer stays within its own type."""
+
+
 class Ballot(msgspec.Struct, frozen=True, array_like=True, order=True):
     """`proposer`: node id and eight bytes drawn at its start, so that no two boots ever share a ballot."""
 
-    counter: Count = 0
+    counter: Counter = 0
     proposer: Annotated[bytes, Meta(max_length=PROPOSER_BYTES)] = b""
 
 

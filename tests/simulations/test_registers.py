@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from potluck.overlay.errors import Conflict, NotFound, Refused, Unavailable
 from potluck.overlay.wire import values
 from potluck.simulations import determinism
+from potluck.simulations.checks import Check
+from potluck.simulations.linearizability import Operation
+from potluck.simulations.registers import Outcome, RegistersScenario, judge
 from potluck.simulations.run import run_with_log
 from potluck.simulations.world import World
 
@@ -208,3 +211,52 @@ def test_of_two_foundings_by_strangers_the_larger_stands_and_they_never_mix() ->
             assert (await world.node(name).memory.increment("k", 1))["value"] == total
 
     play(story, 4, together=False)
+
+
+# The checks themselves
+
+
+def judged(change: Callable[[Outcome], None]) -> dict[str, bool]:
+    """Whether each check holds for a scenario in which this has happened and nothing else."""
+
+    async def told() -> list[Check]:
+        async with trio.open_nursery() as nursery:
+            world = World(1, nursery)
+            scenario = RegistersScenario(world, 1, 3, 0.0)
+            scenario.outcome.joined_s = 1.0
+            change(scenario.outcome)
+            checks, _ = judge(world, scenario)
+            nursery.cancel_scope.cancel()
+        return checks
+
+    return {check.name: check.held for check in determinism.run(told, seed=1)}
+
+
+def _forked(outcome: Outcome) -> None:
+    won = [Operation("compare_and_set", 0, 5, True, expected=None, new=new) for new in (1, 2)]
+    next(iter(outcome.histories.values())).extend(won)
+
+
+def _lost(outcome: Outcome) -> None:
+    outcome.added, outcome.counted = 3, {"a1": 2}
+
+
+def _split(outcome: Outcome) -> None:
+    outcome.added, outcome.in_doubt, outcome.counted = 1, 1, {"a1": 1, "b1": 2}
+
+
+@pytest.mark.parametrize(
+    "change,broken",
+    [
+        (lambda outcome: None, None),
+        (lambda outcome: setattr(outcome, "joined_s", None), "everyone joined and knows everyone"),
+        (_forked, "every history is linearizable"),
+        (_lost, "no increment is lost or done twice"),
+        (_split, "no increment is lost or done twice"),
+        (lambda outcome: outcome.sums.extend([1, 1]), "no increment is lost or done twice"),
+        (lambda outcome: outcome.alone.append("a1"), "who is alone gets no answer"),
+        (lambda outcome: outcome.unhealed.append("a1"), "every register answers everybody in the end"),
+    ],
+)
+def test_each_check_fails_for_its_own_reason(change: Callable[[Outcome], None], broken: str | None) -> None:
+    assert [name for name, held in judged(change).items() if not held] == ([broken] if broken else [])
