@@ -6,6 +6,7 @@ tells every reader and writer so. The register begins with the value that the ke
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any, Final
@@ -15,11 +16,13 @@ import msgspec
 from ..overlay.clock import MeshTime
 from ..overlay.dht.replication import Replication
 from ..overlay.dht.service import Dht
-from ..overlay.errors import Conflict, LimitExceeded, NotFound, Refused, RemoteProtocolError, UsageError
+from ..overlay.errors import Conflict, LimitExceeded, NotFound, PotluckError, Refused, RemoteProtocolError, UsageError
 from ..overlay.registers.changes import ContentStep
 from ..overlay.registers.service import Registers
 from ..overlay.wire import values
 from ..overlay.wire.framing import VALUE_BYTES_MAX
+
+logger = logging.getLogger("potluck.memory")
 
 NAMESPACE: Final = "mem"
 KEY_BYTES_MAX: Final = 1024
@@ -52,6 +55,7 @@ class SharedMemory:
         self._mesh_time: MeshTime = dht.mesh_time
         self._agreed: set[bytes] = set()
         """Keys whose register is known to have begun: no need to look for the mark."""
+        registers.founding.given_up.append(self._given_up)
 
     async def set(
         self, key: str, value: bytes, ttl_s: float | None, if_version: int | None = None
@@ -151,6 +155,19 @@ class SharedMemory:
             raise LimitExceeded(f"a key that is to be agreed holds at most {VALUE_BYTES_MAX - _CELL_BYTES} bytes")
         await self._replication.make_agreed(NAMESPACE, place, begin)
         return begin
+
+    def _given_up(self, name: bytes, content: bytes) -> None:
+        """The register is not served any more: where nobody else has the key, it begins again with what it held."""
+        namespace, _, place = name.partition(b"\0")
+        if namespace == NAMESPACE.encode():
+            self._agreed.discard(place)
+            self._registers.start(self._begin_again, place, content)
+
+    async def _begin_again(self, place: bytes, content: bytes) -> None:
+        try:
+            await self._replication.make_agreed(NAMESPACE, place, content)
+        except PotluckError as error:
+            logger.error("an agreed key of this machine was not taken along: %s", error)
 
     def _now(self, cell: Cell) -> Cell:
         if cell.expires_at_s <= self._mesh_time.now_s():

@@ -16,6 +16,6 @@ round to which everybody the founder knows of, alive or dead, has to agree. Two 
 become one. What remains is an assumption that no protocol can do without, since a node that is alone cannot tell
 whether it is the first: two parts of a mesh that know nothing of each other (they have never met; or not since their
 nodes were last started; or not for an hour) do not both carry out the mesh's very first agreed operation. Should they,
-their registers never mix; when the parts meet, the founding by fewer nodes gives way and its registers are not served
-any more.
+their registers never mix; when the parts meet, the founding by fewer nodes gives way, and whoever uses registers is
+told what they held (`Founding.given_up`).
 """

@@ -8,6 +8,7 @@ link and whenever the root's acceptors change.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -53,6 +54,8 @@ class Founding:
         self._founding = trio.Lock()
         self._began_s = 0.0
         self.look_around_s = LOOK_AROUND_S
+        self.given_up: list[Callable[[bytes, bytes], None]] = []
+        """Called with name and content of every register held here whose founding gives way."""
         links.up.append(self._link_up)
         links.on(wire.Founded, self._told)
 
@@ -131,10 +134,18 @@ class Founding:
                 )
                 self._registers.put(self._registers.acceptor.give_up_root())
         self._known = news
+        if known is not None and known.founding != news.founding:
+            self._give_up(known.founding)
         self._store.put(_TABLE, _KEY, msgspec.msgpack.encode(news))
         self._registers.start(self._store.commit)
         for link in self._links:
             self._tell(link)
+
+    def _give_up(self, founding: bytes) -> None:
+        for key, state in self._registers.acceptor:
+            if key.startswith(founding) and state.content is not None:
+                for observer in self.given_up:
+                    observer(key[len(founding) :], state.content)
 
     def _link_up(self, link: Link) -> None:
         self._tell(link)

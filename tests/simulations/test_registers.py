@@ -203,12 +203,16 @@ def test_of_two_foundings_by_strangers_the_larger_stands_and_they_never_mix() ->
                 world.unplug(name)
         await all_know(world, names[1:])
         assert (await world.node(names[0]).memory.increment("k", 100))["value"] == 100
+        await world.node(names[0]).memory.increment("mine", 6)
+        await world.node(names[0]).memory.increment("mine", 1)
         assert (await world.node(names[1]).memory.increment("k", 1))["value"] == 1
         world.plug(names[0])
         await all_know(world, names)
         await trio.sleep(1)
         for total, name in enumerate(names, 2):
             assert (await world.node(name).memory.increment("k", 1))["value"] == total
+            assert await number(world, name, "mine") == 7, "nobody else had it"
+        assert (await world.node(names[2]).memory.increment("mine", 1))["value"] == 8
 
     play(story, 4, together=False)
 
