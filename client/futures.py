@@ -66,6 +66,9 @@ class TaskFuture(Future[Any]):
     """Where it runs, or ran."""
     attempts = 0
     elapsed_s = 0.0
+    stdout = ""
+    """What the task printed, once it is done."""
+    stderr = ""
     finished: Finished | None = None
     """All that was reported, for jobs that keep it."""
 
@@ -122,6 +125,9 @@ class TaskFuture(Future[Any]):
         self.node = node
         self.attempts = finished.attempt + 1
         self.elapsed_s = finished.elapsed_s
+        if finished.stdout or finished.stderr:
+            self.stdout = finished.stdout.decode(errors="replace")
+            self.stderr = finished.stderr.decode(errors="replace")
         if self.job.as_reports:
             self.finished = finished
         if finished.fault is not None:

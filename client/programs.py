@@ -47,7 +47,9 @@ def body_of(form: ProgramForm, body: bytes, *, entry: str = "", file_name: str =
     digest.update(f"{form}\0{entry}\0{file_name}\0".encode())
     digest.update(body)
     without = Program(digest.digest(), form, entry, file_name)
-    return Body(msgspec.structs.replace(without, body=Inline(body)) if body else without, without, len(body))
+    if form == "kind":
+        return Body(without, without, 0)
+    return Body(msgspec.structs.replace(without, body=Inline(body)), without, len(body))
 
 
 class Packer:

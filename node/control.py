@@ -30,7 +30,7 @@ from ..overlay.wire import control
 from ..overlay.wire.codec import Message
 from ..overlay.wire.control import TO_NODE, TO_PROGRAM, NodeReports
 from ..overlay.wire.framing import VALUE_BYTES_MAX
-from ..overlay.wire.work import Reference
+from ..overlay.wire.work import Fault, Finished, Reference, Report
 from .jobs.service import Jobs
 from .memory import SharedMemory
 from .objects import PART_BYTES, Objects
@@ -178,7 +178,11 @@ class _Connection:
 
     def _fail(self, message: Message, error: PotluckError) -> None:
         number = getattr(message, "request", None)
-        if number is not None:
+        if isinstance(message, control.Submit):  # whoever waits for these tasks must hear of it
+            fault = Fault(error.wire_code, str(error))
+            reports: list[Report] = [Finished(task.index, 0, fault=fault) for task in message.tasks]
+            self._report(message.job, [NodeReports("", True, reports)])
+        elif number is not None:
             self._post(control.Failure(number, error.wire_code, str(error)))
         else:
             logger.warning("%s was refused: %s", type(message).__name__, error)

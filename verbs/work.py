@@ -85,7 +85,11 @@ class Done:
         if len(self.tasks) == 1:
             (task,) = self.tasks
             attempts = f", attempt {task['attempts']}" if task["attempts"] > 1 else ""
-            return f"ran on {task['node'] or 'no node'} in {duration_text(task['elapsed_s'])}{attempts}"
+            if task["node"] is None:
+                return "ran nowhere"
+            if not task["started_s"]:
+                return f"was lost on {task['node']}{attempts}"
+            return f"ran on {task['node']} in {duration_text(task['elapsed_s'])}{attempts}"
         shares = Counter(task["node"] for task in self.tasks if task["node"])
         return f"{len(self.tasks)} tasks: " + ", ".join(f"{node} ran {count}" for node, count in sorted(shares.items()))
 
@@ -124,7 +128,7 @@ def _task(name: str, future: TaskFuture, value: object, error: BaseException | N
         "state": state,
         "value": jsonable(value),
         "error": None if error is None else _error(finished.fault, error),
-        "node": future.node,
+        "node": future.node or None,
         "attempts": finished.attempt + 1,
         "cached": False,
         "started_s": finished.started_s,

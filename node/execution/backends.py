@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from ...overlay.errors import SandboxUnavailable
 from ...overlay.ports import Sandbox
 from .bare import BareSandbox, remove_abandoned_folders
-from .bubblewrap import BubblewrapSandbox
+from .bubblewrap import BubblewrapSandbox, end_abandoned_sandboxes
 
 
 def available_sandboxes(choice: str) -> Sequence[Sandbox]:
     """For `Config.sandbox`. Blocks for a trial run. Raises SandboxUnavailable if what was chosen does not work here."""
     remove_abandoned_folders()
+    end_abandoned_sandboxes()
     if choice == "bare":
         return (BareSandbox(),)
     if choice == "bubblewrap":

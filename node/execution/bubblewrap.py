@@ -7,8 +7,8 @@ in memory, and gone with it. bubblewrap is process 1 of the namespace; when it i
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shutil
 import signal
 import site
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psutil
 import trio
 
 from ...overlay.errors import SandboxUnavailable
@@ -28,6 +29,7 @@ from .spawning import END_TIMEOUT_S, WORKER_MODULE, Spawned, SpawnedWorker, clea
 
 TRIAL_TIMEOUT_S: Final = 10.0
 _SCRATCH: Final = "/scratch"
+_CHILD_PID: Final = re.compile(rb'"child-pid": ([0-9]+)')
 _ETC: Final = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime")
 _SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _PACKAGE_PARTS: Final = ("__init__.py", "py.typed", "client", "overlay", "node")
@@ -188,6 +190,20 @@ def _package_paths() -> Iterator[Path]:
     return (package / part for part in _PACKAGE_PARTS)
 
 
+def end_abandoned_sandboxes() -> None:
+    """Of nodes that were killed while bubblewrap was still setting up: its `--die-with-parent` holds only later."""
+    if os.getpid() == 1:
+        return  # in a container of its own, a node is everybody's parent
+    for process in psutil.process_iter(["ppid", "uids", "cmdline"]):
+        known = process.info
+        if known["ppid"] != 1 or known["uids"] is None or known["uids"].real != os.getuid():
+            continue
+        line = known["cmdline"] or []
+        if line and Path(line[0]).name == "bwrap" and WORKER_MODULE in line:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
 class BubblewrapWorker(SpawnedWorker):
     def __init__(self, spawned: Spawned, guarantees: Guarantees, told: int) -> None:
         super().__init__(spawned, guarantees)
@@ -200,14 +216,19 @@ class BubblewrapWorker(SpawnedWorker):
         self._first = self._first_process()
 
     def _first_process(self) -> int | None:
-        """bubblewrap has told its number before it started the worker."""
+        """bubblewrap tells its number as soon as there is one, in a first part of what is JSON in the end."""
         try:
-            return os.pidfd_open(json.loads(os.read(self._told, 4096))["child-pid"])
-        except (OSError, ValueError, KeyError):
+            told = _CHILD_PID.search(os.read(self._told, 4096))
+            return os.pidfd_open(int(told[1])) if told else None
+        except OSError:
             return None
 
     async def _end_all(self) -> None:
-        self._first = self._first or self._first_process()
+        if self._first is None:
+            # Killed before it has told whom it started, bubblewrap would leave that process behind.
+            with trio.move_on_after(END_TIMEOUT_S):
+                await trio.lowlevel.wait_readable(self._told)
+            self._first = self._first_process()
         if self._first is not None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._first, signal.SIGKILL)

@@ -72,6 +72,7 @@ class Tell:
 
     job: str
     node_id: NodeId | None
+    """Where it ran; None where it did not."""
     reports: list[Report]
 
 
@@ -182,7 +183,7 @@ class Master:
             for programs in job.programs.values():
                 programs.known_at.discard(node_id)
             lost = [job.tasks[index] for index in sorted(job.at.pop(node_id, ()))]
-            effects += self._retry(job, lost, f"node {worker.name} {how}")
+            effects += self._retry(job, lost, node_id, f"node {worker.name} {how}")
         return effects + self._place(now_s)
 
     def load_reported(self, now_s: float, node_id: NodeId, busy: int, queued: int) -> list[Effect]:
@@ -311,7 +312,7 @@ class Master:
             if task.node != node_id or report.attempt != task.attempt:
                 return []
             self._unassign(job, task)
-            return self._retry(job, [task], fault.message)
+            return self._retry(job, [task], node_id, fault.message)
         programs = job.programs[task.program]
         sample_s = report.elapsed_s
         if fault is None and 0 <= sample_s < math.inf:  # anything else is no time at all
@@ -337,7 +338,7 @@ class Master:
         self._accept(job, task)
         return [Tell(job.job_id, None, [_fault(task, NoWorker(f"no node could begin it: {report.reason}"))])]
 
-    def _retry(self, job: Job, tasks: list[Task], why: str) -> list[Effect]:
+    def _retry(self, job: Job, tasks: list[Task], node_id: NodeId, why: str) -> list[Effect]:
         """Tasks whose worker was lost, unassigned already or with it: once more, or given up."""
         given_up: list[Report] = []
         again: list[Task] = []
@@ -346,12 +347,12 @@ class Master:
             task.take_back()
             if task.attempt > job.options.retries:
                 error = WorkerLost(f"{why}; given up after {task.attempt} {'try' if task.attempt == 1 else 'tries'}")
-                given_up.append(_fault(task, error))
+                given_up.append(Finished(task.index, task.attempt - 1, fault=Fault(error.wire_code, str(error))))
                 self._accept(job, task)
             else:
                 again.append(task)
         self._queue(job, again, first=True)
-        return [Tell(job.job_id, None, given_up)] if given_up else []
+        return [Tell(job.job_id, node_id, given_up)] if given_up else []
 
     def _queue(self, job: Job, tasks: list[Task], *, first: bool = False) -> None:
         for task in reversed(tasks) if first else tasks:

@@ -254,10 +254,12 @@ class Jobs:
         sink = self._sinks.get(tell.job)
         if sink is None:
             return
-        node_id = self._identity.node_id if tell.node_id is None else tell.node_id
-        worker = self.master.workers.get(node_id)
-        name = worker.name if worker is not None else node_id.hex()[:8]
-        own = worker is not None and worker.own
+        name, own = "", True
+        if tell.node_id is not None:
+            worker = self.master.workers.get(tell.node_id)
+            member = worker or self._membership.get(tell.node_id)
+            name = member.name if member is not None else tell.node_id.hex()[:8]
+            own = worker is not None and worker.own
         for part in cut(tell.reports, report_bytes):
             sink(tell.job, [NodeReports(name, own, part)])
 

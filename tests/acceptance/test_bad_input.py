@@ -52,6 +52,7 @@ def test_every_bad_input_has_its_kind_and_leaves_the_node_well(node: Pool) -> No
     unplaced = node.call("run", "--json", "-c", "def f(): pass", "--function", "f", "--on", "nobody")
     assert unplaced.code == 1
     assert unplaced.value["tasks"][0]["error"]["kind"] == "NoWorker"
+    assert unplaced.value["tasks"][0]["node"] is None, "it ran nowhere"
 
     unencodable = node.call("run", "--json", "-c", "def f(): return open('/dev/null')", "--function", "f")
     assert unencodable.code == 1
@@ -60,6 +61,18 @@ def test_every_bad_input_has_its_kind_and_leaves_the_node_well(node: Pool) -> No
     assert node.call("mem", "get", "--json", "nokey").value["error"]["kind"] == "NotFound"
     well = node.call("run", "--json", "-c", "def f(): return 1", "--function", "f").value
     assert well["tasks"][0]["value"] == 1
+
+
+def test_an_empty_script_is_done_at_once(node: Pool) -> None:
+    answer = node.call("run", "-c", "", timeout_s=20)
+    assert (answer.code, answer.out) == (0, "")
+
+
+def test_a_lost_worker_is_counted_and_named_as_it_was(node: Pool) -> None:
+    answer = node.call("run", "--json", "--retries", "1", "-c", "import os; os._exit(5)")
+    (task,) = answer.value["tasks"]
+    assert (task["error"]["kind"], task["attempts"], task["node"]) == ("WorkerLost", 2, "p1")
+    assert "2 tries" in task["error"]["message"]
 
 
 def test_a_taken_port_is_one_line(nodes: Pool) -> None:
@@ -93,6 +106,9 @@ UNENCODABLE = """
 import sys, threading, potluck
 class Strange: pass
 with potluck.Executor() as pool:
+    printed = pool.submit(print, "said there")
+    printed.result()
+    assert printed.stdout.strip() == "said there"
     assert isinstance(pool.submit(Strange).result(), Strange)      # own node: a pickle comes back
     try:
         pool.submit(threading.Lock).result()
