@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import numbers
+import operator
 from collections.abc import Callable
 from typing import Final, Generic, Literal, ParamSpec, TypeVar
 
@@ -16,6 +18,12 @@ Priority = Literal["high", "medium", "low"] | int
 
 PRIORITIES: Final = {"high": 10, "medium": 0, "low": -10}
 """A higher number is more urgent."""
+
+PRIORITY_MAX: Final = (1 << 63) - 1
+RETRIES_MAX: Final = (1 << 53) - 1
+TIMEOUT_MAX_S: Final = 1e9
+"""Thirty years; what is longer means none."""
+ON_LENGTH_MAX: Final = 256
 
 
 class Optioned(Generic[P, R]):
@@ -65,14 +73,16 @@ def job_options_of(
     on: str = "",
 ) -> JobOptions:
     """Raises UsageError for what makes no sense."""
-    if timeout is not None and not 0 < timeout < float("inf"):
-        raise UsageError(f"timeout {timeout}: must be a positive number of seconds")
-    if retries is not None and retries < 0:
-        raise UsageError(f"retries {retries}: cannot be negative")
+    if timeout is not None and not (isinstance(timeout, numbers.Real) and 0 < timeout <= TIMEOUT_MAX_S):
+        raise UsageError(f"timeout {timeout}: must be a positive number of seconds, {TIMEOUT_MAX_S:.0f} at most")
+    if retries is not None and not (isinstance(retries, numbers.Integral) and 0 <= retries <= RETRIES_MAX):
+        raise UsageError(f"retries {retries}: must be a whole number from 0 to {RETRIES_MAX}")
+    if not isinstance(on, str) or len(on) > ON_LENGTH_MAX:
+        raise UsageError(f"on: must be the name of a node, which has {ON_LENGTH_MAX} letters at most")
     default = JobOptions()
     return JobOptions(
         timeout_s=None if timeout is None else float(timeout),
-        retries=default.retries if retries is None else retries,
+        retries=default.retries if retries is None else int(retries),
         priority=priority_of(priority),
         confidential=confidential,
         on=on,
@@ -80,11 +90,12 @@ def job_options_of(
 
 
 def priority_of(priority: Priority | str) -> int:
-    if isinstance(priority, int):
-        return priority
-    if priority in PRIORITIES:
+    if isinstance(priority, str) and priority in PRIORITIES:
         return PRIORITIES[priority]
     try:
-        return int(priority)
-    except ValueError:
+        number = int(priority) if isinstance(priority, str) else int(operator.index(priority))
+    except (TypeError, ValueError):
         raise UsageError(f"priority {priority!r}: high, medium, low or a whole number") from None
+    if not -PRIORITY_MAX <= number <= PRIORITY_MAX:
+        raise UsageError(f"priority {priority!r}: from -{PRIORITY_MAX} to {PRIORITY_MAX}")
+    return number
