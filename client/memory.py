@@ -34,6 +34,9 @@ class Memory:
         self._connection: Connection | None = None
         self._lock = threading.Lock()
 
+    __iter__ = None
+    """Else Python would count through the keys 0, 1, 2, …"""
+
     def __getitem__(self, key: str) -> Any:
         """Raises KeyError when nothing is stored under `key`."""
         try:
@@ -63,6 +66,7 @@ class Memory:
 
     def set(self, key: str, value: object, ttl: float | None = None) -> None:
         """Returns when the value is on disk at a majority of those who keep it. `ttl`: seconds until it is gone."""
+        checked_key(key)
         if inside.current() is not None:
             inside.call("mem_set", [key, encoded(value), ttl])
         else:
@@ -93,6 +97,7 @@ class Memory:
 
         Raises Unavailable as `compare_and_set` does, and Refused when the key holds no integer.
         """
+        checked_key(key)
         checked_amount(n)
         if inside.current() is not None:
             total = inside.call("mem_incr", [key, n])
@@ -109,6 +114,7 @@ class Memory:
             connection.close()
 
     def _read(self, key: str) -> Any:
+        checked_key(key)
         if inside.current() is not None:
             answered = inside.call("mem_get", [key])
             assert isinstance(answered, bytes)
@@ -117,6 +123,7 @@ class Memory:
         return values.decode_bytes(answer.value)
 
     def _read_version(self, key: str) -> tuple[Any, int]:
+        checked_key(key)
         try:
             if inside.current() is not None:
                 answered = inside.call("mem_get_version", [key])
@@ -128,7 +135,6 @@ class Memory:
         return values.decode_bytes(answer.value), answer.version
 
     def _ask(self, message: Any, key: str, *arguments: object) -> Any:
-        checked_key(key)
         with self._lock:
             if self._connection is None or self._connection.error is not None:
                 link = dial(self._surroundings or here())
@@ -145,8 +151,10 @@ _ABSENT: Final = object()
 _AMOUNT_MAX: Final = 1 << 63
 
 
-def checked_key(key: str) -> str:
-    """Raises UsageError for what the wire does not carry as a key."""
+def checked_key(key: object) -> str:
+    """Raises TypeError for what is not text, UsageError for what the wire does not carry as a key."""
+    if not isinstance(key, str):
+        raise TypeError(f"a key is text, not {type(key).__name__}")
     try:
         size_bytes = len(key.encode())
     except UnicodeEncodeError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import potluck
 import pytest
@@ -63,6 +64,27 @@ def test_what_is_too_long_is_refused(memory: Memory) -> None:
     with pytest.raises(potluck.UsageError):
         memory["k" * 2000] = 1
     memory["k"] = 1
+
+
+@pytest.mark.parametrize("key", [0, b"k", None, ("k",)])
+def test_a_key_is_text(memory: Memory, key: Any) -> None:
+    uses: list[Callable[[], object]] = [
+        lambda: memory[key],
+        lambda: memory.get(key),
+        lambda: memory.set(key, 1),
+        lambda: memory.__delitem__(key),
+        lambda: memory.compare_and_set(key, None, 1),
+        lambda: memory.increment(key),
+    ]
+    for use in uses:
+        with pytest.raises(TypeError, match="a key is text"):
+            use()
+    assert key not in memory
+
+
+def test_it_is_not_iterated(memory: Memory) -> None:
+    with pytest.raises(TypeError, match="not iterable"):
+        list(memory)  # type: ignore[call-overload]
 
 
 def test_tasks_share_it_with_their_program(node: Mesh, memory: Memory) -> None:
