@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import click
 
-from .overlay.errors import ConfigError, PotluckError, UsageError
+from .overlay.errors import ConfigError, PotluckError, Unavailable, UsageError
 from .verbs.answer import Answer, Interrupted, Session
 
 EXIT_DONE: Final = 0
@@ -97,12 +97,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone; nor must the interpreter try to flush it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except OSError as error:
+        # A full disk, a folder that is not ours: nothing a traceback would help with.
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(Unavailable(f"{where}{error.strerror or error}"), as_json, EXIT_FAILED)
 
 
 def _answer(arguments: list[str], environment: Mapping[str, str]) -> Answer:
     if sys.flags.optimize:
         raise UsageError("python -O switches off the checks that potluck relies on: run it without")
-    session = Session(environment, _show_event)
+
+    def show(event: Mapping[str, object], line: str) -> None:  # from any thread, which click's own context is not for
+        print(json.dumps(event) if session.as_json else line, flush=True)
+
+    session = Session(environment, show)
     for name in NEEDLESS:
         if name in environment:
             print(f"{name}: not needed, nobody is in charge here", file=sys.stderr)
@@ -135,12 +143,6 @@ def _show(answer: Answer, as_json: bool) -> int:
         if answer.notes:
             print(answer.notes.rstrip("\n"), file=sys.stderr)
     return answer.exit_code
-
-
-def _show_event(event: Mapping[str, object], line: str) -> None:
-    context = click.get_current_context(silent=True)
-    as_json = context is not None and context.obj.as_json
-    print(json.dumps(event) if as_json else line, flush=True)
 
 
 def _complain(error: PotluckError, as_json: bool, exit_code: int) -> int:

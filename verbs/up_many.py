@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -49,26 +49,32 @@ def supervise(session: Session, config: Config, nodes: int, *, background: bool)
         children.append(NodeProcess(arguments, environment, None))
     printing = threading.Lock()
 
-    def relay(child: NodeProcess) -> None:
+    def relay(child: NodeProcess, name: object) -> None:
         while (event := child.next_event()) is not None:
             with printing:
-                session.show(event, event_line(event))
+                _show_of(session, name, event)
 
     with _ended_by_signal(), _all_ended(children):
         for child in children:
             child.start()
+        names = []
         for child in children:
             ready = child.await_ready(READY_TIMEOUT_S)
             session.show(ready, event_line(ready))
+            names.append(ready.get("name"))
         if background:
             silence_output()
-        threads = [threading.Thread(target=relay, args=[child], daemon=True) for child in children]
-        for thread in threads:
-            thread.start()
+        for child, name in zip(children, names, strict=True):
+            threading.Thread(target=relay, args=[child, name], daemon=True).start()
         for child in children:
             child.process.wait()
         raise NoNode("all nodes have ended")
     return Answer(None, told=True)
+
+
+def _show_of(session: Session, name: object, event: Mapping[str, object]) -> None:
+    """One output speaks for several nodes here, so each event names the one that says it."""
+    session.show({**event, "observer": name}, f"{name}: {event_line(event)}")
 
 
 @contextmanager

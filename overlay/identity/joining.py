@@ -15,7 +15,7 @@ from ..errors import NotAllowed
 from ..ports import Entropy
 from .certificates import issue, may_invite
 from .keys import KeyPair
-from .mesh import MOVING, Mesh, check_fits, finish_move, locked, mesh_toml, owner_key, read_mesh, write_private
+from .mesh import MOVING, Mesh, check_fits, finish_move, locked, mesh_toml, owner_key, read_mesh, usable, write_private
 
 _KEPT: Final = ("mesh.toml", "secret", "owner-key")
 
@@ -52,8 +52,7 @@ def admit_own(mesh: Mesh, inviter: str) -> Admission:
 
 def open_owner(data_dir: Path, entropy: Entropy) -> tuple[KeyPair, Mesh | None]:
     """Whose machine this is, made now if it is new, and the mesh it is in, if any. Raises ConfigError."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with locked(data_dir):
+    with usable(data_dir), locked(data_dir):
         finish_move(data_dir)
         owner = owner_key(data_dir / "owner-key", entropy)
         toml = data_dir / "mesh.toml"

@@ -88,8 +88,7 @@ def make_identity(mesh: Mesh, name: str, key: KeyPair, entropy: Entropy) -> Iden
 
 def open_mesh(data_dir: Path, entropy: Entropy, secret_file: Path | None = None) -> Mesh:
     """The mesh of this data directory, founded now if there is none. Raises ConfigError for unusable files."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with locked(data_dir):
+    with usable(data_dir), locked(data_dir):
         finish_move(data_dir)
         provisioned = _read_secret(secret_file) if secret_file else None
         owner = owner_key(data_dir / "owner-key", entropy)
@@ -108,14 +107,14 @@ def open_mesh(data_dir: Path, entropy: Entropy, secret_file: Path | None = None)
 
 def open_identity(mesh: Mesh, node_dir: Path, name: str, entropy: Entropy) -> Identity:
     """The node of this name, made now if it is new; its key and its chain lie as PEM files for TLS in `node_dir`."""
-    node_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = node_dir / "key"
-    if path.exists():
-        key = KeyPair.from_pem(path.read_bytes(), str(path))
-    else:
-        key = KeyPair.from_seed(entropy.token(32))
-        write_private(path, key.to_pem())
-    write_private(node_dir / "node.toml", f'name = "{name}"\n'.encode())
+    with usable(node_dir):
+        if path.exists():
+            key = KeyPair.from_pem(path.read_bytes(), str(path))
+        else:
+            key = KeyPair.from_seed(entropy.token(32))
+            write_private(path, key.to_pem())
+        write_private(node_dir / "node.toml", f'name = "{name}"\n'.encode())
     return make_identity(mesh, name, key, entropy)
 
 
@@ -142,6 +141,16 @@ def finish_move(data_dir: Path) -> None:
     for file in sorted(moving.iterdir()):
         file.replace(data_dir / file.name)
     moving.rmdir()
+
+
+@contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """Makes the folder if it is new. Raises ConfigError for what cannot be done in it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ConfigError(f"{error.filename or folder} cannot be used: {error.strerror or error}") from error
 
 
 @contextmanager

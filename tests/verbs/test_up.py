@@ -57,6 +57,9 @@ def test_several_nodes_under_one_command_end_together(tmp_path: Path) -> None:
         while len(ready) < 3:
             ready += [event for event in events(process, 1) if event["event"] == "ready"]
         assert {event["name"] for event in ready} == {"duck-1", "duck-2", "duck-3"}
+        (later,) = events(process, 1)
+        assert set(later) >= {"event", "node", "node_id"}
+        assert later["observer"] in {"duck-1", "duck-2", "duck-3"} - {later["node"]}
         process.send_signal(signal.SIGINT)
         assert process.wait(END_TIMEOUT_S) == 0
         process.communicate()

@@ -33,6 +33,16 @@ def test_the_first_start_founds_a_mesh_and_later_ones_find_it(tmp_path: Path) ->
     assert again.mesh_id == first.mesh_id != open_mesh(tmp_path / "other", entropy("other")).mesh_id
 
 
+def test_a_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    mesh = open_mesh(tmp_path / "data", entropy("first"))
+    for folder in (tmp_path / "file" / "data", tmp_path / "file", Path("/proc/nope")):
+        with pytest.raises(ConfigError, match=f"{folder} cannot be used: "):
+            open_mesh(folder, entropy("first"))
+        with pytest.raises(ConfigError, match=f"{folder} cannot be used: "):
+            open_identity(mesh, folder, "ant", entropy("ant"))
+
+
 def test_nodes_that_start_at_the_same_moment_found_one_mesh(tmp_path: Path) -> None:
     together = threading.Barrier(8)
 
