@@ -35,7 +35,15 @@ USAGE = [
     ["run", "good.py", "--function", "f", "--args", "[1"],
     ["run", "good.py", "--function", "f", "--", "argument"],
     ["run", "good.py", "--args", "[]"],
+    ["run", "good.py", "--function", "f", "--args", "[" * 100_000],
+    ["run", "good.py", "--function", "f", "--args", "[NaN]"],
+    ["run", "good.py", "--function", "f", "--args", "[1e400]"],
     ["run", "good.py", "--priority", "urgent"],
+    ["run", "good.py", "--priority", "9" * 20],
+    ["run", "good.py", "--retries", "9" * 20],
+    ["run", "good.py", "--timeout", "inf"],
+    ["run", "good.py", "--timeout", "1e300"],
+    ["run", "good.py", "--on", "n" * 300],
     ["run", "good.py", "--timeout", "0"],
     ["run", "good.py", "--nonsense"],
     ["map", "good.py", "--function", "f", "--inputs", "inputs.jsonl"],
@@ -46,6 +54,8 @@ USAGE = [
     ["mem"],
     ["mem", "set", "key"],
     ["mem", "nonsense"],
+    ["mem", "set", "key", "--nonsense"],
+    ["mem", "incr", "key", "--nonsense"],
     ["mesh"],
     ["invite", "--count", "0"],
     ["invite", "--hours", "0"],
@@ -135,6 +145,21 @@ def test_a_wrong_config_file_is_one_line(surroundings: Path, capsys: pytest.Capt
     said = capsys.readouterr().err
     assert "'prot'" in said
     assert "'solts'" in said
+
+
+def test_a_folder_that_cannot_be_used_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    arguments = ["up", "--interface", "127.0.0.1", "--port", "0", "--json"]
+    for name, kind in (("POTLUCK_DATA_DIR", "ConfigError"), ("XDG_RUNTIME_DIR", "Unavailable")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, str(tmp_path / "file" / "folder"))
+            assert main(arguments) == 1
+        shown = capsys.readouterr()
+        assert json.loads(shown.out)["error"]["kind"] == kind
+        assert str(tmp_path / "file") in shown.err
+        assert shown.err.count("\n") == 1
 
 
 def test_needless_variables_are_answered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

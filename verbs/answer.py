@@ -50,7 +50,7 @@ class Session:
 
 
 def verb(
-    name: str, *, summary: str, epilog: str | None = None
+    name: str, *, summary: str, epilog: str | None = None, cls: type[click.Command] = click.Command
 ) -> Callable[[Callable[Concatenate[Session, P], Answer]], click.Command]:
     """A click command that is handed the session first, with the options every verb has."""
 
@@ -63,7 +63,7 @@ def verb(
             except KeyboardInterrupt:
                 raise Interrupted from None  # click would print an empty line of its own
 
-        return click.Command(
+        return cls(
             name,
             callback=callback,
             params=[*options, *_common()],

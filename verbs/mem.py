@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -14,10 +15,21 @@ from ..overlay.wire import values
 from ..overlay.wire.control import MemoryDelete, MemoryGet, MemoryIncrement, MemorySet
 from .answer import Answer, Session, verb
 from .asking import ask, ask_json, connected
+from .reading import json_of
 from .rendering import jsonable
 
+NEGATIVE: Final = re.compile(r"-\.?[0-9]")
 
-@verb("set", summary="Store a value under a key.")
+
+class _TakesNumbers(click.Command):
+    """`-5` is a number here, not an option; whatever else looks like an option still has to be one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.ignore_unknown_options = any(NEGATIVE.match(argument) for argument in args)
+        return super().parse_args(ctx, args)
+
+
+@verb("set", summary="Store a value under a key.", cls=_TakesNumbers)
 @click.argument("key")
 @click.argument("value", required=False)
 @click.option("--ttl", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Forget it after this time.")
@@ -49,7 +61,7 @@ def _get(session: Session, key: str) -> Answer:
     with connected(session) as connection:
         answer = ask(connection, MemoryGet, checked_key(key))
     value = values.decode_bytes(answer.value)
-    shown = value if isinstance(value, str) else json.dumps(jsonable(value))
+    shown = value if isinstance(value, str) else json.dumps(jsonable(value), ensure_ascii=False)
     return Answer({"key": key, "value": jsonable(value), "version": answer.version}, shown or "\n")
 
 
@@ -62,7 +74,7 @@ def _del(session: Session, key: str) -> Answer:
     return Answer(answer, notes=f"{key} is forgotten")
 
 
-@verb("incr", summary="Add to the number under a key.")
+@verb("incr", summary="Add to the number under a key.", cls=_TakesNumbers)
 @click.argument("key")
 @click.argument("n", type=int, required=False, default=1)
 def _incr(session: Session, key: str, n: int) -> Answer:
@@ -74,7 +86,7 @@ def _incr(session: Session, key: str, n: int) -> Answer:
 
 def _parsed(text: str) -> object:
     try:
-        return json.loads(text)
+        return json_of(text)
     except ValueError:
         return text
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import symtable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from ..overlay.errors import BadProgram, UsageError
+from .reading import json_of
 
 COMMAND_LINE: Final = "<command line>"
 
@@ -65,7 +65,7 @@ def check_function(source: Source, function: str) -> None:
 def call_arguments(text: str, *, where: str) -> list[Any]:
     """JSON as [args, kwargs]: a list is positional, an object keyword arguments."""
     try:
-        given = json.loads(text)
+        given = json_of(text)
     except ValueError as error:
         raise UsageError(f"{where}: no JSON: {error}") from None
     if isinstance(given, list):

@@ -168,6 +168,25 @@ def test_memory_set_on_one_node_is_read_on_another(pair: Mesh, value: str) -> No
     assert gone.json["error"]["kind"] == "NotFound"
 
 
+@pytest.mark.parametrize("text", ["NaN", "[-Infinity]", "[1e400]", "[" * 5000])
+def test_what_json_cannot_say_is_kept_as_it_was_written(pair: Mesh, text: str) -> None:
+    pair.json("mem", "set", "odd", text)
+    assert pair.json("mem", "get", "odd")["value"] == text
+
+
+def test_numbers_below_zero_are_no_options(pair: Mesh) -> None:
+    pair.json("mem", "set", "below", "-5")
+    assert pair.json("mem", "get", "below")["value"] == -5
+    assert pair.json("mem", "incr", "below", "-3")["value"] == -8
+    pair.json("mem", "set", "below", "-.5e1", "--ttl", "60")
+    assert pair.type("mem", "set", "below", "-5", "--tlt", "60").code == 2
+
+
+def test_people_see_values_in_their_own_letters(pair: Mesh) -> None:
+    pair.json("mem", "set", "letters", '["ä€"]')
+    assert pair.type("mem", "get", "letters").out == '["ä€"]\n'
+
+
 def test_a_running_name_is_refused(pair: Mesh) -> None:
     said = pair.type("up", "--name", "ant", "--interface", "127.0.0.1", "--json")
     assert said.code == 1
