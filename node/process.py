@@ -38,7 +38,7 @@ def serve(config: Config, announce: Callable[[Event], None]) -> None:
     Raises NameInUse, ConfigError, SandboxUnavailable for a node that cannot start.
     """
     try:
-        trio.run(_serve, config, announce)
+        trio.run(_serve, config, announce, restrict_keyboard_interrupt_to_checkpoints=True)
     except BaseExceptionGroup as group:
         raise reason(group) from None
 

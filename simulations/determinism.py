@@ -32,7 +32,13 @@ def run(main: Callable[..., Awaitable[T]], *args: Any, seed: int) -> T:
     """
     with _deterministic(seed):
         try:
-            return trio.run(main, *args, clock=MockClock(autojump_threshold=0))
+            # Ctrl+C is heard at checkpoints: in the middle of a step it would leave a coroutine that nobody awaits.
+            return trio.run(
+                main,
+                *args,
+                clock=MockClock(autojump_threshold=0),
+                restrict_keyboard_interrupt_to_checkpoints=True,
+            )
         except BaseExceptionGroup as group:
             raise reason(group) from None
 
