@@ -30,6 +30,7 @@ from ...overlay.wire.work import (
     Fault,
     Finished,
     Inline,
+    Instruction,
     InstructionAssignment,
     Payload,
     Program,
@@ -294,7 +295,9 @@ def label_of(arguments: Payload) -> str:
         return "?"
 
 
-def _with_instructions(assignment: InstructionAssignment, part: list, first: bool) -> InstructionAssignment:  # type: ignore[type-arg]
+def _with_instructions(
+    assignment: InstructionAssignment, part: list[Instruction], first: bool
+) -> InstructionAssignment:
     program = assignment.program
     if not first and program.body is not None:
         program = Program(program.program_id, program.form, program.entry, program.file_name)

@@ -77,7 +77,7 @@ def test_ctrl_c_ends_several_nodes_started_as_one_command(nodes: Pool) -> None:
     assert len({one["name"] for one in ready}) == len({one["port"] for one in ready}) == 3
     everyone = family(up.pid)
     assert len(everyone) > 3
-    assert interrupt(up) < 2.5
+    assert interrupt(up) < 2
     wait_until(lambda: gone(everyone), "all nodes and workers are gone", 2)
 
 
@@ -85,25 +85,27 @@ def test_ctrl_c_in_the_middle_of_the_demo_leaves_nothing(nodes: Pool) -> None:
     demo = start(nodes, "demo")
     wait_until(lambda: len(family(demo.pid)) > 4, "it has started nodes and workers")
     everyone = family(demo.pid)
-    assert interrupt(demo) < 2.5
+    assert interrupt(demo) < 2
     wait_until(lambda: gone(everyone), "all of it is gone", 2)
 
 
 def test_a_graceful_leave_is_known_within_a_second_and_hands_unstarted_work_back(nodes: Pool) -> None:
     nodes.up_together("p1", "p2", "p3", flags=["--slots=1"])
     inputs = nodes.folder / "inputs.jsonl"
-    inputs.write_text("[0.4]\n" * 9)
+    inputs.write_text("[0.01]\n" * 1500)  # so short that each node is given several ahead
     program = nodes.folder / "nap.py"
     program.write_text(NAP)
     with ThreadPoolExecutor() as threads:
         answer = threads.submit(
             nodes.call, "map", str(program), "--json", "--function", "main", "--inputs", str(inputs), node="p1"
         )
-        wait_until(lambda: nodes.call("status", "--json", node="p3").value["load"]["busy"] == 1, "p3 works")
+        wait_until(lambda: nodes.call("status", "--json", node="p3").value["load"]["queued"] > 0, "p3 has work waiting")
         left_s = time.monotonic()
         nodes.nodes["p3"].interrupt()
         result = answer.result().value
-    assert [task["value"] for task in result["tasks"]] == [0.4] * 9
+    assert [task["value"] for task in result["tasks"]] == [0.01] * 1500
+    assert {task["node"] for task in result["tasks"]} == {"p1", "p2", "p3"}
+    assert sum(task["attempts"] > 1 for task in result["tasks"]) <= 1, "only what ran there was begun twice"
     for name in ("p1", "p2"):
         times = nodes.nodes[name].event_times("left", "p3")
         assert times and times[0] - left_s < 1
