@@ -4,6 +4,7 @@
 `network`, `clock`, `entropy`,       the ports of a node, without a socket, a thread or a file
 `store`, `sandbox`
 `world`                              whole nodes on them: start, crash, cut off, leave, restart; and the log of events
+`gathering`                          how every scenario begins, and how it waits
 `jobs`                               a scenario: everyone joins, jobs run, machines die
 `registers`                          a scenario: operations on registers, under every fault
 `agreement`                          a scenario: the engines of registers alone, for very many operations

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +23,7 @@ from ..overlay.wire import values
 from ..overlay.wire.control import JobOptions, NodeReports, TaskSpec
 from ..overlay.wire.work import Finished, Inline, Program
 from .entropy import named_stream
+from .gathering import start_all, start_later, until
 from .sandbox import encoded_call
 from .world import World
 
@@ -182,23 +182,9 @@ class JobsScenario:
 
     async def _start_all(self) -> None:
         began_s = trio.current_time()
-        async with trio.open_nursery() as nursery:
-            for name in self._names:
-                nursery.start_soon(self._start_later, name, self._draws.uniform(0, 1))
-        if await self._until(self._all_know_all, JOIN_S):
+        await start_all(self._world, self._names, self._draws)
+        if await until(self._all_know_all, JOIN_S, _POLL_S):
             self.outcome.joined_s = trio.current_time() - began_s
-
-    async def _start_later(self, name: str, delay_s: float) -> None:
-        await trio.sleep(delay_s)
-        await self._world.start(name)
-
-    async def _until(self, condition: Callable[[], bool], limit_s: float) -> bool:
-        """Whether it came true in time."""
-        with trio.move_on_after(limit_s):
-            while not condition():  # noqa: ASYNC110 - what it asks of many nodes has no one event
-                await trio.sleep(_POLL_S)
-            return True
-        return condition()
 
     def _all_know_all(self) -> bool:
         return not self.disagreements()
@@ -285,11 +271,11 @@ class JobsScenario:
 
     async def _finish(self) -> None:
         living = [job for job in self.outcome.plan.jobs if job.survives]
-        await self._until(lambda: all(job.done for job in living), FINISH_S)
+        await until(lambda: all(job.done for job in living), FINISH_S, _POLL_S)
         for job in living:
             self._world.log.note(job.submitter, "job done" if job.done else "job stuck", f"{len(job.reports)} tasks")
             self._world.node(job.submitter).jobs.close(job.job_id)
-        await self._until(lambda: not self._still_busy() and not self.disagreements(), JOIN_S)
+        await until(lambda: not self._still_busy() and not self.disagreements(), JOIN_S, _POLL_S)
         self.outcome.busy = self._still_busy()
 
     def _still_busy(self) -> list[str]:
@@ -324,7 +310,7 @@ class JobsScenario:
         else:
             self._world.kill(death.name)
         if death.returns:
-            nursery.start_soon(self._start_later, death.name, SETTLE_S + self._draws.uniform(0.5, 5))
+            nursery.start_soon(start_later, self._world, death.name, SETTLE_S + self._draws.uniform(0.5, 5))
 
     async def _leave(self, name: str) -> None:
         await trio.sleep(self._draws.uniform(0.5, 1.5))

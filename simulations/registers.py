@@ -21,6 +21,7 @@ from ..overlay.errors import PotluckError
 from ..overlay.wire import values
 from .checks import Check, check
 from .entropy import named_stream
+from .gathering import start_all, until
 from .linearizability import Operation, TooMany, Value, fault
 from .world import World
 
@@ -80,22 +81,9 @@ class RegistersScenario:
 
     async def _start_all(self) -> None:
         began_s = trio.current_time()
-        async with trio.open_nursery() as nursery:
-            for name in self._names:
-                nursery.start_soon(self._start_later, name, self._draws.uniform(0, 1))
-        if await self._until(self._all_know_all, JOIN_S):
+        await start_all(self._world, self._names, self._draws)
+        if await until(self._all_know_all, JOIN_S, _POLL_S):
             self.outcome.joined_s = trio.current_time() - began_s
-
-    async def _start_later(self, name: str, delay_s: float) -> None:
-        await trio.sleep(delay_s)
-        await self._world.start(name)
-
-    async def _until(self, condition: Callable[[], bool], limit_s: float) -> bool:
-        with trio.move_on_after(limit_s):
-            while not condition():  # noqa: ASYNC110 - what it asks of many nodes has no one event
-                await trio.sleep(_POLL_S)
-            return True
-        return condition()
 
     def _all_know_all(self) -> bool:
         running = {machine.name for machine in self._world.running()}
@@ -199,7 +187,7 @@ class RegistersScenario:
         await trio.sleep(_ALONE_S)
         self._alone = ""
         self._world.plug(name)
-        await self._until(self._all_know_all, HEALED_S)
+        await until(self._all_know_all, HEALED_S, _POLL_S)
 
     async def _part(self) -> None:
         """Two halves, or nearly; a register goes on where a majority of its acceptors is."""
@@ -211,7 +199,7 @@ class RegistersScenario:
         await trio.sleep(_PARTED_S)
         self._world.ether.heal()
         self._world.log.note("", "healed")
-        await self._until(self._all_know_all, HEALED_S)
+        await until(self._all_know_all, HEALED_S, _POLL_S)
 
     async def _die(self, names: list[str]) -> None:
         for name in names:
@@ -223,7 +211,7 @@ class RegistersScenario:
         await trio.sleep(REPLACED_S)
         for name in names:
             await self._world.start(name)
-        await self._until(self._all_know_all, HEALED_S)
+        await until(self._all_know_all, HEALED_S, _POLL_S)
 
     # The end
 

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -41,26 +41,20 @@ class Result:
 Scenario = Callable[[Settings], Awaitable[Result]]
 
 
-async def _jobs(settings: Settings) -> Result:
-    async with trio.open_nursery() as nursery:
-        world = World(settings.seed, nursery)
-        scenario = JobsScenario(world, settings.seed, settings.nodes, settings.kill)
-        await scenario.play()
-        checks, figures = judge(world, scenario)
-        virtual_s, lines, digest = trio.current_time(), world.log.lines(), world.log.sha256
-        nursery.cancel_scope.cancel()
-    return Result(checks, figures, virtual_s, lines, digest)
+def _on_nodes(scenario_type: Callable[..., Any], verdict: Callable[..., Any]) -> Scenario:
+    """A scenario that whole nodes play."""
 
+    async def play(settings: Settings) -> Result:
+        async with trio.open_nursery() as nursery:
+            world = World(settings.seed, nursery)
+            scenario = scenario_type(world, settings.seed, settings.nodes, settings.kill)
+            await scenario.play()
+            checks, figures = verdict(world, scenario)
+            virtual_s, lines, digest = trio.current_time(), world.log.lines(), world.log.sha256
+            nursery.cancel_scope.cancel()
+        return Result(checks, figures, virtual_s, lines, digest)
 
-async def _registers(settings: Settings) -> Result:
-    async with trio.open_nursery() as nursery:
-        world = World(settings.seed, nursery)
-        scenario = RegistersScenario(world, settings.seed, settings.nodes, settings.kill)
-        await scenario.play()
-        checks, figures = judge_registers(world, scenario)
-        virtual_s, lines, digest = trio.current_time(), world.log.lines(), world.log.sha256
-        nursery.cancel_scope.cancel()
-    return Result(checks, figures, virtual_s, lines, digest)
+    return play
 
 
 async def _agreement(settings: Settings) -> Result:
@@ -69,7 +63,11 @@ async def _agreement(settings: Settings) -> Result:
     return Result(checks, figures, 0.0, [], hashlib.sha256(repr((checks, figures)).encode()).hexdigest())
 
 
-SCENARIOS: Final[dict[str, Scenario]] = {"jobs": _jobs, "registers": _registers, "agreement": _agreement}
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "jobs": _on_nodes(JobsScenario, judge),
+    "registers": _on_nodes(RegistersScenario, judge_registers),
+    "agreement": _agreement,
+}
 
 
 def run_scenario(name: str, *, nodes: int, seed: int, kill: float) -> dict[str, object]:
