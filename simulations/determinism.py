@@ -14,9 +14,9 @@ from typing import Any, Final, TypeVar
 
 import trio
 import trio._core._run as trio_run
-from trio.testing import MockClock
 
 from ..overlay.errors import reason
+from .timeline import Timeline
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ def run(main: Callable[..., Awaitable[T]], *args: Any, seed: int) -> T:
             return trio.run(
                 main,
                 *args,
-                clock=MockClock(autojump_threshold=0),
+                clock=Timeline(),
                 restrict_keyboard_interrupt_to_checkpoints=True,
             )
         except BaseExceptionGroup as group:

@@ -5,7 +5,6 @@ The ether knows who can reach whom and how long it takes; `network` puts streams
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import trio
 from ..overlay.identity.mesh import Identity
 from ..overlay.ports import Stream
 from .entropy import named_stream
+from .timeline import timeline
 
 LAN_DELAY_S: Final = (0.0002, 0.002)
 """One way, least and most: a wired switch at the lower end, a busy wireless hop at the upper."""
@@ -85,22 +85,10 @@ class Ether:
         self._hosts: dict[str, Host] = {}
         self._delays: dict[tuple[str, str], float] = {}
         self._numbers = 0
-        self._arrivals: list[tuple[float, int, Callable[[], None]]] = []
-        self._alarm = trio.CancelScope()
-
-    async def run(self) -> None:
-        """Lets things arrive, until cancelled. One task for all ways: one alarm for each tick is what makes it fast."""
-        while True:
-            now_s = trio.current_time()
-            while self._arrivals and self._arrivals[0][0] <= now_s:
-                heapq.heappop(self._arrivals)[2]()
-            with trio.move_on_at(self._arrivals[0][0] if self._arrivals else math.inf) as self._alarm:
-                await trio.sleep_forever()
 
     def at(self, time_s: float, arrive: Callable[[], None]) -> None:
         """Calls `arrive` at this time."""
-        heapq.heappush(self._arrivals, (time_s, self.next_number(), arrive))
-        self._alarm.deadline = min(self._alarm.deadline, time_s)
+        timeline().at(time_s, arrive)
 
     def host(self, address: str) -> Host:
         """The machine at this address, put there at the first mention."""

@@ -95,7 +95,6 @@ class World:
         self._secret = self._entropy.token(SECRET_BYTES)
         self._owner_meshes: list[Mesh] = []
         self.ether = Ether(seed)
-        nursery.start_soon(self.ether.run)
         self.log = EventLog()
         self.machines: dict[str, Machine] = {}
         self.failures: list[str] = []

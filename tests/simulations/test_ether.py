@@ -37,7 +37,6 @@ def with_stream(play: Callable[[Ether, Stream, Stream, Address], Awaitable[None]
             await trio.sleep_forever()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ether.run)
             address = await nursery.start(_network(ether, THERE).serve, take)
             mine = await _network(ether, HERE).dial(address)
             await play(ether, mine, await arrivals.receive(), address)

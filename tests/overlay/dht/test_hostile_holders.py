@@ -74,7 +74,6 @@ async def parties(count: int, *, full: int = 0) -> AsyncIterator[list[Party]]:
     kinds = [VirtualStore] * (count - full) + [FullStore] * full
     everyone = [Party(ether, n, kind(VirtualDisk(), lambda: 0.001)) for n, kind in enumerate(kinds, 1)]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ether.run)
         for party in everyone:
             await party.start(nursery)
         for n, party in enumerate(everyone):

@@ -62,7 +62,6 @@ async def two_parties(limits: LinksConfig = LIMITS) -> AsyncIterator[tuple[Party
     ether = Ether(seed=1)
     alice, bob = (Party(ether, n, identity, limits) for n, identity in enumerate((ALICE, BOB), 1))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ether.run)
         for party in (alice, bob):
             party.address = await nursery.start(party.links.run)
         yield alice, bob, ether

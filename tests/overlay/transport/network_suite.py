@@ -187,7 +187,7 @@ def closing_wakes_a_waiting_reader(run: Run) -> None:
     async def play(mine: Stream, theirs: Stream) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(expect_loss, mine)
-            await trio.testing.wait_all_tasks_blocked()
+            await trio.sleep(0.1)
             await mine.aclose()
 
     async def expect_loss(stream: Stream) -> None:

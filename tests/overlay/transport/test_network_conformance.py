@@ -79,7 +79,6 @@ def _on_the_ether(scenario: Scenario) -> None:
 
     async def play() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ether.run)
             await scenario(rig)
             nursery.cancel_scope.cancel()
 

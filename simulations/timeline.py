@@ -1,0 +1,54 @@
+"""Virtual time: trio's clock and everything that is going to happen, in one heap.
+
+trio asks its clock how long to sleep only when no task can run. Nothing inside a simulation waits for the real world,
+so the answer is never to sleep: time moves on at once to whatever comes first, a deadline of trio's or an arrival
+here. Arrivals are plain calls, made between two steps of the loop: no task has to wake up for them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+
+import trio
+
+
+class Timeline(trio.abc.Clock):
+    """Time begins at zero and moves only while every task waits.
+
+    It does not wait for tasks in `trio.testing.wait_all_tasks_blocked`: with such a task it moves on all the same.
+    """
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+        self._number = 0
+        self._arrivals: list[tuple[float, int, Callable[[], None]]] = []
+
+    def at(self, time_s: float, arrive: Callable[[], None]) -> None:
+        """Calls `arrive` at this time; of several at one time, in the order of these calls."""
+        self._number += 1
+        heapq.heappush(self._arrivals, (time_s, self._number, arrive))
+
+    def start_clock(self) -> None:
+        """Nothing to start."""
+
+    def current_time(self) -> float:
+        return self._now_s
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        arrivals = self._arrivals
+        next_s = min(deadline, arrivals[0][0]) if arrivals else deadline
+        if next_s == math.inf:
+            return math.inf  # everything waits for ever: what a program that hangs does
+        self._now_s = max(self._now_s, next_s)
+        while arrivals and arrivals[0][0] <= self._now_s:
+            heapq.heappop(arrivals)[2]()
+        return 0
+
+
+def timeline() -> Timeline:
+    """That of the simulation this is called in."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, Timeline), "not inside a simulation"
+    return clock
