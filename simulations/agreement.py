@@ -1,16 +1,20 @@
 """Scenario `agreement`: the engines of registers alone, against everything that can happen between them.
 
 Groups of five nodes operate on registers: messages are lost, doubled and overtake each other, disks write late, nodes
-die and come back with what was on their disks, acceptors are replaced. Nothing here waits, so that a hundred thousand
-operations take about a minute. Every register's history is checked for linearizability, and no ballot may carry two
-values.
+stand still for a while, die and come back with what was on their disks, are parted from each other in one direction or
+both, and acceptors are replaced. No engine here reads a clock: a clock that jumps is no more than another order of
+events, and every order is drawn. Nothing waits, so that a hundred thousand operations take a minute or two.
+
+What must hold: every register's history is linearizable; no ballot carries two values; and of an operation that began
+during a partition, whoever has no majority of the acceptors on their side, or sees the other side answer, is answered
+only once the partition is over.
 """
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -30,10 +34,26 @@ OPERATIONS_PER_NODE: Final = 1000
 OPERATIONS_PER_REGISTER: Final = 60
 STEPS_MAX: Final = 200
 """Per operation. A register that is not through by then is left as it is: no liveness is claimed under such faults."""
+ENDING: Final = 0.005
+"""How likely a partition or a pause is over at a step: it lasts for a handful of operations."""
+RUNNING_MAX: Final = 10
 _UNANSWERED_MAX: Final = 8
 """Operations lost by crashes, for each register: each leaves the checker more to try."""
 
 Node = bytes
+
+
+@dataclass(eq=False)
+class Partition:
+    """While it lasts, nothing that `side` says is heard by the others; nor the other way, unless `one_way`."""
+
+    side: frozenset[Node]
+    one_way: bool
+    answered: set[bool] = field(default_factory=set)
+    """Whether somebody of `side`, and of the others, was answered what they asked during it."""
+
+    def cuts(self, sender: Node, to: Node) -> bool:
+        return (sender in self.side) != (to in self.side) and (sender in self.side or not self.one_way)
 
 
 @dataclass
@@ -44,6 +64,8 @@ class Running:
     proposer: Proposer
     operation: Operation | None
     """None: a change of acceptors, which no history shows."""
+    partition: Partition | None
+    """That it began in."""
     waiting: bool = False
     """Between two attempts."""
 
@@ -80,6 +102,8 @@ class Group:
         self.known = dict.fromkeys(self.nodes, self.first)
         self.running: dict[int, Running] = {}
         self.under_way: list[Parcel] = []
+        self.partition: Partition | None = None
+        self.paused: set[Node] = set()
         self.history: list[Operation] = []
         self.faults: list[str] = []
         self.now = 0
@@ -110,12 +134,14 @@ class Group:
 
         self._numbers += 1
         proposer = Proposer(self.register, self.known[node], step, next_ballot, confirm=confirm)
-        self.running[self._numbers] = Running(node, proposer, operation)
+        self.running[self._numbers] = Running(node, proposer, operation, self.partition)
         self._perform(self._numbers, proposer.begin())
 
     def again(self, number: int) -> None:
-        """The pause after an attempt that failed is over."""
+        """The time after an attempt that failed is over."""
         running = self.running[number]
+        if running.node in self.paused:
+            return
         running.waiting = False
         self._perform(number, running.proposer.begin())
 
@@ -146,7 +172,21 @@ class Group:
         elif isinstance(answer, Exception):
             self.history.append(running.operation)  # in doubt, as it says
         else:
+            self._judge_side(running, state.configuration)
             self.history.append(replace(running.operation, returned_at=self._tick(), answer=answer))
+
+    def _judge_side(self, running: Running, configuration: Configuration) -> None:
+        """What began in the present partition was agreed on one side of it."""
+        partition = self.partition
+        if partition is None or running.partition is not partition:
+            return
+        inside = running.node in partition.side
+        near = sum((node in partition.side) == inside for node in configuration.acceptors)
+        if 2 * near <= len(configuration.acceptors):
+            self.faults.append(f"{near} of {len(configuration.acceptors)} acceptors have answered")
+        partition.answered.add(inside)
+        if len(partition.answered) == 2:
+            self.faults.append("both sides of a partition have answered")
 
     def _tick(self) -> float:
         self.now += 1
@@ -155,8 +195,15 @@ class Group:
     # What may happen to messages
 
     def deliver(self, place: int, *, keep: bool = False) -> None:
-        """`keep`: it will come a second time."""
-        parcel = self.under_way[place] if keep else self._take(place)
+        """`keep`: it will come a second time. To a node that stands still it comes when that goes on."""
+        parcel = self.under_way[place]
+        if parcel.to in self.paused:
+            return
+        if self.partition is not None and self.partition.cuts(parcel.sender, parcel.to):
+            self.lose(place)
+            return
+        if not keep:
+            self._take(place)
         machine = self.machines[parcel.to]
         match message := parcel.message:
             case Prepare():
@@ -176,9 +223,11 @@ class Group:
             machine.unwritten.append((write, back))
 
     def lose(self, place: int) -> None:
-        """The message is gone; whoever asked will learn that there is no answer."""
+        """The message is gone; whoever asked learns that there is no answer, unless it stands still."""
+        running = self.running.get(self.under_way[place].running)
+        if running is not None and running.node in self.paused:
+            return
         parcel = self._take(place)
-        running = self.running.get(parcel.running)
         if running is not None:
             silent = parcel.to if isinstance(parcel.message, Prepare | Accept) else parcel.sender
             self._perform(parcel.running, running.proposer.failed(silent, parcel.message.ballot))
@@ -193,14 +242,32 @@ class Group:
 
     def flush(self, node: Node) -> None:
         """The disk has written everything; the answers go out."""
+        if node in self.paused:
+            return
         machine = self.machines[node]
         for (key, value), answer in machine.unwritten:
             machine.disk[key] = value
             self.under_way.append(answer)
         machine.unwritten.clear()
 
+    # What may happen to nodes
+
+    def part(self, side: Iterable[Node], *, one_way: bool) -> None:
+        self.partition = Partition(frozenset(side), one_way)
+
+    def heal(self) -> None:
+        self.partition = None
+
+    def pause(self, node: Node) -> None:
+        """It stands still, and what is said to it waits."""
+        self.paused.add(node)
+
+    def resume(self, node: Node) -> None:
+        self.paused.discard(node)
+
     def crash(self, node: Node) -> None:
         """The node dies and starts again with what is on its disk. Its operations will never be answered."""
+        self.resume(node)
         machine = self.machines[node]
         for number, running in list(self.running.items()):
             if running.node == node:
@@ -244,10 +311,13 @@ class Campaign:
         self._draws = draws
         self.group = Group(name, draws.choice((3, 4, 5)))
         self._lossy = draws.choice((0.0, 0.01, 0.1))
-        self._deadly = draws.choice((0.0, 0.0003, 0.001))
+        self._deadly = draws.choice((0.0, 0.0005, 0.005))
+        self._parting = draws.choice((0.0, 0.0005, 0.001))
+        self._pausing = draws.choice((0.0, 0.0005, 0.001))
         self._busy = draws.choice((1, 2, 5))
         self._seen: list[int | None] = [None]
         self._called = 0
+        self.tally = Counter[str]()
 
     def run(self, operations: int) -> None:
         group = self.group
@@ -258,7 +328,7 @@ class Campaign:
 
     def _step(self, operations: int) -> None:
         group, draws = self.group, self._draws
-        if self._called < operations and len(group.running) < self._busy:
+        if self._called < operations and self._has_room():
             self._call()
         elif draws.random() < self._deadly and self._unanswered() < _UNANSWERED_MAX:
             group.crash(draws.choice(group.nodes))
@@ -266,8 +336,31 @@ class Campaign:
             group.move(draws.choice(group.nodes), draws.sample(group.nodes, draws.choice((3, 4, 5))))
         elif draws.random() < 0.001:
             group.settle(draws.choice(group.nodes))
+        elif draws.random() < self._parting:
+            self._part()
+        elif draws.random() < self._pausing:
+            self._pause()
+        elif draws.random() < ENDING:
+            group.heal()
+        elif group.paused and draws.random() < ENDING:
+            group.resume(draws.choice(sorted(group.paused)))
         else:
             self._move_messages()
+
+    def _part(self) -> None:
+        draws = self._draws
+        self.tally["partitions"] += 1
+        self.group.part(draws.sample(self.group.nodes, draws.choice((1, 2))), one_way=draws.random() < 0.3)
+
+    def _pause(self) -> None:
+        self.tally["pauses"] += 1
+        self.group.pause(self._draws.choice(self.group.nodes))
+
+    def _has_room(self) -> bool:
+        """Who is cut off waits for long, and keeps nobody else from asking."""
+        running, partition = self.group.running, self.group.partition
+        cut_off = 0 if partition is None else sum(one.node in partition.side for one in running.values())
+        return len(running) - cut_off < self._busy and len(running) < RUNNING_MAX
 
     def _unanswered(self) -> int:
         return sum(not one.returned for one in self.group.history)
@@ -300,37 +393,41 @@ class Campaign:
             new = 1_000_000 * self._called
             operation = Operation("compare_and_set", 0, expected=expected, new=new)
             self._seen.append(new)
-        group.call(draws.choice(group.nodes), operation)
+        node = draws.choice(group.nodes)
+        self.tally["called_in_smaller_part"] += group.partition is not None and node in group.partition.side
+        group.call(node, operation)
 
 
 def play(nodes: int, seed: int) -> tuple[list[Check], dict[str, object]]:
     """A thousand operations for each node, in groups of five."""
     wanted = nodes * OPERATIONS_PER_NODE
-    done = unanswered = registers = boots = moves = undecided = 0
+    registers = 0
+    tally = Counter[str]()
     faults: list[str] = []
-    while done < wanted:
+    while tally["operations"] < wanted:
         campaign = Campaign(registers.to_bytes(4, "big"), named_stream(seed, f"agreement/{registers}"))
-        registers += 1
         campaign.run(OPERATIONS_PER_REGISTER)
-        group = campaign.group
-        answered = sum(one.returned_at != math.inf for one in group.history)
-        done += answered
-        unanswered += len(group.history) - answered
-        boots += sum(machine.boots for machine in group.machines.values())
-        moves += max(configuration.number for configuration in group.known.values()) - FIRST
+        tally += _count(campaign)
         try:
-            faults += [f"register {registers - 1}: {one}" for one in group.verdict()]
+            faults += [f"register {registers}: {one}" for one in campaign.group.verdict()]
         except TooMany:
-            undecided += 1
+            tally["undecided"] += 1
+        registers += 1
+    undecided, done, apart = tally.pop("undecided", 0), tally["operations"], tally["called_in_smaller_part"]
+    rules = "every history is linearizable, no ballot carries two values, and no minority answers"
     checks = [
-        check("every history is linearizable and no ballot carries two values", faults, f"{done} operations"),
+        check(rules, faults, f"{done} operations, {apart} in the smaller part"),
         check("histories were few enough to judge", [f"{undecided} were not"] if undecided else [], f"{registers}"),
     ]
-    figures: dict[str, object] = {
-        "operations": done,
-        "unanswered": unanswered,
-        "registers": registers,
-        "crashes": boots,
-        "configurations": moves,
-    }
-    return checks, figures
+    return checks, {"registers": registers, **tally}
+
+
+def _count(campaign: Campaign) -> Counter[str]:
+    group = campaign.group
+    answered = sum(one.returned for one in group.history)
+    return campaign.tally + Counter(
+        operations=answered,
+        unanswered=len(group.history) - answered,
+        crashes=sum(machine.boots for machine in group.machines.values()),
+        configurations=max(configuration.number for configuration in group.known.values()) - FIRST,
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -228,6 +231,22 @@ class Agreement(RuleBasedStateMachine):
     def crash(self, node: int) -> None:
         self.group.crash(self.group.nodes[node])
 
+    @rule(side=st.sets(st.integers(0, GROUP - 1), min_size=1, max_size=2), one_way=st.booleans())
+    def part(self, side: set[int], one_way: bool) -> None:
+        self.group.part([self.group.nodes[number] for number in side], one_way=one_way)
+
+    @rule()
+    def heal(self) -> None:
+        self.group.heal()
+
+    @rule(node=st.integers(0, GROUP - 1))
+    def pause(self, node: int) -> None:
+        self.group.pause(self.group.nodes[node])
+
+    @rule(node=st.integers(0, GROUP - 1))
+    def resume(self, node: int) -> None:
+        self.group.resume(self.group.nodes[node])
+
     @rule()
     def try_again(self) -> None:
         for number, running in list(self.group.running.items()):
@@ -236,6 +255,9 @@ class Agreement(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Everything that is under way comes through; a last read sees what was chosen, and all must fit."""
+        self.group.heal()
+        for node in self.group.nodes:
+            self.group.resume(node)
         self.group.call(self.group.nodes[0], Operation("read", 0))
         for _ in range(300):
             if not self.group.running:
@@ -259,7 +281,8 @@ def test_a_campaign_finds_no_fault(seed: int) -> None:
     checks, figures = agreement.play(1, seed)
     assert all(check.held for check in checks), checks
     assert figures["operations"] >= 1000
-    assert figures["crashes"] and figures["configurations"]
+    assert figures["crashes"] and figures["configurations"] and figures["partitions"] and figures["pauses"]
+    assert figures["called_in_smaller_part"]
 
 
 def test_acceptors_that_forget_a_promise_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,11 +296,20 @@ def test_quorums_that_do_not_meet_are_found_out(monkeypatch: pytest.MonkeyPatch)
     assert _finds_a_fault()
 
 
-def _finds_a_fault() -> bool:
-    for number in range(60):
+def test_a_minority_that_answers_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(configuration: Configuration, answered: Collection[bytes]) -> bool:
+        return 3 * sum(one in answered for one in configuration.acceptors) >= len(configuration.acceptors)
+
+    monkeypatch.setattr("potluck.overlay.registers.proposer.is_quorum", half)
+    assert _finds_a_fault(r"\d of \d acceptors have answered")
+    assert _finds_a_fault("both sides of a partition have answered")
+
+
+def _finds_a_fault(wanted: str = "") -> bool:
+    for number in range(300):
         campaign = Campaign(b"r", named_stream(number, "teeth"))
         campaign.run(40)
-        if campaign.group.verdict():
+        if any(re.search(wanted, fault) for fault in campaign.group.verdict()):
             return True
     return False
 
