@@ -16,16 +16,14 @@ from ..errors import LinkLost, NotAllowed, PotluckError, RemoteProtocolError, Un
 from ..identity.certificates import verify_chain
 from ..identity.mesh import Identity
 from ..ids import NodeId, distance, node_id_of
-from ..links.link import Link
-from ..links.links import Links
 from ..membership.detector import Changed
-from ..membership.service import Membership
 from ..ports import Address, Store
 from ..wire import records as wire
 from ..wire.codec import Message
 from ..wire.opening import CertificateDer
 from ..wire.records import Contact, Record
 from .lookup import Lookup, Query
+from .peers import Members, Peer, Peers
 from .records import NAMESPACES, refusal
 from .routing import Routing
 from .store import RecordStore
@@ -59,8 +57,8 @@ class Dht:
         self,
         config: Config,
         identity: Identity,
-        links: Links,
-        membership: Membership,
+        peers: Peers,
+        members: Members,
         store: Store,
         mesh_time: MeshTime,
     ) -> None:
@@ -69,20 +67,20 @@ class Dht:
         self.mesh_time = mesh_time
         self.clock = HybridClock(mesh_time.now_s, config.dht.clock_ahead_max_s)
         self.records = RecordStore(store, config.dht.clock_ahead_max_s)
-        self._links = links
+        self._peers = peers
         self._links_config = config.links
-        self._membership = membership
+        self._members = members
         self._disk = store
         self._routing = Routing(identity.node_id, config.dht.k)
         self._publishers: set[bytes] = {identity.key.public}
         self._stores_under_way = 0
         self._background = Background()
         self.start = self._background.start
-        links.up.append(self._link_up)
-        membership.observers.append(self._member_changed)
-        links.on(wire.FindNode, self._find_node)
-        links.on(wire.FindValue, self._find_value)
-        links.on(wire.Store, self._store)
+        peers.up.append(self._link_up)
+        members.observers.append(self._member_changed)
+        peers.on(wire.FindNode, self._find_node)
+        peers.on(wire.FindValue, self._find_value)
+        peers.on(wire.Store, self._store)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self.records.load(self.mesh_time.now_s())
@@ -92,14 +90,14 @@ class Dht:
 
     def is_present(self, node_id: bytes) -> bool:
         """Whether membership holds it for alive; of a node it has never heard of, contacts speak."""
-        member = self._membership.get(node_id)
+        member = self._members.get(node_id)
         return node_id == self.identity.node_id or member is None or member.present
 
     def nearest_members(self, place: bytes, count: int) -> list[Contact]:
         """By the member list, this node included, nearest first."""
         own = self.identity.node_id
         contacts = [Contact(own, "", 0)]
-        contacts += [Contact(one.node_id, one.address.host, one.address.port) for one in self._membership.present()]
+        contacts += [Contact(one.node_id, one.address.host, one.address.port) for one in self._members.present()]
         return sorted(contacts, key=lambda contact: distance(contact.node_id, place))[:count]
 
     async def holders(self, place: bytes, count: int) -> list[Contact]:
@@ -107,7 +105,7 @@ class Dht:
 
         While everyone is a neighbour the member list is exact and fresh; beyond, the network is searched.
         """
-        if len(self._membership.present()) < self._links_config.neighbours_full:
+        if len(self._members.present()) < self._links_config.neighbours_full:
             return self.nearest_members(place, count)
         found = await self.lookup(place, count)
         everyone = [Contact(self.identity.node_id, "", 0), *found]
@@ -146,7 +144,7 @@ class Dht:
     async def ask(self, contact: Contact, make: Callable[[int], Message], answer_type: type[M]) -> M:
         """One request, tried again after `request_timeout_s`. Raises Unavailable or NotAllowed."""
         for attempt in range(self.config.request_tries):
-            link = await self._links.link_to(NodeId(contact.node_id), Address(contact.host, contact.port))
+            link = await self._peers.link_to(NodeId(contact.node_id), Address(contact.host, contact.port))
             try:
                 return await link.request(make, answer_type, self.config.request_timeout_s)
             except Unavailable:
@@ -156,7 +154,7 @@ class Dht:
 
     def round_trip_s(self) -> float:
         """The slowest smoothed round trip to a neighbour: what silence is measured by."""
-        return max((link.round_trip_s for link in self._links), default=0.0)
+        return max((link.round_trip_s for link in self._peers), default=0.0)
 
     def is_sound(self, record: Record, namespace: str, key: bytes) -> bool:
         """Whether a record that a holder answers with is what was asked for, and one it may hold."""
@@ -172,7 +170,7 @@ class Dht:
 
     # What peers ask
 
-    def _link_up(self, link: Link) -> None:
+    def _link_up(self, link: Peer) -> None:
         self._routing.add(link.peer.node_id, link.peer.address)
         self._know(link.peer.public_key)
 
@@ -183,16 +181,16 @@ class Dht:
         else:
             self._routing.remove(member.node_id)
 
-    def _find_node(self, link: Link, message: Message) -> None:
+    def _find_node(self, link: Peer, message: Message) -> None:
         assert isinstance(message, wire.FindNode)
         self._reply(link, wire.Nodes(message.request, self._routing.nearest(message.target)))
 
-    def _find_value(self, link: Link, message: Message) -> None:
+    def _find_value(self, link: Peer, message: Message) -> None:
         assert isinstance(message, wire.FindValue)
         record = self.records.get(self.mesh_time.now_s(), message.namespace, message.key)
         self._reply(link, wire.Value(message.request, [] if record is None else [record]))
 
-    def _store(self, link: Link, message: Message) -> None:
+    def _store(self, link: Peer, message: Message) -> None:
         assert isinstance(message, wire.Store)
         if self._stores_under_way >= _STORES_AT_ONCE:
             busy = Unavailable("too many stores at once")
@@ -201,14 +199,14 @@ class Dht:
         self._stores_under_way += 1
         self.start(self._store_and_answer, link, message)
 
-    async def _store_and_answer(self, link: Link, message: wire.Store) -> None:
+    async def _store_and_answer(self, link: Peer, message: wire.Store) -> None:
         try:
             answer = await self.keep(message.record, sender=link)
             self._reply(link, msgspec.structs.replace(answer, request=message.request))
         finally:
             self._stores_under_way -= 1
 
-    def _reply(self, link: Link, message: Message) -> None:
+    def _reply(self, link: Peer, message: Message) -> None:
         try:
             link.post(message)
         except LinkLost:
@@ -216,7 +214,7 @@ class Dht:
 
     # This node's own share
 
-    async def keep(self, record: Record, sender: Link | None = None) -> wire.Stored:
+    async def keep(self, record: Record, sender: Peer | None = None) -> wire.Stored:
         """Takes a record into this node's share; on disk when this returns. The answer says what became of it."""
         now_s = self.mesh_time.now_s()
         error: PotluckError | None = refusal(record, now_s, self.config.clock_ahead_max_s)
@@ -235,7 +233,7 @@ class Dht:
                 return wire.Stored(0, False, full.wire_code, str(full))
         return wire.Stored(0, True)
 
-    async def _is_member(self, record: Record, sender: Link | None) -> bool:
+    async def _is_member(self, record: Record, sender: Peer | None) -> bool:
         """By a link it has had, by its card, or by the card that whoever sends the record has of it."""
         if record.publisher in self._publishers:
             return True
