@@ -94,7 +94,8 @@ class Presence:
             await trio.sleep(_SAMPLE_S)
 
     async def publish(self, address: Address, capabilities: Capabilities) -> None:
-        """Card and load in the DHT, refreshed well before they expire."""
+        """Card and load in the DHT, refreshed well before they expire; the load only while somebody is not a neighbour,
+        because neighbours are told."""
         identity, dht = self._identity, self._config.dht
         card = Card(
             identity.name,
@@ -109,7 +110,8 @@ class Presence:
             if trio.current_time() >= card_due_s:
                 await self._put("node", msgspec.msgpack.encode(card), dht.node_record_s)
                 card_due_s = trio.current_time() + dht.node_record_s / 3
-            await self._put("load", msgspec.msgpack.encode(self.load), dht.load_record_s)
+            if not all(member.linked for member in self._membership.present()):
+                await self._put("load", msgspec.msgpack.encode(self.load), dht.load_record_s)
             await trio.sleep(dht.load_record_s / 3)
 
     async def _put(self, namespace: str, value: bytes, ttl_s: float) -> None:
