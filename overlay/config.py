@@ -80,7 +80,11 @@ class Dht:
     """Further copies of small values, made in the background."""
     small_value_bytes: int = 1024
     request_timeout_s: float = 0.3
+    """After this long a silent contact is late, however slow it was before."""
     request_tries: int = 3
+    """Times the above, and whoever is asked has not answered."""
+    refresh_interval_s: float = 3600.0
+    """Kademlia (2002) §2.3. Shorter finds distant newcomers sooner; searches meet them anyhow."""
     operation_timeout_s: float = 10.0
     node_record_s: float = 60.0
     load_record_s: float = 15.0

@@ -1,76 +1,149 @@
 """Engine of the iterative lookup (Kademlia 2002, §2.3), with a sliding window of α queries and no barrier per round.
 
-A contact that does not answer is set aside, and the next nearest is asked in its place. The lookup has converged when
-the nearest `count` contacts that may still answer have all answered.
+                 queries()          answered()
+    (known) ─────────────▶ ASKED ─────────────▶ ANSWERED      late and failed contacts leave the window: the next
+                             │ ▲ late()              ▲        nearest is asked beside a late one, and in the place
+                             ▼ │                     │        of a failed one
+                           LATE ─────────────────────┤
+                             │ failed()              │ an answer that came after all
+                             ▼                       │
+                           FAILED ───────────────────┘
+
+The lookup has converged when the nearest `count` contacts that have not failed have all answered. What it says is
+never about a contact that only somebody else has named.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
 
-from ..ids import NodeId, distance
+from ..ids import NodeId
 from ..wire.records import Contact
 
+REQUESTS_MAX: Final = 256
+"""One who names contacts that do not exist delays a lookup by so many questions and no more."""
 
-@dataclass(frozen=True)
-class Query:
+
+class _State(Enum):
+    KNOWN = auto()
+    ASKED = auto()
+    LATE = auto()
+    ANSWERED = auto()
+    FAILED = auto()
+    HERE = auto()
+
+
+_SPEAKS: Final = (_State.ANSWERED, _State.HERE)
+
+
+@dataclass
+class _Candidate:
     contact: Contact
+    depth: int
+    """Length of the chain of answers that led here."""
+    state: _State = _State.KNOWN
 
 
 class Lookup:
-    """Give it answers and failures; `queries()` says whom to ask now, `done` when there is nobody left to ask."""
+    """Give it answers, delays and failures; `queries()` says whom to ask now, `done` when there is nobody left."""
 
-    def __init__(self, target: bytes, start: Iterable[Contact], *, count: int, alpha: int) -> None:
-        self._target = target
+    def __init__(
+        self, target: bytes, start: Iterable[Contact], *, count: int, alpha: int, here: Contact | None = None
+    ) -> None:
+        """`here`: the node that looks, which need not be asked."""
+        self._target = int.from_bytes(target, "big")
         self._count = count
         self._alpha = alpha
-        self._known: dict[NodeId, Contact] = {}
-        self._depth: dict[NodeId, int] = {}
-        self._asked: set[NodeId] = set()
-        self._answered: set[NodeId] = set()
-        self._failed: set[NodeId] = set()
+        self._candidates: dict[NodeId, _Candidate] = {}
+        self._order: list[tuple[int, NodeId]] = []
+        """Distance and id of all that have not failed, nearest first."""
+        self._in_window = 0
+        self.requests = 0
+        self.rounds = 0
+        """Length of the longest chain of answers that led to a contact that answered."""
+        if here is not None:
+            self._learn([here], depth=0)
+            self._candidates[NodeId(here.node_id)].state = _State.HERE
         self._learn(start, depth=1)
 
-    @property
-    def rounds(self) -> int:
-        """Length of the longest chain of answers that led to a contact that answered."""
-        return max((self._depth[node_id] for node_id in self._answered), default=0)
-
-    @property
-    def requests(self) -> int:
-        return len(self._asked)
-
-    def queries(self) -> list[Query]:
+    def queries(self) -> list[Contact]:
         """Further contacts to ask now."""
-        room = self._alpha - len(self._asked - self._answered - self._failed)
-        waiting = [contact for contact in self._candidates() if NodeId(contact.node_id) not in self._asked]
-        chosen = waiting[: max(room, 0)]
-        self._asked.update(NodeId(contact.node_id) for contact in chosen)
-        return [Query(contact) for contact in chosen]
+        room = min(self._alpha - self._in_window, REQUESTS_MAX - self.requests)
+        chosen: list[Contact] = []
+        near = 0
+        for _, node_id in self._order:
+            candidate = self._candidates[node_id]
+            if near >= self._count or len(chosen) >= room:
+                break
+            if candidate.state is not _State.LATE:
+                near += 1
+            if candidate.state is _State.KNOWN:
+                candidate.state = _State.ASKED
+                chosen.append(candidate.contact)
+        self._in_window += len(chosen)
+        self.requests += len(chosen)
+        return chosen
 
     def answered(self, node_id: NodeId, contacts: Iterable[Contact]) -> None:
-        self._answered.add(node_id)
-        self._learn(contacts, depth=self._depth[node_id] + 1)
+        candidate = self._candidates[node_id]
+        if candidate.state is _State.FAILED:
+            insort(self._order, (self._distance(node_id), node_id))
+        self._leave_window(candidate, _State.ANSWERED)
+        self.rounds = max(self.rounds, candidate.depth)
+        self._learn(contacts, candidate.depth + 1)
+
+    def late(self, node_id: NodeId) -> None:
+        """It takes longer than is usual."""
+        candidate = self._candidates[node_id]
+        if candidate.state is _State.ASKED:
+            self._leave_window(candidate, _State.LATE)
 
     def failed(self, node_id: NodeId) -> None:
-        self._failed.add(node_id)
+        """It will not answer."""
+        candidate = self._candidates[node_id]
+        if candidate.state in (_State.ASKED, _State.LATE):
+            self._leave_window(candidate, _State.FAILED)
+            del self._order[bisect_left(self._order, (self._distance(node_id), node_id))]
 
     @property
     def done(self) -> bool:
-        return all(NodeId(contact.node_id) in self._answered for contact in self._candidates())
+        near = self._near()
+        if all(candidate.state in _SPEAKS for candidate in near):
+            return True
+        under_way = any(candidate.state in (_State.ASKED, _State.LATE) for candidate in near)
+        return self.requests >= REQUESTS_MAX and not under_way
 
     def nearest(self) -> list[Contact]:
-        """The nearest that answered, nearest first."""
-        return [contact for contact in self._candidates() if NodeId(contact.node_id) in self._answered]
+        """Of the nearest `count`, those that answered, nearest first."""
+        return [candidate.contact for candidate in self._near() if candidate.state in _SPEAKS]
 
-    def _candidates(self) -> list[Contact]:
-        alive = [contact for node_id, contact in self._known.items() if node_id not in self._failed]
-        return sorted(alive, key=lambda contact: distance(contact.node_id, self._target))[: self._count]
+    def check(self) -> None:
+        """Every invariant."""
+        states = [candidate.state for candidate in self._candidates.values()]
+        assert self._in_window == states.count(_State.ASKED) <= self._alpha
+        assert self._order == sorted(self._order)
+        assert len(self._order) == len(states) - states.count(_State.FAILED)
+        unasked = states.count(_State.KNOWN) + states.count(_State.HERE)
+        assert len(states) - unasked == self.requests <= REQUESTS_MAX
 
-    def _learn(self, contacts: Iterable[Contact], *, depth: int) -> None:
+    def _near(self) -> list[_Candidate]:
+        return [self._candidates[node_id] for _, node_id in self._order[: self._count]]
+
+    def _leave_window(self, candidate: _Candidate, state: _State) -> None:
+        if candidate.state is _State.ASKED:
+            self._in_window -= 1
+        candidate.state = state
+
+    def _learn(self, contacts: Iterable[Contact], depth: int) -> None:
         for contact in contacts:
             node_id = NodeId(contact.node_id)
-            if node_id not in self._known:
-                self._known[node_id] = contact
-                self._depth[node_id] = depth
+            if node_id not in self._candidates:
+                self._candidates[node_id] = _Candidate(contact, depth)
+                insort(self._order, (self._distance(node_id), node_id))
+
+    def _distance(self, node_id: NodeId) -> int:
+        return int.from_bytes(node_id, "big") ^ self._target

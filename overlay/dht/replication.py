@@ -200,7 +200,9 @@ class _Reading:
     async def run(self) -> Record | None:
         """Raises Unavailable when a live holder does not answer and no majority has the record."""
         place = key_id(self._namespace, self._key)
-        holders = await self._dht.holders(place, self._dht.config.replicas)
+        if not self._dht.contacts.everyone_is_known:
+            return await self._search(place)
+        holders = self._dht.nearest_members(place, self._dht.config.replicas)
         majority = len(holders) // 2 + 1
         waiting = list(holders)
         failed: set[NodeId] = set()
@@ -217,6 +219,26 @@ class _Reading:
             nursery.cancel_scope.cancel()
         if not self._enough(majority) and any(self._dht.is_present(node_id) for node_id in failed):
             raise Unavailable("a holder does not answer")
+        return self._concluded(holders)
+
+    async def _search(self, place: bytes) -> Record | None:
+        """Everyone who is asked the way to the holders is asked for the record: whoever has it says so at once."""
+        here = NodeId(self._dht.identity.node_id)
+        self._answers[here] = self._own_record()
+        search = self._dht.contacts.search(place, self._dht.config.replicas, self._ask_on_the_way)
+        return self._concluded(await search.run(self._are_enough))
+
+    async def _ask_on_the_way(self, contact: Contact) -> list[Contact]:
+        value = await self._value_at(contact)
+        self._answers[NodeId(contact.node_id)] = self._sound(value)
+        return value.contacts
+
+    def _are_enough(self, holders: list[Contact]) -> bool:
+        """A majority of the nearest, and one of them has the record."""
+        majority = self._dht.config.replicas // 2 + 1
+        return len(holders) >= majority and any(self._answers[NodeId(one.node_id)] for one in holders)
+
+    def _concluded(self, holders: list[Contact]) -> Record | None:
         best = newest([record for record in self._answers.values() if record is not None])
         if best is not None:
             self._mend(best, holders)
@@ -237,10 +259,20 @@ class _Reading:
         self._arrived.set()
 
     async def _record_at(self, contact: Contact) -> Record | None:
+        if contact.node_id == self._dht.identity.node_id:
+            return self._own_record()
+        return self._sound(await self._value_at(contact))
+
+    def _own_record(self) -> Record | None:
+        return self._dht.records.get(self._dht.mesh_time.now_s(), self._namespace, self._key)
+
+    async def _value_at(self, contact: Contact) -> wire.Value:
+        return await self._dht.ask(
+            contact, lambda number: wire.FindValue(number, self._namespace, self._key), wire.Value
+        )
+
+    def _sound(self, value: wire.Value) -> Record | None:
         dht = self._dht
-        if contact.node_id == dht.identity.node_id:
-            return dht.records.get(dht.mesh_time.now_s(), self._namespace, self._key)
-        value = await dht.ask(contact, lambda number: wire.FindValue(number, self._namespace, self._key), wire.Value)
         return newest([record for record in value.records if dht.is_sound(record, self._namespace, self._key)])
 
     def _mend(self, best: Record, holders: list[Contact]) -> None:

@@ -66,10 +66,18 @@ class Routing:
 
     def nearest(self, target: bytes, count: int | None = None) -> list[Contact]:
         """The `count` (default k) contacts with the smallest XOR distance to `target`, nearest first. Exact."""
-        nodes = heapq.nsmallest(
-            self._k if count is None else count, self._table.contacts(), key=lambda node: distance(node.id, target)
-        )
+        place = int.from_bytes(target, "big")
+        wanted = self._k if count is None else count
+        nodes = heapq.nsmallest(wanted, self._table.contacts(), key=lambda node: node.long_id ^ place)
         return [Contact(node.id, node.ip, node.port) for node in nodes]
+
+    def far_places(self) -> list[bytes]:
+        """A place in every part of the id space that is farther from here than the nearest k contacts: what a node
+        that joins looks up to fill its buckets (Kademlia 2002, §2.3)."""
+        own = int.from_bytes(self._own_id, "big")
+        near = self.nearest(self._own_id)
+        reach = distance(near[-1].node_id, self._own_id).bit_length() if near else 0
+        return [(own ^ 1 << bit).to_bytes(ID_BYTES, "big") for bit in range(8 * ID_BYTES - 1, reach - 1, -1)]
 
     def check(self) -> None:
         """Every invariant."""

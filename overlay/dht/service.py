@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Final, TypeVar
 
 import msgspec
@@ -15,17 +14,15 @@ from ..config import Config
 from ..errors import LinkLost, NotAllowed, PotluckError, RemoteProtocolError, Unavailable
 from ..identity.certificates import verify_chain
 from ..identity.mesh import Identity
-from ..ids import NodeId, distance, node_id_of
-from ..membership.detector import Changed
-from ..ports import Address, Store
+from ..ids import distance, key_id, node_id_of
+from ..ports import Store
 from ..wire import records as wire
 from ..wire.codec import Message
 from ..wire.opening import CertificateDer
 from ..wire.records import Contact, Record
-from .lookup import Lookup, Query
+from .contacts import Contacts
 from .peers import Members, Peer, Peers
 from .records import NAMESPACES, refusal
-from .routing import Routing
 from .store import RecordStore
 
 logger = logging.getLogger("potluck.dht")
@@ -68,23 +65,24 @@ class Dht:
         self.clock = HybridClock(mesh_time.now_s, config.dht.clock_ahead_max_s)
         self.records = RecordStore(store, config.dht.clock_ahead_max_s)
         self._peers = peers
-        self._links_config = config.links
         self._members = members
         self._disk = store
-        self._routing = Routing(identity.node_id, config.dht.k)
         self._publishers: set[bytes] = {identity.key.public}
         self._stores_under_way = 0
         self._background = Background()
         self.start = self._background.start
+        self.contacts = Contacts(config, identity.node_id, peers, members, self.start)
+        self.ask = self.contacts.ask
         peers.up.append(self._link_up)
-        members.observers.append(self._member_changed)
-        peers.on(wire.FindNode, self._find_node)
         peers.on(wire.FindValue, self._find_value)
         peers.on(wire.Store, self._store)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self.records.load(self.mesh_time.now_s())
-        await self._background.run(task_status=task_status)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._background.run)
+            nursery.start_soon(self.contacts.run)
+            task_status.started()
 
     # Who is near
 
@@ -101,56 +99,10 @@ class Dht:
         return sorted(contacts, key=lambda contact: distance(contact.node_id, place))[:count]
 
     async def holders(self, place: bytes, count: int) -> list[Contact]:
-        """The `count` live nodes nearest to a place, nearest first, this node included where it belongs.
-
-        While everyone is a neighbour the member list is exact and fresh; beyond, the network is searched.
-        """
-        if len(self._members.present()) < self._links_config.neighbours_full:
+        """The `count` live nodes nearest to a place, nearest first, this node included where it belongs."""
+        if self.contacts.everyone_is_known:
             return self.nearest_members(place, count)
-        found = await self.lookup(place, count)
-        everyone = [Contact(self.identity.node_id, "", 0), *found]
-        return sorted(everyone, key=lambda contact: distance(contact.node_id, place))[:count]
-
-    async def lookup(self, target: bytes, count: int) -> list[Contact]:
-        """Iterative search for the nearest live nodes; this node is not among them."""
-        start = [one for one in self._routing.nearest(target) if self.is_present(one.node_id)]
-        lookup = Lookup(target, start, count=count, alpha=self.config.alpha)
-        answers_in, answers = trio.open_memory_channel[tuple[NodeId, list[Contact] | None]](self.config.alpha)
-        async with trio.open_nursery() as nursery:
-            while not lookup.done:
-                for query in lookup.queries():
-                    nursery.start_soon(self._query, query, target, answers_in)
-                node_id, contacts = await answers.receive()
-                if contacts is None:
-                    lookup.failed(node_id)
-                else:
-                    own = self.identity.node_id
-                    usable = [one for one in contacts if one.node_id != own and self.is_present(one.node_id)]
-                    lookup.answered(node_id, usable)
-            nursery.cancel_scope.cancel()
-        return lookup.nearest()
-
-    async def _query(
-        self, query: Query, target: bytes, answers: trio.MemorySendChannel[tuple[NodeId, list[Contact] | None]]
-    ) -> None:
-        contact = query.contact
-        try:
-            nodes = await self.ask(contact, lambda number: wire.FindNode(number, target), wire.Nodes)
-        except (Unavailable, NotAllowed):
-            await answers.send((NodeId(contact.node_id), None))
-        else:
-            await answers.send((NodeId(contact.node_id), nodes.contacts))
-
-    async def ask(self, contact: Contact, make: Callable[[int], Message], answer_type: type[M]) -> M:
-        """One request, tried again after `request_timeout_s`. Raises Unavailable or NotAllowed."""
-        for attempt in range(self.config.request_tries):
-            link = await self._peers.link_to(NodeId(contact.node_id), Address(contact.host, contact.port))
-            try:
-                return await link.request(make, answer_type, self.config.request_timeout_s)
-            except Unavailable:
-                if attempt == self.config.request_tries - 1 or not self.is_present(contact.node_id):
-                    raise
-        raise LinkLost("no tries are left")
+        return await self.contacts.lookup(place, count)
 
     def round_trip_s(self) -> float:
         """The slowest smoothed round trip to a neighbour: what silence is measured by."""
@@ -171,24 +123,15 @@ class Dht:
     # What peers ask
 
     def _link_up(self, link: Peer) -> None:
-        self._routing.add(link.peer.node_id, link.peer.address)
         self._know(link.peer.public_key)
-
-    def _member_changed(self, change: Changed) -> None:
-        member = change.member
-        if member.present:
-            self._routing.add(member.node_id, member.address)
-        else:
-            self._routing.remove(member.node_id)
-
-    def _find_node(self, link: Peer, message: Message) -> None:
-        assert isinstance(message, wire.FindNode)
-        self._reply(link, wire.Nodes(message.request, self._routing.nearest(message.target)))
 
     def _find_value(self, link: Peer, message: Message) -> None:
         assert isinstance(message, wire.FindValue)
+        self.contacts.heard(link.peer.node_id, link.peer.address)
         record = self.records.get(self.mesh_time.now_s(), message.namespace, message.key)
-        self._reply(link, wire.Value(message.request, [] if record is None else [record]))
+        place = key_id(message.namespace, message.key)
+        nearer = [] if self.contacts.everyone_is_known else self.contacts.nearest(place)
+        self._reply(link, wire.Value(message.request, [] if record is None else [record], nearer))
 
     def _store(self, link: Peer, message: Message) -> None:
         assert isinstance(message, wire.Store)

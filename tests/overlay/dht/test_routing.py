@@ -70,6 +70,14 @@ class RoutingMachine(RuleBasedStateMachine):
         expected = sorted(self.everyone(), key=lambda contact: distance(contact.node_id, place))
         assert self.routing.nearest(place, count) == expected[: K if count is None else count]
 
+    @rule()
+    def far_places(self) -> None:
+        """One in every part of the id space that is farther away than the nearest K."""
+        places = self.routing.far_places()
+        near = self.routing.nearest(OWN)
+        reach = distance(near[-1].node_id, OWN).bit_length() if near else 0
+        assert sorted(distance(place, OWN).bit_length() for place in places) == list(range(reach + 1, _BITS + 1))
+
     @invariant()
     def nothing_is_made_up_or_lost(self) -> None:
         self.routing.check()
