@@ -10,7 +10,8 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 import click
 
@@ -52,10 +53,10 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        if cmd_name == "up":
-            ctx.default_map = {"up": _settings(ctx.obj)}
         module = importlib.import_module(f".verbs.{cmd_name}", __package__)
         command: click.Command = module.command
+        if cmd_name == "up":
+            ctx.default_map = {"up": settings_of(ctx.obj, command)}
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -118,8 +119,8 @@ def _answer(arguments: list[str], environment: Mapping[str, str]) -> Answer:
     return result if isinstance(result, Answer) else Answer(None, exit_code=int(result or 0), told=True)
 
 
-def _settings(session: Session) -> dict[str, Any]:
-    """Of the user's config.toml: below the environment, which is below the flags."""
+def settings_of(session: Session, command: click.Command) -> dict[str, str | list[str]]:
+    """Of the user's config.toml, as they would be typed: below the environment, which is below the flags."""
     import tomllib
 
     file = session.surroundings.data_dir / "config.toml"
@@ -127,10 +128,31 @@ def _settings(session: Session) -> dict[str, Any]:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{file}: {error}") from None
     session.settings = settings
-    return {_PARAMETERS.get(name, name): value for name, value in settings.items()}
+    lists = {parameter.name for parameter in command.params if parameter.multiple}
+    typed = {}
+    for name, value in settings.items():
+        parameter = _PARAMETERS.get(name, name)
+        if (parameter in lists) != isinstance(value, list):
+            raise ConfigError(f"{file}: {name} {'is a list' if parameter in lists else 'is one value, no list'}")
+        typed[parameter] = _typed(file, name, value)
+    return typed
+
+
+def _typed(file: Path, name: str, value: object) -> str | list[str]:
+    if isinstance(value, list):
+        return [_word(file, name, one) for one in value]
+    return _word(file, name, value)
+
+
+def _word(file: Path, name: str, value: object) -> str:
+    if not isinstance(value, str | int | float):
+        raise ConfigError(f"{file}: {name} is text, a number, or true or false")
+    if "\0" in (word := str(value)):
+        raise ConfigError(f"{file}: {name} has a character that cannot be typed")
+    return word
 
 
 def _show(answer: Answer, as_json: bool) -> int:

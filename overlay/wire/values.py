@@ -320,6 +320,8 @@ def _unpack_timedelta(unpacking: _Unpacking, data: memoryview) -> dt.timedelta:
 
 def _unpack_path(unpacking: _Unpacking, data: memoryview) -> pathlib.PurePath:
     windows, concrete, text = unpacking.items(data, 3)
+    if type(text) is not bytes:
+        raise ValueError("a path is made of bytes")
     kind: type[pathlib.PurePath] = pathlib.PureWindowsPath if windows else pathlib.PurePosixPath
     if concrete and windows == (sys.platform == "win32"):
         kind = pathlib.Path

@@ -101,6 +101,36 @@ def _simplest(info: mi.Type) -> Any:
     raise AssertionError(f"the wire carries no {info}")
 
 
+def fullest(wire_type: Any) -> Any:
+    """A legal value of a type in which nothing is left out; the same every time."""
+    return _fullest(mi.type_info(wire_type))
+
+
+def _fullest(info: mi.Type) -> Any:
+    match info:
+        case mi.IntType():
+            return max(info.ge or 0, 1)
+        case mi.FloatType():
+            return 0.5
+        case mi.StrType():
+            return "x" * max(info.min_length or 0, 1)
+        case mi.BytesType():
+            return b"x" * max(info.min_length or 0, min(info.max_length or 4, 4))
+        case mi.ListType():
+            return [_fullest(info.item_type)] * max(info.min_length or 0, 1)
+        case mi.DictType():
+            return {_fullest(info.key_type): _fullest(info.value_type)}
+        case mi.UnionType():
+            return _fullest(next(one for one in info.types[::-1] if not isinstance(one, mi.NoneType)))
+        case mi.EnumType():
+            return list(info.cls)[-1]
+        case mi.LiteralType():
+            return info.values[-1]
+        case mi.StructType():
+            return info.cls(**{field.name: _fullest(field.type) for field in info.fields})
+    return _simplest(info)
+
+
 def structs_of(codec: Codec[Any]) -> dict[type[msgspec.Struct], mi.StructType]:
     """Every struct that a codec's messages are made of, the messages included."""
     found: dict[type[msgspec.Struct], mi.StructType] = {}

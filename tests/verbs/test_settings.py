@@ -9,6 +9,7 @@ import click
 import pytest
 from potluck.cli import COMMAND
 from potluck.overlay.config import Config
+from potluck.overlay.errors import ConfigError
 from potluck.verbs import up
 from potluck.verbs.answer import Session
 
@@ -34,6 +35,22 @@ def test_a_flag_is_above_the_environment_which_is_above_the_file(
     assert settings(tmp_path)["port"] == 9100
     assert settings(tmp_path, "--slots", "5", "--port=0")["slots"] == 5
     assert settings(tmp_path, "--slots", "5", "--port=0")["port"] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("port = {a = 1}", "port is text, a number, or true or false"),
+        ("slots = 1979-05-27", "slots is text, a number, or true or false"),
+        ("slots = [1]", "slots is one value, no list"),
+        ('peer = "10.0.0.1:9000"', "peer is a list"),
+        ('mesh-secret-file = "\\u0000"', "mesh-secret-file has a character that cannot be typed"),
+    ],
+)
+def test_a_setting_that_could_not_be_typed_is_refused_by_name(tmp_path: Path, line: str, complaint: str) -> None:
+    (tmp_path / "config.toml").write_text(line)
+    with pytest.raises(ConfigError, match=complaint):
+        settings(tmp_path)
 
 
 def config(tmp_path: Path, *arguments: str) -> Config:

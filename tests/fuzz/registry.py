@@ -1,0 +1,8 @@
+"""Every target by name."""
+
+from __future__ import annotations
+
+from . import trust_targets, typed_targets, wire_targets
+from .target import Target
+
+TARGETS: dict[str, Target] = {**wire_targets.TARGETS, **trust_targets.TARGETS, **typed_targets.TARGETS}
