@@ -39,6 +39,7 @@ from .memory import SharedMemory
 from .objects import Objects, ObjectTable
 from .presence import Presence
 from .roster import Roster
+from .timekeeping import Timekeeping
 
 logger = logging.getLogger("potluck.node")
 
@@ -78,16 +79,18 @@ class Node:
 
     def _build(self) -> None:
         config, identity, ports = self.config, self.identity, self._ports
-        self.mesh_time = MeshTime(trio.current_time, ports.wall_clock.now_s())
+        clock = ports.wall_clock
+        self.mesh_time = MeshTime(clock.running_s, clock.now_s(), identity.node_id)
+        self.timekeeping = Timekeeping(self.mesh_time, clock, self._clock_judged)
         introduction = Introduction(
             identity,
-            ports.wall_clock,
+            self.mesh_time.says,
             capabilities=lambda: self._capabilities,
             incarnation=lambda: self._incarnation,
             listening_port=lambda: self.links.port,
         )
         self.links = Links(ports.network(identity), introduction, config.links)
-        self.membership = Membership(config, identity, self.links, self.mesh_time, ports.wall_clock)
+        self.membership = Membership(config, identity, self.links, self.mesh_time)
         self.dht = Dht(config, identity, self.links, self.membership, ports.store, self.mesh_time)
         self.replication = Replication(self.dht)
         self.registers = Registers(self.dht, self.links, self.membership, ports.store, ports.entropy)
@@ -142,6 +145,7 @@ class Node:
             nursery.start_soon(self.presence.publish, self._address, self._capabilities)
             await self._discover(nursery)
             self._tell(self._ready())
+            nursery.start_soon(self.timekeeping.run)
             self.started.set()
             task_status.started()
             await self._leaving.wait()
@@ -228,7 +232,7 @@ class Node:
             "disk": {"lent": self.config.disk_bytes, "free": self.presence.load.disk_free_bytes},
             "versions": {"potluck": able.version, "python": able.python},
             "kinds": able.kinds,
-            "clock_error_s": round(self.mesh_time.own_error_s, 3),
+            "clock_error_s": round(self.timekeeping.error_s, 3),
         }
 
     async def peers(self) -> list[dict[str, object]]:
@@ -318,6 +322,9 @@ class Node:
             "mesh": self.identity.mesh.mesh_id,
             "sandbox": self._capabilities.sandbox,
         }
+
+    def _clock_judged(self, error_s: float) -> None:
+        self._tell({"event": "clock", "error_s": round(error_s, 3)})
 
     def _member_changed(self, change: Changed) -> None:
         member = change.member

@@ -16,6 +16,9 @@ class SystemWallClock:
     def now_s(self) -> float:
         return time.time()  # noqa: TID251  the one place that asks
 
+    def running_s(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
 
 class SystemEntropy:
     def token(self, size_bytes: int) -> bytes:

@@ -77,6 +77,9 @@ class WallClock(Protocol):
     def now_s(self) -> float:
         """Unix time; may jump."""
 
+    def running_s(self) -> float:
+        """Seconds since some moment, also while the machine sleeps; never jumps."""
+
 
 class Entropy(Protocol):
     def token(self, size_bytes: int) -> bytes:

@@ -18,3 +18,6 @@ class VirtualWallClock:
 
     def now_s(self) -> float:
         return EPOCH_S + trio.current_time() + self.offset_s
+
+    def running_s(self) -> float:
+        return trio.current_time()

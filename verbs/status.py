@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from ..overlay.wire.control import AskStatus
 from .answer import Answer, Session, verb
 from .asking import ask_json, connected
 from .rendering import duration_text, table
+
+CLOCK_RIGHT_S: Final = 1.0
 
 
 @verb("status", summary="Show one node.")
@@ -24,7 +26,14 @@ def command(session: Session) -> Answer:
         ("up for", duration_text(status.get("uptime_s") or 0.0)),
         ("mesh", f"{status.get('mesh')}, {status.get('peers')} peers"),
         ("slots", f"{load.get('busy', 0)} of {load.get('slots', 0)} busy, {load.get('queued', 0)} tasks queued"),
+        ("clock", _clock_text(status.get("clock_error_s") or 0.0)),
         ("policy", str(status.get("policy"))),
         ("sandbox", f"{sandbox.get('backend')}: {', '.join(kept) or 'no guarantees'}"),
     )
     return Answer(status, "\n".join(table(rows[0], rows[1:]).splitlines()))
+
+
+def _clock_text(error_s: float) -> str:
+    if abs(error_s) < CLOCK_RIGHT_S:
+        return "agrees with the mesh"
+    return f"{duration_text(abs(error_s))} {'ahead of' if error_s > 0 else 'behind'} the mesh, whose time is used"

@@ -23,6 +23,7 @@ from ..wire.records import Contact, Record
 from .contacts import Contacts
 from .peers import Members, Peer, Peers
 from .records import NAMESPACES, refusal
+from .restating import restated
 from .store import RecordStore
 
 logger = logging.getLogger("potluck.dht")
@@ -73,12 +74,14 @@ class Dht:
         self.start = self._background.start
         self.contacts = Contacts(config, identity.node_id, peers, members, self.start)
         self.ask = self.contacts.ask
+        mesh_time.stepped.append(self._stepped)
         peers.up.append(self._link_up)
         peers.on(wire.FindValue, self._find_value)
         peers.on(wire.Store, self._store)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self.records.load(self.mesh_time.now_s())
+        self.mesh_time.not_before(self.records.newest_s())
         async with trio.open_nursery() as nursery:
             await nursery.start(self._background.run)
             nursery.start_soon(self.contacts.run)
@@ -156,6 +159,21 @@ class Dht:
             pass  # whoever asked asks again, or somebody else
 
     # This node's own share
+
+    def _stepped(self, step_s: float) -> None:
+        """Lesser steps are within what every holder takes."""
+        if abs(step_s) > self.config.clock_ahead_max_s:
+            own = [record for record in self.records if record.publisher == self.identity.key.public]
+            self.start(self._restate, own, step_s)
+
+    async def _restate(self, own: list[Record], step_s: float) -> None:
+        for record in own:
+            self.records.replace(record, restated(record, step_s, self.identity.key))
+            await trio.lowlevel.checkpoint()
+        try:
+            await self._disk.commit()
+        except Unavailable as full:
+            logger.warning("records could not be put into the mesh's time: %s", full)
 
     async def keep(self, record: Record, sender: Peer | None = None) -> wire.Stored:
         """Takes a record into this node's share; on disk when this returns. The answer says what became of it."""

@@ -53,9 +53,19 @@ class RecordStore:
             if not ahead and not namespace.wins(record, present):
                 return present
         self._keep(record)
-        if namespace.persistent:
-            self._store.put(_TABLE, _disk_key(record.namespace, record.key), msgspec.msgpack.encode(record))
+        self._write(record)
         return None
+
+    def replace(self, present: Record, record: Record) -> None:
+        """Keeps `record` in the place of `present`, which of the two would win or not, if that is still held."""
+        if self._records.get((present.namespace, present.key)) is present:
+            self._keep(record)
+            self._write(record)
+
+    def newest_s(self) -> float:
+        """Mesh time of the newest version that outlasts a run; 0 without any."""
+        lasting = (record.version for record in self._records.values() if NAMESPACES[record.namespace].persistent)
+        return time_of(max(lasting, default=0))
 
     def expire(self, now_s: float) -> None:
         while self._expiries and self._expiries[0][0] <= now_s:
@@ -65,6 +75,10 @@ class RecordStore:
                 del self._records[(namespace, key)]
                 if NAMESPACES[namespace].persistent:
                     self._store.delete(_TABLE, _disk_key(namespace, key))
+
+    def _write(self, record: Record) -> None:
+        if NAMESPACES[record.namespace].persistent:
+            self._store.put(_TABLE, _disk_key(record.namespace, record.key), msgspec.msgpack.encode(record))
 
     def __iter__(self) -> Iterator[Record]:
         return iter(list(self._records.values()))

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from .. import errors
+from ..clock import Said
 from ..errors import NotAllowed, RemoteProtocolError, Unavailable
 from ..identity.certificates import Member, verify_chain
 from ..identity.mesh import NO_BANS_DIGEST, Identity
 from ..ids import NodeId, OwnerId
-from ..ports import Address, WallClock
+from ..ports import Address
 from ..wire.capabilities import Capabilities
 from ..wire.codec import Message
 from ..wire.framing import OLDEST_WIRE_VERSION, WIRE_VERSION
@@ -36,7 +37,8 @@ class PeerInfo:
     capabilities: Capabilities
     chain: tuple[bytes, ...]
     public_key: bytes
-    wall_time_s: float
+    said: Said
+    """Of its clock."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,22 @@ class Introduction:
     """What this node says of itself at every opening."""
 
     identity: Identity
-    wall_clock: WallClock
+    says: Callable[[], Said]
+    """Of its clock."""
     capabilities: Callable[[], Capabilities]
     incarnation: Callable[[], int]
     listening_port: Callable[[], int]
 
-    def fields(self) -> tuple[list[bytes], bytes, bytes, float, Capabilities, int]:
-        identity = self.identity
+    def fields(self) -> tuple[list[bytes], bytes, bytes, float, Capabilities, int, float]:
+        identity, said = self.identity, self.says()
         return (
             list(identity.chain),
             NO_BANS_DIGEST,
             identity.boot_id,
-            self.wall_clock.now_s(),
+            said.time_s,
             self.capabilities(),
             self.incarnation(),
+            said.age_s,
         )
 
 
@@ -140,5 +144,5 @@ def _peer_info(
         capabilities=intro.capabilities,
         chain=tuple(intro.chain),
         public_key=member.node_public_key,
-        wall_time_s=intro.wall_time_s,
+        said=Said(intro.time_s, intro.age_s),
     )

@@ -8,14 +8,14 @@ from typing import Final
 import trio
 
 from ..background import Background
-from ..clock import MeshTime
+from ..clock import MeshTime, Said
 from ..config import Config
 from ..errors import DeadlineExceeded, LinkLost, NotAllowed, Unavailable
 from ..identity.mesh import Identity
 from ..ids import NodeId
 from ..links.link import Link
 from ..links.links import Links, is_refused
-from ..ports import Address, WallClock
+from ..ports import Address
 from ..wire.capabilities import LoadReport
 from ..wire.codec import Message
 from ..wire.gossip import LoadNews, MemberNews, PeerExchange, Probe, ProbeAck, Status
@@ -29,14 +29,11 @@ _NEWS_MAX: Final = 1024
 class Membership:
     """`observers` hear of every change of a member, `load_observers` whose load is newly known."""
 
-    def __init__(
-        self, config: Config, identity: Identity, links: Links, mesh_time: MeshTime, wall_clock: WallClock
-    ) -> None:
+    def __init__(self, config: Config, identity: Identity, links: Links, mesh_time: MeshTime) -> None:
         self._config = config
         self._identity = identity
         self._links = links
         self._mesh_time = mesh_time
-        self._wall_clock = wall_clock
         self._detector = Detector(identity.node_id, config.membership)
         self._news: dict[NodeId, MemberNews] = {}
         self._own_load = LoadReport()
@@ -112,7 +109,7 @@ class Membership:
 
     def _link_up(self, link: Link) -> None:
         peer = link.peer
-        self._mesh_time.sampled(peer.node_id, peer.wall_time_s, 0.0)
+        self._mesh_time.sampled(peer.node_id, peer.said)
         news = MemberNews(
             peer.node_id, peer.name, peer.address.host, peer.address.port, peer.boot_id, peer.incarnation, Status.ALIVE
         )
@@ -137,7 +134,7 @@ class Membership:
 
     def _probed(self, link: Link, message: Message) -> None:
         assert isinstance(message, Probe)
-        _post(link, ProbeAck(message.request, self._wall_clock.now_s()))
+        _post(link, ProbeAck(message.request, *self._mesh_time.says()))
 
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -165,13 +162,13 @@ class Membership:
         started_s = trio.current_time()
         try:
             ack = await link.request(
-                lambda number: Probe(number, self._wall_clock.now_s()),
+                lambda number: Probe(number, self._mesh_time.now_s()),
                 ProbeAck,
                 self._config.membership.suspicion_s,
             )
         except (LinkLost, DeadlineExceeded):
             return  # the detector sees the silence
-        self._mesh_time.sampled(node_id, ack.wall_time_s, trio.current_time() - started_s)
+        self._mesh_time.sampled(node_id, Said(ack.time_s, ack.age_s), trio.current_time() - started_s)
 
     async def _dial(self, member: Member) -> None:
         if member.node_id in self._dialling or not self._is_wanted(member):

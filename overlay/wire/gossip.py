@@ -51,9 +51,12 @@ class Probe(Message, frozen=True, tag=11):
     """Are you there? Answered at once by ProbeAck."""
 
     request: RequestId
-    wall_time_s: float
+    time_s: float
 
 
 class ProbeAck(Message, frozen=True, tag=12):
+    """With what the sender says of its clock (`clock.Said`)."""
+
     request: RequestId
-    wall_time_s: float
+    time_s: float
+    age_s: float = 0.0

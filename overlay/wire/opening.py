@@ -54,9 +54,11 @@ class _Introduction(Message, frozen=True):
     ban_digest: Digest
     """Of the sender's whole set of bans, compared before anything else is served."""
     boot_id: BootId
-    wall_time_s: float
+    time_s: float
+    """With `age_s`, what the sender says of its clock (`clock.Said`)."""
     capabilities: Capabilities
     incarnation: Count = 0
+    age_s: float = 0.0
 
 
 class Handshake(_Introduction, frozen=True, tag=3):

@@ -2,6 +2,7 @@
 
 The acceptance tests run their nodes through this. Worker processes are other processes and are not concerned.
 With POTLUCK_TEST_RECORD=FILE every byte handed to the Network port is appended to that file, before TLS.
+With POTLUCK_TEST_CLOCK_AHEAD=SECONDS the machine's wall clock is that far ahead, or behind.
 """
 
 import os
@@ -36,6 +37,12 @@ if record := os.environ.get("POTLUCK_TEST_RECORD"):
 
     TlsStream.send_all = recorded(TlsStream.send_all)
     MulticastGroup.send = recorded(MulticastGroup.send)
+
+if ahead := os.environ.get("POTLUCK_TEST_CLOCK_AHEAD"):
+    from potluck.node.system import SystemWallClock
+
+    right = SystemWallClock.now_s
+    SystemWallClock.now_s = lambda self: right(self) + float(ahead)
 
 from potluck.cli import main  # noqa: E402  after the changes above
 

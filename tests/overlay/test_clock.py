@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.overlay.clock import HybridClock, MeshTime, time_of, version_at
+from potluck.overlay.clock import APART_S, AS_OLD_S, GROWN_S, HybridClock, MeshTime, Said, time_of, version_at
 
 times_s = st.floats(0, 1e10)
 
@@ -37,41 +39,170 @@ def test_a_version_tells_its_time_to_the_millisecond(times: list[float]) -> None
     assert sorted(map(version_at, times)) == list(map(version_at, sorted(times)))
 
 
+TRUTH_S = 1_700_000_000.0
+OLD_S = 1000.0
 honest_s = st.floats(-0.05, 0.05)
+errors_s = st.sampled_from([-3600.0, 0.0, 3600.0]) | st.floats(-3700, 3700)
 wrong_s = st.one_of(st.floats(-3700, -3500), st.floats(3500, 3700), st.floats(allow_nan=True, allow_infinity=True))
+lies = st.tuples(wrong_s, st.floats(0, 1e9) | st.floats(allow_nan=True, allow_infinity=True))
 
 
-@given(own_s=honest_s, honest=st.lists(honest_s, max_size=8), data=st.data())
-def test_a_minority_of_wrong_clocks_moves_nothing(own_s: float, honest: list[float], data: st.DataObject) -> None:
-    truth_s = 1_700_000_000.0
-    wrong = data.draw(st.lists(wrong_s, max_size=len(honest)))
+class Machine:
+    """A node's clocks. Every machine counts its running seconds from a moment of its own."""
+
+    def __init__(self, number: int, now_s: Callable[[], float], error_s: float) -> None:
+        self.who = bytes([number])
+        self.time = MeshTime(lambda: now_s() + 1e5 * number, TRUTH_S + now_s() + error_s, self.who)
+        self._now_s = now_s
+
+    @property
+    def error_s(self) -> float:
+        return self.time.now_s() - self._now_s() - TRUTH_S
+
+
+class Mesh:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.machines: list[Machine] = []
+
+    def add(self, error_s: float) -> Machine:
+        machine = Machine(len(self.machines), lambda: self.now_s, error_s)
+        self.machines.append(machine)
+        return machine
+
+    def meet(self, one: Machine, other: Machine) -> None:
+        """As a link's opening does: each hears what the other said before it heard."""
+        said = one.time.says(), other.time.says()
+        other.time.sampled(one.who, said[0])
+        one.time.sampled(other.who, said[1])
+
+    def everybody_meets(self, rounds: int = 4) -> None:
+        for _ in range(rounds):
+            for one, other in itertools.combinations(self.machines, 2):
+                self.meet(one, other)
+
+    def spread_s(self) -> float:
+        errors = [machine.error_s for machine in self.machines]
+        return max(errors) - min(errors)
+
+
+@given(own_s=honest_s, honest=st.lists(honest_s, min_size=1, max_size=8), is_old=st.booleans(), data=st.data())
+def test_a_minority_of_wrong_clocks_moves_nothing_whatever_it_says(
+    own_s: float, honest: list[float], is_old: bool, data: st.DataObject
+) -> None:
+    """Of a mesh of three or more; a newcomer is none of those who are heard."""
     now_s = 5.0
-    mesh_time = MeshTime(lambda: now_s, truth_s + own_s)
-    clocks = data.draw(st.permutations([*honest, *wrong]))
-    for n, error_s in enumerate(clocks):
-        now_s += 1.0
-        mesh_time.sampled(bytes([n]), truth_s + (now_s - 5.0) + error_s, 0.0)
+    time = MeshTime(lambda: now_s, TRUTH_S + own_s)
+    now_s += OLD_S if is_old else 0.0
+    liars = data.draw(st.lists(lies, max_size=len(honest) - (0 if is_old else 1)))
+    voices = data.draw(st.permutations([*((error_s, OLD_S) for error_s in honest), *liars]))
+    for n, (error_s, age_s) in enumerate(voices):
+        time.sampled(bytes([n]), Said(TRUTH_S + (now_s - 5.0) + error_s, age_s))
     spread = [own_s, *honest]
-    reached_s = mesh_time.now_s() - (truth_s + now_s - 5.0)
+    reached_s = time.now_s() - (TRUTH_S + now_s - 5.0)
     assert min(spread) - 1e-3 <= reached_s <= max(spread) + 1e-3
-    for n in range(len(clocks)):
-        mesh_time.forget(bytes([n]))
-    assert abs(mesh_time.now_s() - (truth_s + own_s + now_s - 5.0)) < 1e-3
-    assert abs(mesh_time.own_error_s) < 1e-3
+    for n in range(len(voices)):
+        time.forget(bytes([n]))
+    assert abs(time.now_s() - (TRUTH_S + now_s - 5.0) - reached_s) < 1e-3, "who goes takes no time along"
 
 
-def test_a_node_whose_own_clock_is_wrong_is_outvoted_and_told() -> None:
-    mesh_time = MeshTime(lambda: 0.0, 1_000_000.0 + 3600)
-    for n in range(3):
-        mesh_time.sampled(bytes([n]), 1_000_000.0, 0.0)
-    assert mesh_time.now_s() == 1_000_000.0
-    assert mesh_time.own_error_s == 3600
+@given(first_s=errors_s, second_s=errors_s, pause_s=st.floats(0, 60), met_after_s=st.floats(0, 60))
+def test_two_nodes_agree_on_the_time_of_the_one_that_has_lived_longer(
+    first_s: float, second_s: float, pause_s: float, met_after_s: float
+) -> None:
+    mesh = Mesh()
+    elder = mesh.add(first_s)
+    mesh.now_s += pause_s
+    younger = mesh.add(second_s)
+    mesh.now_s += met_after_s
+    mesh.everybody_meets(rounds=2)
+    assert abs(elder.error_s - younger.error_s) <= APART_S
+    if pause_s > AS_OLD_S and abs(first_s - second_s) > APART_S:
+        assert abs(elder.error_s - first_s) < 1e-3
+    mesh.now_s += 2 * GROWN_S
+    mesh.everybody_meets(rounds=2)
+    assert mesh.spread_s() <= APART_S, "and keep to it when both are grown"
 
 
-@pytest.mark.parametrize("wall_time_s", [math.nan, math.inf, -math.inf, 1e300, -1e300, -1.0, 1e12])
-def test_a_time_that_no_clock_shows_is_not_counted(wall_time_s: float) -> None:
+@given(
+    members=st.integers(1, 5),
+    founder_s=errors_s,
+    comers=st.lists(st.tuples(errors_s, st.floats(0, 30)), max_size=6),
+    data=st.data(),
+)
+def test_whoever_comes_takes_on_the_time_that_the_mesh_has(
+    members: int, founder_s: float, comers: list[tuple[float, float]], data: st.DataObject
+) -> None:
+    """Also one that a wrong clock began: what was written by it stays in nobody's future."""
+    mesh = Mesh()
+    for _ in range(members):
+        mesh.add(founder_s)
+    mesh.now_s += 2 * GROWN_S
+    mesh.everybody_meets()
+    for error_s, pause_s in comers:
+        comer = mesh.add(error_s)
+        for other in data.draw(st.permutations(mesh.machines[:-1])):
+            mesh.meet(comer, other)
+        assert abs(comer.error_s - founder_s) < 1e-3
+        mesh.now_s += pause_s
+    mesh.everybody_meets()
+    mesh.now_s += 2 * GROWN_S
+    mesh.everybody_meets()
+    assert all(abs(machine.error_s - founder_s) < 1e-3 for machine in mesh.machines)
+
+
+@given(errors=st.lists(errors_s, min_size=3, max_size=7), pauses=st.lists(st.floats(0, 3), min_size=7, max_size=7))
+def test_nodes_started_together_come_to_one_time_among_those_of_the_majority(
+    errors: list[float], pauses: list[float]
+) -> None:
+    mesh = Mesh()
+    for error_s, pause_s in zip(errors, pauses, strict=False):
+        comer = mesh.add(error_s)
+        for other in mesh.machines[:-1]:
+            mesh.meet(comer, other)
+        mesh.now_s += min(pause_s, 9.0 / len(errors))
+    mesh.everybody_meets()
+    right = [error_s for error_s in errors if abs(error_s - sorted(errors)[len(errors) // 2]) < 0.5]
+    if len(right) > len(errors) / 2:
+        assert all(min(right) - 1e-3 <= machine.error_s <= max(right) + 1e-3 for machine in mesh.machines)
+    for _ in range(2):
+        mesh.now_s += GROWN_S
+        mesh.everybody_meets()
+    assert mesh.spread_s() <= APART_S
+
+
+def test_a_node_whose_clock_lags_behind_its_own_records_begins_with_theirs() -> None:
+    time = MeshTime(lambda: 7.0, TRUTH_S)
+    time.not_before(TRUTH_S - 1)
+    assert time.now_s() == TRUTH_S
+    time.not_before(TRUTH_S + 3600)
+    assert time.says() == Said(TRUTH_S + 3600, 0.0)
+
+
+def test_a_machine_that_slept_is_put_right_by_the_others_and_its_steps_are_told() -> None:
+    """Should its running clock have stood still with it."""
+    mesh = Mesh()
+    for _ in range(3):
+        mesh.add(0.0)
+    mesh.now_s += OLD_S
+    mesh.everybody_meets()
+    asleep_s = 0.0
+    sleeper = MeshTime(lambda: mesh.now_s - asleep_s, TRUTH_S + mesh.now_s)
+    mesh.now_s += OLD_S
+    steps: list[float] = []
+    sleeper.stepped.append(steps.append)
+    asleep_s = 500.0
+    for machine in mesh.machines:
+        sleeper.sampled(machine.who, machine.time.says())
+    assert abs(sleeper.now_s() - mesh.now_s - TRUTH_S) < 1e-3
+    assert [round(step_s) for step_s in steps] == [500]
+
+
+@pytest.mark.parametrize("time_s", [math.nan, math.inf, -math.inf, 1e300, -1e300, -1.0, 1e12])
+def test_a_time_that_no_clock_shows_is_not_counted(time_s: float) -> None:
     """In a mesh of two there is no majority: what a peer says has to make sense at least."""
-    mesh_time = MeshTime(lambda: 0.0, 1_700_000_000.0)
-    mesh_time.sampled(b"n", wall_time_s, 0.0)
-    assert mesh_time.now_s() == 1_700_000_000.0
+    mesh_time = MeshTime(lambda: 0.0, TRUTH_S)
+    mesh_time.sampled(b"n", Said(time_s, OLD_S))
+    mesh_time.sampled(b"m", Said(0.0, time_s))
+    assert mesh_time.now_s() == TRUTH_S
     assert 0 < HybridClock(mesh_time.now_s).next_version() < 1 << 63

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from potluck.overlay.clock import Said
 from potluck.overlay.config import Config
 from potluck.overlay.config import Links as LinksConfig
 from potluck.overlay.errors import LinkLost
@@ -22,7 +23,6 @@ from potluck.overlay.wire.gossip import Probe, ProbeAck
 from potluck.overlay.wire.records import Nodes
 from potluck.overlay.wire.work import CancelInstructions, ObjectRelease
 from potluck.simulations import determinism
-from potluck.simulations.clock import VirtualWallClock
 from potluck.simulations.ether import Ether
 from potluck.simulations.network import VirtualNetwork
 
@@ -39,7 +39,7 @@ class Party:
         self.identity = identity
         self.links = Links(
             network,
-            Introduction(identity, VirtualWallClock(), Capabilities, lambda: 1, lambda: self.links.port),
+            Introduction(identity, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: self.links.port),
             limits,
         )
         self.received: list[Message] = []

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
+from potluck.overlay.clock import Said
 from potluck.overlay.config import Config
 from potluck.overlay.config import Links as LinksConfig
 from potluck.overlay.errors import LinkLost
@@ -25,11 +26,6 @@ from potluck.overlay.wire.codec import Message
 from potluck.overlay.wire.gossip import Probe, ProbeAck
 
 LIMITS = LinksConfig(handshake_timeout_s=2.0, pending_max=32)
-
-
-class NoClock:
-    def now_s(self) -> float:
-        return 1_700_000_000.0
 
 
 def tls_files(folder: Path, chain: tuple[bytes, ...], key: KeyPair, root_der: bytes) -> TlsFiles:
@@ -58,7 +54,7 @@ class Member:
 
 
 def introduction(identity: Identity, port: int = 1) -> Introduction:
-    return Introduction(identity, NoClock(), Capabilities, lambda: 1, lambda: port)
+    return Introduction(identity, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: port)
 
 
 def _answer(link: Link, message: Message) -> None:
