@@ -69,11 +69,13 @@ class Served(Protocol):
 
 
 class House(Protocol):
-    """What the process around a node offers: who is let in, and moving into another mesh."""
+    """What the process around a node offers: who is let in and who is banned, and moving into another mesh."""
 
     def invite(self, wanted: control.Invite) -> dict[str, object]: ...
 
     def reload(self, peers: Sequence[str]) -> None: ...
+
+    async def ban(self, wanted: control.Ban) -> dict[str, object]: ...
 
 
 async def serve(node: Served, house: House, listener: trio.SocketListener, path: Path) -> None:
@@ -235,6 +237,8 @@ class _Connection:
                 self._answer(request, await self._node.peers())
             case control.AskMembers(request):
                 self._answer(request, await self._node.members())
+            case control.Ban(request):
+                self._answer(request, await self._house.ban(message))
             case control.MemorySet(request, key, value, ttl_s, if_version):
                 self._answer(request, await memory.set(key, value, ttl_s, if_version))
             case control.MemoryIncrement(request, key, amount):

@@ -16,9 +16,11 @@ from ..overlay.config import Config
 from ..overlay.dht.replication import Replication
 from ..overlay.dht.service import Dht, card_decoder
 from ..overlay.errors import LinkLost, NotAllowed, PotluckError, UsageError
+from ..overlay.identity.bans import BanSet
 from ..overlay.identity.certificates import verify_chain
 from ..overlay.identity.mesh import Identity
 from ..overlay.ids import NodeId, OwnerId, checked_name
+from ..overlay.links.banning import Banning
 from ..overlay.links.link import Link
 from ..overlay.links.links import Links
 from ..overlay.links.opening import Introduction
@@ -84,14 +86,17 @@ class Node:
         self.timekeeping = Timekeeping(self.mesh_time, clock, self._clock_judged)
         introduction = Introduction(
             identity,
+            BanSet(identity.mesh.root_der),
             self.mesh_time.says,
             capabilities=lambda: self._capabilities,
             incarnation=lambda: self._incarnation,
             listening_port=lambda: self.links.port,
         )
         self.links = Links(ports.network(identity), introduction, config.links)
+        self.roster = Roster(identity, ports.store, self.mesh_time.now_s)
+        self.banning = Banning(identity, self.links, ports.store, self.roster.chains)
         self.membership = Membership(config, identity, self.links, self.mesh_time)
-        self.dht = Dht(config, identity, self.links, self.membership, ports.store, self.mesh_time)
+        self.dht = Dht(config, identity, self.links, self.membership, ports.store, self.mesh_time, self.links.bans)
         self.replication = Replication(self.dht)
         self.registers = Registers(self.dht, self.links, self.membership, ports.store, ports.entropy)
         self.upkeep = Upkeep(self.registers)
@@ -111,7 +116,6 @@ class Node:
             mesh_time_s=self.mesh_time.now_s,
             node_call=self._called_by_task,
         )
-        self.roster = Roster(identity, ports.store, self.mesh_time.now_s)
         self.presence = Presence(config, identity, self.membership, self.replication, ports.host)
         self._wire()
 
@@ -119,6 +123,7 @@ class Node:
         self.membership.observers.append(self.replication.member_changed)
         self.membership.observers.append(self.upkeep.member_changed)
         self.membership.observers.append(self._member_changed)
+        self.banning.fallen.append(self._somebody_fell)
         self.links.up.append(self._link_up)
         self.links.on(InstructionAssignment, self._assigned)
         self.links.on(CancelInstructions, self._cancelled)
@@ -132,6 +137,7 @@ class Node:
         await self._count_boot()
         self._started_s = trio.current_time()
         async with trio.open_nursery() as nursery:
+            await nursery.start(self.banning.run)
             nursery.start_soon(self.membership.run)
             await nursery.start(self.dht.run)
             nursery.start_soon(self.replication.run)
@@ -289,7 +295,7 @@ class Node:
                 for member in self.membership.present():
                     if not self.roster.knows(member.node_id):
                         nursery.start_soon(self._look_up_member, member.node_id)
-        return self.roster.rows()
+        return self.roster.rows(self.links.bans.is_banned)
 
     async def _look_up_member(self, node_id: NodeId) -> None:
         """In a large mesh not everybody is linked; what a card claims is believed as far as its chain proves it."""
@@ -341,6 +347,10 @@ class Node:
         peer = link.peer
         self._owners[peer.node_id] = peer.owner_id
         self.roster.met(peer.node_id, peer.name, peer.chain)
+
+    def _somebody_fell(self) -> None:
+        self.membership.expel(self.links.bans.nodes)
+        self.dht.drop_shunned()
 
     def _work_changed(self) -> None:
         load = self.execution.load()

@@ -1,4 +1,5 @@
-"""What the process around a node offers to its user: letting machines in, and moving into another mesh."""
+"""What the process around a node offers to its user: letting machines in, shutting them out, and moving into another
+mesh."""
 
 from __future__ import annotations
 
@@ -10,9 +11,11 @@ from ..discovery.door import Door
 from ..overlay.config import Config
 from ..overlay.errors import ConfigError
 from ..overlay.identity.joining import no_longer_alone
+from ..overlay.identity.mesh import root_key
 from ..overlay.links.link import Link
 from ..overlay.wire import control
 from .daemon import Node
+from .exclusion import Exclusion
 
 logger = logging.getLogger("potluck.node")
 
@@ -32,6 +35,15 @@ class House:
         life_s = wanted.life_ms / 1000
         invite = self.door.invite(count=wanted.count, life_s=life_s, mine=wanted.mine, invites=wanted.may_invite)
         return {"code": str(invite.code), "expires_s": life_s}
+
+    async def ban(self, wanted: control.Ban) -> dict[str, object]:
+        node = self._node
+        await node.members()  # looks up whom it has not met
+        exclusion = Exclusion(node.identity, node.roster, node.banning)
+        verdict = exclusion.judge(wanted.name, root_key(self._config.data_dir, node.identity.mesh))
+        if not wanted.asking:
+            await exclusion.carry_out(verdict)
+        return {"banned": verdict.falls}
 
     def reload(self, peers: Sequence[str]) -> None:
         known = dict.fromkeys((*self._config.peers, *peers))

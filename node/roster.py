@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -49,15 +49,23 @@ class Roster:
         data = self._store.get(_TABLE, self._mesh + node_id)
         return None if data is None else _decoder.decode(data)
 
-    def rows(self) -> list[dict[str, object]]:
+    def entries(self) -> list[tuple[NodeId, Entry]]:
         """This node first, then the others by name."""
         own = self._identity.node_id
-        entries = [(key[-ID_BYTES:], _decoder.decode(data)) for key, data in self._store.scan(_TABLE, self._mesh)]
-        entries.sort(key=lambda pair: (pair[0] != own, pair[1].name, pair[0]))
-        return [_row(node_id, entry) for node_id, entry in entries]
+        found = self._store.scan(_TABLE, self._mesh)
+        entries = [(NodeId(key[-ID_BYTES:]), _decoder.decode(data)) for key, data in found]
+        return sorted(entries, key=lambda pair: (pair[0] != own, pair[1].name, pair[0]))
+
+    def chains(self) -> Iterator[tuple[NodeId, Sequence[bytes]]]:
+        for node_id, entry in self.entries():
+            yield node_id, entry.chain
+
+    def rows(self, is_banned: Callable[[Sequence[bytes]], bool]) -> list[dict[str, object]]:
+        """For people, in the order of `entries`; `is_banned` judges a chain."""
+        return [_row(node_id, entry, is_banned(entry.chain)) for node_id, entry in self.entries()]
 
 
-def _row(node_id: bytes, entry: Entry) -> dict[str, object]:
+def _row(node_id: bytes, entry: Entry, banned: bool) -> dict[str, object]:
     owner, *above = owners_of(entry.chain)
     return {
         "name": entry.name,
@@ -65,5 +73,5 @@ def _row(node_id: bytes, entry: Entry) -> dict[str, object]:
         "owner": owner.hex(),
         "invited_by": above[0].hex() if above else None,
         "since": round(entry.since_s, 3),
-        "banned": False,
+        "banned": banned,
     }

@@ -1,13 +1,16 @@
-"""`potluck mesh members`."""
+"""`potluck mesh members` and `potluck mesh ban NAME`."""
 
 from __future__ import annotations
 
 import datetime
+import sys
 from typing import Any, Final
 
 import click
 
-from ..overlay.wire.control import AskMembers
+from ..client.connection import Connection
+from ..overlay.errors import UsageError
+from ..overlay.wire.control import AskMembers, Ban
 from .answer import Answer, Session, verb
 from .asking import ask_json, connected
 from .rendering import table
@@ -20,7 +23,7 @@ def _members(session: Session) -> Answer:
     """List who is of the mesh as far as this node has met them, running or not, and who let them in."""
     with connected(session) as connection:
         members: list[dict[str, Any]] = ask_json(connection, AskMembers)
-    headings = ("NAME", "OWNER", "INVITED BY", "KNOWN SINCE", "NODE ID")
+    headings = ("NAME", "OWNER", "INVITED BY", "KNOWN SINCE", "NODE ID", "")
     return Answer(members, table(headings, [_row(member) for member in members]))
 
 
@@ -33,13 +36,35 @@ def _row(member: dict[str, Any]) -> tuple[str, ...]:
         inviter[:_SHORT] if inviter else "a founder",
         since.strftime("%Y-%m-%d %H:%M"),
         member["node_id"][:_SHORT],
+        "banned" if member["banned"] else "",
     )
+
+
+@verb("ban", summary="Shut a member out for ever.")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def _ban(session: Session, name: str, yes: bool) -> Answer:
+    """Shut the owner of the node NAME out for ever, with all their machines and whomever they have let in. Who let them
+    in may, and those above, and founders of the mesh. Who falls without fault can be invited again."""
+    with connected(session) as connection:
+        if not yes:
+            _confirm(connection, name, as_json=session.as_json)
+        answer: dict[str, list[str]] = ask_json(connection, Ban, name)
+    return Answer(answer, f"banned: {', '.join(answer['banned'])}")
+
+
+def _confirm(connection: Connection, name: str, *, as_json: bool) -> None:
+    """Raises UsageError without a person to ask."""
+    falls = ask_json(connection, Ban, name, True)["banned"]
+    if as_json or not sys.stdin.isatty():
+        raise UsageError(f"this bans {', '.join(falls)} for ever: say --yes")
+    click.confirm(f"This bans {', '.join(falls)} for ever. Go on?", abort=True, err=True)
 
 
 command = click.Group(
     "mesh",
-    commands=[_members],
-    help="Show who is of the mesh.",
+    commands=[_members, _ban],
+    help="Show who is of the mesh, and shut members out.",
     no_args_is_help=False,
-    short_help="Show who is of the mesh: members.",
+    short_help="Who is of the mesh: members, ban.",
 )

@@ -12,6 +12,7 @@ from ..background import Background
 from ..clock import HybridClock, MeshTime
 from ..config import Config
 from ..errors import LinkLost, NotAllowed, PotluckError, RemoteProtocolError, Unavailable
+from ..identity.bans import BanSet
 from ..identity.certificates import verify_chain
 from ..identity.mesh import Identity
 from ..ids import distance, key_id, node_id_of
@@ -59,7 +60,9 @@ class Dht:
         members: Members,
         store: Store,
         mesh_time: MeshTime,
+        bans: BanSet | None = None,
     ) -> None:
+        """`bans`: those that links learn of; without links there are none."""
         self.config = config.dht
         self.identity = identity
         self.mesh_time = mesh_time
@@ -69,6 +72,7 @@ class Dht:
         self._members = members
         self._disk = store
         self._publishers: set[bytes] = {identity.key.public}
+        self._bans = BanSet(identity.mesh.root_der) if bans is None else bans
         self._stores_under_way = 0
         self._background = Background()
         self.start = self._background.start
@@ -113,7 +117,7 @@ class Dht:
 
     def is_sound(self, record: Record, namespace: str, key: bytes) -> bool:
         """Whether a record that a holder answers with is what was asked for, and one it may hold."""
-        if (record.namespace, record.key) != (namespace, key):
+        if (record.namespace, record.key) != (namespace, key) or self._is_shunned(record):
             return False
         return refusal(record, self.mesh_time.now_s(), self.config.clock_ahead_max_s) is None
 
@@ -179,6 +183,8 @@ class Dht:
         """Takes a record into this node's share; on disk when this returns. The answer says what became of it."""
         now_s = self.mesh_time.now_s()
         error: PotluckError | None = refusal(record, now_s, self.config.clock_ahead_max_s)
+        if error is None and self._is_shunned(record):
+            error = NotAllowed("the publisher is banned from this mesh")
         if error is None and not await self._is_member(record, sender):
             error = NotAllowed("the publisher is not known as a member of this mesh")
         if error is not None:
@@ -193,6 +199,17 @@ class Dht:
             except Unavailable as full:
                 return wire.Stored(0, False, full.wire_code, str(full))
         return wire.Stored(0, True)
+
+    def _is_shunned(self, record: Record) -> bool:
+        """Written by a banned node. That a key has become agreed stays true whoever has said it."""
+        return not record.agreed and node_id_of(record.publisher) in self._bans.nodes
+
+    def drop_shunned(self) -> None:
+        """Somebody has been banned: what they wrote is not kept."""
+        self._publishers = {key for key in self._publishers if node_id_of(key) not in self._bans.nodes}
+        for record in self.records:
+            if self._is_shunned(record):
+                self.records.forget(record)
 
     async def _is_member(self, record: Record, sender: Peer | None) -> bool:
         """By a link it has had, by its card, or by the card that whoever sends the record has of it."""
@@ -218,7 +235,7 @@ class Dht:
             member = verify_chain(card.chain, self.identity.mesh.root_der, card.chain[0] if card.chain else b"")
         except (msgspec.MsgspecError, ValueError, RecursionError, NotAllowed, RemoteProtocolError):
             return False
-        if member.node_public_key != record.publisher:
+        if member.node_public_key != record.publisher or self._bans.judge(member.node_id, card.chain):
             return False
         self._know(record.publisher)
         return True

@@ -80,6 +80,13 @@ class RecordStore:
         if NAMESPACES[record.namespace].persistent:
             self._store.put(_TABLE, _disk_key(record.namespace, record.key), msgspec.msgpack.encode(record))
 
+    def forget(self, record: Record) -> None:
+        place = (record.namespace, record.key)
+        if self._records.get(place) == record:
+            del self._records[place]
+            if NAMESPACES[record.namespace].persistent:
+                self._store.delete(_TABLE, _disk_key(*place))
+
     def __iter__(self) -> Iterator[Record]:
         return iter(list(self._records.values()))
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from cryptography import x509
@@ -106,22 +108,47 @@ def verify_chain(chain: Sequence[bytes], root_der: bytes, leaf_der: bytes) -> Me
         raise NotAllowed("the chain does not begin with the certificate of the connection")
     if len(chain) > DEPTH_MAX:
         raise NotAllowed(f"a chain of {len(chain)} certificates is too deep")
-    try:
-        certificates = [x509.load_der_x509_certificate(der) for der in chain]
-        root = x509.load_der_x509_certificate(root_der)
-        for owners_below, (subject, issuer) in enumerate(zip(certificates, [*certificates[1:], root], strict=True)):
-            _check_issued(subject, issuer, owners_below)
-        if _constraints(certificates[0]).ca:  # else whom an owner let in could pass for a node of that owner
+    with _leading_to_the_root():
+        leaf, *above = _certificates_to(chain, root_der, owners_below=0)
+        if _constraints(leaf).ca:  # else whom an owner let in could pass for a node of that owner
             raise ValueError("the certificate of an owner is not one of a node")
-        node_key, owner_key = (_public_key(certificate) for certificate in (*certificates, root)[:2])
+        node_key, owner_key = _public_key(leaf), _public_key(above[0])
+    return Member(node_id_of(node_key), owner_id_of(owner_key), node_key, leaf_der)
+
+
+def verify_owners(owner_chain: Sequence[bytes], root_der: bytes) -> None:
+    """Raises NotAllowed unless these owners, the lowest first, are of the mesh of that root."""
+    if len(owner_chain) >= DEPTH_MAX:
+        raise NotAllowed(f"a chain of {len(owner_chain)} owners is too deep")
+    with _leading_to_the_root():
+        owner, *_ = _certificates_to(owner_chain, root_der, owners_below=1)
+        if not _constraints(owner).ca:
+            raise ValueError("the certificate of a node is not one of an owner")
+
+
+@contextmanager
+def _leading_to_the_root() -> Iterator[None]:
+    try:
+        yield
     except _UNUSABLE as error:
         raise NotAllowed(f"the chain does not lead to the root of this mesh: {error}") from error
-    return Member(node_id_of(node_key), owner_id_of(owner_key), node_key, leaf_der)
+
+
+def _certificates_to(chain: Sequence[bytes], root_der: bytes, *, owners_below: int) -> list[x509.Certificate]:
+    """Those of the chain and the root, each issued by the next by one who may."""
+    certificates = [x509.load_der_x509_certificate(der) for der in (*chain, root_der)]
+    for below, (subject, issuer) in enumerate(pairwise(certificates), owners_below):
+        _check_issued(subject, issuer, below)
+    return certificates
 
 
 def owners_of(chain: Sequence[bytes]) -> list[OwnerId]:
     """The owners of a verified chain: whose node it is, who let that one in, and so on up to a founder."""
-    return [owner_id_of(_public_key(x509.load_der_x509_certificate(der))) for der in chain[1:]]
+    return [owner_id_of(public_key) for public_key in public_keys_of(chain[1:])]
+
+
+def public_keys_of(chain: Sequence[bytes]) -> list[bytes]:
+    return [_public_key(x509.load_der_x509_certificate(der)) for der in chain]
 
 
 def _check_issued(subject: x509.Certificate, issuer: x509.Certificate, owners_below: int) -> None:

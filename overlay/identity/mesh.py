@@ -30,8 +30,6 @@ from .keys import KeyPair, derive
 
 SECRET_BYTES: Final = 32
 MOVING: Final = "moving"
-NO_BANS_DIGEST: Final = hashlib.sha256(b"potluck bans").digest()
-"""Digest of the empty set of bans; the set's members are hashed behind it, in order."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +77,16 @@ def found(secret: bytes, owner: KeyPair) -> Mesh:
         owner=owner,
         owner_chain=(issue(root, owner.public, may_issue=True),),
     )
+
+
+def root_key(data_dir: Path, mesh: Mesh) -> KeyPair | None:
+    """The root's key where this data directory holds the secret of its mesh: its owner is a founder."""
+    path = data_dir / "secret"
+    if not path.exists():
+        return None
+    secret = _read_secret(path)
+    is_of_this_mesh = found(secret, mesh.owner).root_der == mesh.root_der
+    return KeyPair.from_seed(derive(secret, "root")) if is_of_this_mesh else None
 
 
 def make_identity(mesh: Mesh, name: str, key: KeyPair, entropy: Entropy) -> Identity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import chain
 from typing import Final
 
 import trio
@@ -11,6 +12,7 @@ import trio
 from ..background import Background
 from ..config import Links as LinksConfig
 from ..errors import DeadlineExceeded, LinkLost, NotAllowed, PotluckError, RemoteProtocolError, Unavailable
+from ..identity.bans import BanSet
 from ..ids import NodeId
 from ..ports import Address, Network, Stream
 from ..session.states import Role
@@ -45,6 +47,7 @@ class Links:
         self._dialling: dict[NodeId | Address, trio.Event] = {}
         self._handlers: dict[type[Message], Handler] = {}
         self._bulk_handler: BulkHandler | None = None
+        self._bulk: dict[trio.CancelScope, PeerInfo] = {}
         self._background = Background()
         self.up: list[Callable[[Link], None]] = []
         self.down: list[Callable[[Link], None]] = []
@@ -56,6 +59,10 @@ class Links:
 
     def on_bulk(self, handler: BulkHandler) -> None:
         self._bulk_handler = handler
+
+    @property
+    def bans(self) -> BanSet:
+        return self._me.bans
 
     def __iter__(self) -> Iterator[Link]:
         return iter(list(self._links.values()))
@@ -134,8 +141,7 @@ class Links:
             with trio.fail_after(self._config.handshake_timeout_s):
                 peer, purpose = await open_as_responder(conversation, self._me)
             if purpose == "bulk":
-                if self._bulk_handler is not None:
-                    await self._bulk_handler(conversation, peer)
+                await self._serve_bulk(conversation, peer)
             else:
                 await self._run(Link(conversation, peer, self._config))
         except (Unavailable, NotAllowed, RemoteProtocolError, trio.TooSlowError) as error:
@@ -143,6 +149,16 @@ class Links:
         finally:
             with trio.CancelScope(shield=True):
                 await conversation.aclose()
+
+    async def _serve_bulk(self, conversation: Conversation, peer: PeerInfo) -> None:
+        if self._bulk_handler is None:
+            return
+        with trio.CancelScope() as scope:
+            self._bulk[scope] = peer
+            try:
+                await self._bulk_handler(conversation, peer)
+            finally:
+                del self._bulk[scope]
 
     async def _adopt(self, conversation: Conversation, peer: PeerInfo) -> Link:
         """Runs a link we dialled in the background; returns the one that stands for the pair."""
@@ -209,6 +225,15 @@ class Links:
     def _tell(self, observers: list[Callable[[Link], None]], link: Link) -> None:
         for observer in observers:
             observer(link)
+
+    def end(self, is_unwanted: Callable[[PeerInfo], bool], error: PotluckError) -> None:
+        """Whatever connects us to such peers ends at once."""
+        for link in [*self, *chain.from_iterable(self._retired.values())]:
+            if is_unwanted(link.peer):
+                link.lose(error)
+        for scope, peer in self._bulk.items():
+            if is_unwanted(peer):
+                scope.cancel()
 
     async def disconnect_all(self, reason: str) -> None:
         """Every peer learns that this node leaves, and has taken in all that was said before."""

@@ -1,4 +1,8 @@
-"""The opening of a conversation: each side proves who it is and says what it can do."""
+"""The opening of a conversation: each side proves who it is and says what it can do.
+
+A banned peer is told nothing after its HANDSHAKE. Where the two hold different bans they exchange them before anything
+else, and judge each other by the union.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,12 @@ from typing import Literal, TypeVar
 from .. import errors
 from ..clock import Said
 from ..errors import NotAllowed, RemoteProtocolError, Unavailable
+from ..identity.bans import BANS_MAX, BanSet
 from ..identity.certificates import Member, verify_chain
-from ..identity.mesh import NO_BANS_DIGEST, Identity
+from ..identity.mesh import Identity
 from ..ids import NodeId, OwnerId
 from ..ports import Address
+from ..wire.bans import Ban, Bans, paged
 from ..wire.capabilities import Capabilities
 from ..wire.codec import Message
 from ..wire.framing import OLDEST_WIRE_VERSION, WIRE_VERSION
@@ -39,6 +45,8 @@ class PeerInfo:
     public_key: bytes
     said: Said
     """Of its clock."""
+    ban_digest: bytes
+    """Of bans of ours that it knows, all of them."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class Introduction:
     """What this node says of itself at every opening."""
 
     identity: Identity
+    bans: BanSet
     says: Callable[[], Said]
     """Of its clock."""
     capabilities: Callable[[], Capabilities]
@@ -56,7 +65,7 @@ class Introduction:
         identity, said = self.identity, self.says()
         return (
             list(identity.chain),
-            NO_BANS_DIGEST,
+            self.bans.digest,
             identity.boot_id,
             said.time_s,
             self.capabilities(),
@@ -75,11 +84,20 @@ async def open_as_initiator(conversation: Conversation, me: Introduction, purpos
         refusal = errors.from_wire(ack.code, ack.reason)
         # The peer chooses the code, but not what whoever dials has to be ready for.
         raise refusal if isinstance(refusal, Unavailable | NotAllowed) else NotAllowed(ack.reason)
-    await conversation.send(Handshake(*me.fields()))
+    handshake = Handshake(*me.fields())
+    await conversation.send(handshake)
     answer = await _expect(conversation, HandshakeResponse)
     member = verify_chain(answer.chain, identity.mesh.root_der, conversation.stream.leaf_der)
     _check_id(member, ack.node_id)
-    return _peer_info(member, ack, answer, conversation.stream.remote)
+    me.bans.check(member.node_id, answer.chain)
+    digest = handshake.ban_digest
+    if answer.ban_digest != digest:
+        told = list(me.bans)
+        await _tell(conversation, told)
+        heard = await _hear(conversation, me.bans)
+        digest = b"" if me.bans.beyond([*told, *heard]) else me.bans.digest
+    me.bans.check(member.node_id, answer.chain)
+    return _peer_info(member, ack, answer, conversation.stream.remote, digest)
 
 
 async def open_as_responder(conversation: Conversation, me: Introduction) -> tuple[PeerInfo, Purpose]:
@@ -104,8 +122,36 @@ async def open_as_responder(conversation: Conversation, me: Introduction) -> tup
     handshake = await _expect(conversation, Handshake)
     member = verify_chain(handshake.chain, identity.mesh.root_der, conversation.stream.leaf_der)
     _check_id(member, request.node_id)
-    await conversation.send(HandshakeResponse(*me.fields()))
-    return _peer_info(member, request, handshake, conversation.stream.remote), request.purpose
+    me.bans.check(member.node_id, handshake.chain)
+    response = HandshakeResponse(*me.fields())
+    await conversation.send(response)
+    digest = response.ban_digest
+    if handshake.ban_digest != digest:
+        heard = await _hear(conversation, me.bans)
+        me.bans.check(member.node_id, handshake.chain)
+        digest = me.bans.digest
+        await _tell(conversation, me.bans.beyond(heard))
+    me.bans.check(member.node_id, handshake.chain)
+    return _peer_info(member, request, handshake, conversation.stream.remote, digest), request.purpose
+
+
+async def _tell(conversation: Conversation, bans: list[Ban]) -> None:
+    for page in paged(bans):
+        await conversation.send(page)
+
+
+async def _hear(conversation: Conversation, bans: BanSet) -> list[Ban]:
+    """Takes in what the peer tells, page by page."""
+    heard: list[Ban] = []
+    more = True
+    while more:
+        page = await _expect(conversation, Bans)
+        heard += page.bans
+        if len(heard) > BANS_MAX or (page.more and not page.bans):
+            raise RemoteProtocolError("the peer tells of more bans than there can be")
+        bans.learn(page.bans)
+        more = page.more
+    return heard
 
 
 def _refusal(request: ConnectRequest, identity: Identity) -> errors.PotluckError | None:
@@ -132,7 +178,11 @@ def _check_id(member: Member, claimed: bytes) -> None:
 
 
 def _peer_info(
-    member: Member, hello: ConnectRequest | ConnectAck, intro: Handshake | HandshakeResponse, remote: Address
+    member: Member,
+    hello: ConnectRequest | ConnectAck,
+    intro: Handshake | HandshakeResponse,
+    remote: Address,
+    ban_digest: bytes,
 ) -> PeerInfo:
     return PeerInfo(
         node_id=member.node_id,
@@ -145,4 +195,5 @@ def _peer_info(
         chain=tuple(intro.chain),
         public_key=member.node_public_key,
         said=Said(intro.time_s, intro.age_s),
+        ban_digest=ban_digest,
     )

@@ -119,6 +119,11 @@ class Detector:
         hearsay = member.status is Status.ALIVE and member.dials_failed >= self._config.hearsay_tries
         return self._ended(now_s, member, Status.DEAD) if refused or hearsay else []
 
+    def expelled(self, now_s: float, node_id: NodeId) -> list[Effect]:
+        """Banned: dead to us, however well it is."""
+        member = self._members.get(node_id)
+        return self._ended(now_s, member, Status.DEAD) if member is not None and member.present else []
+
     def news(self, now_s: float, items: Iterable[MemberNews]) -> list[Effect]:
         """What a neighbour believes. It never outweighs a link of our own."""
         effects: list[Effect] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import trio
@@ -67,6 +67,11 @@ class Membership:
             nursery.start_soon(self._tell_load)
             await self._tell_news()
 
+    def expel(self, banned: Collection[NodeId]) -> None:
+        """They are gone, whatever others say."""
+        for node_id in banned:
+            self._perform(self._detector.expelled(trio.current_time(), node_id))
+
     def load_is(self, load: LoadReport) -> None:
         """This node's load, to be told to its neighbours."""
         if load != self._own_load:
@@ -125,7 +130,8 @@ class Membership:
     def _exchanged(self, link: Link, message: Message) -> None:
         assert isinstance(message, PeerExchange)
         now_s = trio.current_time()
-        self._perform(self._detector.news(now_s, message.members))
+        banned = self._links.bans.nodes
+        self._perform(self._detector.news(now_s, [news for news in message.members if news.node_id not in banned]))
         # A node speaks for its own load only: what it says of others' is not taken.
         own = [item for item in message.loads if item.node_id == link.peer.node_id]
         for node_id in self.loads.heard(now_s, own):
@@ -179,6 +185,7 @@ class Membership:
         except (Unavailable, NotAllowed) as error:
             now_s = trio.current_time()
             self._perform(self._detector.dial_failed(now_s, member.node_id, refused=is_refused(error)))
+            self.expel({member.node_id} & self._links.bans.nodes)  # as its chain has shown just now
         finally:
             self._dialling.discard(member.node_id)
 

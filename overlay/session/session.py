@@ -10,9 +10,10 @@ from enum import Enum, auto
 from typing import Final, Literal
 
 from ..errors import LocalProtocolError, RemoteProtocolError
+from ..wire.bans import Bans
 from ..wire.codec import Message
 from ..wire.framing import CONTROL_FRAME_BYTES_MAX, OPENING_FRAME_BYTES_MAX, FrameDecoder
-from ..wire.opening import ConnectAck, ConnectRequest
+from ..wire.opening import ConnectAck, ConnectRequest, Handshake, HandshakeResponse
 from ..wire.peer import PEER
 from .states import TRANSITIONS, Direction, Role, State
 
@@ -33,6 +34,7 @@ class Session:
         self._moves = self._table[State.OPENING]
         self._frames = FrameDecoder(OPENING_FRAME_BYTES_MAX)
         self._bulk = False
+        self._ban_digest = b""
         self._broken: RemoteProtocolError | None = None
 
     def receive_bytes(self, chunk: bytes) -> None:
@@ -71,11 +73,19 @@ class Session:
         return True
 
     def _refine(self, following: State, message: Message) -> State:
-        """What the table leaves to the content: a refusal, and whether the connection is for objects."""
-        if isinstance(message, ConnectRequest):
-            self._bulk = message.purpose == "bulk"
-        if isinstance(message, ConnectAck) and not message.accepted:
-            return State.REFUSED
+        """What the table leaves to the content: a refusal, whether bans are to be compared, and whether the connection
+        is for objects."""
+        match message:
+            case ConnectRequest():
+                self._bulk = message.purpose == "bulk"
+            case ConnectAck(accepted=False):
+                return State.REFUSED
+            case Handshake():
+                self._ban_digest = message.ban_digest
+            case HandshakeResponse() if message.ban_digest != self._ban_digest:
+                return State.TELLING_BANS if self.role is Role.INITIATOR else State.HEARING_BANS
+            case Bans(more=True):
+                return self.state
         return State.BULK if following is State.READY and self._bulk else following
 
     def _enter(self, state: State) -> None:

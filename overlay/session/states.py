@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
-from ..wire import gossip, opening, peer, records, registers, work
+from ..wire import bans, gossip, opening, peer, records, registers, work
 from ..wire.codec import Message
 
 
@@ -23,6 +23,10 @@ class State(Enum):
     CONNECTING = auto()
     ACCEPTED = auto()
     INTRODUCING = auto()
+    TELLING_BANS = auto()
+    """The two have different sets of bans; I say mine before anything else."""
+    HEARING_BANS = auto()
+    """… and the peer says its own."""
     READY = auto()
     BULK = auto()
     """Ready, on a connection that carries objects only."""
@@ -47,7 +51,7 @@ Move = tuple[Direction, type[Message]]
 SENT: Final = Direction.SENT
 RECEIVED: Final = Direction.RECEIVED
 
-_FREELY: Final = (*peer.GOSSIP, *peer.WORK, *peer.RECORDS, *peer.REGISTERS)
+_FREELY: Final = (*peer.GOSSIP, *peer.WORK, *peer.RECORDS, *peer.REGISTERS, *peer.EXCLUSION)
 
 _READY_MOVES: Final[dict[Move, State]] = {
     **{(direction, message): State.READY for direction in Direction for message in _FREELY},
@@ -76,6 +80,8 @@ TRANSITIONS: Final[dict[Role, dict[State, dict[Move, State]]]] = {
         State.CONNECTING: {(RECEIVED, opening.ConnectAck): State.ACCEPTED},
         State.ACCEPTED: {(SENT, opening.Handshake): State.INTRODUCING},
         State.INTRODUCING: {(RECEIVED, opening.HandshakeResponse): State.READY},
+        State.TELLING_BANS: {(SENT, bans.Bans): State.HEARING_BANS},
+        State.HEARING_BANS: {(RECEIVED, bans.Bans): State.READY},
         State.READY: _READY_MOVES,
         State.BULK: {
             (SENT, work.ObjectWant): State.BULK,
@@ -89,6 +95,8 @@ TRANSITIONS: Final[dict[Role, dict[State, dict[Move, State]]]] = {
         State.CONNECTING: {(SENT, opening.ConnectAck): State.ACCEPTED},
         State.ACCEPTED: {(RECEIVED, opening.Handshake): State.INTRODUCING},
         State.INTRODUCING: {(SENT, opening.HandshakeResponse): State.READY},
+        State.HEARING_BANS: {(RECEIVED, bans.Bans): State.TELLING_BANS},
+        State.TELLING_BANS: {(SENT, bans.Bans): State.READY},
         State.READY: _READY_MOVES,
         State.BULK: {
             (RECEIVED, work.ObjectWant): State.BULK,

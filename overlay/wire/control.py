@@ -196,6 +196,15 @@ class Reload(Message, frozen=True, tag=42):
     """`HOST:PORT` of members of the new mesh."""
 
 
+class Ban(Message, frozen=True, tag=43):
+    """Bans the owner of a member for ever, and whoever they let in. Answer: JSON `{"banned"}`, the names of the nodes
+    that fall, or Failure. `asking` only asks who would."""
+
+    request: RequestId
+    name: ShortText
+    asking: bool = False
+
+
 class MemoryIncrement(Message, frozen=True, tag=21):
     """Agreed. Answer: JSON `{"key", "value", "version", "replicas"}`, with the value after the increment."""
 
@@ -234,6 +243,7 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     Invite,
     AskMembers,
     Reload,
+    Ban,
 )
 _FROM_NODE: Final[tuple[type[Message], ...]] = (Welcome, TaskReports, ObjectBytes, MemoryValue, Answer, Failure)
 

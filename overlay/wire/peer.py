@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import gossip, opening, records, registers, work
+from . import bans, gossip, opening, records, registers, work
 from .codec import Codec, Message
 
 OPENING: Final = (opening.ConnectRequest, opening.ConnectAck, opening.Handshake, opening.HandshakeResponse)
@@ -25,7 +25,10 @@ REGISTERS: Final = (
     registers.Accepted,
     registers.Founded,
 )
+EXCLUSION: Final = (bans.Bans,)
 BULK: Final = (work.ObjectWant, work.ObjectPart, work.ObjectMissing)
 
-PEER_MESSAGES: Final[tuple[type[Message], ...]] = OPENING + CLOSING + GOSSIP + WORK + RECORDS + REGISTERS + BULK
+PEER_MESSAGES: Final[tuple[type[Message], ...]] = (
+    OPENING + CLOSING + GOSSIP + WORK + RECORDS + REGISTERS + EXCLUSION + BULK
+)
 PEER: Final[Codec[Message]] = Codec(PEER_MESSAGES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from potluck.discovery.beacon import BeaconEngine, Sighted
@@ -12,8 +13,10 @@ from potluck.discovery.codes import Code
 from potluck.discovery.pairing import GUESSES, Invite, Inviter, Invites, Joiner
 from potluck.discovery.seeking import RESPONDERS_MAX, Offers, Search
 from potluck.discovery.tags import tag
+from potluck.overlay.clock import Said
 from potluck.overlay.config import Discovery
 from potluck.overlay.errors import LocalProtocolError, NotAllowed, RemoteProtocolError, Unavailable
+from potluck.overlay.identity.bans import BanSet, make_ban
 from potluck.overlay.identity.certificates import issue, owners_of, verify_chain
 from potluck.overlay.identity.joining import Admission, admit
 from potluck.overlay.links.conversation import Conversation
@@ -21,6 +24,7 @@ from potluck.overlay.links.opening import Introduction, open_as_initiator, open_
 from potluck.overlay.ports import Address
 from potluck.overlay.session.session import NEED_BYTES, Session
 from potluck.overlay.session.states import TRANSITIONS, Direction, Role
+from potluck.overlay.wire.bans import Ban, Bans
 from potluck.overlay.wire.beacon import BEACON, SEEKING, Discover, Hello, Offer, Seek
 from potluck.overlay.wire.capabilities import Capabilities
 from potluck.overlay.wire.codec import Message
@@ -30,7 +34,7 @@ from potluck.overlay.wire.pairing import TO_INVITER, TO_JOINER, Admit, Ask, Conf
 from potluck.overlay.wire.peer import PEER, PEER_MESSAGES
 from potluck.simulations.entropy import SeededEntropy
 
-from ..strategies.identities import key, member, mesh
+from ..strategies.identities import key, member, mesh, place, root
 from ..strategies.messages import fullest, simplest
 from .target import Script, Target, piece
 
@@ -120,17 +124,28 @@ def _to_the_end(work: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("it waits for something")
 
 
-class _Clock:
-    def now_s(self) -> float:
-        return _WALL_S
+@cache
+def _ban(*owners: int) -> Ban:
+    return make_ban(place(*owners).owner_chain, root(), mesh().root_der)
 
 
 def _introduction() -> Introduction:
-    return Introduction(ME, _Clock(), Capabilities, lambda: 1, lambda: 9000)
+    bans = BanSet(mesh().root_der)
+    bans.learn([_ban(1, 2)])
+    return Introduction(ME, bans, lambda: Said(_WALL_S, 0.0), Capabilities, lambda: 1, lambda: 9000)
 
 
-def _introduces(kind: type[Handshake] | type[HandshakeResponse], chain: tuple[bytes, ...]) -> bytes:
-    return PEER.encode(kind(list(chain), bytes(32), bytes(16), 1.8e9, Capabilities()))
+@cache
+def _introductions(kind: type[Handshake] | type[HandshakeResponse]) -> list[bytes]:
+    """With the bans that we hold and with others, whose pages follow."""
+    said = [
+        kind(list(chain), digest, bytes(16), _WALL_S, Capabilities())
+        for chain in (PEER_MEMBER.chain, ME.chain, member(3, secret=2).chain)
+        for digest in (_introduction().bans.digest, bytes(32))
+    ]
+    forged = Ban(_ban(1, 3).chain, 1, bytes(64))
+    pages = [Bans([]), Bans([_ban(1, 2), _ban(1, 3)], more=True), Bans([_ban(1, 4)]), Bans([forged])]
+    return [PEER.encode(message) for message in (*said, *pages)]
 
 
 @cache
@@ -141,16 +156,14 @@ def _said_to_responder() -> list[bytes]:
         ConnectRequest(ME.node_id, "peer", 9000),
         ConnectRequest(PEER_MEMBER.node_id, "peer", 9000, "control", 7, 9),
     ]
-    chains = (PEER_MEMBER.chain, ME.chain, member(3, secret=2).chain)
-    return [*map(PEER.encode, requests), *(_introduces(Handshake, chain) for chain in chains)]
+    return [*map(PEER.encode, requests), *_introductions(Handshake)]
 
 
 @cache
 def _said_to_initiator() -> list[bytes]:
     acks = [ConnectAck(True, PEER_MEMBER.node_id, "peer", 9000), ConnectAck(True, ME.node_id, "peer", 9000)]
     acks += [ConnectAck(False, PEER_MEMBER.node_id, "peer", 9000, 1, code, "no") for code in (0, 11, 25, 41, 99)]
-    chains = (PEER_MEMBER.chain, ME.chain, member(3, secret=2).chain)
-    return [*map(PEER.encode, acks), *(_introduces(HandshakeResponse, chain) for chain in chains)]
+    return [*map(PEER.encode, acks), *_introductions(HandshakeResponse)]
 
 
 def _open_to_a_stranger(data: bytes) -> None:
@@ -168,8 +181,10 @@ def _dial_a_stranger(data: bytes) -> None:
 
 
 def _opening_seeds(real: list[bytes]) -> list[bytes]:
-    """Two of the real ones after each other, and one that is made up."""
-    pairs = [bytes([one, 0, other, 0]) for one in range(len(real)) for other in range(len(real))]
+    """Three of the real ones after each other, and one that is made up."""
+    pairs = [
+        bytes([one, 0, other, 0, last, 0]) for one in range(len(real)) for other, last in pairwise(range(len(real)))
+    ]
     return [*pairs, bytes([len(real)]) + piece(real[0]), bytes([0, 0, len(real) + 1]) + piece(real[-1][5:])]
 
 

@@ -15,6 +15,7 @@ from potluck.overlay.dht.records import Draft, sign
 from potluck.overlay.dht.replication import Replication
 from potluck.overlay.dht.service import Card, Dht
 from potluck.overlay.errors import Unavailable
+from potluck.overlay.identity.bans import BanSet
 from potluck.overlay.identity.mesh import Identity
 from potluck.overlay.links.link import Link
 from potluck.overlay.links.links import Links
@@ -47,7 +48,9 @@ class Party:
         config = Config(identity.name, Path("nowhere"), Path("nowhere"))
         network = VirtualNetwork(ether, f"10.0.0.{number}", config, identity)
         mesh_time = MeshTime(trio.current_time, clock.now_s())
-        mine = Introduction(identity, mesh_time.says, Capabilities, lambda: 1, lambda: self.links.port)
+        mine = Introduction(
+            identity, BanSet(identity.mesh.root_der), mesh_time.says, Capabilities, lambda: 1, lambda: self.links.port
+        )
         self.links = Links(network, mine, config.links)
         self.membership = Membership(config, identity, self.links, mesh_time)
         self.dht = Dht(config, identity, self.links, self.membership, store, mesh_time)

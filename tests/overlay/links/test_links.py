@@ -12,6 +12,7 @@ from potluck.overlay.clock import Said
 from potluck.overlay.config import Config
 from potluck.overlay.config import Links as LinksConfig
 from potluck.overlay.errors import LinkLost
+from potluck.overlay.identity.bans import BanSet
 from potluck.overlay.identity.mesh import Identity
 from potluck.overlay.links.link import Link
 from potluck.overlay.links.links import Links
@@ -37,9 +38,10 @@ class Party:
         config = Config(identity.name, Path("nowhere"), Path("nowhere"), links=limits)
         network = VirtualNetwork(ether, f"10.0.0.{number}", config, identity)
         self.identity = identity
+        self.bans = BanSet(identity.mesh.root_der)
         self.links = Links(
             network,
-            Introduction(identity, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: self.links.port),
+            Introduction(identity, self.bans, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: self.links.port),
             limits,
         )
         self.received: list[Message] = []

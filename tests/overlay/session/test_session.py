@@ -6,6 +6,7 @@ from collections import deque
 from functools import cache
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from potluck.overlay.errors import LocalProtocolError, RemoteProtocolError
 from potluck.overlay.session.session import NEED_BYTES, Session
 from potluck.overlay.session.states import ANSWERS, TRANSITIONS, Direction, Role, State
+from potluck.overlay.wire.bans import Bans
 from potluck.overlay.wire.codec import Message
 from potluck.overlay.wire.framing import CONTROL_FRAME_BYTES_MAX, OPENING_FRAME_BYTES_MAX, WIRE_VERSION, encode_frame
 from potluck.overlay.wire.opening import ConnectAck, ConnectRequest, Handshake, HandshakeResponse
@@ -24,6 +26,9 @@ OTHER = {Role.INITIATOR: Role.RESPONDER, Role.RESPONDER: Role.INITIATOR}
 SAMPLES: dict[type[Message], list[Message]] = {message: [simplest(message)] for message in PEER_MESSAGES}
 SAMPLES[ConnectRequest] = [ConnectRequest(bytes(20), "a", 1, "control"), ConnectRequest(bytes(20), "a", 1, "bulk")]
 SAMPLES[ConnectAck] = [ConnectAck(accepted, bytes(20), "a", 1) for accepted in (True, False)]
+ANSWER = simplest(HandshakeResponse)
+SAMPLES[HandshakeResponse] = [ANSWER, msgspec.structs.replace(ANSWER, ban_digest=b"\1" * 32)]
+SAMPLES[Bans] = [Bans([]), Bans([], more=True)]
 
 Move = tuple[Direction, Message]
 
@@ -118,7 +123,8 @@ def test_bytes_are_messages_or_the_one_error(role: Role, state: State, junk: byt
 
 @every_role
 def test_before_a_link_is_ready_a_long_frame_is_refused_by_its_header(role: Role) -> None:
-    opening = {State.OPENING, State.CONNECTING, State.ACCEPTED, State.INTRODUCING, State.REFUSED}
+    comparing = {State.TELLING_BANS, State.HEARING_BANS}
+    opening = {State.OPENING, State.CONNECTING, State.ACCEPTED, State.INTRODUCING, State.REFUSED, *comparing}
     for state, path in paths(role).items():
         for length in (OPENING_FRAME_BYTES_MAX + 1, CONTROL_FRAME_BYTES_MAX + 1):
             session = after(role, path)
@@ -153,6 +159,7 @@ class Pair(RuleBasedStateMachine):
         self.sent: dict[Role, list[Message]] = {role: [] for role in Role}
         self.received: dict[Role, list[Message]] = {role: [] for role in Role}
         self.bulk = False
+        self.ban_digests: dict[type[Message], bytes] = {}
 
     def legal(self, role: Role) -> list[type[Message]]:
         moves = TRANSITIONS[role][self.expected[role]]
@@ -165,13 +172,20 @@ class Pair(RuleBasedStateMachine):
             self.bulk = message.purpose == "bulk"
         if isinstance(message, ConnectAck) and not message.accepted:
             following = State.REFUSED
-        opening = self.expected[role] is State.INTRODUCING
-        self.expected[role] = State.BULK if opening and self.bulk else following
+        if isinstance(message, Handshake | HandshakeResponse):
+            self.ban_digests[type(message)] = message.ban_digest
+        if isinstance(message, HandshakeResponse) and len(set(self.ban_digests.values())) == 2:
+            following = State.TELLING_BANS if role is Role.INITIATOR else State.HEARING_BANS
+        if isinstance(message, Bans) and message.more:
+            following = self.expected[role]
+        if following is State.READY and self.expected[role] is not State.READY and self.bulk:
+            following = State.BULK
+        self.expected[role] = following
 
-    @initialize(opened=st.integers(0, 4), bulk=st.booleans())
-    def part_of_the_opening_is_over(self, opened: int, bulk: bool) -> None:
+    @initialize(opened=st.integers(0, 4), bulk=st.booleans(), differ=st.booleans())
+    def part_of_the_opening_is_over(self, opened: int, bulk: bool, differ: bool) -> None:
         request, ack = SAMPLES[ConnectRequest][bulk], SAMPLES[ConnectAck][0]
-        messages = [request, ack, SAMPLES[Handshake][0], SAMPLES[HandshakeResponse][0]][:opened]
+        messages = [request, ack, SAMPLES[Handshake][0], SAMPLES[HandshakeResponse][differ]][:opened]
         for role, message in zip([Role.INITIATOR, Role.RESPONDER] * 2, messages, strict=False):
             self._send(role, message)
             self.everything_arrives(OTHER[role])

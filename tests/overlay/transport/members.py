@@ -13,6 +13,7 @@ from potluck.overlay.clock import Said
 from potluck.overlay.config import Config
 from potluck.overlay.config import Links as LinksConfig
 from potluck.overlay.errors import LinkLost
+from potluck.overlay.identity.bans import BanSet
 from potluck.overlay.identity.certificates import to_pem
 from potluck.overlay.identity.keys import KeyPair
 from potluck.overlay.identity.mesh import Identity
@@ -54,7 +55,9 @@ class Member:
 
 
 def introduction(identity: Identity, port: int = 1) -> Introduction:
-    return Introduction(identity, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: port)
+    return Introduction(
+        identity, BanSet(identity.mesh.root_der), lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: port
+    )
 
 
 def _answer(link: Link, message: Message) -> None:
