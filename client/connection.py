@@ -245,6 +245,10 @@ class Connection:
             assert future.index is not None
             tasks.append(TaskSpec(future.index, payload, future.kind))
         if body is not None and tasks:
+            for library in body.libraries:
+                if library.program.program_id not in job.programs_sent:
+                    program = yield from self._program(job, library)
+                    yield TO_NODE.encode(control.Submit(job_id, program, []))
             program = yield from self._program(job, body)
             yield TO_NODE.encode(control.Submit(job_id, program, tasks))
 

@@ -78,6 +78,8 @@ class Executor(concurrent.futures.Executor):
             return line.job.failed(line.body, error)
         if line.fault is not None:
             return line.job.failed(line.body, line.fault)
+        if line.body.libraries is not self._packer.libraries:
+            line = self._line(fn)  # the program has imported more since the function was pickled
         return line.job.submit(line.body, arguments, size_of(arguments))
 
     def map(

@@ -1,6 +1,7 @@
 """Functions and arguments, made ready to travel.
 
-A function whose module a worker cannot import (the program itself, and modules beside it) travels by value.
+The program's own modules travel as libraries, and what they hold is pickled by name. What no library can hold (the
+program itself, modules made by hand) is pickled by value.
 """
 
 from __future__ import annotations
@@ -8,18 +9,17 @@ from __future__ import annotations
 import hashlib
 import pickle  # noqa: TID251  a program pickles its own arguments
 import sys
-import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, TypeGuard, cast
+from typing import Any, Final, cast
 
 import cloudpickle
 import msgspec
 
 from ..overlay.wire.work import INLINE_BYTES_MAX, Inline, Program, ProgramForm
+from .modules import Library, Modules, main_source, own_modules
 
 _BUFFER_BYTES_MIN: Final = 4096
 """Shorter buffers travel in the pickle: out of band they would cost more than they save."""
@@ -40,29 +40,40 @@ class Body(msgspec.Struct, frozen=True, eq=False):
     program: Program
     without_body: Program
     size_bytes: int
+    libraries: tuple[Body, ...] = ()
 
 
-def body_of(form: ProgramForm, body: bytes, *, entry: str = "", file_name: str = "") -> Body:
+def body_of(
+    form: ProgramForm, body: bytes, *, entry: str = "", file_name: str = "", libraries: tuple[Body, ...] = ()
+) -> Body:
     digest = hashlib.blake2b(digest_size=32)
     digest.update(f"{form}\0{entry}\0{file_name}\0".encode())
-    digest.update(body)
-    without = Program(digest.digest(), form, entry, file_name)
+    needed = [library.program.program_id for library in libraries]
+    digest.update(b"".join((*needed, body)))
+    without = Program(digest.digest(), form, entry, file_name, libraries=needed)
     if form == "kind":
         return Body(without, without, 0)
-    return Body(msgspec.structs.replace(without, body=Inline(body)), without, len(body))
+    return Body(msgspec.structs.replace(without, body=Inline(body)), without, len(body), libraries)
+
+
+def bodies_of(libraries: list[Library]) -> tuple[Body, ...]:
+    return tuple(body_of("library", library.files.data, file_name=library.name) for library in libraries)
 
 
 class Packer:
     """Pickles for one executor. Knows which modules are the program's own, and looks again when more are imported."""
 
     def __init__(self) -> None:
-        self._own: tuple[ModuleType, ...] = ()
+        self.libraries: tuple[Body, ...] = ()
+        """What functions and arguments pickled from now on need; another object when it has changed."""
+        self._modules = Modules()
+        self._strays: tuple[ModuleType, ...] = ()
         self._modules_seen = 0
 
     def body(self, function: Callable[..., Any]) -> Body:
         """Raises whatever cloudpickle raises for a function that holds what cannot travel."""
-        with self._own_modules_by_value():
-            return body_of("callable", cloudpickle.dumps(function, protocol=5))
+        with self._strays_by_value():
+            return body_of("callable", cloudpickle.dumps(function, protocol=5), libraries=self.libraries)
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inline:
         """Copies what it is given: later changes by the program do not reach the task."""
@@ -77,18 +88,17 @@ class Packer:
             buffers.append(bytes(raw))
             return False
 
-        with self._own_modules_by_value():
+        with self._strays_by_value():
             data = cloudpickle.dumps((args, kwargs), protocol=5, buffer_callback=keep_in_band)
         return Inline(data, buffers)
 
     @contextmanager
-    def _own_modules_by_value(self) -> Iterator[None]:
+    def _strays_by_value(self) -> Iterator[None]:
         with _registry:
             if self._modules_seen != len(sys.modules):
-                self._modules_seen = len(sys.modules)
-                self._own = tuple(module for name, module in list(sys.modules.items()) if _is_own(name, module))
+                self._look()
             already = cloudpickle.list_registry_pickle_by_value()
-            added = [module for module in self._own if module.__name__ not in already]
+            added = [module for module in self._strays if module.__name__ not in already]
             for module in added:
                 cloudpickle.register_pickle_by_value(module)
             try:
@@ -96,6 +106,14 @@ class Packer:
             finally:
                 for module in added:
                     cloudpickle.unregister_pickle_by_value(module)
+
+    def _look(self) -> None:
+        libraries, strays = self._modules.imported(own_modules(), main_source())
+        known = {body.program.file_name for body in self.libraries}
+        if fresh := [library for library in libraries if library.name not in known]:
+            self.libraries = (*self.libraries, *bodies_of(fresh))
+        self._strays = tuple(strays)
+        self._modules_seen = len(sys.modules)
 
 
 def _is_plain(value: object) -> bool:
@@ -118,19 +136,3 @@ def size_of(inline: Inline) -> int:
 def travels_inline(inline: Inline, size_bytes: int) -> bool:
     """Whether the encoded payload stays within the limit: five bytes of header for each part, and some."""
     return size_bytes + 5 * len(inline.buffers) + 16 <= INLINE_BYTES_MAX
-
-
-_INSTALLED: Final = tuple(
-    {str(Path(sysconfig.get_path(kind)).resolve()) + "/" for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
-_PACKAGE: Final = __name__.partition(".")[0]
-
-
-def _is_own(name: str, module: object) -> TypeGuard[ModuleType]:
-    """Of the program itself: neither the standard library, nor installed, nor potluck."""
-    file = getattr(module, "__file__", None)
-    if not isinstance(file, str) or name == "__main__" or name.partition(".")[0] == _PACKAGE:
-        return False
-    if getattr(module, "__name__", None) != name:
-        return False  # an alias: cloudpickle knows modules by their own name
-    return not file.startswith(_INSTALLED) and "/site-packages/" not in file and "/dist-packages/" not in file

@@ -13,9 +13,9 @@ from ..overlay.wire import values
 from ..overlay.wire.work import Inline
 from .answer import Answer, Session, verb
 from .asking import connected
-from .programs import call_arguments, check_function, source_of
+from .programs import call_arguments, check_function, libraries_of, source_of
 from .rendering import text_of
-from .work import finish, job_options, options_from
+from .work import finish, job_options, options_from, ship_option
 
 
 @verb("map", summary="Run a function for every line of a file.")
@@ -27,12 +27,16 @@ from .work import finish, job_options, options_from
     metavar="INPUTS.jsonl",
     help="A JSON list of arguments per line.",
 )
+@ship_option
 @job_options
-def command(session: Session, /, file: str, function: str, inputs: str, **options: Any) -> Answer:
+def command(
+    session: Session, /, file: str, function: str, inputs: str, ship: tuple[str, ...], **options: Any
+) -> Answer:
     """Call a function of FILE.py once for every line of INPUTS.jsonl, on the whole mesh."""
     program = source_of(file, None)
     check_function(program, function)
-    body = body_of("function", program.text.encode(), entry=function, file_name=program.name)
+    libraries = libraries_of(program, ship)
+    body = body_of("function", program.text.encode(), entry=function, file_name=program.name, libraries=libraries)
     arguments = _inputs(Path(inputs))
     wanted = options_from(**options)
     with connected(session) as connection:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import symtable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ..client.modules import Modules
+from ..client.programs import Body, bodies_of
 from ..overlay.errors import BadProgram, UsageError
 from .reading import json_of
 
@@ -48,6 +51,15 @@ def _read(file: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadProgram(f"{file} is not text in UTF-8") from None
+
+
+def libraries_of(source: Source, ship: Sequence[str] = ()) -> tuple[Body, ...]:
+    """The user's own modules that the program could import, and the packages named. Raises BadProgram."""
+    file = Path(source.name)
+    modules = Modules(beside=Path.cwd() if source.name == COMMAND_LINE else file.resolve().parent)
+    own = modules.imported_by(source.text)
+    named = [library for library in modules.shipped(ship) if library not in own]
+    return bodies_of([*own, *named])
 
 
 def check_function(source: Source, function: str) -> None:

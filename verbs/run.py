@@ -12,8 +12,8 @@ from ..overlay.wire import values
 from ..overlay.wire.work import Inline
 from .answer import Answer, Session, verb
 from .asking import connected
-from .programs import call_arguments, check_function, source_of
-from .work import Done, finish, job_options, options_from, output_of
+from .programs import Source, call_arguments, check_function, libraries_of, source_of
+from .work import Done, finish, job_options, options_from, output_of, ship_option
 
 
 @verb("run", summary="Run a file or a function on the mesh.")
@@ -22,6 +22,7 @@ from .work import Done, finish, job_options, options_from, output_of
 @click.option("-c", "source", metavar="SOURCE", help="Run this text instead of a file.")
 @click.option("--function", metavar="F", help="Call this function of it, and show what it returns.")
 @click.option("--args", "args", metavar="JSON", help="A list: positional; an object: keyword arguments.")
+@ship_option
 @job_options
 def command(
     session: Session,
@@ -31,12 +32,14 @@ def command(
     source: str | None,
     function: str | None,
     args: str | None,
+    ship: tuple[str, ...],
     **options: Any,
 ) -> Answer:
     """Run FILE.py as a script, or one of its functions, on the mesh. What follows `--` is the script's."""
     if source is not None and file is not None:
         argv, file = (file, *argv), None
-    body, arguments = _program(file, source, argv, function, args)
+    program = source_of(file, source)
+    body, arguments = _program(program, argv, function, args, libraries_of(program, ship))
     wanted = options_from(**options)
     with connected(session) as connection:
         job = connection.open_job(wanted, as_reports=True)
@@ -45,17 +48,17 @@ def command(
 
 
 def _program(
-    file: str | None, source: str | None, argv: tuple[str, ...], function: str | None, args: str | None
+    program: Source, argv: tuple[str, ...], function: str | None, args: str | None, libraries: tuple[Body, ...]
 ) -> tuple[Body, Inline]:
-    program = source_of(file, source)
     if function is None:
         if args is not None:
             raise UsageError("--args goes with --function; a script's arguments follow `--`")
-        return body_of("script", program.text.encode(), file_name=program.name), values.encode(list(argv))
+        body = body_of("script", program.text.encode(), file_name=program.name, libraries=libraries)
+        return body, values.encode(list(argv))
     if argv:
         raise UsageError("arguments of a function are given with --args")
     check_function(program, function)
-    body = body_of("function", program.text.encode(), entry=function, file_name=program.name)
+    body = body_of("function", program.text.encode(), entry=function, file_name=program.name, libraries=libraries)
     return body, values.encode(call_arguments(args or "[]", where="--args"))
 
 

@@ -42,6 +42,12 @@ def job_options(function: F) -> F:
     return function
 
 
+def ship_option(function: F) -> F:
+    """For programs in files: packages to send along."""
+    text = "Send this pure-Python package along; may be repeated. Your own modules go by themselves."
+    return click.option("--ship", multiple=True, metavar="PACKAGE", help=text)(function)
+
+
 def options_from(
     *, timeout: float | None, retries: int | None, priority: str, confidential: bool, on: str
 ) -> JobOptions:

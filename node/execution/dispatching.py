@@ -50,14 +50,14 @@ class Dispatcher:
 
     def send(self, worker: Worker, task: Task) -> None:
         outgoing = self._outgoing.setdefault(worker.number, [])
-        state = task.program
-        if state.number not in worker.programs:
-            worker.programs.add(state.number)
-            assert state.body is not None
-            program = state.program
-            outgoing.append(LoadProgram(state.number, program.form, state.body, program.entry, program.file_name))
+        for state in (*task.program.libraries, task.program):
+            if state.number not in worker.programs:
+                worker.programs.add(state.number)
+                assert state.body is not None
+                program = state.program
+                outgoing.append(LoadProgram(state.number, program.form, state.body, program.entry, program.file_name))
         assert task.arguments is not None
-        outgoing.append(RunTask(task.key, state.number, task.arguments, task.may_pickle))
+        outgoing.append(RunTask(task.key, task.program.number, task.arguments, task.may_pickle))
 
     def could_withdraw(self, worker: Worker) -> bool:
         return len(worker.pipe) > 1 and not self.policy and self._pool.active < self._pool.slots

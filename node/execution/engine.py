@@ -14,17 +14,11 @@ from typing import Any, Final
 
 from ...overlay.config import Execution
 from ...overlay.errors import (
-    BadProgram,
     Cancelled,
-    LimitExceeded,
     NotFound,
     NoWorker,
-    OutOfMemory,
     PotluckError,
-    RemoteProtocolError,
-    ResultNotEncodable,
     SandboxUnavailable,
-    TaskFailed,
     TaskTimedOut,
     WorkerLost,
 )
@@ -37,11 +31,11 @@ from ...overlay.wire.work import (
     InstructionAssignment,
     Reference,
     Report,
-    Returned,
     Started,
 )
 from ..scheduling.policy import Policy
 from . import events
+from .answers import fault_for, judged, returned
 from .dispatching import WITHDRAW_AFTER_S, Dispatcher
 from .events import Confirm, Effect, Event, Fetch, Reply
 from .pool import Load, WorkerPool
@@ -49,12 +43,6 @@ from .tasks import MEAN_WEIGHT, Job, Numbers, ProgramState, Task, Worker, is_cur
 
 OUTPUT_BYTES_WORN: Final = 64 << 20
 """What a worker has printed lies in memory until the worker ends."""
-
-_WORKERS_WORD: Final = frozenset(
-    cls.wire_code
-    for cls in (TaskFailed, BadProgram, ResultNotEncodable, RemoteProtocolError, LimitExceeded, OutOfMemory)
-)
-"""Faults that a worker may state; it is not believed about those that are the node's to find."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +138,7 @@ class Engine:
                 continue
             if refusal is not None or program is None:
                 reason = refusal or NotFound("the program is not here")
-                self._report(job, _returned(instruction.index, instruction.attempt, reason))
+                self._report(job, returned(instruction.index, instruction.attempt, reason))
             else:
                 self._take(now_s, job, program, message, instruction)
 
@@ -183,8 +171,12 @@ class Engine:
         if state is None:
             if program.body is None and program.form != "kind":
                 return None
+            if any(library not in job.programs for library in program.libraries):
+                return None
             body = program.body if isinstance(program.body, Inline) else None
-            state = ProgramState(self._numbers.next(), program, Inline(b"") if program.form == "kind" else body)
+            libraries = tuple(job.programs[library] for library in program.libraries)
+            is_kind = program.form == "kind"
+            state = ProgramState(self._numbers.next(), program, Inline(b"") if is_kind else body, libraries)
             job.programs[program.program_id] = state
             if isinstance(program.body, Reference) and state.body is None:
                 self._fetch(state, program.body)
@@ -233,7 +225,7 @@ class Engine:
         for job in self._jobs_of(event.assigner, message.job):
             for index in message.indexes if message.epoch >= job.epoch else ():
                 if (task := job.tasks.get(index)) is not None:
-                    self._stop(task, _fault(Cancelled("cancelled")))
+                    self._stop(task, fault_for(Cancelled("cancelled")))
 
     def _job_completed(self, now_s: float, event: events.JobCompleted) -> None:
         for job in self._jobs_of(event.assigner, event.message.job):
@@ -288,12 +280,12 @@ class Engine:
             if isinstance(event.result, Inline):
                 self._queue_if_complete(now_s, task)
             else:
-                task.job.programs.pop(wanted.program.program_id, None)
+                task.job.forget_program(wanted)
                 self._return(task, event.result)
 
     def _queue_if_complete(self, now_s: float, task: Task) -> None:
-        if task.program.body is None:
-            task.program.waiting.append(task)
+        if (missing := task.program.missing) is not None:
+            missing.waiting.append(task)
         elif task.arguments is not None:
             self._policy.add(now_s, task)
 
@@ -340,7 +332,7 @@ class Engine:
             elif reply.task in worker.withdrawn:
                 worker.withdrawn.discard(reply.task)
             else:
-                self._dispatcher.condemn(worker, _fault(WorkerLost("the worker process broke the protocol")))
+                self._dispatcher.condemn(worker, fault_for(WorkerLost("the worker process broke the protocol")))
         worker.worn = worker.worn or event.output_bytes > OUTPUT_BYTES_WORN
         if worker.active and not worker.pipe and not worker.dying:
             self.pool.vacate(worker)
@@ -350,7 +342,7 @@ class Engine:
         elapsed_s = reply.elapsed_s if 0 <= reply.elapsed_s < math.inf else now_s - task.begun_s
         task.program.ran(elapsed_s)
         self._task_mean_s += (elapsed_s - self._task_mean_s) * (MEAN_WEIGHT if self._task_mean_s else 1)
-        self._finish(task, _judged(task, reply, elapsed_s, self.mesh_ahead_s, worker))
+        self._finish(task, judged(task, reply, elapsed_s, self.mesh_ahead_s, worker))
         if worker.pipe:
             self._dispatcher.begin(now_s, worker.pipe[0])
 
@@ -358,7 +350,7 @@ class Engine:
         worker = self.pool.workers[event.worker]
         if worker.condemned is None and worker.pipe:
             lost = WorkerLost(f"the worker process ended while it ran the task: {event.how}")
-            worker.condemned = worker.pipe.popleft(), _fault(lost)
+            worker.condemned = worker.pipe.popleft(), fault_for(lost)
         if worker.condemned is not None:
             task, fault = worker.condemned
             if is_current(task):
@@ -385,7 +377,7 @@ class Engine:
             assert task.begun_s is not None
             if task.timeout_s is not None and now_s >= task.begun_s + task.timeout_s:
                 limit = TaskTimedOut(f"the task ran longer than its limit of {task.timeout_s:g} s")
-                self._dispatcher.condemn(worker, _fault(limit))
+                self._dispatcher.condemn(worker, fault_for(limit))
             elif not task.noticed and now_s >= task.begun_s + self._config.started_notice_s:
                 task.noticed = True
                 self._report(task.job, Started(task.index, task.attempt))
@@ -426,7 +418,7 @@ class Engine:
 
     def _return(self, task: Task, reason: PotluckError) -> None:
         self._forget(task)
-        self._report(task.job, _returned(task.index, task.attempt, reason))
+        self._report(task.job, returned(task.index, task.attempt, reason))
 
     def _forget(self, task: Task) -> None:
         del task.job.tasks[task.index]
@@ -458,37 +450,7 @@ class Engine:
             assert all(task.begun_s is None for task in list(worker.pipe)[1:])
         handed = sum(len(worker.pipe) for worker in self.pool.workers.values())
         condemned = [worker.condemned[0] for worker in self.pool.workers.values() if worker.condemned]
-        fetching = [task for task in tasks if task.arguments is None or task.program.body is None]
+        fetching = [task for task in tasks if task.arguments is None or task.program.missing]
         assert len(self._policy) + handed + len(fetching) + sum(map(is_current, condemned)) == len(tasks), (
             "none is lost"
         )
-
-
-def _fault(error: PotluckError) -> Fault:
-    return Fault(error.wire_code, str(error))
-
-
-def _returned(index: int, attempt: int, reason: PotluckError) -> Returned:
-    return Returned(index, attempt, reason.wire_code, str(reason)[:250])
-
-
-def _judged(task: Task, reply: Reply, elapsed_s: float, mesh_ahead_s: float, worker: Worker) -> Finished:
-    """The report of a task that its worker says has ended."""
-    value, fault = reply.value, reply.fault
-    if fault is not None and fault.code not in _WORKERS_WORD:
-        fault = Fault(TaskFailed.wire_code, fault.message)
-    elif fault is None and (value is None or (reply.pickled and not task.may_pickle)):
-        fault = _fault(ResultNotEncodable("the worker process sent no value that may be passed on"))
-    assert task.begun_s is not None
-    return Finished(
-        task.index,
-        task.attempt,
-        value=value if fault is None else None,
-        fault=fault,
-        pickled=reply.pickled and fault is None,
-        started_s=task.begun_s + mesh_ahead_s,
-        elapsed_s=elapsed_s,
-        stdout=reply.stdout,
-        stderr=reply.stderr,
-        guarantees=worker.guarantees,
-    )

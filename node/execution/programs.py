@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import linecache
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Callable
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Protocol
+
+import msgspec
 
 from ...overlay.errors import BadProgram, RemoteProtocolError
 from ...overlay.wire import values
@@ -34,6 +37,28 @@ def load(message: LoadProgram) -> Program:
     if message.form == "script":
         return Script(message)
     return Kind()
+
+
+class Libraries:
+    """Files of the program's own modules, below one folder that is searched before everything installed."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+
+    def add(self, message: LoadProgram) -> None:
+        """Raises BadProgram for what is no library, OSError when the disk is full."""
+        try:
+            files = msgspec.msgpack.decode(message.body.data, type=dict[str, bytes])
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise BadProgram(f"{message.file_name} is no library: {error}") from error
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="potluck-modules-"))
+            sys.path.insert(0, str(self._folder))
+        for name, content in files.items():
+            path = self._folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        importlib.invalidate_caches()
 
 
 def unpickle(inline: Inline) -> Any:

@@ -34,9 +34,17 @@ class ProgramState:
     program: Program
     body: Inline | None
     """None while it is being fetched."""
+    libraries: tuple[ProgramState, ...] = ()
+    """To be importable before it is loaded."""
     waiting: list[Task] = field(default_factory=list)
+    """For this very body."""
     mean_s: float | None = None
     """Exponentially smoothed run time of its tasks."""
+
+    @property
+    def missing(self) -> ProgramState | None:
+        """What of it is still being fetched."""
+        return next((state for state in (*self.libraries, self) if state.body is None), None)
 
     def ran(self, elapsed_s: float) -> None:
         self.mean_s = elapsed_s if self.mean_s is None else self.mean_s + MEAN_WEIGHT * (elapsed_s - self.mean_s)
@@ -77,6 +85,12 @@ class Job:
     workers: dict[int, Worker] = field(default_factory=dict)
     reports: OrderedDict[int, Finished] = field(default_factory=OrderedDict)
     report_bytes: int = 0
+
+    def forget_program(self, state: ProgramState) -> None:
+        """It cannot be had: nor can what needs it."""
+        for known in list(self.programs.values()):
+            if known is state or state in known.libraries:
+                del self.programs[known.program.program_id]
 
     def remember(self, report: Finished) -> None:
         self.forget(report.index)

@@ -20,7 +20,7 @@ from ...overlay.errors import LimitExceeded, LocalProtocolError
 from ...overlay.wire import inside
 from ...overlay.wire.work import Fault, Inline
 from ...overlay.wire.worker import LoadProgram, RunTask, TaskFinished, WorkerReady
-from .programs import Program, load
+from .programs import Libraries, Program, load
 from .reports import fault_of, outcome_of
 
 LOOK_AGAIN_S: Final = 0.002
@@ -80,6 +80,7 @@ class Worker:
         self._output = Output()
         self._unloaded: dict[int, LoadProgram] = {}
         self._programs: dict[int, Program] = {}
+        self._libraries = Libraries()
 
     def serve(self) -> None:
         """Returns when the node has gone."""
@@ -112,6 +113,9 @@ class Worker:
 
     def _load(self, number: int) -> Program:
         """A program that failed to load is tried again by the next task, which then has the same fault."""
+        for library in [message for message in self._unloaded.values() if message.form == "library"]:
+            self._libraries.add(library)
+            del self._unloaded[library.program]
         program = self._programs[number] = load(self._unloaded[number])
         del self._unloaded[number]
         return program

@@ -206,6 +206,8 @@ class Master:
         if program.program_id not in job.programs:
             if program.body is None and program.form != "kind":
                 raise NotFound("a program must come with its body the first time")
+            if any(library not in job.programs for library in program.libraries):
+                raise NotFound("a program must come after the libraries that it needs")
             job.programs[program.program_id] = _Programs(program)
         for spec in specs:
             if spec.index in job.tasks:
@@ -328,7 +330,9 @@ class Master:
     def _returned(self, job: Job, task: Task, node_id: NodeId, report: Returned) -> list[Effect]:
         self._unassign(job, task)
         if report.code == _PROGRAM_MISSING:
-            job.programs[task.program].known_at.discard(node_id)
+            programs = job.programs[task.program]
+            for program_id in (task.program, *programs.program.libraries):
+                job.programs[program_id].known_at.discard(node_id)
         else:
             job.refused_by[node_id] = report.reason
         task.returns += 1
@@ -446,33 +450,38 @@ class Master:
         return "no node can run this: " + "; ".join(reasons)
 
     def _assignments(self, job: Job, node_id: NodeId, tasks: list[Task]) -> list[Effect]:
-        """One assignment per program, with its body where the node does not have it yet."""
+        """One assignment per program, with its body where the node does not have it yet, after what it needs."""
         by_program: dict[bytes, list[Instruction]] = {}
         for task in tasks:
             instruction = Instruction(task.index, task.arguments, task.kind, task.attempt)
             by_program.setdefault(task.program, []).append(instruction)
         effects: list[Effect] = []
         for program_id, instructions in by_program.items():
-            programs = job.programs[program_id]
-            program = programs.program
-            if node_id in programs.known_at:
-                program = msgspec.structs.replace(program, body=None)
-            programs.known_at.add(node_id)
-            effects.append(
-                Assign(
-                    node_id,
-                    InstructionAssignment(
-                        job.job_id,
-                        job.epoch,
-                        program,
-                        instructions,
-                        timeout_s=job.options.timeout_s,
-                        priority=job.options.priority,
-                        trust_results=job.options.trust_results,
-                    ),
-                )
-            )
+            for library in job.programs[program_id].program.libraries:
+                if node_id not in job.programs[library].known_at:
+                    effects.append(self._assignment(job, node_id, library, []))
+            effects.append(self._assignment(job, node_id, program_id, instructions))
         return effects
+
+    def _assignment(self, job: Job, node_id: NodeId, program_id: bytes, instructions: list[Instruction]) -> Assign:
+        programs = job.programs[program_id]
+        program = programs.program
+        if node_id in programs.known_at:
+            program = msgspec.structs.replace(program, body=None)
+        programs.known_at.add(node_id)
+        options = job.options
+        return Assign(
+            node_id,
+            InstructionAssignment(
+                job.job_id,
+                job.epoch,
+                program,
+                instructions,
+                timeout_s=options.timeout_s,
+                priority=options.priority,
+                trust_results=options.trust_results,
+            ),
+        )
 
 
 def _fault(task: Task, error: Cancelled | NoWorker | WorkerLost) -> Finished:

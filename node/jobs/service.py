@@ -4,7 +4,7 @@ other."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -30,7 +30,6 @@ from ...overlay.wire.work import (
     Fault,
     Finished,
     Inline,
-    Instruction,
     InstructionAssignment,
     Payload,
     Program,
@@ -116,7 +115,7 @@ class Jobs:
         if isinstance(program.body, Inline):
             # A long program travels once to each worker, and not in a control frame.
             body = self._objects.keep(program.body, job_id)
-            program = Program(program.program_id, program.form, program.entry, program.file_name, body)
+            program = msgspec.structs.replace(program, body=body)
         arrived, missing = self._split(specs)
         self._perform(self.master.submit(trio.current_time(), job_id, program, arrived))
         if missing:
@@ -219,8 +218,8 @@ class Jobs:
             match effect:
                 case Assign(node_id, assignment):
                     self._log_assigning(node_id, assignment)
-                    for part in cut(assignment.instructions, lambda one: payload_bytes(one.arguments)):
-                        self._send(node_id, _with_instructions(assignment, part, part[0] is assignment.instructions[0]))
+                    for part in _parts(assignment):
+                        self._send(node_id, part)
                 case CancelAt(node_id, message) | Release(node_id, message):
                     self._send(node_id, message)
                 case Tell():
@@ -295,18 +294,12 @@ def label_of(arguments: Payload) -> str:
         return "?"
 
 
-def _with_instructions(
-    assignment: InstructionAssignment, part: list[Instruction], first: bool
-) -> InstructionAssignment:
+def _parts(assignment: InstructionAssignment) -> Iterator[InstructionAssignment]:
+    """That each fit into a frame; the program's body goes with the first."""
+    if not assignment.instructions:
+        yield assignment
     program = assignment.program
-    if not first and program.body is not None:
-        program = Program(program.program_id, program.form, program.entry, program.file_name)
-    return InstructionAssignment(
-        assignment.job,
-        assignment.epoch,
-        program,
-        part,
-        assignment.timeout_s,
-        assignment.priority,
-        assignment.trust_results,
-    )
+    for part in cut(assignment.instructions, lambda one: payload_bytes(one.arguments)):
+        yield msgspec.structs.replace(assignment, program=program, instructions=part)
+        if program.body is not None:
+            program = msgspec.structs.replace(program, body=None)

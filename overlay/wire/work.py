@@ -35,7 +35,9 @@ class Reference(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
 
 Payload = Inline | Reference
 
-ProgramForm = Literal["callable", "function", "script", "kind"]
+ProgramForm = Literal["callable", "function", "script", "kind", "library"]
+
+LIBRARIES_MAX = 256
 
 
 class Program(msgspec.Struct, frozen=True, array_like=True):
@@ -45,6 +47,7 @@ class Program(msgspec.Struct, frozen=True, array_like=True):
     function   body: source text, `entry` the function in it; arguments: a `values` list of [args, kwargs]
     script     body: source text run as `__main__`; arguments: a `values` list of argv
     kind       no body: the node's handler for the instruction's kind; arguments: the `values` instruction
+    library    body: a dict of relative path to content, one importable module or package; has no tasks of its own
     """
 
     program_id: Digest
@@ -53,6 +56,8 @@ class Program(msgspec.Struct, frozen=True, array_like=True):
     file_name: ShortText = ""
     body: Payload | None = None
     """None when the worker has it already; a worker that has not answers `program_missing`."""
+    libraries: Annotated[list[Digest], Meta(max_length=LIBRARIES_MAX)] = []
+    """Programs of the job, of that form, that must be importable; each is assigned before, with no instructions."""
 
 
 class Instruction(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import cloudpickle
+import msgspec
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.client.programs import Packer, body_of, size_of, travels_inline
@@ -47,7 +49,7 @@ def test_the_same_source_with_another_entry_is_another_program() -> None:
     assert one.program.program_id != other.program.program_id
 
 
-def test_a_programs_own_modules_travel_with_its_functions(tmp_path: Path) -> None:
+def test_a_programs_own_modules_travel_with_its_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "beside.py").write_text("from dataclasses import dataclass\n@dataclass\nclass Point:\n    x: int\n")
     (tmp_path / "main_program.py").write_text(
         "import json, sys\n"
@@ -57,16 +59,25 @@ def test_a_programs_own_modules_travel_with_its_functions(tmp_path: Path) -> Non
         "    return json.dumps(beside.Point(point.x + by).x)\n"
         "packer = Packer()\n"
         "body, arguments = packer.body(shift), packer.arguments((beside.Point(1), 2), {})\n"
-        "sys.stdout.buffer.write(body.program.body.data + b'BOUNDARY' + arguments.data)\n"
+        "(library,) = body.libraries\n"
+        "parts = library.program.body.data, body.program.body.data, arguments.data\n"
+        "sys.stdout.buffer.write(b'BOUNDARY'.join(parts))\n"
     )
     packed = subprocess.run(
         [sys.executable, "main_program.py"], cwd=tmp_path, capture_output=True, check=True, timeout=30
     )
-    body, arguments = packed.stdout.split(b"BOUNDARY")
-    function = cloudpickle.loads(body)
-    args, _ = cloudpickle.loads(arguments)
-    assert "beside" not in sys.modules
-    assert function(*args) == "3"
+    library, body, arguments = packed.stdout.split(b"BOUNDARY")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name, content in msgspec.msgpack.decode(library, type=dict[str, bytes]).items():
+        (elsewhere / name).write_bytes(content)
+    monkeypatch.syspath_prepend(str(elsewhere))
+    try:
+        function, (args, _) = cloudpickle.loads(body), cloudpickle.loads(arguments)
+        assert function(*args) == "3"
+        assert type(args[0]) is sys.modules["beside"].Point
+    finally:
+        sys.modules.pop("beside", None)
 
 
 def test_functions_of_installed_modules_go_by_name() -> None:

@@ -25,8 +25,10 @@ OWN, OTHER = b"own-owner", b"other-owner"
 MASTERS = {b"master-0": OWN, b"master-1": OTHER}
 
 
-def program(letter: str, body: Any) -> Program:
-    return Program(letter.encode() * 32, "callable", body=body)
+def program(letter: str, body: Any, libraries: str = "") -> Program:
+    """One of capital letter is a library."""
+    needed = [library.encode() * 32 for library in libraries]
+    return Program(letter.encode() * 32, "library" if letter.isupper() else "callable", body=body, libraries=needed)
 
 
 @dataclass
@@ -37,7 +39,9 @@ class Process:
     ready: bool = False
     killed: bool = False
     queue: list[RunTask] = field(default_factory=list)
-    loaded: set[int] = field(default_factory=set)
+    loaded: list[int] = field(default_factory=list)
+    libraries: int = 0
+    """Of those loaded."""
     owner_and_job: tuple[bytes, str] | None = None
 
 
@@ -85,7 +89,8 @@ class World:
         for message in effect.messages:
             if isinstance(message, LoadProgram):
                 assert message.program not in process.loaded
-                process.loaded.add(message.program)
+                process.loaded.append(message.program)
+                process.libraries += message.form == "library"
             elif isinstance(message, WithdrawTasks):
                 process.queue = [task for task in process.queue if task.task not in message.tasks]
             else:
@@ -133,7 +138,7 @@ class World:
         message = InstructionAssignment(
             job,
             options.pop("epoch", 1),
-            program(letter, body),
+            program(letter, body, options.pop("libraries", "")),
             [Instruction(index, arguments, attempt=attempt) for index in indexes],
             **options,
         )

@@ -9,6 +9,7 @@ from potluck.node.execution import events
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import (
     Cancelled,
+    LinkLost,
     NotFound,
     NoWorker,
     SandboxUnavailable,
@@ -18,6 +19,8 @@ from potluck.overlay.errors import (
 from potluck.overlay.wire.work import (
     CancelInstructions,
     Finished,
+    Inline,
+    Reference,
     Returned,
     Started,
     TaskComplete,
@@ -234,3 +237,30 @@ def test_spares_wait_for_every_slot_and_are_replaced_when_leased() -> None:
     world.ready()
     world.assign(M, "j", [1])
     assert len(world.processes) == 3
+
+
+AWAY = Reference(b"o" * 16, 5, bytes(20))
+
+
+def test_a_program_is_loaded_after_what_it_needs_and_once_that_is_here(world: World) -> None:
+    world.assign(M, "j", [], letter="L", body=AWAY)
+    world.assign(M, "j", [], letter="M")
+    world.assign(M, "j", [1, 2], libraries="LM")
+    assert not world.busy(), "one of the libraries is still on its way"
+    world.step(events.Fetched(world.fetches[0], Inline(b"files")))
+    for worker in world.busy():
+        process = world.processes[worker]
+        assert (len(process.loaded), process.libraries) == (3, 2)
+        assert process.queue[0].program == process.loaded[-1]
+
+
+def test_a_library_that_cannot_be_had_returns_its_tasks_and_is_asked_for_again(world: World) -> None:
+    world.assign(M, "j", [], letter="L", body=AWAY)
+    world.assign(M, "j", [1], libraries="L")
+    (returned,) = world.step(events.Fetched(world.fetches[0], LinkLost("gone")))
+    assert isinstance(returned, Returned)
+    (missing,) = world.assign(M, "j", [1], libraries="L", attempt=1)
+    assert isinstance(missing, Returned) and missing.code == NotFound.wire_code
+    world.assign(M, "j", [], letter="L")
+    world.assign(M, "j", [1], libraries="L", attempt=1)
+    assert len(world.busy()) == 1

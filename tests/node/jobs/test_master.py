@@ -21,8 +21,14 @@ from potluck.overlay.wire.work import Fault, Finished, Inline, Program, Referenc
 
 CONFIG = Jobs(window_max=4)
 GRACE_S = 5.0
+LIBRARY = Program(bytes([9]) * 32, "library", body=Inline(b"files"))
 PROGRAMS = {
-    form: Program(bytes([n]) * 32, form, body=None if form == "kind" else Inline(b"body"))
+    form: Program(
+        bytes([n]) * 32,
+        form,
+        body=None if form == "kind" else Inline(b"body"),
+        libraries=[LIBRARY.program_id] if form == "callable" else [],
+    )
     for n, form in enumerate(("callable", "function", "kind"))
 }
 FORM_OF = {program.program_id: form for form, program in PROGRAMS.items()}
@@ -95,6 +101,8 @@ class MasterMachine(RuleBasedStateMachine):
         known_at = (node_id, message.job, message.program.program_id)
         assert message.program.body is not None or known_at in self.programs_at or message.program.form == "kind"
         self.programs_at.add(known_at)
+        for library in message.program.libraries:
+            assert (node_id, message.job, library) in self.programs_at, "what a program needs is there before it"
         for instruction in message.instructions:
             key = (message.job, instruction.index)
             form, kind = self.open_tasks[key]
@@ -186,6 +194,7 @@ class MasterMachine(RuleBasedStateMachine):
             self.open_tasks[job, index] = (form, kind)
         self.submitted[job] += count
         before = self.outstanding()
+        self.follow(self.master.submit(self.now_s, job, LIBRARY, []))
         self.follow(self.master.submit(self.now_s, job, PROGRAMS[form], specs), before)
 
     @rule(data=st.data())
@@ -345,6 +354,7 @@ TestMaster.settings = settings(max_examples=settings().max_examples * 3 // 2, st
 
 def submitted(master: Master, count: int, form: str = "function", **options: object) -> list[Effect]:
     master.open("j", JobOptions(**options))  # type: ignore[arg-type]
+    master.submit(0.0, "j", LIBRARY, [])
     return master.submit(0.0, "j", PROGRAMS[form], [TaskSpec(n, Inline(b"x")) for n in range(count)])
 
 

@@ -1,0 +1,207 @@
+"""A program's own modules: which they are, and the files of each, to be imported under the same names elsewhere.
+
+Own is what is neither the standard library's, nor installed, nor potluck. Each top-level module or package is a
+library of its own, named by its content, so that a node gets it once. A program needs those that it has imported and
+those that its source, or theirs, could import at any time.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterable, Iterator
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ..overlay.errors import BadProgram
+from ..overlay.wire.work import Inline
+
+LIBRARY_BYTES_MAX: Final = 16 << 20
+_FILES_MAX: Final = 8192
+
+_INSTALLED: Final = tuple(
+    {str(Path(sysconfig.get_path(kind)).resolve()) + "/" for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+_PACKAGE: Final = __name__.partition(".")[0]
+_COMPILED: Final = (".pyc", ".pyo", *EXTENSION_SUFFIXES)
+
+
+class Library(NamedTuple):
+    """One top-level module or package."""
+
+    name: str
+    files: Inline
+    """An encoded dict of relative path to content."""
+
+
+class Modules:
+    """Of one program. Files are read once, when their library is first needed."""
+
+    def __init__(self, beside: Path | None = None) -> None:
+        """`beside`: a folder whose modules the program may import, before all others."""
+        self._beside = None if beside is None else str(beside)
+        self._libraries: dict[str, Library | None] = {}
+
+    def imported(
+        self, loaded: Iterable[ModuleType], source: str | bytes = b""
+    ) -> tuple[list[Library], list[ModuleType]]:
+        """Of those loaded, and of what they or `source` could import: the libraries; and modules that none holds."""
+        loaded = list(loaded)
+        libraries = self._closure([*(module.__name__.partition(".")[0] for module in loaded), *_names_in(source)])
+        strays = [module for module in loaded if not self._holds(module)]
+        return libraries, strays
+
+    def imported_by(self, source: str | bytes) -> list[Library]:
+        """What this source could import."""
+        return self._closure(_names_in(source))
+
+    def shipped(self, names: Iterable[str]) -> list[Library]:
+        """Packages that are sent because the user says so, installed or not. Raises BadProgram."""
+        return [self._shipped(name) for name in names]
+
+    def _shipped(self, name: str) -> Library:
+        spec = self._spec(name) if name.isidentifier() and name not in sys.stdlib_module_names else None
+        places = [] if spec is None else list(spec.submodule_search_locations or filter(None, [spec.origin]))
+        if spec is None or len(places) != 1 or not Path(places[0]).exists():
+            raise BadProgram(f"{name} cannot be shipped: no such package is installed here")
+        place = Path(places[0])
+        compiled = [place] if place.is_file() else list(place.rglob("*"))
+        if any(path.name.endswith(tuple(EXTENSION_SUFFIXES)) for path in compiled):
+            raise BadProgram(f"{name} cannot be shipped: it is not pure Python")
+        library = self._libraries[name] = _read(name, place)
+        if library is None:
+            raise BadProgram(f"{name} cannot be shipped: it is larger than {LIBRARY_BYTES_MAX >> 20} MiB")
+        return library
+
+    def _closure(self, names: Iterable[str]) -> list[Library]:
+        pending, seen = list(dict.fromkeys(names)), set[str]()
+        while pending:
+            name = pending.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if (library := self._library(name)) is not None:
+                pending += [found for source in _sources(library) for found in _names_in(source)]
+        return [library for name in sorted(seen) if (library := self._libraries.get(name)) is not None]
+
+    def _library(self, name: str) -> Library | None:
+        if name not in self._libraries:
+            place = self._place(name)
+            self._libraries[name] = None if place is None else _read(name, place)
+        return self._libraries[name]
+
+    def _place(self, name: str) -> Path | None:
+        """The file of a top-level module or the folder of a package; None for what is not the program's own."""
+        if name in sys.stdlib_module_names or name in ("__main__", _PACKAGE):
+            return None
+        spec = self._spec(name)
+        if spec is None:
+            return None
+        if spec.submodule_search_locations is not None:
+            places = [Path(folder) for folder in spec.submodule_search_locations]
+            own = [place for place in places if place.name == name and is_own_file(f"{place}/")]
+            return own[0] if len(places) == len(own) == 1 else None
+        place = Path(spec.origin or "")
+        return place if place.name == f"{name}.py" and is_own_file(str(place)) else None
+
+    def _spec(self, name: str) -> ModuleSpec | None:
+        if self._beside is not None and (spec := PathFinder.find_spec(name, [self._beside])) is not None:
+            return spec
+        try:
+            return importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            return None  # a module made by hand has no spec
+
+    def _holds(self, module: ModuleType) -> bool:
+        """Whether importing the module's name from its library gives this very module's file."""
+        top, *rest = module.__name__.split(".")
+        place = self._place(top) if self._libraries.get(top) is not None else None
+        if place is None:
+            return False
+        if place.is_file():
+            return not rest and _same(place, module)
+        inner = place.joinpath(*rest)
+        return _same(inner / "__init__.py", module) or (bool(rest) and _same(inner.with_suffix(".py"), module))
+
+
+def main_source() -> bytes:
+    """Of the program that runs, where it has a file."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    try:
+        return Path(file).read_bytes() if isinstance(file, str) and is_own_file(file) else b""
+    except OSError:
+        return b""
+
+
+def is_own_file(file: str) -> bool:
+    return not file.startswith(_INSTALLED) and "/site-packages/" not in file and "/dist-packages/" not in file
+
+
+def own_modules() -> list[ModuleType]:
+    """The program's own among those imported, `__main__` not included."""
+    return [module for name, module in list(sys.modules.items()) if _is_own(name, module)]
+
+
+def _is_own(name: str, module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str) or name == "__main__" or name.partition(".")[0] == _PACKAGE:
+        return False
+    if getattr(module, "__name__", None) != name:
+        return False  # an alias: pickles know modules by their own name
+    return is_own_file(file)
+
+
+def _same(file: Path, module: ModuleType) -> bool:
+    loaded = module.__file__
+    return loaded is not None and file.is_file() and file.samefile(loaded)
+
+
+def _names_in(source: str | bytes) -> Iterator[str]:
+    """Top-level names that a source imports anywhere, in functions too."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def _sources(library: Library) -> Iterator[bytes]:
+    files = msgspec.msgpack.decode(library.files.data, type=dict[str, bytes])
+    return (content for path, content in files.items() if path.endswith(".py"))
+
+
+def _read(name: str, place: Path) -> Library | None:
+    """None, with a warning, for one that is too large to travel."""
+    if place.is_file():
+        return Library(name, Inline(msgspec.msgpack.encode({place.name: place.read_bytes()})))
+    files = {f"{name}/{path.relative_to(place).as_posix()}": path for path in _files_below(place)}
+    size_bytes = sum(path.stat().st_size for path in files.values())
+    if size_bytes > LIBRARY_BYTES_MAX or len(files) > _FILES_MAX:
+        files = {inside: path for inside, path in files.items() if inside.endswith(".py")}  # its data stays behind
+        size_bytes = sum(path.stat().st_size for path in files.values())
+    if size_bytes > LIBRARY_BYTES_MAX or len(files) > _FILES_MAX:
+        warnings.warn(f"{name} stays here: {size_bytes >> 20} MiB of Python, {len(files)} files", stacklevel=2)
+        return None
+    return Library(name, Inline(msgspec.msgpack.encode({inside: path.read_bytes() for inside, path in files.items()})))
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """In a fixed order; nothing hidden, compiled or of a virtual environment."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name in ("__pycache__", "node_modules"):
+            continue
+        if path.is_dir() and not path.is_symlink() and not (path / "pyvenv.cfg").exists():
+            yield from _files_below(path)
+        elif path.is_file() and not path.name.endswith(_COMPILED):
+            yield path

@@ -1,0 +1,54 @@
+"""What a master is told of a task that has ended or is not run here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...overlay.errors import (
+    BadProgram,
+    LimitExceeded,
+    OutOfMemory,
+    PotluckError,
+    RemoteProtocolError,
+    ResultNotEncodable,
+    TaskFailed,
+)
+from ...overlay.wire.work import Fault, Finished, Returned
+from .events import Reply
+from .tasks import Task, Worker
+
+_WORKERS_WORD: Final = frozenset(
+    cls.wire_code
+    for cls in (TaskFailed, BadProgram, ResultNotEncodable, RemoteProtocolError, LimitExceeded, OutOfMemory)
+)
+"""Faults that a worker may state; it is not believed about those that are the node's to find."""
+
+
+def fault_for(error: PotluckError) -> Fault:
+    return Fault(error.wire_code, str(error))
+
+
+def returned(index: int, attempt: int, reason: PotluckError) -> Returned:
+    return Returned(index, attempt, reason.wire_code, str(reason)[:250])
+
+
+def judged(task: Task, reply: Reply, elapsed_s: float, mesh_ahead_s: float, worker: Worker) -> Finished:
+    """The report of a task that its worker says has ended."""
+    value, fault = reply.value, reply.fault
+    if fault is not None and fault.code not in _WORKERS_WORD:
+        fault = Fault(TaskFailed.wire_code, fault.message)
+    elif fault is None and (value is None or (reply.pickled and not task.may_pickle)):
+        fault = fault_for(ResultNotEncodable("the worker process sent no value that may be passed on"))
+    assert task.begun_s is not None
+    return Finished(
+        task.index,
+        task.attempt,
+        value=value if fault is None else None,
+        fault=fault,
+        pickled=reply.pickled and fault is None,
+        started_s=task.begun_s + mesh_ahead_s,
+        elapsed_s=elapsed_s,
+        stdout=reply.stdout,
+        stderr=reply.stderr,
+        guarantees=worker.guarantees,
+    )

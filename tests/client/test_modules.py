@@ -1,0 +1,110 @@
+"""Which of a program's modules travel, and what of each."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from potluck.client.modules import LIBRARY_BYTES_MAX, Library, Modules
+from potluck.overlay.errors import BadProgram
+
+NAMES = [f"own_module_{letter}" for letter in "abcde"]
+
+
+def files(library: Library) -> dict[str, bytes]:
+    return msgspec.msgpack.decode(library.files.data, type=dict[str, bytes])
+
+
+def named(libraries: list[Library]) -> list[str]:
+    return [library.name for library in libraries]
+
+
+def write(folder: Path, **sources: str) -> None:
+    for name, source in sources.items():
+        path = folder / name.replace("__slash__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".py").write_text(source)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from(NAMES), st.sets(st.sampled_from(NAMES)), min_size=5), st.sampled_from(NAMES))
+def test_what_can_be_reached_by_imports_travels_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, imports: dict[str, set[str]], first: str
+) -> None:
+    folder = tmp_path_factory.mktemp("program")
+    for name, wanted in imports.items():
+        lines = ["import json, numpy", *(f"def f_{other}():\n    import {other}" for other in sorted(wanted))]
+        (folder / f"{name}.py").write_text("\n".join(lines))
+    reached, pending = set[str](), {first}
+    while pending:
+        reached |= pending
+        pending = {other for name in pending for other in imports[name]} - reached
+    assert named(Modules(beside=folder).imported_by(f"from {first} import something")) == sorted(reached)
+
+
+def test_a_package_travels_whole_without_what_is_hidden_compiled_or_installed_in_it(tmp_path: Path) -> None:
+    package = tmp_path / "shop"
+    write(package, __init__="", prices="", inner__slash____init__="", inner__slash__deep="import shelf")
+    write(tmp_path, shelf="from . import nothing")
+    (package / "words.txt").write_text("data")
+    (package / "fast.cpython-311-x86_64-linux-gnu.so").write_bytes(b"")
+    for path in (".git/config", "__pycache__/prices.pyc", "venv/pyvenv.cfg", "venv/lib/thing.py"):
+        (package / path).parent.mkdir(parents=True, exist_ok=True)
+        (package / path).write_text("")
+    shelf, shop = Modules(beside=tmp_path).imported_by("import shop.prices")
+    assert set(files(shop)) == {
+        "shop/__init__.py",
+        "shop/prices.py",
+        "shop/inner/__init__.py",
+        "shop/inner/deep.py",
+        "shop/words.txt",
+    }
+    assert files(shelf) == {"shelf.py": b"from . import nothing"}
+
+
+def test_what_is_installed_built_in_or_broken_stays(tmp_path: Path) -> None:
+    write(tmp_path, broken="def (", random="shadows = 'the standard library'")
+    found = Modules(beside=tmp_path).imported_by("import broken, random, numpy, sys, potluck, absent, encodings.idna")
+    assert named(found) == ["broken"]
+    assert Modules(beside=tmp_path).imported_by("def (") == []
+
+
+def test_too_much_data_stays_behind_and_too_much_python_is_told(tmp_path: Path) -> None:
+    write(tmp_path, big__slash____init__="", huge__slash____init__="#" * (LIBRARY_BYTES_MAX + 1))
+    (tmp_path / "big" / "weights.bin").write_bytes(bytes(LIBRARY_BYTES_MAX + 1))
+    modules = Modules(beside=tmp_path)
+    (big,) = modules.imported_by("import big")
+    assert set(files(big)) == {"big/__init__.py"}
+    with pytest.warns(UserWarning, match="huge stays here: 16 MiB"):
+        assert modules.imported_by("import huge") == []
+
+
+def test_an_installed_package_is_shipped_when_it_is_named_and_pure() -> None:
+    (library,) = Modules().shipped(["click"])
+    assert "click/__init__.py" in files(library)
+    for name, why in (
+        ("msgspec", "not pure Python"),
+        ("no_such_thing", "no such package"),
+        ("json", "no such package"),
+    ):
+        with pytest.raises(BadProgram, match=why):
+            Modules().shipped([name])
+
+
+def test_loaded_modules_that_no_library_holds_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, held_here="x = 1", other__slash__stray_one="y = 2")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import importlib.util
+
+    held = importlib.import_module("held_here")
+    spec = importlib.util.spec_from_file_location("made_by_hand", tmp_path / "other" / "stray_one.py")
+    assert spec is not None
+    stray = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "made_by_hand", stray)
+    monkeypatch.delitem(sys.modules, "held_here")
+    libraries, strays = Modules().imported([held, stray])
+    assert (named(libraries), strays) == (["held_here"], [stray])
