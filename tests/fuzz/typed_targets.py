@@ -59,7 +59,7 @@ def _priority(data: bytes) -> None:
 
 
 def _mesh_file(data: bytes) -> None:
-    assert read_mesh(_file("mesh.toml", data), mesh().owner).root_der == mesh().root_der
+    assert read_mesh(_file("mesh.toml", data), mesh().owner).owner is mesh().owner
 
 
 def _key_file(data: bytes) -> None:
@@ -101,6 +101,7 @@ TARGETS: dict[str, Target] = {
         _code,
         (UsageError,),
         _lines("7-copper-lantern", " 99 COPPER_lantern\t", "7-coper-lantern", "0-a-b", "7--x", "a b c"),
+        cost=10,
     ),
     "json": Target(
         _json,
