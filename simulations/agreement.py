@@ -36,8 +36,8 @@ STEPS_MAX: Final = 200
 """Per operation. A register that is not through by then is left as it is: no liveness is claimed under such faults."""
 ENDING: Final = 0.005
 """How likely a partition or a pause is over at a step: it lasts for a handful of operations."""
-RUNNING_MAX: Final = 10
-_UNANSWERED_MAX: Final = 8
+RUNNING_MAX: Final = 8
+_UNANSWERED_MAX: Final = 6
 """Operations lost by crashes, for each register: each leaves the checker more to try."""
 
 Node = bytes

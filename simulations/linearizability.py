@@ -16,7 +16,7 @@ from typing import Final, Literal
 Value = int | None
 Kind = Literal["read", "add", "compare_and_set"]
 
-CONFIGURATIONS_MAX: Final = 50_000
+CONFIGURATIONS_MAX: Final = 400_000
 
 
 @dataclass(frozen=True)
