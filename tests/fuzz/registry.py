@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from . import trust_targets, typed_targets, wire_targets
+from . import member_target, trust_targets, typed_targets, wire_targets
 from .target import Target
 
-TARGETS: dict[str, Target] = {**wire_targets.TARGETS, **trust_targets.TARGETS, **typed_targets.TARGETS}
+TARGETS: dict[str, Target] = {
+    **wire_targets.TARGETS,
+    **trust_targets.TARGETS,
+    **member_target.TARGETS,
+    **typed_targets.TARGETS,
+}
