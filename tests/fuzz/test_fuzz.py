@@ -9,6 +9,8 @@ import importlib.util
 import random
 import subprocess
 import sys
+import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,26 +20,31 @@ from hypothesis import strategies as st
 from .corpus import FOLDER, INPUT_BYTES_MAX, INPUTS_MAX, kept, starting_points
 from .mutation import mutated
 from .registry import TARGETS
-from .target import Broken, Target, attempt
+from .target import SECONDS_MAX, Broken, Target, attempt
 
 every_target = pytest.mark.parametrize("name", TARGETS)
 ROOT = Path(__file__).parents[2]
 
 
+@cache
+def known(name: str) -> list[bytes]:
+    return starting_points(name, TARGETS[name])
+
+
 @every_target
 def test_what_has_once_been_found_is_answered(name: str) -> None:
-    taken = [attempt(TARGETS[name], data) for data in starting_points(name, TARGETS[name])]
+    taken = [attempt(TARGETS[name], data) for data in known(name)]
     assert any(taken), "what starts from real messages gets through"
 
 
 @every_target
 @given(data=st.data())
 def test_no_input_is_a_fault(name: str, data: st.DataObject) -> None:
-    known = data.draw(st.sampled_from(starting_points(name, TARGETS[name])) | st.binary(max_size=200))
+    drawn = data.draw(st.sampled_from(known(name)) | st.binary(max_size=200))
     draws = random.Random(data.draw(st.integers(0, 1 << 32)))
     for _ in range(data.draw(st.integers(0, 4))):
-        known = mutated(known, draws)
-    attempt(TARGETS[name], known)
+        drawn = mutated(drawn, draws)
+    attempt(TARGETS[name], drawn)
 
 
 def test_the_corpus_is_small_and_every_file_has_its_target() -> None:
@@ -50,9 +57,9 @@ def test_the_corpus_is_small_and_every_file_has_its_target() -> None:
 
 
 def _spin(data: bytes) -> None:
-    for _ in range(200_000_000):
-        if not data:
-            return
+    end_s = time.process_time() + SECONDS_MAX + 0.05
+    while time.process_time() < end_s:
+        assert data
 
 
 def _grow(data: bytes) -> None:
@@ -76,7 +83,7 @@ def test_a_target_that_breaks_a_rule_is_found_out(feed: object, fault: type[Exce
 @pytest.mark.parametrize("runs", [2_000, pytest.param(10_000_000, marks=[pytest.mark.nightly, pytest.mark.timeout(0)])])
 def test_inputs_guided_by_what_they_reach_are_no_fault(runs: int) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz", *(["codec_peer", "session"] if runs < 10_000 else []), f"--runs={runs}"],
+        [sys.executable, "-m", "tests.fuzz", *(["codec_peer"] if runs < 10_000 else []), f"--runs={runs}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
