@@ -30,6 +30,7 @@ VERBS: Final = {
     "peers": "List the nodes of the mesh.",
     "mesh": "Show who is of the mesh: members.",
     "status": "Show one node.",
+    "doctor": "Say what is wrong here, and what to do about it.",
     "run": "Run a file or a function on the mesh.",
     "map": "Run a function for every line of a file.",
     "instruct": "Run instructions by kind: a1 a2 b1.",

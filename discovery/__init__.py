@@ -4,6 +4,7 @@
 `tags`       how beacons of one mesh recognise each other without telling outsiders
 `beacon`     DISCOVER and HELLO on UDP multicast: an engine and its shell
 `mdns`       `_potluck._tcp.local.` by zeroconf, for networks that pass only mDNS
+`heard`      engine: what was heard of whom and why it came to nothing, for `doctor`
 
 Letting a machine in:
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -15,6 +16,7 @@ from ..overlay.ports import Address, Datagrams, WallClock
 from ..overlay.wire.beacon import BEACON, Discover, Hello
 from ..overlay.wire.codec import Codec, Message
 from ..overlay.wire.framing import HEADER_BYTES
+from .heard import Heard
 from .sightings import Sighting, SightingSink
 from .tags import is_ours, tag
 
@@ -40,11 +42,12 @@ class Sighted:
 class BeaconEngine:
     """What a datagram means and what it is answered with. Anything malformed or foreign means nothing."""
 
-    def __init__(self, config: Discovery, tag_key: bytes, nonce: bytes, port: int) -> None:
+    def __init__(self, config: Discovery, tag_key: bytes, nonce: bytes, port: int, heard: Heard | None = None) -> None:
         self._config = config
         self._tag_key = tag_key
         self._nonce = nonce
         self._port = port
+        self.heard = heard or Heard()
         self._greeted_s: dict[Address, float] = {}
 
     def discover(self, wall_s: float) -> Send:
@@ -52,11 +55,16 @@ class BeaconEngine:
 
     def received(self, now_s: float, wall_s: float, data: bytes, host: str) -> list[Send | Sighted]:
         message = read_datagram(BEACON, data)
-        if message is None or message.sender == self._nonce or message.port == 0:
+        if message is None or message.port == 0:
             return []
-        if not is_ours(message.mesh_tag, self._tag_key, wall_s):
+        if message.sender == self._nonce:
+            self.heard.echoes.note(host, now_s)
             return []
         address = Address(host, message.port)
+        if not is_ours(message.mesh_tag, self._tag_key, wall_s):
+            self.heard.stranger(now_s, address)
+            return []
+        self.heard.members.note(address, now_s)
         effects: list[Send | Sighted] = [Sighted(address)]
         if isinstance(message, Discover) and self._may_greet(now_s, address):
             effects.append(Send(Hello(tag(self._tag_key, wall_s), self._nonce, self._port)))
@@ -98,6 +106,7 @@ class Beacon:
         self._datagrams = datagrams
         self._wall_clock = wall_clock
         self._config = config
+        self._received = trio.Event()
 
     async def run(self, put: SightingSink, is_linked: Callable[[Address], bool]) -> None:
         async with trio.open_nursery() as nursery:
@@ -117,6 +126,7 @@ class Beacon:
     async def _listen(self, put: SightingSink, is_linked: Callable[[Address], bool]) -> None:
         while True:
             data, host = await self._datagrams.receive()
+            self._received.set()
             effects = self._engine.received(trio.current_time(), self._wall_clock.now_s(), data, host)
             if any(isinstance(effect, Sighted) and is_linked(effect.address) for effect in effects):
                 continue  # it knows us: answering every member's DISCOVER would be a square of datagrams
@@ -125,6 +135,20 @@ class Beacon:
                     await self._send(effect)
                 else:
                     put(Sighting(effect.address, "beacon"))
+
+    async def echo(self, addresses: Collection[str], timeout_s: float) -> set[str]:
+        """Calls, and returns from which of these addresses of the machine the call came back."""
+        began_s, echoes = trio.current_time(), self._engine.heard.echoes
+
+        def back() -> set[str]:
+            return {host for host in addresses if (echoes.get(host) or -math.inf) >= began_s}
+
+        await self._send(self._engine.discover(self._wall_clock.now_s()))
+        with trio.move_on_after(timeout_s):
+            while len(back()) < len(addresses):
+                self._received = trio.Event()
+                await self._received.wait()
+        return back()
 
     async def _send(self, effect: Send) -> None:
         await self._datagrams.send(BEACON.encode(effect.message))

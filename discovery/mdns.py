@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -16,6 +16,7 @@ from zeroconf import Error as ZeroconfError
 from zeroconf import ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 
 from ..overlay.ports import Address, WallClock
+from .heard import Heard
 from .sightings import Sighting, SightingSink
 from .tags import PERIOD_S, is_ours, tag
 
@@ -26,10 +27,14 @@ _RESOLVE_MS: Final = 3000
 _CLOSE_S: Final = 1.5
 
 
+Seen = Callable[[Address, bool], None]
+"""Told of an address, and whether it is of this mesh."""
+
+
 class _Listener(ServiceListener):
     """Runs in zeroconf's thread."""
 
-    def __init__(self, own_name: str, token: trio.lowlevel.TrioToken, seen: SightingSink, ours: _Ours) -> None:
+    def __init__(self, own_name: str, token: trio.lowlevel.TrioToken, seen: Seen, ours: _Ours) -> None:
         self._own_name = own_name
         self._token = token
         self._seen = seen
@@ -37,12 +42,12 @@ class _Listener(ServiceListener):
 
     def add_service(self, zc: Zeroconf, type_: str, name: str) -> None:
         info = zc.get_service_info(type_, name, timeout=_RESOLVE_MS) if name != self._own_name else None
-        if info is None or not info.port or not self._ours(info.properties.get(b"tag")):
+        if info is None or not info.port:
             return
+        ours = self._ours(info.properties.get(b"tag"))
         for host in info.parsed_addresses():
-            sighting = Sighting(Address(host, info.port), "mdns")
             try:
-                self._token.run_sync_soon(self._seen, sighting)
+                self._token.run_sync_soon(self._seen, Address(host, info.port), ours)
             except trio.RunFinishedError:
                 return  # the node has ended; zeroconf's thread ends after it
 
@@ -70,19 +75,32 @@ class _Ours:
 
 
 async def run(
-    addresses: Sequence[str], port: int, nonce: bytes, ours: tuple[bytes, WallClock], put: SightingSink
+    addresses: Sequence[str],
+    port: int,
+    nonce: bytes,
+    ours: tuple[bytes, WallClock],
+    sinks: tuple[SightingSink, Heard],
 ) -> None:
     """Announces and browses until cancelled. A machine on which zeroconf does not work goes without it."""
     mesh = _Ours(*ours)
+    put, heard = sinks
+
+    def seen(address: Address, is_member: bool) -> None:
+        if is_member:
+            put(Sighting(address, "mdns"))
+        else:
+            heard.stranger(trio.current_time(), address)
+
     name = f"{nonce.hex()}.{SERVICE_TYPE}"
     token = trio.lowlevel.current_trio_token()
     try:
         zeroconf = Zeroconf(interfaces=list(addresses))
     except OSError as error:
         logger.warning("zeroconf does not work here: %s", error)
+        heard.zeroconf_fault = str(error)
         return
     try:
-        ServiceBrowser(zeroconf, SERVICE_TYPE, _Listener(name, token, put, mesh))
+        ServiceBrowser(zeroconf, SERVICE_TYPE, _Listener(name, token, seen, mesh))
         info = _service(name, addresses, port, nonce, mesh)
         await trio.to_thread.run_sync(zeroconf.register_service, info, abandon_on_cancel=True)
         while True:
@@ -91,6 +109,7 @@ async def run(
             await trio.to_thread.run_sync(zeroconf.update_service, info, abandon_on_cancel=True)
     except (OSError, ZeroconfError) as error:
         logger.warning("zeroconf gave up: %s", error)
+        heard.zeroconf_fault = str(error) or type(error).__name__
     finally:
         with trio.move_on_after(_CLOSE_S) as scope:
             scope.shield = True

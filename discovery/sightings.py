@@ -10,9 +10,10 @@ from typing import Final
 import trio
 
 from ..overlay.config import Discovery
-from ..overlay.errors import NotAllowed, PotluckError, Unavailable
+from ..overlay.errors import NotAllowed, Unavailable
 from ..overlay.links.links import Links
 from ..overlay.ports import Address
+from .heard import Heard
 
 logger = logging.getLogger("potluck.discovery")
 
@@ -102,15 +103,19 @@ class Connector:
     """Shell: turns sightings into links."""
 
     def __init__(
-        self, links: Links, config: Discovery, lasting: Iterable[Address], has_enough: Callable[[], bool]
+        self,
+        links: Links,
+        config: Discovery,
+        lasting: Iterable[Address],
+        has_enough: Callable[[], bool],
+        heard: Heard,
     ) -> None:
         self._links = links
         self._has_enough = has_enough
         self._candidates = Candidates(config)
         self._lasting = tuple(lasting)
         self._changed = trio.Event()
-        self.refusals: dict[Address, str] = {}
-        """Why the latest dial of an address failed, for `doctor` and the log."""
+        self._heard = heard
 
     async def run(self, sightings: trio.MemoryReceiveChannel[Sighting]) -> None:
         for address in self._lasting:
@@ -137,17 +142,13 @@ class Connector:
         try:
             await self._links.connect(address)
         except (Unavailable, NotAllowed) as error:
-            self._note(address, error)
+            logger.info("no link to %s: %s", address, error)
+            self._heard.failed(trio.current_time(), address, str(error), given=address in self._lasting)
             self._candidates.failed(trio.current_time(), address)
         else:
-            self.refusals.pop(address, None)
+            self._heard.reached(trio.current_time(), address)
             self._candidates.succeeded(trio.current_time(), address)
         self._changed.set()
-
-    def _note(self, address: Address, error: PotluckError) -> None:
-        if len(self.refusals) < ADDRESSES_MAX:
-            self.refusals[address] = str(error)
-        logger.info("no link to %s: %s", address, error)
 
 
 SightingSink = Callable[[Sighting], None]

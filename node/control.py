@@ -69,13 +69,16 @@ class Served(Protocol):
 
 
 class House(Protocol):
-    """What the process around a node offers: who is let in and who is banned, and moving into another mesh."""
+    """What the process around a node offers: who is let in and who is banned, moving into another mesh, and what is
+    wrong here."""
 
     def invite(self, wanted: control.Invite) -> dict[str, object]: ...
 
     def reload(self, peers: Sequence[str]) -> None: ...
 
     async def ban(self, wanted: control.Ban) -> dict[str, object]: ...
+
+    async def examine(self) -> list[dict[str, object]]: ...
 
 
 async def serve(node: Served, house: House, listener: trio.SocketListener, path: Path) -> None:
@@ -235,6 +238,8 @@ class _Connection:
         match message:
             case control.AskPeers(request):
                 self._answer(request, await self._node.peers())
+            case control.AskDoctor(request):
+                self._answer(request, await self._house.examine())
             case control.AskMembers(request):
                 self._answer(request, await self._node.members())
             case control.Ban(request):

@@ -10,6 +10,7 @@ import msgspec
 import trio
 
 from ..discovery.beacon import Beacon, BeaconEngine
+from ..discovery.heard import Heard
 from ..discovery.sightings import CHANNEL_SIZE, Connector, Sighting, sink
 from ..overlay.clock import MeshTime
 from ..overlay.config import Config
@@ -70,10 +71,13 @@ class Node:
         self.identity = identity
         self._ports = ports
         self._watchers: list[Callable[[Event], None]] = [announce]
-        self._capabilities = abilities.describe(config, ports.host, ports.sandboxes)
+        self.capabilities = abilities.describe(config, ports.host, ports.sandboxes)
         self._owners: dict[NodeId, OwnerId] = {}
         self._leaving = trio.Event()
         self.started = trio.Event()
+        self.heard = Heard()
+        self.beacon: Beacon | None = None
+        """None while there is none, and where multicast is switched off."""
         self._incarnation = 0
         self._address = Address("", 0)
         self._started_s = 0.0
@@ -88,7 +92,7 @@ class Node:
             identity,
             BanSet(identity.mesh.root_der),
             self.mesh_time.says,
-            capabilities=lambda: self._capabilities,
+            capabilities=lambda: self.capabilities,
             incarnation=lambda: self._incarnation,
             listening_port=lambda: self.links.port,
         )
@@ -108,7 +112,7 @@ class Node:
         self.jobs = Jobs(config, identity, self.links, self.membership, self.objects, ports.entropy)
         self.execution = ExecutionService(
             config.execution,
-            slots=self._capabilities.slots,
+            slots=self.capabilities.slots,
             sandboxes=ports.sandboxes,
             own_owner=identity.owner_id,
             objects=self.objects,
@@ -144,11 +148,11 @@ class Node:
             await nursery.start(self.registers.run)
             nursery.start_soon(self.upkeep.run)
             await nursery.start(self.execution.run)
-            nursery.start_soon(self.jobs.run, _Here(self), self._capabilities)
+            nursery.start_soon(self.jobs.run, _Here(self), self.capabilities)
             self._address = await nursery.start(self.links.run)
             logger.info("Node %s started on port %d", self.name, self._address.port)
             nursery.start_soon(self.presence.sample, self.execution.load)
-            nursery.start_soon(self.presence.publish, self._address, self._capabilities)
+            nursery.start_soon(self.presence.publish, self._address, self.capabilities)
             await self._discover(nursery)
             self._tell(self._ready())
             nursery.start_soon(self.timekeeping.run)
@@ -179,15 +183,15 @@ class Node:
         config, ports = self.config, self._ports
         sightings_in, sightings = trio.open_memory_channel[Sighting](CHANNEL_SIZE)
         given = [_parse(peer) for peer in config.peers]
-        connector = Connector(self.links, config.discovery, given, self._has_enough_links)
+        connector = Connector(self.links, config.discovery, given, self._has_enough_links, self.heard)
         nursery.start_soon(connector.run, sightings)
         self.put_sighting = sink(sightings_in)
         if config.private or not config.discovery.multicast:
             return
         datagrams = await self.links.network.open_multicast()
         nonce = ports.entropy.token(8)
-        engine = BeaconEngine(config.discovery, self.identity.mesh.tag_key, nonce, self._address.port)
-        beacon = Beacon(self.name, engine, datagrams, ports.wall_clock, config.discovery)
+        engine = BeaconEngine(config.discovery, self.identity.mesh.tag_key, nonce, self._address.port, self.heard)
+        self.beacon = beacon = Beacon(self.name, engine, datagrams, ports.wall_clock, config.discovery)
         nursery.start_soon(beacon.run, self.put_sighting, self.links.is_linked)
 
     def _has_enough_links(self) -> bool:
@@ -222,7 +226,7 @@ class Node:
         return lambda: self._watchers.remove(watcher)
 
     def status(self) -> dict[str, object]:
-        able = self._capabilities
+        able = self.capabilities
         table = self.objects.table
         return {
             "name": self.name,
@@ -326,7 +330,7 @@ class Node:
             "port": self._address.port,
             "web": None,
             "mesh": self.identity.mesh.mesh_id,
-            "sandbox": self._capabilities.sandbox,
+            "sandbox": self.capabilities.sandbox,
         }
 
     def _clock_judged(self, error_s: float) -> None:

@@ -1,5 +1,5 @@
-"""What the process around a node offers to its user: letting machines in, shutting them out, and moving into another
-mesh."""
+"""What the process around a node offers to its user: letting machines in, shutting them out, moving into another
+mesh, and what is wrong here."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from ..overlay.errors import ConfigError
 from ..overlay.identity.joining import no_longer_alone
 from ..overlay.identity.mesh import root_key
 from ..overlay.links.link import Link
+from ..overlay.ports import Address
 from ..overlay.wire import control
 from .daemon import Node
+from .doctor.asking import examine
 from .exclusion import Exclusion
 
 logger = logging.getLogger("potluck.node")
@@ -30,6 +32,7 @@ class House:
         self.following: Config | None = None
         """Settings of the node that takes this one's place, once it has left."""
         node.links.up.append(self._link_up)
+        node.heard.first_stranger = self._other_mesh_seen
 
     def invite(self, wanted: control.Invite) -> dict[str, object]:
         life_s = wanted.life_ms / 1000
@@ -49,6 +52,17 @@ class House:
         known = dict.fromkeys((*self._config.peers, *peers))
         self.following = replace(self._config, peers=tuple(known))
         self._node.leave()
+
+    async def examine(self) -> list[dict[str, object]]:
+        return [finding.as_dict() for finding in await examine(self._node)]
+
+    def _other_mesh_seen(self, address: Address) -> None:
+        """Whoever has just founded a mesh beside another one most likely meant to join that."""
+        if self._node.identity.mesh.alone:
+            logger.warning(
+                "a node of another mesh is at %s: to join it, `potluck invite` there and `potluck join CODE` here",
+                address,
+            )
 
     def _link_up(self, link: Link) -> None:
         """Whoever has met another owner belongs with them: `join` does not move the machine any more."""

@@ -93,7 +93,7 @@ async def _run(
 
             addresses, nonce = choose(config.interface), entropy.token(8)
             ours = (mesh.tag_key, wall_clock)
-            nursery.start_soon(mdns.run, addresses, node.address.port, nonce, ours, node.put_sighting)
+            nursery.start_soon(mdns.run, addresses, node.address.port, nonce, ours, (node.put_sighting, node.heard))
     with trio.CancelScope(shield=True):
         await store.aclose()
     return house.following

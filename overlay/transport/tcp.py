@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,5 +174,6 @@ async def _connect(address: Address, links: LinksConfig) -> trio.SocketStream:
         raise LinkLost(f"cannot connect to {address}: {error}") from error
     except OSError as error:
         refused = error.errno == errno.ECONNREFUSED
-        raise LinkLost(f"cannot connect to {address}: {error.strerror or error}", refused=refused) from error
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise LinkLost(f"cannot connect to {address}: {why}", refused=refused) from error
     return trio.SocketStream(socket)

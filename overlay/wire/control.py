@@ -205,6 +205,12 @@ class Ban(Message, frozen=True, tag=43):
     asking: bool = False
 
 
+class AskDoctor(Message, frozen=True, tag=50):
+    """Answer: JSON, a list of `{"check", "ok", "detail", "fix", "matters"}`: what only a running node can say."""
+
+    request: RequestId
+
+
 class MemoryIncrement(Message, frozen=True, tag=21):
     """Agreed. Answer: JSON `{"key", "value", "version", "replicas"}`, with the value after the increment."""
 
@@ -242,6 +248,7 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     Watch,
     Invite,
     AskMembers,
+    AskDoctor,
     Reload,
     Ban,
 )

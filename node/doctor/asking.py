@@ -1,0 +1,54 @@
+"""Gathers what a running node knows, for the judges."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from ...overlay.errors import NotAllowed, Unavailable
+from ...overlay.transport.interfaces import choose
+from ..daemon import Node
+from . import judging, machine
+from .findings import Finding, well
+from .judging import Member
+
+_ECHO_S: Final = 1.0
+
+
+async def examine(node: Node) -> list[Finding]:
+    """What only a running node can say. Takes about a second where multicast does not work."""
+    now_s = trio.current_time()
+    linked = [link.peer for link in node.links]
+    found = [
+        well("node", f"{node.name} runs at {node.address} in mesh {node.identity.mesh.mesh_id}"),
+        machine.interfaces(node.config.interface),
+        await _multicast(node, len(linked)),
+        judging.zeroconf(node.heard, wanted=node.config.discovery.zeroconf and not node.config.private),
+        judging.port(node.address, await _dial_itself(node)),
+        judging.clock(node.timekeeping.error_s, len(linked)),
+        judging.given_peers(now_s, node.heard, node.links.is_linked),
+        judging.unreached(now_s, node.heard, node.links.is_linked),
+        judging.strangers(now_s, node.heard, alone=node.identity.mesh.alone and not linked),
+    ]
+    abilities = [Member(peer.name, peer.capabilities.python, peer.capabilities.version) for peer in linked]
+    own = node.capabilities
+    return [*found, judging.versions(Member(node.name, own.python, own.version), abilities)]
+
+
+async def _multicast(node: Node, linked: int) -> Finding:
+    if node.beacon is None:
+        return well("multicast", "switched off")
+    addresses = choose(node.config.interface)
+    echoed = await node.beacon.echo(addresses, _ECHO_S)
+    return judging.multicast(trio.current_time(), node.heard, addresses, echoed, linked)
+
+
+async def _dial_itself(node: Node) -> str | None:
+    """Why the node does not reach its own door, if it does not."""
+    try:
+        stream = await node.links.network.dial(node.address)
+    except (Unavailable, NotAllowed) as error:
+        return str(error)
+    await stream.aclose()
+    return None

@@ -1,0 +1,32 @@
+"""What a check says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`fix` says what to do where something is wrong. What does not matter is told, and fails nothing."""
+
+    check: str
+    ok: bool
+    detail: str
+    fix: str = ""
+    matters: bool = True
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def well(check: str, detail: str) -> Finding:
+    return Finding(check, True, detail)
+
+
+def wrong(check: str, detail: str, fix: str) -> Finding:
+    return Finding(check, False, detail, fix)
+
+
+def worth_knowing(check: str, detail: str, fix: str) -> Finding:
+    """Not as it could be, and nothing fails for it."""
+    return Finding(check, False, detail, fix, matters=False)
