@@ -17,7 +17,8 @@ from ..overlay.config import Config
 from ..overlay.errors import reason
 from ..overlay.identity.certificates import to_pem
 from ..overlay.identity.joining import no_longer_alone
-from ..overlay.identity.mesh import Identity, open_identity, open_mesh, write_private
+from ..overlay.identity.mesh import Identity, open_identity, open_mesh
+from ..overlay.identity.privacy import write_private
 from ..overlay.places import control_socket_path, machine_id, node_dir
 from ..overlay.transport.interfaces import choose
 from ..overlay.transport.tcp import TcpNetwork, TlsFiles

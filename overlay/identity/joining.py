@@ -15,7 +15,8 @@ from ..errors import NotAllowed
 from ..ports import Entropy
 from .certificates import issue, may_invite
 from .keys import KeyPair
-from .mesh import MOVING, Mesh, check_fits, finish_move, locked, mesh_toml, owner_key, read_mesh, usable, write_private
+from .mesh import MOVING, Mesh, check_fits, finish_move, locked, mesh_toml, owner_key, read_mesh, usable
+from .privacy import sync_folder, write_private
 
 _KEPT: Final = ("mesh.toml", "secret", "owner-key")
 
@@ -96,6 +97,7 @@ def move(data_dir: Path, mesh: Mesh) -> None:
         write_private(part / "owner-key", mesh.owner.to_pem())
         write_private(part / "mesh.toml", mesh_toml(mesh))
         part.rename(data_dir / MOVING)
+        sync_folder(data_dir)
         finish_move(data_dir)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,9 +26,11 @@ from ..ids import NodeId, OwnerId, node_id_of, owner_id_of
 from ..ports import Entropy
 from .certificates import issue, verify_chain
 from .keys import KeyPair, derive
+from .privacy import close_to_others, sync_folder, write_private
 
 SECRET_BYTES: Final = 32
 MOVING: Final = "moving"
+_SECRETS: Final = ("secret", "owner-key", "mesh.toml", "left")
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def open_mesh(data_dir: Path, entropy: Entropy, secret_file: Path | None = None)
     """The mesh of this data directory, founded now if there is none. Raises ConfigError for unusable files."""
     with usable(data_dir), locked(data_dir):
         finish_move(data_dir)
+        close_to_others([data_dir, *(data_dir / name for name in _SECRETS)])
         provisioned = _read_secret(secret_file) if secret_file else None
         owner = owner_key(data_dir / "owner-key", entropy)
         toml = data_dir / "mesh.toml"
@@ -117,6 +119,7 @@ def open_identity(mesh: Mesh, node_dir: Path, name: str, entropy: Entropy) -> Id
     """The node of this name, made now if it is new; its key and its chain lie as PEM files for TLS in `node_dir`."""
     path = node_dir / "key"
     with usable(node_dir):
+        close_to_others([node_dir, path])
         if path.exists():
             key = KeyPair.from_pem(path.read_bytes(), str(path))
         else:
@@ -124,17 +127,6 @@ def open_identity(mesh: Mesh, node_dir: Path, name: str, entropy: Entropy) -> Id
             write_private(path, key.to_pem())
         write_private(node_dir / "node.toml", f'name = "{name}"\n'.encode())
     return make_identity(mesh, name, key, entropy)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Whole or not at all, readable by the owner only."""
-    part = path.with_name(path.name + ".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def finish_move(data_dir: Path) -> None:
@@ -148,6 +140,7 @@ def finish_move(data_dir: Path) -> None:
     (data_dir / "secret").unlink(missing_ok=True)  # of the mesh that is left; `left` has it
     for file in sorted(moving.iterdir()):
         file.replace(data_dir / file.name)
+    sync_folder(data_dir)
     moving.rmdir()
 
 
