@@ -10,7 +10,15 @@ import msgspec
 import trio
 
 from ..overlay.config import Links as LinksConfig
-from ..overlay.errors import DeadlineExceeded, LimitExceeded, LinkLost, NotFound, RemoteProtocolError, Unavailable
+from ..overlay.errors import (
+    DeadlineExceeded,
+    LimitExceeded,
+    LinkLost,
+    NotAllowed,
+    NotFound,
+    RemoteProtocolError,
+    Unavailable,
+)
 from ..overlay.identity.mesh import Identity
 from ..overlay.ids import NodeId
 from ..overlay.links.conversation import Conversation
@@ -35,6 +43,9 @@ from ..overlay.wire.work import (
 
 PART_BYTES: Final = 512 << 10
 _FETCHES_AT_ONCE: Final = 4
+_PATIENCE_S: Final = 30.0
+_RATE_MIN_BYTES_PER_S: Final = 256 << 10
+"""Whoever sends an object more slowly, after a while, is not waited for."""
 
 
 class ObjectTable:
@@ -50,11 +61,15 @@ class ObjectTable:
         """Raises LimitExceeded when the node lends no more memory."""
         if object_id in self._objects:
             return
-        if self.size_bytes + len(data) > self._bytes_max:
-            raise LimitExceeded(f"{len(data)} bytes more exceed the memory this node lends")
+        self.check_room(len(data))
         self._objects[object_id] = data
         self._by_job.setdefault(job, set()).add(object_id)
         self.size_bytes += len(data)
+
+    def check_room(self, size_bytes: int) -> None:
+        """Raises LimitExceeded when so much more would be too much."""
+        if self.size_bytes + size_bytes > self._bytes_max:
+            raise LimitExceeded(f"{size_bytes} bytes more exceed the memory this node lends")
 
     def get(self, object_id: bytes) -> bytes | None:
         return self._objects.get(object_id)
@@ -96,6 +111,7 @@ class Objects:
         self._config = config
         self._idle: dict[NodeId, list[Conversation]] = {}
         self._limits: dict[NodeId, trio.CapacityLimiter] = {}
+        self._arriving_bytes = 0
         links.on_bulk(self._serve)
         links.on(ObjectRelease, self._released)
 
@@ -127,7 +143,7 @@ class Objects:
                 pass  # it goes with its job
 
     async def fetch(self, reference: Reference) -> Inline:
-        """Raises NotFound, LinkLost."""
+        """Raises NotFound, LinkLost, LimitExceeded."""
         data = await self.fetch_bytes(reference)
         try:
             return decode_inline(data)
@@ -141,22 +157,33 @@ class Objects:
                 raise NotFound(f"object {reference.object_id.hex()} is not here any more")
             return data
         holder = NodeId(reference.holder)
+        if self._membership.get(holder) is None:
+            raise LinkLost("the holder of an object is not known")
         async with self._limits.setdefault(holder, trio.CapacityLimiter(_FETCHES_AT_ONCE)):
-            return await self._fetch_from(holder, reference)
+            self.table.check_room(self._arriving_bytes + reference.size_bytes)  # what is announced is only announced
+            self._arriving_bytes += reference.size_bytes
+            try:
+                return await self._fetch_from(holder, reference)
+            finally:
+                self._arriving_bytes -= reference.size_bytes
 
     async def _fetch_from(self, holder: NodeId, reference: Reference) -> bytes:
+        patience_s = _PATIENCE_S + reference.size_bytes / _RATE_MIN_BYTES_PER_S
         try:
             conversation = await self._conversation(holder)
             try:
-                data = await _receive(conversation, reference)
+                with trio.fail_after(patience_s):
+                    data = await _receive(conversation, reference)
             except BaseException:
                 with trio.CancelScope(shield=True):
                     await conversation.aclose()
                 raise
         except RemoteProtocolError as error:
             raise LinkLost(f"the holder of an object broke the protocol: {error}") from error
-        except Unavailable as error:
+        except (Unavailable, NotAllowed) as error:
             raise LinkLost(f"an object cannot be fetched: {error}") from error
+        except trio.TooSlowError as error:
+            raise LinkLost(f"an object did not arrive in {patience_s:.0f} s") from error
         self._idle.setdefault(holder, []).append(conversation)
         return data
 

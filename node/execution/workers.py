@@ -19,6 +19,7 @@ from ...overlay.errors import (
 )
 from ...overlay.ports import Sandbox, WorkerProcess
 from ...overlay.wire import values
+from ...overlay.wire.framing import CONTROL_FRAME_BYTES_MAX
 from ...overlay.wire.work import INLINE_BYTES_MAX, Fault, Inline, Payload
 from ...overlay.wire.worker import (
     FROM_WORKER,
@@ -36,6 +37,8 @@ CALLS_AT_ONCE_MAX: Final = 16
 EXIT_GRACE_S: Final = 0.2
 """Between the end of the pipe and the kill, so that a process that dies by itself can say how."""
 REASON_CHARS_MAX: Final = 1_000
+ANSWERS_BYTES_MAX: Final = 8 << 20
+"""What may wait to be read by a process that asks and asks."""
 
 
 class Keeper(Protocol):
@@ -62,6 +65,8 @@ class WorkerLife:
         self._outbox: list[bytes] = []
         self._wanted = trio.Event()
         self._calls = 0
+        self._answers_bytes = 0
+        """Of answers that the process has not taken yet."""
         self._read_to = [0, 0]
         self._end: events.WorkerGone | events.WorkerNotStarted = events.WorkerNotStarted(number, "it was stopped")
 
@@ -105,10 +110,12 @@ class WorkerLife:
             await self._wanted.wait()
             self._wanted = trio.Event()
             outbox, self._outbox = self._outbox, []
+            answers_bytes = self._answers_bytes
             try:
                 await process.send_all(outbox[0] if len(outbox) == 1 else b"".join(outbox))
             except (LinkLost, trio.BrokenResourceError):
                 return  # the reader sees the end too, and says how
+            self._answers_bytes -= answers_bytes
 
     async def _read(self, process: WorkerProcess, tell: Callable[[events.Event], None], nursery: trio.Nursery) -> str:
         """How the process ended."""
@@ -169,7 +176,12 @@ class WorkerLife:
         return printed if end - start <= most else _cut(printed, most, f"{end - start} bytes of output were cut here")
 
     def _called(self, call: NodeCall, nursery: trio.Nursery) -> None:
-        if self._calls >= CALLS_AT_ONCE_MAX:
+        """Raises RemoteProtocolError once too many answers lie unread."""
+        if self._answers_bytes > ANSWERS_BYTES_MAX:
+            raise RemoteProtocolError("it asks and does not read the answers")
+        if len(call.arguments) > CONTROL_FRAME_BYTES_MAX:  # before they are opened: what they hold may be larger yet
+            self._answer(_refusal(call, LimitExceeded(f"a question of {len(call.arguments)} bytes to the node")))
+        elif self._calls >= CALLS_AT_ONCE_MAX:
             self._answer(_refusal(call, LimitExceeded("too many questions to the node at once")))
         else:
             self._calls += 1
@@ -190,7 +202,9 @@ class WorkerLife:
         self._answer(answer)
 
     def _answer(self, answer: NodeAnswer) -> None:
-        self._outbox.append(TO_WORKER.encode(answer))
+        frame = TO_WORKER.encode(answer)
+        self._answers_bytes += len(frame)
+        self._outbox.append(frame)
         self._wanted.set()
 
 

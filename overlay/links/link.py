@@ -163,7 +163,7 @@ class Link:
                 self._take(message, dispatch)
         if self._owes_goodbye:
             self._wake.set()
-            await trio.sleep_forever()  # the writer ends the link once the acknowledgement is out
+            await trio.sleep(_GOODBYE_S)  # the writer ends the link once the acknowledgement is out, if it is read
         raise LinkLost("disconnected")
 
     def _take(self, message: Message, dispatch: Dispatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import chain
 from typing import Final
@@ -11,7 +12,15 @@ import trio
 
 from ..background import Background
 from ..config import Links as LinksConfig
-from ..errors import DeadlineExceeded, LinkLost, NotAllowed, PotluckError, RemoteProtocolError, Unavailable
+from ..errors import (
+    DeadlineExceeded,
+    LimitExceeded,
+    LinkLost,
+    NotAllowed,
+    PotluckError,
+    RemoteProtocolError,
+    Unavailable,
+)
 from ..identity.bans import BanSet
 from ..ids import NodeId
 from ..ports import Address, Network, Stream
@@ -24,6 +33,8 @@ from .opening import Introduction, PeerInfo, open_as_initiator, open_as_responde
 logger = logging.getLogger("potluck.links")
 
 _ALIASES_MAX: Final = 1024
+_ACCEPTED_MAX: Final = 16
+"""Connections from one node at a time: its link, those that crossed or were lost, and its fetches of objects."""
 _RETIRED_MAX: Final = 4
 """Second links of one pair that are still to be ended."""
 
@@ -48,6 +59,7 @@ class Links:
         self._handlers: dict[type[Message], Handler] = {}
         self._bulk_handler: BulkHandler | None = None
         self._bulk: dict[trio.CancelScope, PeerInfo] = {}
+        self._accepted = Counter[bytes]()
         self._background = Background()
         self.up: list[Callable[[Link], None]] = []
         self.down: list[Callable[[Link], None]] = []
@@ -136,17 +148,21 @@ class Links:
 
     async def _accept(self, stream: Stream) -> None:
         """Runs as the task of one accepted stream, for as long as it lasts."""
-        conversation = Conversation(stream, Role.RESPONDER)
+        conversation, leaf_der = Conversation(stream, Role.RESPONDER), stream.leaf_der
+        self._accepted[leaf_der] += 1
         try:
+            if self._accepted[leaf_der] > _ACCEPTED_MAX:
+                raise LimitExceeded(f"{_ACCEPTED_MAX} connections of this node are open")
             with trio.fail_after(self._config.handshake_timeout_s):
                 peer, purpose = await open_as_responder(conversation, self._me)
             if purpose == "bulk":
                 await self._serve_bulk(conversation, peer)
             else:
                 await self._run(Link(conversation, peer, self._config))
-        except (Unavailable, NotAllowed, RemoteProtocolError, trio.TooSlowError) as error:
+        except (Unavailable, NotAllowed, LimitExceeded, RemoteProtocolError, trio.TooSlowError) as error:
             logger.info("a connection from %s ended: %s", stream.remote, error)
         finally:
+            self._accepted -= Counter([leaf_der])
             with trio.CancelScope(shield=True):
                 await conversation.aclose()
 

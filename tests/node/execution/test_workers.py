@@ -1,0 +1,109 @@
+"""A worker process is the user's code: what it may do to its node through the pipe."""
+
+from __future__ import annotations
+
+import trio
+from potluck.node.execution import events
+from potluck.node.execution.workers import WorkerLife
+from potluck.overlay.config import Execution
+from potluck.overlay.errors import LimitExceeded
+from potluck.overlay.wire import values
+from potluck.overlay.wire.capabilities import Guarantees
+from potluck.overlay.wire.framing import CONTROL_FRAME_BYTES_MAX
+from potluck.overlay.wire.work import Inline, Payload
+from potluck.overlay.wire.worker import FROM_WORKER, TO_WORKER, NodeAnswer, NodeCall
+from potluck.simulations import determinism
+
+TURNS_MAX = 1_000
+
+
+class Hostile:
+    """Says what it wants, for ever or once, and reads or does not."""
+
+    guarantees = Guarantees()
+    backend = "bare"
+
+    def __init__(self, said: bytes, *, again: bool, reads: bool) -> None:
+        self._said = said
+        self._again = again
+        self._reads = reads
+        self._frames = TO_WORKER.frames()
+        self._ended = trio.Event()
+        self.turns = 0
+        self.heard: list[NodeAnswer] = []
+
+    async def start(self) -> Hostile:
+        return self
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._reads:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        self._frames.feed(data)
+        while (body := self._frames.next_body()) is not None:
+            message = TO_WORKER.decode(body)
+            assert isinstance(message, NodeAnswer)
+            self.heard.append(message)
+
+    async def receive_some(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        self.turns += 1
+        assert self.turns < TURNS_MAX
+        if self.turns == 1 or self._again:
+            return self._said
+        await trio.sleep(1)
+        return b""
+
+    def read_output(self, stream: int, start: int, size_bytes_max: int) -> bytes:
+        return b""
+
+    async def wait(self) -> str:
+        await self._ended.wait()
+        return "killed"
+
+    async def kill(self) -> None:
+        self._ended.set()
+
+
+class Nothing:
+    def keep(self, inline: Inline, job: str) -> Payload:
+        raise LimitExceeded("nothing is kept here")
+
+
+def live(process: Hostile) -> events.WorkerGone | events.WorkerNotStarted:
+    """The end of a node's worker that is this process."""
+
+    async def node_call(job: str, operation: str, arguments: object) -> object:
+        await trio.lowlevel.checkpoint()
+        return None
+
+    async def story() -> None:
+        with trio.fail_after(60):
+            await life.run(process, lambda event: None)
+
+    life = WorkerLife(1, Execution(), Nothing(), lambda number: "job", node_call)
+    determinism.run(story, seed=1)
+    return life.end()
+
+
+def test_a_worker_that_asks_for_ever_and_reads_nothing_is_ended() -> None:
+    question = FROM_WORKER.encode(NodeCall(1, "mem_get", values.encode_bytes(["k"])))
+    ended = live(Hostile(question * 1000, again=True, reads=False))
+    assert isinstance(ended, events.WorkerGone)
+    assert "does not read the answers" in ended.how
+
+
+def test_a_question_too_long_is_refused_unopened() -> None:
+    question = FROM_WORKER.encode(NodeCall(7, "mem_get", bytes([0x91]) * (CONTROL_FRAME_BYTES_MAX + 1)))
+    process = Hostile(question, again=False, reads=True)
+    live(process)
+    assert [(answer.request, answer.code) for answer in process.heard] == [(7, LimitExceeded.wire_code)]
+
+
+def test_a_question_of_nonsense_is_refused_and_the_node_goes_on() -> None:
+    """A path that is made of a number."""
+    nonsense = bytes.fromhex("c7091093c2c404c43a5c6464")
+    process = Hostile(FROM_WORKER.encode(NodeCall(7, "mem_get", nonsense)), again=False, reads=True)
+    live(process)
+    assert [answer.request for answer in process.heard] == [7]
+    assert process.heard[0].code

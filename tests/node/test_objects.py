@@ -1,0 +1,166 @@
+"""Long payloads are fetched from holders that may lie about them, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import trio
+from potluck.node.objects import PART_BYTES, Objects, ObjectTable
+from potluck.overlay.clock import Said
+from potluck.overlay.config import Config
+from potluck.overlay.errors import LimitExceeded, LinkLost, NotAllowed, NotFound
+from potluck.overlay.identity.bans import BanSet
+from potluck.overlay.links.conversation import Conversation
+from potluck.overlay.links.links import Links
+from potluck.overlay.links.opening import Introduction, PeerInfo
+from potluck.overlay.ports import Address, Stream
+from potluck.overlay.session.states import Role
+from potluck.overlay.wire.capabilities import Capabilities
+from potluck.overlay.wire.opening import ConnectAck
+from potluck.overlay.wire.work import Inline, ObjectPart, Reference
+from potluck.simulations import determinism
+from potluck.simulations.entropy import SeededEntropy
+from potluck.simulations.ether import Ether
+from potluck.simulations.network import VirtualNetwork
+
+from ..strategies.identities import member
+
+LENT_BYTES = 8 << 20
+BulkHandler = Callable[[Conversation, PeerInfo], Awaitable[None]]
+
+
+class Party:
+    """A node as far as objects go; whom it knows is told to it."""
+
+    def __init__(self, ether: Ether, number: int, known: dict[bytes, SimpleNamespace]) -> None:
+        self.identity = member(number)
+        config = Config(self.identity.name, Path("nowhere"), Path("nowhere"))
+        self.network = VirtualNetwork(ether, f"10.0.0.{number}", config, self.identity)
+        bans = BanSet(self.identity.mesh.root_der)
+        me = Introduction(self.identity, bans, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: self.links.port)
+        self.links = Links(self.network, me, config.links)
+        self.table = ObjectTable(LENT_BYTES)
+        entropy = SeededEntropy(number, "objects")
+        self.objects = Objects(self.table, self.identity, self.links, known, entropy, config.links)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def two_parties(serve: Callable[[Stream], Awaitable[None]] | None = None) -> AsyncIterator[tuple[Party, Party]]:
+    """`serve`: what the second does instead of being a node."""
+    ether, known = Ether(seed=1), dict[bytes, SimpleNamespace]()
+    one, other = (Party(ether, number, known) for number in (1, 2))
+    async with trio.open_nursery() as nursery:
+        start = other.links.run if serve is None else lambda **ready: other.network.serve(serve, **ready)
+        address: Address = await nursery.start(start)
+        await nursery.start(one.links.run)
+        known[other.identity.node_id] = SimpleNamespace(address=address)
+        yield one, other
+        nursery.cancel_scope.cancel()
+
+
+def test_an_object_comes_whole_and_belongs_to_its_job() -> None:
+    async def story() -> None:
+        async with two_parties() as (one, other):
+            made = Inline(b"x" * (3 * PART_BYTES), [b"y"])
+            reference = other.objects.keep(made, "job")
+            assert isinstance(reference, Reference)
+            assert await one.objects.fetch(reference) == made
+            home = await one.objects.bring_home(reference, "job")
+            assert home.holder == one.identity.node_id
+            one.table.release("job")
+            assert one.table.size_bytes == 0
+            with pytest.raises(NotFound):
+                await one.objects.fetch(home)
+
+    determinism.run(story, seed=1)
+
+
+def test_what_is_announced_longer_than_this_node_lends_is_not_begun() -> None:
+    async def story() -> None:
+        async with two_parties() as (one, other):
+            other.links._bulk_handler = _must_not_be_asked
+            with pytest.raises(LimitExceeded):
+                await one.objects.fetch(Reference(bytes(16), 1 << 50, other.identity.node_id))
+
+    determinism.run(story, seed=1)
+
+
+async def _must_not_be_asked(conversation: Conversation, peer: PeerInfo) -> None:
+    raise AssertionError("it was asked")
+
+
+def test_objects_that_arrive_at_the_same_time_share_what_this_node_lends() -> None:
+    async def story() -> None:
+        async with two_parties() as (one, other):
+            refused = []
+
+            async def bring(number: int) -> None:
+                try:
+                    await one.objects.fetch(Reference(bytes(16), LENT_BYTES * 2 // 3, other.identity.node_id))
+                except LimitExceeded:
+                    refused.append(number)
+                except LinkLost:
+                    pass  # the one that was begun, and never came
+
+            other.links._bulk_handler = _says_nothing
+            async with trio.open_nursery() as nursery:
+                for number in range(3):
+                    nursery.start_soon(bring, number)
+            assert len(refused) == 2
+
+    determinism.run(story, seed=1)
+
+
+async def _says_nothing(conversation: Conversation, peer: PeerInfo) -> None:
+    await trio.sleep_forever()
+
+
+async def _trickles(conversation: Conversation, peer: PeerInfo) -> None:
+    want = await conversation.receive()
+    for offset in range(1 << 20):
+        await conversation.send(ObjectPart(want.request, offset, 1 << 20, b"x"))  # type: ignore[attr-defined]
+        await trio.sleep(1)
+
+
+@pytest.mark.parametrize("serve", [_says_nothing, _trickles])
+def test_a_holder_that_is_in_no_hurry_is_not_waited_for(serve: BulkHandler) -> None:
+    async def story() -> None:
+        async with two_parties() as (one, other):
+            other.links._bulk_handler = serve
+            with trio.fail_after(60), pytest.raises(LinkLost, match="did not arrive"):
+                await one.objects.fetch(Reference(bytes(16), 1 << 20, other.identity.node_id))
+
+    determinism.run(story, seed=1)
+
+
+async def _turns_away(stream: Stream) -> None:
+    conversation = Conversation(stream, Role.RESPONDER)
+    await conversation.receive()
+    await conversation.send(ConnectAck(False, bytes(20), "n2", 1, 1, NotAllowed.wire_code, "go away"))
+    await conversation.aclose()
+
+
+def test_a_holder_that_turns_away_who_asks_has_lost_the_object() -> None:
+    """Whatever it says, the one who waits is told of a lost result, not of something nobody expects."""
+
+    async def story() -> None:
+        async with two_parties(_turns_away) as (one, other):
+            with pytest.raises(LinkLost):
+                await one.objects.fetch(Reference(bytes(16), 10, other.identity.node_id))
+
+    determinism.run(story, seed=1)
+
+
+def test_holders_that_nobody_knows_leave_nothing_behind() -> None:
+    async def story() -> None:
+        async with two_parties() as (one, _):
+            for number in range(100):
+                with pytest.raises(LinkLost):
+                    await one.objects.fetch(Reference(bytes(16), 10, number.to_bytes(20, "big")))
+            assert not one.objects._limits
+
+    determinism.run(story, seed=1)
