@@ -31,6 +31,8 @@ async def examine(node: Node) -> list[Finding]:
         judging.unreached(now_s, node.heard, node.links.is_linked),
         judging.strangers(now_s, node.heard, alone=node.identity.mesh.alone and not linked),
     ]
+    held = node.links.bans
+    found.append(judging.bans(len(held), is_banned=held.is_banned(node.identity.chain)))
     abilities = [Member(peer.name, peer.capabilities.python, peer.capabilities.version) for peer in linked]
     own = node.capabilities
     return [*found, judging.versions(Member(node.name, own.python, own.version), abilities)]

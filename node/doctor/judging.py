@@ -90,7 +90,11 @@ def _remedy(failure: Failure) -> str:
     if "wire version" in reason:
         return "install the same potluck on both machines"
     if "banned" in reason:
-        return "it is banned, or this machine is: ask the one who banned it"
+        return "it is banned from this mesh; `potluck mesh members` says so"
+    if "closed the connection" in reason:
+        return (
+            "it is of this mesh and ends the conversation: is this machine banned there? Ask for `mesh members` there"
+        )
     if "refused" in reason.lower():
         return "nothing listens there: is the node up, and is that its port?"
     return "is the machine on, and does its firewall let that TCP port through?"
@@ -98,18 +102,27 @@ def _remedy(failure: Failure) -> str:
 
 def _failures(now_s: float, heard: Heard, is_linked: Callable[[Address], bool], *, given: bool) -> dict[str, Failure]:
     return {
-        f"{address} ({one.times} tries, {ago(now_s, one.at_s)}): {one.reason}": one
+        f"{address} ({_tries(one)}, the last {ago(now_s, one.at_s)}): {one.reason}": one
         for address, one in heard.failures.entries.items()
         if one.given == given and now_s - one.at_s < RECENTLY_S and not is_linked(address)
     }
 
 
+def _tries(failure: Failure) -> str:
+    return (
+        f"{failure.times} tries since it answered" if failure.answered else f"never answered in {failure.times} tries"
+    )
+
+
 def given_peers(now_s: float, heard: Heard, is_linked: Callable[[Address], bool]) -> Finding:
+    """Given by the user, or by `join`: the inviter's. Who has answered before may just be switched off."""
     failures = _failures(now_s, heard, is_linked, given=True)
     if not failures:
         return well("peers", "every address given by --peer answers, if any was")
-    never = "" if any(one.answered for one in failures.values()) else "never answered: "
-    return wrong("peers", never + several(list(failures)), several(_remedies(failures)))
+    detail, fix = several(list(failures)), several(_remedies(failures))
+    if all(one.answered for one in failures.values()):
+        return worth_knowing("peers", f"not there now: {detail}", fix)
+    return wrong("peers", f"not there: {detail}", fix)
 
 
 def unreached(now_s: float, heard: Heard, is_linked: Callable[[Address], bool]) -> Finding:
@@ -142,6 +155,12 @@ def strangers(now_s: float, heard: Heard, *, alone: bool) -> Finding:
         "to put this machine into theirs: `potluck invite` on one of them, `potluck join CODE` here. If they are of"
         " this mesh, a clock is more than two hours off",
     )
+
+
+def bans(count: int, *, is_banned: bool) -> Finding:
+    if is_banned:
+        return wrong("bans", "this machine is banned from its mesh", "ask who let you in for a new invite")
+    return well("bans", f"this machine is not banned, as far as it knows; {count} bans are known here")
 
 
 def versions(own: Member, others: Sequence[Member]) -> Finding:

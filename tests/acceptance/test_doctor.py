@@ -23,6 +23,7 @@ CHECKS = {
     "peers",
     "sightings",
     "other meshes",
+    "bans",
     "versions",
     "sandbox",
     "data",
@@ -91,6 +92,17 @@ def test_addresses_that_never_answer_and_files_open_to_others_fail(machines: tup
     assert (text.code, text.err) == (1, "")
     bad = [line for line in text.out.splitlines() if line.startswith("BAD")]
     assert {line.split()[1] for line in bad} == {"peers", "data"}
+
+
+def test_a_banned_machine_is_told_to_ask(machines: tuple[Pool, Pool]) -> None:
+    one, two = machines
+    up(one, "north")
+    up(two, "south")
+    assert join(two, invite(one)).code == 0
+    wait_until(lambda: set(alive(one)) == {"north", "south"}, "they find each other")
+    assert one.call("mesh", "ban", "south", "--yes").code == 0
+    wait_until(lambda: "is this machine banned" in examined(two)[1]["peers"]["fix"], "south is told")
+    assert "1 bans are known" in examined(one)[1]["bans"]["detail"]
 
 
 def test_a_wrong_clock_is_told(nodes: Pool) -> None:

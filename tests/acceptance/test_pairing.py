@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -68,6 +69,23 @@ def test_a_running_node_moves_with_its_data_and_is_at_work_within_seconds(machin
     assert not rows["north"]["own"], "another owner's"
     assert one.call("mem", "get", "--json", "kept").value["value"] == "from before"
     check_members(one, two)
+
+
+@pytest.mark.nightly
+def test_from_join_to_a_task_on_the_new_machine_it_takes_five_seconds_at_most(tmp_path: Path) -> None:
+    """The median of five, each with fresh machines."""
+    took_s = []
+    for n in range(5):
+        with pool(tmp_path / f"one{n}") as one, pool(tmp_path / f"two{n}") as two:
+            up(one, "north")
+            up(two, "south")
+            code = invite(one)
+            began_s = time.monotonic()
+            assert join(two, code).code == 0
+            wait_for_work(one, "south")
+            took_s.append(time.monotonic() - began_s)
+    print("from join to a task:", [round(one_s, 2) for one_s in sorted(took_s)])
+    assert statistics.median(took_s) <= QUICK_S
 
 
 def wait_for_work(machine: Pool, name: str) -> Any:

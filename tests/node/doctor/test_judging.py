@@ -19,7 +19,8 @@ REASONS = [
     "10.0.0.7:9000 does not answer",
     "10.0.0.7:9000 is not of this mesh: CERTIFICATE_VERIFY_FAILED",
     "no common wire version: 2 to 3 there, 1 to 1 here",
-    "this machine is banned",
+    "node 1234 is banned from this mesh",
+    "10.0.0.7:9000 closed the connection",
 ]
 
 
@@ -55,6 +56,7 @@ def test_a_finding_is_one_line_and_says_what_to_do_if_and_only_if_something_is_w
         judging.given_peers(NOW_S, heard, nobody),
         judging.unreached(NOW_S, heard, nobody),
         judging.strangers(NOW_S, heard, alone=alone),
+        judging.bans(linked, is_banned=alone),
     ]
     for finding in found:
         assert finding.ok == (not finding.fix)
@@ -64,7 +66,7 @@ def test_a_finding_is_one_line_and_says_what_to_do_if_and_only_if_something_is_w
     assert judging.unreached(NOW_S, heard, lambda _: True).ok, "who is linked is not missed"
 
 
-REMEDIES = ["is the node up", "firewall", "invite", "same potluck", "banned"]
+REMEDIES = ["is the node up", "firewall", "invite", "same potluck", "banned", "is this machine banned there"]
 
 
 @pytest.mark.parametrize(("reason", "remedy"), list(zip(REASONS, REMEDIES, strict=True)))
@@ -74,8 +76,11 @@ def test_each_reason_has_its_own_remedy(reason: str, remedy: str) -> None:
     finding = judging.given_peers(NOW_S, heard, nobody)
     assert not finding.ok
     assert finding.matters
-    assert finding.detail.startswith("never answered: 10.0.0.7:9000 (1 tries")
+    assert finding.detail.startswith("not there: 10.0.0.7:9000 (never answered in 1 tries")
     assert remedy in finding.fix
+    heard.reached(NOW_S, THERE)
+    heard.failed(NOW_S, THERE, reason, given=True)
+    assert not judging.given_peers(NOW_S, heard, nobody).matters, "it may just be switched off"
     heard.failed(NOW_S, THERE, reason, given=False)
     assert not judging.unreached(NOW_S, heard, nobody).matters, "anybody may make up a sighting"
 
