@@ -35,12 +35,31 @@ FUNCTIONS_KEPT: Final = 256
 class _Line(NamedTuple):
     """Where calls of one function go."""
 
-    function: object
-    """Kept, so that its `id` stays its own."""
     job: Job
     body: Body
     fault: Exception | None
     """Why the function cannot travel."""
+
+
+class _Lines:
+    """Lines of functions by identity, for as long as somebody else holds the function: none is kept alive here."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[int, tuple[weakref.ref[Any], _Line]] = OrderedDict()
+
+    def get(self, function: object) -> _Line | None:
+        known = self._found.get(id(function))
+        return known[1] if known is not None and known[0]() is function else None
+
+    def keep(self, function: object, line: _Line) -> None:
+        """For a function that knows no weak references, every call is the first."""
+        key, found = id(function), self._found
+        try:
+            found[key] = weakref.ref(function, lambda _gone: found.pop(key, None)), line
+        except TypeError:
+            return
+        if len(found) > FUNCTIONS_KEPT:
+            found.popitem(last=False)
 
 
 class Executor(concurrent.futures.Executor):
@@ -62,16 +81,15 @@ class Executor(concurrent.futures.Executor):
         self._trust_results = trust_results
         self._connection: Connection | None = None
         self._jobs: dict[JobOptions, Job] = {}
-        self._lines: OrderedDict[int, _Line] = OrderedDict()
+        self._lines = _Lines()
         self._packer = Packer()
         self._lock = threading.RLock()
         self._is_shut = False
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """What cannot be pickled fails at `result()`, as with other executors."""
-        if self._is_shut:
-            raise RuntimeError("cannot schedule new futures after shutdown")
-        line = self._lines.get(id(fn)) or self._line(fn)
+        self._check_open()
+        line = self._lines.get(fn) or self._line(fn)
         try:
             arguments = self._packer.arguments(args, kwargs)
         except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
@@ -96,8 +114,7 @@ class Executor(concurrent.futures.Executor):
         Fills its window at the call (1024 tasks, or `buffersize` inputs) and takes further inputs as results are
         taken, so that inputs may be endless. `chunksize` 0: calls are put together so that a task takes about 50 ms.
         """
-        if self._is_shut:
-            raise RuntimeError("cannot schedule new futures after shutdown")
+        self._check_open()
         return Mapping(
             self.submit,
             fn,
@@ -132,6 +149,12 @@ class Executor(concurrent.futures.Executor):
             return
         self.shutdown(wait=True)
 
+    def _check_open(self) -> None:
+        if self._is_shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if not threading.main_thread().is_alive():  # what is pending is finished, and nothing is begun any more
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
     def _line(self, fn: Callable[..., Any]) -> _Line:
         """Raises NoNode where the named node does not run."""
         with self._lock:
@@ -141,12 +164,10 @@ class Executor(concurrent.futures.Executor):
                 function, options = fn.function, fn.options
             job = self._job(msgspec.structs.replace(options, trust_results=self._trust_results))
             try:
-                line = _Line(fn, job, self._packer.body(function), None)
+                line = _Line(job, self._packer.body(function), None)
             except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
-                line = _Line(fn, job, body_of("callable", b""), error)
-            self._lines[id(fn)] = line
-            if len(self._lines) > FUNCTIONS_KEPT:
-                self._lines.popitem(last=False)
+                line = _Line(job, body_of("callable", b""), error)
+            self._lines.keep(fn, line)
             return line
 
     def _job(self, options: JobOptions) -> Job:

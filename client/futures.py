@@ -131,7 +131,7 @@ class TaskFuture(Future[Any]):
         if self.job.as_reports:
             self.finished = finished
         if finished.fault is not None:
-            self.fail(exception_of(finished.fault))
+            self.fail(exception_of(finished.fault, trusted=self.job.trusts(own)))
             return
         if value is None:
             self.fail(RemoteProtocolError("the node reported a task as finished without a value or a fault"))

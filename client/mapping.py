@@ -7,13 +7,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from ..overlay.errors import TaskFailed
-from .chunks import Chunk, Failure
+from ..overlay.wire.raised import raised_of
+from .chunks import Chunk
 from .futures import TaskFuture
 from .options import Optioned
-from .outcomes import RemoteTraceback, rebuilt
+from .outcomes import RemoteTraceback, failed, rebuilt
 
 R = TypeVar("R")
 
@@ -50,6 +50,15 @@ class ChunkSizer:
         self.size = max(1, min(int(affordable), items * GROWTH_MAX))
 
 
+class _Source(NamedTuple):
+    """Where further tasks come from."""
+
+    submit: Callable[..., Any]
+    function: Callable[..., Any]
+    chunk: Callable[..., Any]
+    inputs: Iterator[tuple[Any, ...]]
+
+
 class Mapping(Iterator[R], Generic[R]):
     """One call of `map`. Belongs to the thread that iterates; only `_on_done` runs in the connection's."""
 
@@ -65,14 +74,11 @@ class Mapping(Iterator[R], Generic[R]):
     ) -> None:
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
-        self._submit = submit
-        self._function = function
-        self._chunk = _chunked(function)
-        self._inputs = inputs
+        self._source: _Source | None = _Source(submit, function, _chunked(function), inputs)
+        """None once the inputs are exhausted: what only further tasks would need, the executor too, is let go."""
         self._deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         self._sizer = sizer
         self._items_max = buffersize
-        self._exhausted = False
         self._begun = False
         self._outstanding: deque[tuple[TaskFuture, int, bool]] = deque()
         self._items = self._bytes = 0
@@ -100,7 +106,7 @@ class Mapping(Iterator[R], Generic[R]):
 
     def close(self) -> None:
         """Cancels what is not taken yet."""
-        self._exhausted = True
+        self._source = None
         while self._outstanding:
             self._outstanding.pop()[0].cancel()
 
@@ -112,20 +118,20 @@ class Mapping(Iterator[R], Generic[R]):
     def _fill(self) -> bool:
         """Submits what the window has room for; says whether that was anything."""
         submitted = False
-        while not self._exhausted and self._has_room():
+        while (source := self._source) is not None and self._has_room():
             size = self._sizer.size if self._items_max is None else min(self._sizer.size, self._items_max - self._items)
-            items = list(itertools.islice(self._inputs, size))
+            items = list(itertools.islice(source.inputs, size))
             if len(items) < size:
-                self._exhausted = True
+                self._source = None
             if not items:
                 break
             submitted = True
-            self._submit_items(items)
+            self._submit(source, items)
         return submitted
 
-    def _submit_items(self, items: list[tuple[Any, ...]]) -> None:
+    def _submit(self, source: _Source, items: list[tuple[Any, ...]]) -> None:
         whole = len(items) > 1
-        future = self._submit(self._chunk, items) if whole else self._submit(self._function, *items[0])
+        future = source.submit(source.chunk, items) if whole else source.submit(source.function, *items[0])
         self._outstanding.append((future, len(items), whole))
         self._items += len(items)
         self._bytes += future.size_bytes
@@ -179,14 +185,12 @@ class Mapping(Iterator[R], Generic[R]):
         if not whole:
             self._ready.append(result)
             return
-        results, failed = result
+        results, failure = result
         self._ready.extend(results)
-        if failed is not None:
-            failure = Failure(*failed)
-            self._error = rebuilt(failure.exception_type, failure.arguments, failure.message) or TaskFailed(
-                failure.message, exception_type=failure.exception_type, remote_traceback=failure.traceback
-            )
-            self._error.__cause__ = RemoteTraceback(failure.traceback)
+        if failure is not None:
+            raised, traceback = raised_of(failure[0]), failure[1]
+            self._error = rebuilt(raised) or failed(raised, traceback)
+            self._error.__cause__ = RemoteTraceback(traceback)
 
 
 def sizer_for(function: object, chunksize: int) -> ChunkSizer:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ..overlay.errors import Cancelled, PotluckError, RemoteProtocolError, ResultNotEncodable, TaskFailed, from_wire
 from ..overlay.wire import values
+from ..overlay.wire.raised import Raised, attributes_of, raised_of
 from ..overlay.wire.work import Fault, Inline
 
 
@@ -22,10 +23,15 @@ class RemoteTraceback(Exception):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.text = text
+        self.tb = with_source_lines(text)
+        """Named as in the cause that a process pool gives its exceptions."""
 
     def __str__(self) -> str:
-        return f'\n"""\n{with_source_lines(self.text).rstrip()}\n"""'
+        return f'\n"""\n{self.tb.rstrip()}\n"""'
+
+
+_ENDING: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)
+"""Caught by hardly anyone: only a machine of the program's own owner may have it ended."""
 
 
 class CancelledWhileRunning(Cancelled, CancelledError):
@@ -64,39 +70,76 @@ def value_of(inline: Inline, *, pickled: bool, trusted: bool) -> Any:
         )
     try:
         return pickle.loads(inline.data, buffers=inline.buffers)  # noqa: S301  judged above
-    except Exception as error:
+    except BaseException as error:  # SystemExit too: the result's own code runs, and not in its user's thread
         raise ResultNotEncodable(f"the result does not unpickle here: {type(error).__name__}: {error}") from error
 
 
-def exception_of(fault: Fault) -> BaseException:
+def exception_of(fault: Fault, *, trusted: bool = False) -> BaseException:
+    """`trusted`: what would end this program, such as SystemExit, may be raised as itself."""
     if fault.code == Cancelled.wire_code:
         return CancelledWhileRunning(fault.message or "the task was cancelled")
     if fault.code != TaskFailed.wire_code:
         return _caused(from_wire(fault.code, fault.message), fault.traceback)
-    error = rebuilt(fault.exception_type, _arguments(fault.exception_arguments), fault.message) or TaskFailed(
-        fault.message, exception_type=fault.exception_type, remote_traceback=fault.traceback
-    )
+    raised = _raised_in(fault)
+    error = rebuilt(raised, trusted=trusted) or failed(raised, fault.traceback)
     return _caused(error, fault.traceback)
 
 
-def rebuilt(qualified_name: str, arguments: tuple[Any, ...] | None, message: str) -> Exception | None:
-    """The exception itself, when its class is already here and it comes out whole. None: `arguments` are no data."""
-    cls = _exception_class(qualified_name)
+def failed(raised: Raised, traceback: str) -> TaskFailed:
+    """For what cannot be raised as itself here."""
+    return TaskFailed(raised.message, exception_type=raised.exception_type, remote_traceback=traceback)
+
+
+def rebuilt(raised: Raised, *, trusted: bool = False) -> BaseException | None:
+    """The exception itself, when its class is already here and it comes out whole."""
+    cls = _exception_class(raised.exception_type, trusted=trusted)
     if cls is None or issubclass(cls, PotluckError):
         return None
     try:
-        try:
-            error = cls(*(arguments if arguments is not None else (message,)))
-        except Exception:  # noqa: BLE001  a constructor with its own idea of arguments: keep class and args
-            error = cls.__new__(cls)
-            error.args = arguments if arguments is not None else (message,)
+        error = _group(cls, raised, trusted) if issubclass(cls, BaseExceptionGroup) else _made(cls, raised)
+        for name, value in raised.attributes.items():
+            _set(error, name, value)
         str(error)  # what cannot even be printed is of no use to whoever catches it
     except Exception:  # noqa: BLE001  the class is the user's code
         return None
     return error
 
 
-def _exception_class(qualified_name: str) -> type[Exception] | None:
+def _made(cls: type[BaseException], raised: Raised) -> BaseException:
+    arguments = (raised.message,) if raised.arguments is None else raised.arguments
+    try:
+        return cls(*arguments)
+    except Exception:  # noqa: BLE001  a constructor with its own idea of arguments: keep class and args
+        error = cls.__new__(cls)
+        error.args = arguments
+        return error
+
+
+def _group(cls: type[BaseExceptionGroup[BaseException]], raised: Raised, trusted: bool) -> BaseException:
+    """Raises ValueError where its parts did not travel, for there are no empty groups."""
+    parts = [rebuilt(part, trusted=trusted) or failed(part, "") for part in raised.parts]
+    (message,) = raised.arguments or ("",)
+    return cls(str(message), parts)
+
+
+def _set(error: BaseException, name: str, value: object) -> None:
+    try:
+        setattr(error, name, value)
+    except AttributeError:
+        pass  # computed over here
+
+
+def _exception_class(qualified_name: str, *, trusted: bool) -> type[BaseException] | None:
+    found = _named(qualified_name)
+    if not isinstance(found, type) or not issubclass(found, BaseException):
+        return None
+    if issubclass(found, Exception | BaseExceptionGroup) or (trusted and found in _ENDING):
+        return found
+    return None
+
+
+def _named(qualified_name: str) -> object:
+    """What a name stands for in the modules that are already here."""
     parts = qualified_name.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         found: object = sys.modules.get(".".join(parts[:cut]))
@@ -104,20 +147,32 @@ def _exception_class(qualified_name: str) -> type[Exception] | None:
             continue
         for part in parts[cut:]:
             found = getattr(found, part, None)
-        if isinstance(found, type) and issubclass(found, Exception):
-            return found
-        return None
+        return found
     return None
 
 
-def _arguments(encoded: bytes) -> tuple[Any, ...] | None:
-    if not encoded:
-        return None
+def _raised_in(fault: Fault) -> Raised:
+    """What does not parse is left out: the kind of exception and its message stand by themselves."""
+    arguments = _data(fault.exception_arguments)
+    raised = Raised(fault.exception_type, fault.message, tuple(arguments) if _is_sequence(arguments) else None, {})
+    match _data(fault.exception_state):
+        case (dict(attributes), tuple(parts)):
+            try:
+                return raised._replace(attributes=attributes_of(attributes), parts=tuple(map(raised_of, parts)))
+            except RemoteProtocolError:
+                return raised
+    return raised
+
+
+def _data(encoded: bytes) -> Any:
     try:
-        arguments = values.decode(Inline(encoded))
+        return values.decode(Inline(encoded)) if encoded else None
     except RemoteProtocolError:
         return None
-    return tuple(arguments) if isinstance(arguments, list | tuple) else None
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, list | tuple)
 
 
 def _caused(error: BaseException, traceback: str) -> BaseException:

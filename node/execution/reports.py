@@ -1,7 +1,7 @@
 """Inside a worker: what a task's end looks like to those outside.
 
-A value leaves as data, or as a pickle where the submitter opens pickles; an exception as text and, where they are data,
-its arguments. No object of the user's making may disturb the report about it.
+A value leaves as data, or as a pickle where the submitter opens pickles; an exception as text and as `raised` describes
+it. No object of the user's making may disturb the report about it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from ...overlay.errors import (
     TaskFailed,
 )
 from ...overlay.wire import values
+from ...overlay.wire.raised import Raised, described
 from ...overlay.wire.work import Fault, Inline
 from .programs import NonZeroExit
 
 MESSAGE_CHARS_MAX: Final = 2_000
 TRACEBACK_CHARS_MAX: Final = 30_000
-ARGUMENTS_BYTES_MAX: Final = 32 << 10
+STATE_BYTES_MAX: Final = 48 << 10
 
 _PACKAGE: Final = Path(__file__).parents[2]
 _OURS: Final = tuple(f"{_PACKAGE / part}{os.sep}" for part in ("node", "overlay", "client"))
@@ -78,13 +79,14 @@ def _fault_of(error: BaseException) -> Fault:
     if type(error) in _PLAIN_ERRORS and not _raised_by_user(error):
         assert isinstance(error, PotluckError)
         return Fault(error.wire_code, _cut(str(error)))
-    kind = type(error)
+    raised = described(error)
     return Fault(
         TaskFailed.wire_code,
         _cut(_described(error)),
-        exception_type=_cut(f"{kind.__module__}.{kind.__qualname__}", 256),
+        exception_type=_cut(raised.exception_type, 256),
         traceback=_traceback(error),
-        exception_arguments=_arguments(error),
+        exception_arguments=b"" if raised.arguments is None else values.encode_bytes(raised.arguments),
+        exception_state=_state(raised),
     )
 
 
@@ -127,12 +129,15 @@ def _drop_our_frames(shown: traceback.TracebackException) -> None:
         pending.extend(other for other in linked if other is not None)
 
 
-def _arguments(error: BaseException) -> bytes:
-    try:
-        encoded = values.encode_bytes(error.args)
-    except BaseException:  # noqa: BLE001 (`args` may be anything, also a property that raises)
+def _state(raised: Raised) -> bytes:
+    """Of a group too long to be told, the attributes."""
+    if not raised.attributes and not raised.parts:
         return b""
-    return encoded if len(encoded) <= ARGUMENTS_BYTES_MAX else b""
+    for parts in (raised.plain()[-1], ()):
+        encoded = values.encode_bytes((raised.attributes, parts))
+        if len(encoded) <= STATE_BYTES_MAX:
+            return encoded
+    return b""
 
 
 def _cut(text: str, chars_max: int = MESSAGE_CHARS_MAX) -> str:

@@ -45,5 +45,5 @@ def report_bytes(report: Report) -> int:
     size = payload_bytes(report.value) + len(report.stdout) + len(report.stderr)
     if (fault := report.fault) is not None:
         size += 4 * (len(fault.message) + len(fault.traceback) + len(fault.exception_type))
-        size += len(fault.exception_arguments)
+        size += len(fault.exception_arguments) + len(fault.exception_state)
     return size

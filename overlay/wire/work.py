@@ -91,6 +91,8 @@ class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):
     traceback: LongText = ""
     exception_arguments: Annotated[bytes, Meta(max_length=65_536)] = b""
     """`values` encoding of the exception's arguments, when they are data."""
+    exception_state: Annotated[bytes, Meta(max_length=65_536)] = b""
+    """`values` encoding of (attributes, parts), as `raised` has them, where there are any."""
 
 
 class Started(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):

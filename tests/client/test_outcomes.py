@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import builtins
 import json
+import pickle  # noqa: TID251  what comes home from own machines may be one
 import subprocess
 import sys
 import traceback
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.client.outcomes import CancelledWhileRunning, RemoteTraceback, exception_of, value_of, with_source_lines
-from potluck.overlay.errors import BadProgram, TaskFailed, TaskTimedOut, WorkerLost
+from potluck.node.execution.reports import fault_of
+from potluck.overlay.errors import BadProgram, ResultNotEncodable, TaskFailed, TaskTimedOut, WorkerLost
 from potluck.overlay.wire import values
 from potluck.overlay.wire.work import Fault, Inline
 
@@ -79,6 +82,41 @@ def test_a_class_already_here_is_used_even_with_a_constructor_of_its_own() -> No
     assert isinstance(broken, json.JSONDecodeError)
 
 
+def test_attributes_and_notes_come_home() -> None:
+    told = OwnError(7, strict=True)
+    told.add_note("seen on a rainy day")
+    error = exception_of(fault_of(told))
+    assert isinstance(error, OwnError)
+    assert (error.args, error.strict) == ((7,), True)
+    assert "seen on a rainy day" in "".join(traceback.format_exception(error))
+
+
+def test_a_group_is_rebuilt_from_its_parts_and_what_is_not_here_is_task_failed() -> None:
+    elsewhere = type("Elsewhere", (Exception,), {"__module__": "nowhere"})
+    told = ExceptionGroup("several", [KeyError("k"), ExceptionGroup("inner", [OSError(2, "gone")]), elsewhere("?")])
+    error = exception_of(fault_of(told))
+    assert isinstance(error, ExceptionGroup)
+    assert error.message == "several"
+    key, inner, unknown = error.exceptions
+    assert key.args == ("k",)
+    assert isinstance(inner, ExceptionGroup) and isinstance(inner.exceptions[0], FileNotFoundError)
+    assert isinstance(unknown, TaskFailed) and unknown.exception_type == "nowhere.Elsewhere"
+
+
+@pytest.mark.parametrize("ending", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_only_an_own_machine_may_end_the_program(ending: BaseException) -> None:
+    assert type(exception_of(fault_of(ending))) is TaskFailed
+    error = exception_of(fault_of(ending), trusted=True)
+    assert type(error) is type(ending)
+    assert error.args == ending.args
+
+
+@given(st.binary(max_size=60), st.binary(max_size=60))
+def test_state_that_does_not_parse_is_left_out(arguments: bytes, state: bytes) -> None:
+    error = exception_of(Fault(TaskFailed.wire_code, "boom", "builtins.ValueError", "there", arguments, state))
+    assert isinstance(error, ValueError)
+
+
 def test_an_exception_that_cannot_be_printed_becomes_task_failed() -> None:
     assert type(exception_of(fault(f"{__name__}.NeverPrints"))) is TaskFailed
 
@@ -100,6 +138,16 @@ def test_a_cancelled_one_is_caught_by_both_names() -> None:
     error = exception_of(Fault(43, ""))
     assert isinstance(error, CancelledWhileRunning)
     assert error.kind == "Cancelled"
+
+
+class EndsItAll:
+    def __reduce__(self) -> Any:
+        return sys.exit, (1,)
+
+
+def test_a_result_whose_own_code_exits_is_an_error_of_that_task() -> None:
+    with pytest.raises(ResultNotEncodable, match="SystemExit"):
+        value_of(Inline(pickle.dumps(EndsItAll())), pickled=True, trusted=True)
 
 
 @given(st.binary(max_size=50))
