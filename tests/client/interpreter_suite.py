@@ -12,6 +12,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -42,13 +43,22 @@ def reason_to_skip() -> str:
 
 
 def load() -> list[ModuleType]:
-    """The modules of the suite. Workers know none of them, so what they define is pickled by value."""
+    """The modules of the suite."""
     path = find()
     assert path is not None, f"nothing named {NAME} in the library of {_VERSION}"
-    modules = list(_loaded(path))
+    return list(_loaded(path))
+
+
+@contextmanager
+def travelling(modules: list[ModuleType]) -> Iterator[None]:
+    """Workers know none of them, so what they define is pickled by value."""
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
-    return modules
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 def _loaded(path: Path) -> Iterator[ModuleType]:

@@ -157,12 +157,11 @@ def run_program(flag: str, source: str) -> tuple[int, bytes, bytes]:
 def suite() -> dict[str, Any]:
     """What the modules of the suite define, in our meaning of some names."""
     found: dict[str, Any] = {}
-    modules = interpreter_suite.load()
     standard = types.SimpleNamespace(**vars(concurrent.futures))
     standard.ThreadPoolExecutor = Judged
     standard.process = types.SimpleNamespace(_RemoteTraceback=RemoteTraceback)
     meanings = {"futures": standard, "BrokenProcessPool": potluck.WorkerLost, "assert_python_ok": run_program}
-    for module in modules:
+    for module in MODULES:
         for name in meanings.keys() & vars(module).keys():
             setattr(module, name, meanings[name])
         _remake_futures(module)
@@ -228,12 +227,13 @@ class _Complaining:
 @pytest.fixture(scope="module", autouse=True)
 def _nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Five slots in all, as many workers as the tests ask of a pool."""
-    with mesh(tmp_path_factory.mktemp("suite"), ["ant"]) as made:
+    with interpreter_suite.travelling(MODULES), mesh(tmp_path_factory.mktemp("suite"), ["ant"]) as made:
         made.up("bee", "--slots=4")
         Judged.surroundings = made.surroundings
         yield
 
 
+MODULES = interpreter_suite.load()
 SUITE = suite()
 BASES = collections.defaultdict(lambda: (SUITE["ExecutorMixin"], SUITE["BaseTestCase"]))
 BASES["FutureTests"] = (_Complaining, SUITE["BaseTestCase"])
