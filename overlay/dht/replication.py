@@ -200,7 +200,7 @@ class _Reading:
     async def run(self) -> Record | None:
         """Raises Unavailable when a live holder does not answer and no majority has the record."""
         place = key_id(self._namespace, self._key)
-        if not self._dht.contacts.everyone_is_known:
+        if not self._dht.everyone_is_known:
             return await self._search(place)
         holders = self._dht.nearest_members(place, self._dht.config.replicas)
         majority = len(holders) // 2 + 1
@@ -222,10 +222,13 @@ class _Reading:
         return self._concluded(holders)
 
     async def _search(self, place: bytes) -> Record | None:
-        """Everyone who is asked the way to the holders is asked for the record: whoever has it says so at once."""
-        here = NodeId(self._dht.identity.node_id)
+        """Everyone who is asked the way to the holders is asked for the record: whoever has it says so at once.
+
+        One more than have to answer are asked at a time.
+        """
+        here, replicas = NodeId(self._dht.identity.node_id), self._dht.config.replicas
         self._answers[here] = self._own_record()
-        search = self._dht.contacts.search(place, self._dht.config.replicas, self._ask_on_the_way)
+        search = self._dht.contacts.search(place, replicas, self._ask_on_the_way, replicas // 2 + 2)
         return self._concluded(await search.run(self._are_enough))
 
     async def _ask_on_the_way(self, contact: Contact) -> list[Contact]:

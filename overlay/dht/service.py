@@ -98,6 +98,11 @@ class Dht:
         member = self._members.get(node_id)
         return node_id == self.identity.node_id or member is None or member.present
 
+    @property
+    def everyone_is_known(self) -> bool:
+        """While everyone is a neighbour the member list is exact; beyond, the network is searched."""
+        return self._members.complete
+
     def nearest_members(self, place: bytes, count: int) -> list[Contact]:
         """By the member list, this node included, nearest first."""
         own = self.identity.node_id
@@ -107,7 +112,7 @@ class Dht:
 
     async def holders(self, place: bytes, count: int) -> list[Contact]:
         """The `count` live nodes nearest to a place, nearest first, this node included where it belongs."""
-        if self.contacts.everyone_is_known:
+        if self.everyone_is_known:
             return self.nearest_members(place, count)
         return await self.contacts.lookup(place, count)
 
@@ -137,7 +142,7 @@ class Dht:
         self.contacts.heard(link.peer.node_id, link.peer.address)
         record = self.records.get(self.mesh_time.now_s(), message.namespace, message.key)
         place = key_id(message.namespace, message.key)
-        nearer = [] if self.contacts.everyone_is_known else self.contacts.nearest(place)
+        nearer = [] if self.everyone_is_known else self.contacts.nearest(place)
         self._reply(link, wire.Value(message.request, [] if record is None else [record], nearer))
 
     def _store(self, link: Peer, message: Message) -> None:
