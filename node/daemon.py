@@ -14,8 +14,10 @@ from ..discovery.heard import Heard
 from ..discovery.sightings import CHANNEL_SIZE, Connector, Sighting, sink
 from ..overlay.clock import MeshTime
 from ..overlay.config import Config
+from ..overlay.dht.handover import HandOver
 from ..overlay.dht.replication import Replication
-from ..overlay.dht.service import Dht, card_decoder
+from ..overlay.dht.service import Dht
+from ..overlay.dht.share import card_decoder
 from ..overlay.errors import LinkLost, NotAllowed, PotluckError, UsageError
 from ..overlay.identity.bans import BanSet
 from ..overlay.identity.certificates import verify_chain
@@ -33,6 +35,7 @@ from ..overlay.registers.upkeep import Upkeep
 from ..overlay.wire.capabilities import LoadReport
 from ..overlay.wire.codec import Message
 from ..overlay.wire.gossip import Status
+from ..overlay.wire.records import Record
 from ..overlay.wire.work import CancelInstructions, ExecutionConfirmation, InstructionAssignment, TaskComplete
 from . import capabilities as abilities
 from .execution.service import ExecutionService
@@ -102,6 +105,7 @@ class Node:
         self.membership = Membership(config, identity, self.links, self.mesh_time)
         self.dht = Dht(config, identity, self.links, self.membership, ports.store, self.mesh_time, self.links.bans)
         self.replication = Replication(self.dht)
+        self.hand_over = HandOver(self.dht)
         self.registers = Registers(self.dht, self.links, self.membership, ports.store, ports.entropy)
         self.upkeep = Upkeep(self.registers)
         if config.private:
@@ -124,7 +128,7 @@ class Node:
         self._wire()
 
     def _wire(self) -> None:
-        self.membership.observers.append(self.replication.member_changed)
+        self.membership.observers.append(self.hand_over.member_changed)
         self.membership.observers.append(self.upkeep.member_changed)
         self.membership.observers.append(self._member_changed)
         self.banning.fallen.append(self._somebody_fell)
@@ -144,7 +148,7 @@ class Node:
             await nursery.start(self.banning.run)
             nursery.start_soon(self.membership.run)
             await nursery.start(self.dht.run)
-            nursery.start_soon(self.replication.run)
+            nursery.start_soon(self.hand_over.run)
             await nursery.start(self.registers.run)
             nursery.start_soon(self.upkeep.run)
             await nursery.start(self.execution.run)
@@ -238,7 +242,11 @@ class Node:
             "load": _load(self.presence.load),
             "policy": self.config.policy,
             "sandbox": {"backend": able.sandbox, "guarantees": able.guarantees.as_dict()},
-            "memory": {"lent": self.config.memory_bytes, "objects": table.size_bytes, "keys": len(self.dht.records)},
+            "memory": {
+                "lent": self.config.memory_bytes,
+                "objects": table.size_bytes,
+                "keys": len(self.dht.share.records),
+            },
             "disk": {"lent": self.config.disk_bytes, "free": self.presence.load.disk_free_bytes},
             "versions": {"potluck": able.version, "python": able.python},
             "kinds": able.kinds,
@@ -276,44 +284,41 @@ class Node:
         """Of neighbours as they say, of others as they have published."""
         loads = {node_id: known.report for node_id, known in self.membership.loads.known.items()}
 
-        async def look_up(node_id: NodeId) -> None:
+        def found(record: Record) -> None:
             try:
-                record = await self.replication.get("load", node_id)
-                if record is not None:
-                    loads[node_id] = _load_decoder.decode(record.value)
-            except (PotluckError, msgspec.MsgspecError):
+                loads[NodeId(record.key)] = _load_decoder.decode(record.value)
+            except msgspec.MsgspecError:
                 pass  # an unknown load is shown as none
 
-        with trio.move_on_after(_PEER_LOAD_S):
-            async with trio.open_nursery() as nursery:
-                for member in self.membership.present():
-                    if member.node_id not in loads:
-                        nursery.start_soon(look_up, member.node_id)
+        unknown = [member.node_id for member in self.membership.present() if member.node_id not in loads]
+        await self._look_up("load", unknown, found)
         return loads
+
+    async def _look_up(self, namespace: str, nodes: list[NodeId], found: Callable[[Record], None]) -> None:
+        """As many as there are in the time that whoever asked has patience for."""
+        with trio.move_on_after(_PEER_LOAD_S):
+            try:
+                await self.replication.get_many(namespace, nodes, found)
+            except PotluckError as error:
+                logger.info("not every %s record could be read: %s", namespace, error)
 
     async def members(self) -> list[dict[str, object]]:
         """Everyone it has met or can look up, running or not."""
         self.roster.met(self.node_id, self.name, self.identity.chain)
-        with trio.move_on_after(_PEER_LOAD_S):
-            async with trio.open_nursery() as nursery:
-                for member in self.membership.present():
-                    if not self.roster.knows(member.node_id):
-                        nursery.start_soon(self._look_up_member, member.node_id)
+        unknown = [one.node_id for one in self.membership.present() if not self.roster.knows(one.node_id)]
+        await self._look_up("node", unknown, self._card_found)
         return self.roster.rows(self.links.bans.is_banned)
 
-    async def _look_up_member(self, node_id: NodeId) -> None:
+    def _card_found(self, record: Record) -> None:
         """In a large mesh not everybody is linked; what a card claims is believed as far as its chain proves it."""
         try:
-            record = await self.replication.get("node", node_id)
-            if record is None:
-                return
             card = card_decoder.decode(record.value)
             proved = verify_chain(card.chain, self.identity.mesh.root_der, card.chain[0])
             name = checked_name(card.name)
         except (PotluckError, msgspec.MsgspecError, IndexError):
             return
-        if proved.node_id == node_id:
-            self.roster.met(node_id, name, card.chain)
+        if proved.node_id == record.key:
+            self.roster.met(proved.node_id, name, card.chain)
 
     # Events
 
@@ -354,7 +359,7 @@ class Node:
 
     def _somebody_fell(self) -> None:
         self.membership.expel(self.links.bans.nodes)
-        self.dht.drop_shunned()
+        self.dht.share.drop_shunned()
 
     def _work_changed(self) -> None:
         load = self.execution.load()

@@ -10,8 +10,8 @@ import msgspec
 import trio
 
 from ..overlay.config import Config
-from ..overlay.dht.replication import Replication
-from ..overlay.dht.service import Card
+from ..overlay.dht.replication import Replication, Write
+from ..overlay.dht.share import Card
 from ..overlay.errors import PotluckError
 from ..overlay.identity.mesh import Identity
 from ..overlay.membership.service import Membership
@@ -107,15 +107,14 @@ class Presence:
         )
         card_due_s = 0.0
         while True:
+            due = []
             if trio.current_time() >= card_due_s:
-                await self._put("node", msgspec.msgpack.encode(card), dht.node_record_s)
+                due.append(Write("node", identity.node_id, msgspec.msgpack.encode(card), dht.node_record_s))
                 card_due_s = trio.current_time() + dht.node_record_s / 3
             if not all(member.linked for member in self._membership.present()):
-                await self._put("load", msgspec.msgpack.encode(self.load), dht.load_record_s)
+                due.append(Write("load", identity.node_id, msgspec.msgpack.encode(self.load), dht.load_record_s))
+            try:
+                await self._replication.put_many(due)
+            except PotluckError as error:
+                logger.info("card and load were not published: %s", error)
             await trio.sleep(dht.load_record_s / 3)
-
-    async def _put(self, namespace: str, value: bytes, ttl_s: float) -> None:
-        try:
-            await self._replication.put(namespace, self._identity.node_id, value, ttl_s)
-        except PotluckError as error:
-            logger.info("the %s record was not published: %s", namespace, error)

@@ -83,14 +83,21 @@ class Dht:
     """After this long a silent contact is late, however slow it was before."""
     request_tries: int = 3
     """Times the above, and whoever is asked has not answered."""
-    silence_s: float = 0.6
-    """Whom a search asks is taken for dead after this. Longer waits for the slow, shorter finds those that live."""
     refresh_interval_s: float = 3600.0
     """Kademlia (2002) §2.3. Shorter finds distant newcomers sooner; searches meet them anyhow."""
     operation_timeout_s: float = 10.0
     node_record_s: float = 60.0
     load_record_s: float = 15.0
     clock_ahead_max_s: float = 60.0
+    look_around_s: float = 2.0
+    """How long a node that had company waits for it after its start before it answers for everybody."""
+    stores_max: int = 1024
+    """Records being written for others at one time; of one peer, a quarter."""
+    stores_peer_max: int = 256
+    owner_stores_per_s: int = 4000
+    owner_records_max: int = 200_000
+    """What one owner's nodes may keep here, beside `owner_bytes_max`: it all lies in memory, too."""
+    owner_bytes_max: int = 256 << 20
 
 
 @dataclass(frozen=True)

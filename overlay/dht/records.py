@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,20 +18,32 @@ from ..wire.records import Record
 
 _SIGNED_AS: Final = b"potluck record 1\0"
 LASTING: Final = math.inf
+TOMBSTONE_S: Final = 30 * 86_400.0
+_SET_VALUE_BYTES_MAX: Final = 8 << 10
+_HASH_BYTES: Final = 32
+
+Rank = tuple[bool, int, bytes]
 
 
 @dataclass(frozen=True)
 class Namespace:
-    """`may_write(record)`: whether the publisher may write this key. `lives_max_s`: how far off expiry may lie.
-
-    `wins(one, other)`: whether `one` replaces `other`.
-    """
+    """One row of the table. `may_write(record)`: whether the publisher may write this key. `rank(record)`: of two
+    records of one key the higher wins; no two that differ have the same."""
 
     may_write: Callable[[Record], bool]
-    wins: Callable[[Record, Record], bool]
+    rank: Callable[[Record], Rank]
     lives_max_s: float
+    """How far off expiry may lie."""
     persistent: bool
     """Kept on disk, and an acknowledgement means that it is there."""
+    several: bool = False
+    """A holder set: a key has one record of each publisher, and a reader gets all of them."""
+    moves: bool = True
+    """Goes to the new holders when membership changes; else its publisher's next refreshment does it."""
+    value_bytes_max: int = VALUE_BYTES_MAX
+
+    def wins(self, one: Record, other: Record) -> bool:
+        return self.rank(one) > self.rank(other)
 
 
 def _own_key(record: Record) -> bool:
@@ -43,20 +55,33 @@ def _any_member(record: Record) -> bool:
     return True
 
 
-def _newer(one: Record, other: Record) -> bool:
+def _any_holder(record: Record) -> bool:
+    """The key is a hash; who publishes under it speaks for itself alone."""
+    return len(record.key) == _HASH_BYTES
+
+
+def _newer(record: Record) -> Rank:
     """Later version; of two equal ones the larger signature, so that all replicas agree."""
-    return (one.version, one.signature) > (other.version, other.signature)
+    return False, record.version, record.signature
 
 
-def _agreed_or_newer(one: Record, other: Record) -> bool:
+def _agreed_or_newer(record: Record) -> Rank:
     """No plain write comes after the key's register."""
-    return (one.agreed, one.version, one.signature) > (other.agreed, other.version, other.signature)
+    return record.agreed, record.version, record.signature
 
 
 NAMESPACES: Final[dict[str, Namespace]] = {
-    "node": Namespace(_own_key, _newer, lives_max_s=120.0, persistent=False),
-    "load": Namespace(_own_key, _newer, lives_max_s=60.0, persistent=False),
+    "node": Namespace(_own_key, _newer, lives_max_s=120.0, persistent=False, moves=False),
+    "load": Namespace(_own_key, _newer, lives_max_s=60.0, persistent=False, moves=False),
     "mem": Namespace(_any_member, _agreed_or_newer, lives_max_s=LASTING, persistent=True),
+    "chunk": Namespace(
+        _any_holder,
+        _newer,
+        lives_max_s=1800.0,
+        persistent=False,
+        several=True,
+        value_bytes_max=_SET_VALUE_BYTES_MAX,
+    ),
 }
 
 
@@ -107,18 +132,24 @@ def place_of(record: Record) -> bytes:
     return key_id(record.namespace, record.key)
 
 
+def slot_of(record: Record) -> bytes:
+    """Which of the records of one place this one may replace."""
+    return record.publisher if NAMESPACES[record.namespace].several else b""
+
+
 def refusal(record: Record, now_s: float, ahead_max_s: float) -> PotluckError | None:
     """Why a holder must not keep this record, or None. `now_s` is mesh time."""
     namespace = NAMESPACES.get(record.namespace)
     if namespace is None:
         return NotAllowed(f"namespace {record.namespace!r} is not known here")
-    if len(record.value) > VALUE_BYTES_MAX:
-        return LimitExceeded(f"a value of {len(record.value)} bytes exceeds {VALUE_BYTES_MAX}")
+    if len(record.value) > namespace.value_bytes_max:
+        return LimitExceeded(f"a value of {len(record.value)} bytes exceeds {namespace.value_bytes_max}")
     if time_of(record.version) > now_s + ahead_max_s:
         return NotAllowed("the version lies in the future: the writer's clock is ahead of the mesh")
     if math.isnan(record.expires_at_s) or record.expires_at_s <= now_s:
         return NotAllowed("the record has expired")
-    if record.expires_at_s > now_s + namespace.lives_max_s + ahead_max_s:
+    lives_max_s = min(namespace.lives_max_s, TOMBSTONE_S) if record.deleted else namespace.lives_max_s
+    if record.expires_at_s > now_s + lives_max_s + ahead_max_s:
         return NotAllowed(f"a record of namespace {record.namespace!r} may not live so long")
     if not namespace.may_write(record):
         return NotAllowed(f"this publisher may not write this key of namespace {record.namespace!r}")
@@ -127,10 +158,11 @@ def refusal(record: Record, now_s: float, ahead_max_s: float) -> PotluckError | 
     return None
 
 
-def newest(records: list[Record]) -> Record | None:
-    """The one that wins over all others of the same key."""
-    best: Record | None = None
+def winners(records: Iterable[Record]) -> list[Record]:
+    """Of records of one key: the one that wins over all others, or of a holder set the newest of each publisher."""
+    best: dict[bytes, Record] = {}
     for record in records:
-        if best is None or NAMESPACES[record.namespace].wins(record, best):
-            best = record
-    return best
+        slot = slot_of(record)
+        if slot not in best or NAMESPACES[record.namespace].wins(record, best[slot]):
+            best[slot] = record
+    return list(best.values())

@@ -1,33 +1,34 @@
 """Put and get over the holders of a place.
 
 A put is acknowledged when this version is on disk at a majority of the holders; the rest, and further copies of small
-values, follow in the background. A get answers with the newest of the first majority of holders, mends the stale ones
-behind the caller's back, and says "not found" only when every live holder has said so.
+values, follow in the background. A holder that has a newer version says so, and the writer tries again above it. A
+holder that dies meanwhile is replaced by the next nearest.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
 
 from ..errors import NotAllowed, PotluckError, Refused, Unavailable, from_wire
-from ..ids import NodeId, distance, key_id
-from ..membership.detector import Changed
+from ..ids import NodeId
 from ..wire import records as wire
 from ..wire.records import Contact, Record
-from .records import LASTING, NAMESPACES, Draft, newest, place_of, sign
+from . import batches
+from .reading import ManyReadings, Reading
+from .records import LASTING, NAMESPACES, TOMBSTONE_S, Draft, place_of, sign
 from .service import Dht
 
 logger = logging.getLogger("potluck.dht")
 
-_HEDGE_ROUND_TRIPS: Final = 3.0
-_HEDGE_MIN_S: Final = 0.02
 _RETRY_PAUSE_S: Final = 0.1
-_SETTLE_S: Final = 0.3
-TOMBSTONE_S: Final = 30 * 86_400.0
+_READ_AT_ONCE: Final = 32
+_LATE_MAX: Final = 1024
+"""Stores that go on in the background for holders that have not answered."""
 
 
 @dataclass(frozen=True)
@@ -39,47 +40,54 @@ class Put:
     """Nothing was written: the key has become a register, and is written there."""
 
 
+@dataclass(frozen=True)
+class Write:
+    """What one `put` is told, for several together."""
+
+    namespace: str
+    key: bytes
+    value: bytes
+    ttl_s: float | None = None
+
+
 class Replication:
     def __init__(self, dht: Dht) -> None:
         self._dht = dht
         self._config = dht.config
-        self._view: set[NodeId] = {dht.identity.node_id}
-        self._moved = trio.Event()
+        self._late = 0
+
+    # Writing
 
     async def put(self, namespace: str, key: bytes, value: bytes, ttl_s: float | None = None) -> Put:
         """Writes a new version. Raises Unavailable when no majority acknowledges in time, or the holders' refusal."""
-        expires_at_s = LASTING if ttl_s is None else self._dht.mesh_time.now_s() + ttl_s
-        return await self._write(Draft(namespace, key, value, self._dht.clock.next_version(), expires_at_s))
+        return await self._write(self._draft(namespace, key, value, ttl_s))
+
+    async def put_many(self, writes: Iterable[Write]) -> None:
+        """Writes a new version of each key, with one message to each holder. Raises as `put` does."""
+        drafts = [self._draft(one.namespace, one.key, one.value, one.ttl_s) for one in writes]
+        left = await self._spread_together([sign(draft, self._dht.identity.key) for draft in drafts])
+        for draft in drafts:
+            if draft.version in left:
+                await self._write(draft)
 
     async def make_agreed(self, namespace: str, key: bytes, value: bytes) -> Put:
         """Says for ever that this key is a register, which begins with `value`. Plain writes are refused from then on:
         of those under way at the same time, one that a majority has taken may be superseded."""
-        return await self._write(Draft(namespace, key, value, self._dht.clock.next_version(), agreed=True))
+        return await self._write(replace(self._draft(namespace, key, value, None), agreed=True))
 
     async def delete(self, namespace: str, key: bytes) -> Put:
         """Writes a tombstone."""
-        expires_at_s = self._dht.mesh_time.now_s() + TOMBSTONE_S
-        version = self._dht.clock.next_version()
-        return await self._write(Draft(namespace, key, b"", version, expires_at_s, deleted=True))
+        return await self._write(replace(self._draft(namespace, key, b"", TOMBSTONE_S), deleted=True))
 
-    async def get(self, namespace: str, key: bytes) -> Record | None:
-        """The newest version, None where there is none or it was deleted. Raises Unavailable."""
-        with trio.move_on_after(self._config.operation_timeout_s):
-            while True:
-                reading = _Reading(self._dht, namespace, key)
-                try:
-                    record = await reading.run()
-                except Unavailable:
-                    await trio.sleep(_RETRY_PAUSE_S)
-                    continue
-                return None if record is None or record.deleted else record
-        raise Unavailable(f"not enough holders of {_shown(key)} answer")
+    def _draft(self, namespace: str, key: bytes, value: bytes, ttl_s: float | None) -> Draft:
+        expires_at_s = LASTING if ttl_s is None else self._dht.mesh_time.now_s() + ttl_s
+        return Draft(namespace, key, value, self._dht.clock.next_version(), expires_at_s)
 
     async def _write(self, draft: Draft) -> Put:
+        outdaters: set[NodeId] = set()
         with trio.move_on_after(self._config.operation_timeout_s):
             while True:
-                record = sign(draft, self._dht.identity.key)
-                outcome = await self._spread(record)
+                outcome = await _Spreading(self, sign(draft, self._dht.identity.key), outdaters).run()
                 if isinstance(outcome, Put):
                     return outcome
                 if outcome is not None and outcome.agreed and not draft.agreed:
@@ -91,204 +99,181 @@ class Replication:
                     await trio.sleep(_RETRY_PAUSE_S)
         raise Unavailable(f"no majority of the holders of {_shown(draft.key)} has acknowledged the write")
 
-    async def _spread(self, record: Record) -> Put | Record | None:
-        """One try: acknowledged, outdated by the record returned, or None for too few answers. Raises a refusal that
-        left no majority; one holder alone can neither refuse for the others nor invent a newer version.
+    async def _spread_together(self, records: Sequence[Record]) -> set[int]:
+        """One try for several records; the versions that it has not brought to a majority."""
+        missing: dict[int, int] = {}
+        batched: dict[NodeId, tuple[Contact, list[Record]]] = {}
+        for record in records:
+            holders = await self._dht.holders(place_of(record), self._config.replicas)
+            missing[record.version] = len(holders) // 2 + 1
+            for holder in holders:
+                batched.setdefault(NodeId(holder.node_id), (holder, []))[1].append(record)
+        async with trio.open_nursery() as nursery:
+            for holder, those in batched.values():
+                nursery.start_soon(self._store_batches, holder, those, missing)
+        return {version for version, lacking in missing.items() if lacking > 0}
 
-        Stores that outlast the acknowledgement go on in the background.
-        """
-        place = place_of(record)
-        holders = await self._dht.holders(place, self._config.replicas)
-        results_in, results = trio.open_memory_channel[wire.Stored | None](len(holders))
-        for holder in holders:
-            self._dht.start(self._store_at, holder, record, results_in)
-        majority = len(holders) // 2 + 1
-        acknowledged = 0
-        refusal: PotluckError | None = None
-        for _ in holders:
-            stored = await results.receive()
-            if stored is None:
-                continue
-            if stored.newer is not None:
-                if self._outdates(stored.newer, record):
-                    return stored.newer
-            elif not stored.accepted:
-                refusal = from_wire(stored.code, stored.reason)
-            else:
-                acknowledged += 1
-            if acknowledged >= majority:
-                self._dht.start(self._spread_far, record)
-                return Put(record.version, acknowledged)
-        if isinstance(refusal, Refused):
-            raise refusal
-        return None
-
-    def _outdates(self, newer: Record, record: Record) -> bool:
-        """Whether what a holder shows is really a later version of the same."""
-        if not self._dht.is_sound(newer, record.namespace, record.key):
-            return False
-        return NAMESPACES[record.namespace].wins(newer, record)
-
-    async def _store_at(
-        self, holder: Contact, record: Record, results: trio.MemorySendChannel[wire.Stored | None]
-    ) -> None:
+    async def _store_batches(self, holder: Contact, records: Sequence[Record], missing: dict[int, int]) -> None:
         try:
-            stored: wire.Stored | None = await self._dht.store_at(holder, record)
-        except (Unavailable, NotAllowed):
-            stored = None
-        await results.send(stored)
+            for batch in batches.cut(records):
+                verdicts = await batches.store(self._dht, holder, batch)
+                for record, verdict in zip(batch, verdicts, strict=True):
+                    missing[record.version] -= verdict.accepted
+        except (Unavailable, NotAllowed) as error:
+            logger.debug("a batch was not stored: %s", error)
 
-    async def _spread_far(self, record: Record) -> None:
+    async def store_late(self, holder: Contact, record: Record) -> None:
+        """Goes on until a holder that has not answered has the record, is gone, or the time of a write is over."""
+        if self._late >= _LATE_MAX:
+            return
+        self._late += 1
+        try:
+            with trio.move_on_after(self._config.operation_timeout_s):
+                while self._dht.is_present(holder.node_id) and await self.store_once(holder, record) is None:  # noqa: ASYNC110 - each try waits for its own answer
+                    await trio.sleep(_RETRY_PAUSE_S)
+        finally:
+            self._late -= 1
+
+    async def store_once(self, holder: Contact, record: Record) -> wire.Stored | None:
+        """None where the holder does not answer or has no time now."""
+        try:
+            stored = await self._dht.store_at(holder, record)
+        except (Unavailable, NotAllowed):
+            return None
+        waits = not stored.accepted and stored.newer is None and isinstance(_reason(stored), Unavailable)
+        return None if waits else stored
+
+    async def spread_far(self, record: Record) -> None:
         """Further copies of a small lasting value, so that losing a third of the nodes at once loses nothing."""
         if len(record.value) > self._config.small_value_bytes or not NAMESPACES[record.namespace].persistent:
             return
         near = self._config.replicas
         try:
-            holders = await self._dht.holders(place_of(record), near + self._config.replicas_far)
-            for holder in holders[near:]:
-                await self._dht.store_at(holder, record)
+            for holder in (await self._dht.holders(place_of(record), near + self._config.replicas_far))[near:]:
+                await self.store_once(holder, record)
         except PotluckError as error:
-            logger.debug("a further copy was not made: %s", error)
+            logger.debug("further copies were not made: %s", error)
 
-    # Hand-over when members come and go
+    @property
+    def dht(self) -> Dht:
+        return self._dht
 
-    def member_changed(self, change: Changed) -> None:
-        if change.event in ("joined", "left", "died"):
-            self._moved.set()
+    # Reading
 
-    async def run(self) -> None:
-        """Moves records when membership changes: of the holders that had a record, the nearest hands it to those
-        that hold it now and did not before. What is sent is bounded by what is due."""
-        while True:
-            await self._moved.wait()
-            await trio.sleep(_SETTLE_S)  # several changes come together
-            self._moved = trio.Event()
-            before, now = self._view, self._present()
-            self._view = now
-            for record in self._dht.records:
-                if NAMESPACES[record.namespace].persistent:
-                    await self._hand_over(record, before)
+    async def get(self, namespace: str, key: bytes) -> Record | None:
+        """The newest version, None where there is none or it was deleted. Raises Unavailable."""
+        found = await self.get_all(namespace, key)
+        return found[0] if found else None
 
-    def _present(self) -> set[NodeId]:
-        return {NodeId(one.node_id) for one in self._dht.nearest_members(bytes(20), 1 << 20)}
+    async def get_all(self, namespace: str, key: bytes) -> list[Record]:
+        """Of a holder set the newest record of each publisher. Raises Unavailable."""
+        reason = "they do not answer"
+        with trio.move_on_after(self._config.operation_timeout_s):
+            while True:
+                try:
+                    return _alive(await Reading(self._dht, namespace, key).run())
+                except Unavailable as error:
+                    reason = str(error)
+                    await trio.sleep(_RETRY_PAUSE_S)
+        raise Unavailable(f"not enough holders of {_shown(key)}: {reason}")
 
-    async def _hand_over(self, record: Record, before: set[NodeId]) -> None:
-        place = place_of(record)
-        held = sorted(before, key=lambda node_id: distance(node_id, place))[: self._config.replicas]
-        staying = [node_id for node_id in held if self._dht.is_present(node_id)]
-        if not staying or staying[0] != self._dht.identity.node_id:
-            return
-        for holder in self._dht.nearest_members(place, self._config.replicas):
-            if holder.node_id in held:
-                continue
-            try:
-                await self._dht.store_at(holder, record)
-            except (Unavailable, NotAllowed) as error:
-                logger.debug("a record was not handed over: %s", error)
+    async def get_many(self, namespace: str, keys: Iterable[bytes], found: Callable[[Record], None]) -> None:
+        """Tells the newest version of each key that has one, as it is known: most with one message to each holder.
+        Raises Unavailable when that is so of one of them; of the others it has told."""
+        left = dict.fromkeys(keys)
+        for key, records in (await ManyReadings(self._dht, namespace, left).run()).items():
+            del left[key]
+            for record in _alive(records):
+                found(record)
+        unread: list[Unavailable] = []
+        slots = trio.CapacityLimiter(_READ_AT_ONCE)
 
+        async def read(key: bytes) -> None:
+            async with slots:
+                try:
+                    record = await self.get(namespace, key)
+                except Unavailable as error:
+                    unread.append(error)
+                else:
+                    if record is not None:
+                        found(record)
 
-class _Reading:
-    """One get."""
-
-    def __init__(self, dht: Dht, namespace: str, key: bytes) -> None:
-        self._dht = dht
-        self._namespace = namespace
-        self._key = key
-        self._answers: dict[NodeId, Record | None] = {}
-        self._arrived = trio.Event()
-
-    async def run(self) -> Record | None:
-        """Raises Unavailable when a live holder does not answer and no majority has the record."""
-        place = key_id(self._namespace, self._key)
-        if not self._dht.everyone_is_known:
-            return await self._search(place)
-        holders = self._dht.nearest_members(place, self._dht.config.replicas)
-        majority = len(holders) // 2 + 1
-        waiting = list(holders)
-        failed: set[NodeId] = set()
         async with trio.open_nursery() as nursery:
-            for contact in waiting[:majority]:
-                nursery.start_soon(self._ask, contact, failed)
-            del waiting[:majority]
-            while not self._enough(majority) and len(self._answers) + len(failed) < len(holders):
-                self._arrived = trio.Event()
-                with trio.move_on_after(self._hedge_s()) as scope:
-                    await self._arrived.wait()
-                if waiting and (scope.cancelled_caught or failed or len(self._answers) >= majority):
-                    nursery.start_soon(self._ask, waiting.pop(0), failed)
-            nursery.cancel_scope.cancel()
-        if not self._enough(majority) and any(self._dht.is_present(node_id) for node_id in failed):
-            raise Unavailable("a holder does not answer")
-        return self._concluded(holders)
+            for key in left:
+                nursery.start_soon(read, key)
+        if unread:
+            raise unread[0]
 
-    async def _search(self, place: bytes) -> Record | None:
-        """Everyone who is asked the way to the holders is asked for the record: whoever has it says so at once.
 
-        One more than have to answer are asked at a time.
-        """
-        here, replicas = NodeId(self._dht.identity.node_id), self._dht.config.replicas
-        self._answers[here] = self._own_record()
-        search = self._dht.contacts.search(place, replicas, self._ask_on_the_way, replicas // 2 + 2)
-        return self._concluded(await search.run(self._are_enough))
+class _Spreading:
+    """One try of a put. A holder's newer version counts once in a write: one that shows ever newer ones, each soundly
+    signed, keeps nobody from writing."""
 
-    async def _ask_on_the_way(self, contact: Contact) -> list[Contact]:
-        value = await self._value_at(contact)
-        self._answers[NodeId(contact.node_id)] = self._sound(value)
-        return value.contacts
+    def __init__(self, replication: Replication, record: Record, outdaters: set[NodeId]) -> None:
+        self._replication = replication
+        self._dht = replication.dht
+        self._record = record
+        self._outdaters = outdaters
+        self._refusal: PotluckError | None = None
+        self._acknowledged = 0
 
-    def _are_enough(self, holders: list[Contact]) -> bool:
-        """A majority of the nearest, and one of them has the record."""
-        majority = self._dht.config.replicas // 2 + 1
-        return len(holders) >= majority and any(self._answers[NodeId(one.node_id)] for one in holders)
+    async def run(self) -> Put | Record | None:
+        """Acknowledged, outdated by the record returned, or None for too few answers. Raises a refusal that left no
+        majority; one holder alone can neither refuse for the others nor invent a newer version."""
+        holders = await self._dht.holders(place_of(self._record), self._dht.config.replicas)
+        results_in, results = trio.open_memory_channel[tuple[Contact, wire.Stored | None]](len(holders))
+        for holder in holders:
+            self._dht.start(self._store_at, holder, results_in)
+        majority = len(holders) // 2 + 1
+        for left in range(len(holders) - 1, -1, -1):
+            newer = self._count(*await results.receive())
+            if newer is not None:
+                return newer
+            if self._acknowledged >= majority:
+                self._dht.start(self._replication.spread_far, self._record)
+                return Put(self._record.version, self._acknowledged)
+            if self._acknowledged + left < majority:
+                break
+        if isinstance(self._refusal, Refused):
+            raise self._refusal
+        return None
 
-    def _concluded(self, holders: list[Contact]) -> Record | None:
-        best = newest([record for record in self._answers.values() if record is not None])
-        if best is not None:
-            self._mend(best, holders)
-        return best
+    def _count(self, holder: Contact, stored: wire.Stored | None) -> Record | None:
+        if stored is None:
+            return None
+        if stored.newer is not None:
+            node_id = NodeId(holder.node_id)
+            if node_id not in self._outdaters and self._outdates(stored.newer):
+                self._outdaters.add(node_id)
+                return stored.newer
+        elif stored.accepted:
+            self._acknowledged += 1
+        else:
+            self._refusal = _reason(stored)
+        return None
 
-    def _enough(self, majority: int) -> bool:
-        return len(self._answers) >= majority and any(self._answers.values())
-
-    def _hedge_s(self) -> float:
-        return max(_HEDGE_MIN_S, _HEDGE_ROUND_TRIPS * self._dht.round_trip_s())
-
-    async def _ask(self, contact: Contact, failed: set[NodeId]) -> None:
-        node_id = NodeId(contact.node_id)
-        try:
-            self._answers[node_id] = await self._record_at(contact)
-        except (Unavailable, NotAllowed):
-            failed.add(node_id)
-        self._arrived.set()
-
-    async def _record_at(self, contact: Contact) -> Record | None:
-        if contact.node_id == self._dht.identity.node_id:
-            return self._own_record()
-        return self._sound(await self._value_at(contact))
-
-    def _own_record(self) -> Record | None:
-        return self._dht.records.get(self._dht.mesh_time.now_s(), self._namespace, self._key)
-
-    async def _value_at(self, contact: Contact) -> wire.Value:
-        return await self._dht.ask(
-            contact, lambda number: wire.FindValue(number, self._namespace, self._key), wire.Value
+    def _outdates(self, newer: Record) -> bool:
+        """Whether what a holder shows is really a later version of the same."""
+        record = self._record
+        return self._dht.is_sound(newer, record.namespace, record.key) and NAMESPACES[record.namespace].wins(
+            newer, record
         )
 
-    def _sound(self, value: wire.Value) -> Record | None:
-        dht = self._dht
-        return newest([record for record in value.records if dht.is_sound(record, self._namespace, self._key)])
+    async def _store_at(
+        self, holder: Contact, results: trio.MemorySendChannel[tuple[Contact, wire.Stored | None]]
+    ) -> None:
+        stored = await self._replication.store_once(holder, self._record)
+        results.send_nowait((holder, stored))  # there is room for one result of each holder
+        if stored is None:
+            await self._replication.store_late(holder, self._record)
 
-    def _mend(self, best: Record, holders: list[Contact]) -> None:
-        for contact in holders:
-            node_id = NodeId(contact.node_id)
-            if node_id in self._answers and self._answers[node_id] != best:
-                self._dht.start(self._store_quietly, contact, best)
 
-    async def _store_quietly(self, contact: Contact, record: Record) -> None:
-        try:
-            await self._dht.store_at(contact, record)
-        except (Unavailable, NotAllowed) as error:
-            logger.debug("a stale copy was not mended: %s", error)
+def _alive(records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if not record.deleted]
+
+
+def _reason(stored: wire.Stored) -> PotluckError:
+    return from_wire(stored.code, stored.reason)
 
 
 def _shown(key: bytes) -> str:

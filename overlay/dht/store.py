@@ -1,21 +1,51 @@
-"""Engine of one node's share of the records: a dictionary that forgets what has expired, over the Store port."""
+"""Engine of one node's share of the records: a dictionary that forgets what has expired, over the Store port.
+
+Records lie by place; a place has one, or one of each publisher where the namespace is one of holder sets. What a place
+holds is told in short by its `Holding`, so that nodes can compare their shares without sending them.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from ..clock import time_of
+from ..ids import distance
 from ..ports import Store
-from ..wire.records import Record
-from .records import LASTING, NAMESPACES
+from ..wire.records import SET_RECORDS_MAX, Holding, Record
+from .records import LASTING, NAMESPACES, Namespace, place_of, slot_of
 
 _TABLE: Final = "records"
+_MARK_BYTES: Final = 8
+_CHECKSUM_BYTES: Final = 8
+_RECORD_BYTES: Final = 256
+"""What a record takes beside its key and value."""
 _decoder: Final = msgspec.msgpack.Decoder(Record)
+
+Shelf = dict[bytes, Record]
+"""What stands at one place, by slot."""
+
+
+@dataclass
+class Usage:
+    """What one publisher's records take of this node."""
+
+    records: int = 0
+    size_bytes: int = 0
+
+    def add(self, record: Record, sign: int) -> None:
+        self.records += sign
+        self.size_bytes += sign * size_bytes(record)
+
+
+def size_bytes(record: Record) -> int:
+    return len(record.key) + len(record.value) + _RECORD_BYTES
 
 
 class RecordStore:
@@ -24,26 +54,30 @@ class RecordStore:
     def __init__(self, store: Store, ahead_max_s: float = math.inf) -> None:
         self._store = store
         self._ahead_max_s = ahead_max_s
-        self._records: dict[tuple[str, bytes], Record] = {}
-        self._expiries: list[tuple[float, str, bytes]] = []
+        self._shelves: dict[bytes, Shelf] = {}
+        self._count = 0
+        self._expiries: list[tuple[float, bytes, bytes]] = []
+        self.usage: dict[bytes, Usage] = {}
+        """By publisher, of those that have anything here."""
 
     def load(self, now_s: float) -> None:
-        """Takes up what an earlier run kept; what has expired since then leaves the disk."""
-        for key, encoded in list(self._store.scan(_TABLE)):
-            record = _decoder.decode(encoded)
-            if record.expires_at_s > now_s:
+        """Takes up what an earlier run kept; what has expired since then, or what the disk has garbled, leaves it."""
+        for key, written in list(self._store.scan(_TABLE)):
+            record = _read(written)
+            if record is not None and record.expires_at_s > now_s:
                 self._keep(record)
             else:
                 self._store.delete(_TABLE, key)
 
-    def get(self, now_s: float, namespace: str, key: bytes) -> Record | None:
-        """Tombstones included."""
+    def get(self, now_s: float, place: bytes) -> list[Record]:
+        """Everything at a place, tombstones included."""
         self.expire(now_s)
-        return self._records.get((namespace, key))
+        return list(self._shelves.get(place, {}).values())
 
     def put(self, now_s: float, record: Record) -> Record | None:
         """Keeps the record, unless a newer one is held: that one is returned, and nothing has changed."""
-        present = self.get(now_s, record.namespace, record.key)
+        self.expire(now_s)
+        present = self.replaced_by(record)
         namespace = NAMESPACES[record.namespace]
         if present is not None:
             if present == record:
@@ -58,55 +92,140 @@ class RecordStore:
 
     def replace(self, present: Record, record: Record) -> None:
         """Keeps `record` in the place of `present`, which of the two would win or not, if that is still held."""
-        if self._records.get((present.namespace, present.key)) is present:
+        if self.replaced_by(record) is present:
             self._keep(record)
             self._write(record)
 
     def newest_s(self) -> float:
         """Mesh time of the newest version that outlasts a run; 0 without any."""
-        lasting = (record.version for record in self._records.values() if NAMESPACES[record.namespace].persistent)
+        lasting = (record.version for record in self if NAMESPACES[record.namespace].persistent)
         return time_of(max(lasting, default=0))
+
+    def replaced_by(self, record: Record) -> Record | None:
+        """What stands in its slot."""
+        return self._shelves.get(place_of(record), {}).get(slot_of(record))
+
+    def has_room(self, record: Record) -> bool:
+        """Whether its key takes one more publisher, should this be one."""
+        shelf = self._shelves.get(place_of(record), {})
+        return slot_of(record) in shelf or len(shelf) < SET_RECORDS_MAX
+
+    def forget(self, record: Record) -> None:
+        """Unless another one has replaced it."""
+        if self.replaced_by(record) == record:
+            self._remove(place_of(record), slot_of(record))
 
     def expire(self, now_s: float) -> None:
         while self._expiries and self._expiries[0][0] <= now_s:
-            _, namespace, key = heapq.heappop(self._expiries)
-            record = self._records.get((namespace, key))
+            _, place, slot = heapq.heappop(self._expiries)
+            record = self._shelves.get(place, {}).get(slot)
             if record is not None and record.expires_at_s <= now_s:
-                del self._records[(namespace, key)]
-                if NAMESPACES[namespace].persistent:
-                    self._store.delete(_TABLE, _disk_key(namespace, key))
+                self._remove(place, slot)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter([record for shelf in self._shelves.values() for record in shelf.values()])
+
+    def __len__(self) -> int:
+        return self._count
+
+    # In short, for other nodes
+
+    def holding(self, place: bytes) -> Holding | None:
+        """What stands at a place and moves when membership changes."""
+        shelf = self._shelves.get(place)
+        if not shelf or not _moves(shelf):
+            return None
+        records = sorted(shelf.values(), key=lambda record: record.publisher)
+        mark = hashlib.blake2b(b"".join(record.signature for record in records), digest_size=_MARK_BYTES).digest()
+        version = max(record.version for record in records)
+        return Holding(place, version, mark, any(record.agreed for record in records), _is_set(shelf))
+
+    def range(self, near: bytes, bits: int, after: bytes, count: int) -> list[Holding]:
+        """The first `count` places behind `after` that share `bits` leading bits with `near`, in order."""
+        limit = 1 << (len(near) * 8 - bits)
+        places = (
+            place
+            for place, shelf in self._shelves.items()
+            if place > after and distance(place, near) < limit and _moves(shelf)
+        )
+        holdings = (self.holding(place) for place in heapq.nsmallest(count, places))
+        return [holding for holding in holdings if holding is not None]
+
+    # Keeping
+
+    def _keep(self, record: Record) -> None:
+        place, slot = place_of(record), slot_of(record)
+        shelf = self._shelves.setdefault(place, {})
+        self._count += slot not in shelf
+        self._account(shelf.get(slot), record)
+        shelf[slot] = record
+        if record.expires_at_s != LASTING:
+            heapq.heappush(self._expiries, (record.expires_at_s, place, slot))
+            if len(self._expiries) > 2 * self._count + 64:
+                self._rebuild_expiries()
 
     def _write(self, record: Record) -> None:
         if NAMESPACES[record.namespace].persistent:
-            self._store.put(_TABLE, _disk_key(record.namespace, record.key), msgspec.msgpack.encode(record))
+            self._store.put(_TABLE, _disk_key(record), _written(record))
 
-    def forget(self, record: Record) -> None:
-        place = (record.namespace, record.key)
-        if self._records.get(place) == record:
-            del self._records[place]
-            if NAMESPACES[record.namespace].persistent:
-                self._store.delete(_TABLE, _disk_key(*place))
+    def _remove(self, place: bytes, slot: bytes) -> None:
+        shelf = self._shelves[place]
+        record = shelf.pop(slot)
+        self._count -= 1
+        if not shelf:
+            del self._shelves[place]
+        self._account(record, None)
+        if NAMESPACES[record.namespace].persistent:
+            self._store.delete(_TABLE, _disk_key(record))
 
-    def __iter__(self) -> Iterator[Record]:
-        return iter(list(self._records.values()))
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def _keep(self, record: Record) -> None:
-        self._records[(record.namespace, record.key)] = record
-        if record.expires_at_s != LASTING:
-            heapq.heappush(self._expiries, (record.expires_at_s, record.namespace, record.key))
-            if len(self._expiries) > 2 * len(self._records) + 64:
-                self._rebuild_expiries()
+    def _account(self, gone: Record | None, come: Record | None) -> None:
+        for record, sign in ((come, 1), (gone, -1)):
+            if record is not None:
+                usage = self.usage.setdefault(record.publisher, Usage())
+                usage.add(record, sign)
+                if not usage.records:
+                    del self.usage[record.publisher]
 
     def _rebuild_expiries(self) -> None:
         """Refreshed records leave their old expiries behind; they must not pile up."""
         self._expiries = [
-            (record.expires_at_s, *place) for place, record in self._records.items() if record.expires_at_s != LASTING
+            (record.expires_at_s, place, slot)
+            for place, shelf in self._shelves.items()
+            for slot, record in shelf.items()
+            if record.expires_at_s != LASTING
         ]
         heapq.heapify(self._expiries)
 
 
-def _disk_key(namespace: str, key: bytes) -> bytes:
-    return namespace.encode() + b"\0" + key
+def _namespace(shelf: Shelf) -> Namespace:
+    return NAMESPACES[next(iter(shelf.values())).namespace]
+
+
+def _moves(shelf: Shelf) -> bool:
+    return _namespace(shelf).moves
+
+
+def _is_set(shelf: Shelf) -> bool:
+    return _namespace(shelf).several
+
+
+def _written(record: Record) -> bytes:
+    encoded = msgspec.msgpack.encode(record)
+    return _checksum(encoded) + encoded
+
+
+def _read(written: bytes) -> Record | None:
+    """None where the disk does not give back what was written, or a later version of potluck wrote it."""
+    checksum, encoded = written[:_CHECKSUM_BYTES], written[_CHECKSUM_BYTES:]
+    if checksum != _checksum(encoded):
+        return None
+    record = _decoder.decode(encoded)
+    return record if record.namespace in NAMESPACES else None
+
+
+def _checksum(encoded: bytes) -> bytes:
+    return hashlib.blake2b(encoded, digest_size=_CHECKSUM_BYTES).digest()
+
+
+def _disk_key(record: Record) -> bytes:
+    return record.namespace.encode() + b"\0" + record.key

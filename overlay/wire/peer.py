@@ -17,7 +17,12 @@ WORK: Final = (
     work.CancelInstructions,
     work.ObjectRelease,
 )
-RECORDS: Final = (records.FindNode, records.Nodes, records.FindValue, records.Value, records.Store, records.Stored)
+RECORDS: Final = (
+    *(records.FindNode, records.Nodes),
+    *(records.FindValue, records.Value, records.Fetch, records.Fetched),
+    *(records.Store, records.Stored, records.StoreMany, records.StoredMany),
+    *(records.ListRange, records.Range, records.FindChain, records.Chain),
+)
 REGISTERS: Final = (
     registers.Prepare,
     registers.Promise,

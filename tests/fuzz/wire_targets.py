@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from potluck.overlay.clock import version_at
-from potluck.overlay.dht.records import NAMESPACES, Draft, newest, place_of, refusal, sign
+from potluck.overlay.dht.records import NAMESPACES, Draft, place_of, refusal, sign, winners
 from potluck.overlay.errors import RemoteProtocolError
 from potluck.overlay.wire import control, pairing, values, worker
 from potluck.overlay.wire.beacon import BEACON, SEEKING
@@ -164,7 +164,7 @@ def _records(data: bytes) -> None:
         assert len(place_of(record)) == 20
     for namespace in NAMESPACES:
         of_one = [record for record in good if record.namespace == namespace]
-        assert newest(of_one) == newest(of_one[::-1])
+        assert winners(of_one) == winners(of_one[::-1])
 
 
 def _real_records() -> list[Record]:

@@ -11,9 +11,11 @@ import pytest
 import trio
 from potluck.overlay.clock import MeshTime, version_at
 from potluck.overlay.config import Config
+from potluck.overlay.dht.handover import HandOver
 from potluck.overlay.dht.records import Draft, sign
 from potluck.overlay.dht.replication import Replication
-from potluck.overlay.dht.service import Card, Dht
+from potluck.overlay.dht.service import Dht
+from potluck.overlay.dht.share import Card
 from potluck.overlay.errors import Unavailable
 from potluck.overlay.identity.bans import BanSet
 from potluck.overlay.identity.mesh import Identity
@@ -55,11 +57,14 @@ class Party:
         self.membership = Membership(config, identity, self.links, mesh_time)
         self.dht = Dht(config, identity, self.links, self.membership, store, mesh_time)
         self.replication = Replication(self.dht)
+        self.hand_over = HandOver(self.dht)
+        self.membership.observers.append(self.hand_over.member_changed)
         self.address = Address("", 0)
 
     async def start(self, nursery: trio.Nursery) -> None:
         nursery.start_soon(self.membership.run)
         await nursery.start(self.dht.run)
+        nursery.start_soon(self.hand_over.run)
         self.address = await nursery.start(self.links.run)
 
     def answers_stores_with(self, answer: Answer) -> None:
@@ -130,7 +135,7 @@ def test_a_holder_whose_disk_is_full_says_so_and_lives() -> None:
             with trio.fail_after(2):
                 await alice.replication.put("mem", b"k", b"v")
             record = sign(Draft("mem", b"l", b"v", version_at(full.dht.mesh_time.now_s())), key(1))
-            stored = await full.dht.keep(record)
+            stored = await full.dht.share.keep(record)
             assert (stored.accepted, stored.code) == (False, Unavailable.wire_code)
             assert full.links.get(member(1).node_id) is not None
             assert await bob.replication.get("mem", b"k") is not None
@@ -168,7 +173,7 @@ def test_a_card_that_proves_nothing_is_refused(card: bytes) -> None:
         async with parties(1) as (alice,):
             now_s = alice.dht.mesh_time.now_s()
             record = sign(Draft("node", member(9).node_id, card, version_at(now_s), now_s + 60), key(9))
-            stored = await alice.dht.keep(record)
+            stored = await alice.dht.share.keep(record)
             assert not stored.accepted
             assert not stored.newer
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.overlay.clock import version_at
-from potluck.overlay.dht.records import LASTING, NAMESPACES, Draft, newest, refusal, sign
+from potluck.overlay.dht.records import LASTING, NAMESPACES, TOMBSTONE_S, Draft, refusal, sign, winners
 from potluck.overlay.errors import LimitExceeded, NotAllowed
 from potluck.overlay.ids import node_id_of
 from potluck.overlay.wire.framing import VALUE_BYTES_MAX
@@ -36,15 +36,18 @@ def judged(record: Record) -> type[Exception] | None:
 def drafts(draw: st.DrawFn, writer: int = 1) -> Draft:
     """What the holder of a key may write now."""
     namespace = draw(namespaces)
-    longest_s = min(NAMESPACES[namespace].lives_max_s, 1e9)
-    lives_s = draw(st.floats(0.1, longest_s) | st.just(LASTING if NAMESPACES[namespace].persistent else longest_s))
+    deleted = draw(st.booleans())
+    longest_s = min(NAMESPACES[namespace].lives_max_s, TOMBSTONE_S if deleted else 1e9)
+    for_ever = NAMESPACES[namespace].persistent and not deleted
+    lives_s = draw(st.floats(0.1, longest_s) | st.just(LASTING if for_ever else longest_s))
+    keys = {"mem": st.binary(max_size=40), "chunk": st.binary(min_size=32, max_size=32)}
     return Draft(
         namespace,
-        node_id_of(key(writer).public) if namespace != "mem" else draw(st.binary(max_size=40)),
+        draw(keys.get(namespace, st.just(node_id_of(key(writer).public)))),
         draw(st.binary(max_size=40)),
         version_at(NOW_S + draw(ages_s)),
         NOW_S + lives_s,
-        deleted=draw(st.booleans()),
+        deleted=deleted,
     )
 
 
@@ -103,6 +106,21 @@ def test_a_node_writes_its_own_key_only_and_not_for_ever(namespace: str) -> None
     assert judged(sign(Draft(namespace, own, b"", version_at(NOW_S)), key(1))) is NotAllowed
 
 
+def test_a_tombstone_lives_no_longer_than_others_remember() -> None:
+    for lives_s, taken in ((TOMBSTONE_S, True), (TOMBSTONE_S + 2 * AHEAD_MAX_S, False), (LASTING, False)):
+        tombstone = sign(Draft("mem", b"k", b"", version_at(NOW_S), NOW_S + lives_s, deleted=True), key(1))
+        assert (judged(tombstone) is None) == taken
+
+
+def test_who_holds_chunks_speaks_under_a_hash_and_is_brief() -> None:
+    def holder(record_key: bytes, value: bytes) -> Record:
+        return sign(Draft("chunk", record_key, value, version_at(NOW_S), NOW_S + 1800), key(1))
+
+    assert judged(holder(bytes(32), b"bitmap")) is None
+    assert judged(holder(bytes(31), b"bitmap")) is NotAllowed
+    assert judged(holder(bytes(32), bytes(8193))) is LimitExceeded
+
+
 def test_unknown_namespaces_and_values_beyond_the_limit_are_refused() -> None:
     assert judged(sign(Draft("nodes", b"k", b"v", version_at(NOW_S)), key(1))) is NotAllowed
     assert judged(sign(Draft("mem", b"k", bytes(VALUE_BYTES_MAX + 1), version_at(NOW_S)), key(1))) is LimitExceeded
@@ -122,13 +140,12 @@ rivals = st.lists(
 def test_all_replicas_agree_on_the_newest_in_whatever_order_records_come(
     records: list[Record], data: st.DataObject
 ) -> None:
-    best = newest(records)
-    assert newest(data.draw(st.permutations(records))) == best
-    assert newest([*records, *records]) == best
+    best = winners(records)
+    assert winners(data.draw(st.permutations(records))) == best
+    assert winners([*records, *records]) == best
     cut = data.draw(st.integers(0, len(records)))
-    parts = [newest(records[:cut]), newest(records[cut:])]
-    assert newest([record for record in parts if record is not None]) == best
-    assert (best is None) == (not records)
+    assert winners([*winners(records[:cut]), *winners(records[cut:])]) == best
+    assert len(best) == bool(records)
 
 
 @given(records=rivals)

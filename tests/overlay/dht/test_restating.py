@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.overlay.clock import time_of, version_at
-from potluck.overlay.dht.records import Draft, refusal, sign
+from potluck.overlay.dht.records import Draft, place_of, refusal, sign
 from potluck.overlay.dht.restating import restated
 from potluck.overlay.dht.store import RecordStore
 from potluck.simulations.store import VirtualDisk, VirtualStore
@@ -52,9 +52,9 @@ def test_a_restated_record_replaces_the_one_it_was_made_of_and_no_other_and_last
     assert store.put(NOW_S + 3600, wrong) is None
     right = restated(wrong, -3600.0, key(1))
     store.replace(wrong, right)
-    assert store.get(NOW_S, "mem", b"k") == right
+    assert store.get(NOW_S, place_of(wrong)) == [right]
     assert time_of(version_at(NOW_S)) == store.newest_s()
     later = sign(Draft("mem", b"k", b"w", version_at(NOW_S + 5)), key(2))
     assert store.put(NOW_S + 5, later) is None
     store.replace(right, restated(right, -10.0, key(1)))
-    assert store.get(NOW_S, "mem", b"k") == later
+    assert store.get(NOW_S, place_of(wrong)) == [later]

@@ -1,0 +1,169 @@
+"""Shell of `syncing`: when membership has changed, asks those near by for what this node has to hold now.
+
+Whoever starts anew asks everyone near; whoever loses a neighbour asks everyone again, because its reach has grown; of a
+newcomer only its own share is asked for. A round has two steps: all list what they have in reach, then each missing
+record is fetched once, in batches, from one of those that have it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Final
+
+import trio
+
+from ..errors import NotAllowed, Unavailable
+from ..ids import NodeId
+from ..membership.detector import Changed
+from ..wire import records as wire
+from ..wire.records import Holding, Record
+from .attendance import NOTE_EVERY_S
+from .batches import fetch
+from .records import place_of
+from .service import Dht
+from .syncing import Comparison, Due, Listing, View
+
+logger = logging.getLogger("potluck.dht")
+
+_SETTLE_S: Final = 0.3
+"""Several changes come together."""
+_PAUSE_S: Final = 0.5
+_PAUSE_MAX_S: Final = 5.0
+_LISTED_MAX: Final = 1 << 20
+"""Places that one node may list: whoever lists more is not believed."""
+
+
+class HandOver:
+    def __init__(self, dht: Dht) -> None:
+        self._dht = dht
+        self._engine = dht.share.syncing
+        self._moved = trio.Event()
+        self._failures = 0
+        self.taken = 0
+        """Records fetched because they were due here."""
+
+    def member_changed(self, change: Changed) -> None:
+        if change.event in ("joined", "left", "died"):
+            self._moved.set()
+
+    async def run(self) -> None:
+        await self._look_around()
+        while True:
+            self._moved = trio.Event()
+            self._engine.seen(self._near())
+            if self._engine.settle():
+                self._failures = 0
+                await self._note_company()
+                with trio.move_on_after(NOTE_EVERY_S):
+                    await self._moved.wait()
+                    await trio.sleep(_SETTLE_S)
+            else:
+                await self._round()
+
+    async def _look_around(self) -> None:
+        """A node that had company is not alone because it has just started."""
+        if self._dht.share.attendance.had_company:
+            with trio.move_on_after(self._dht.config.look_around_s):
+                await self._moved.wait()
+
+    def _near(self) -> list[bytes]:
+        own = self._dht.identity.node_id
+        return [one.node_id for one in self._dht.nearest_members(own, self._dht.config.k + 1) if one.node_id != own]
+
+    async def _note_company(self) -> None:
+        share = self._dht.share
+        if self._engine.view.others:
+            share.attendance.note(self._dht.mesh_time.now_s(), self._engine.view.others)
+            try:
+                await share.commit()
+            except Unavailable as full:
+                logger.warning("cannot note when this node was last in company: %s", full)
+
+    # One round
+
+    async def _round(self) -> None:
+        engine, losses = self._engine, self._engine.losses
+        bits = engine.view.reach_bits()
+        asked = engine.due
+        listings = await self._listings(asked, bits)
+        due = self._compare(listings, bits, whole=len(listings) == len(asked))
+        failed: set[NodeId] = set()
+        async with trio.open_nursery() as nursery:
+            for node_id, places in due.fetch.items():
+                nursery.start_soon(self._take_from, node_id, places, failed)
+        self._forget(due)
+        engine.taken(listings.keys() - failed, losses)
+        if engine.due:
+            self._failures += 1
+            with trio.move_on_after(min(_PAUSE_S * 2 ** (self._failures - 1), _PAUSE_MAX_S)):
+                await self._moved.wait()
+
+    def _compare(self, listings: dict[NodeId, Listing], bits: int, *, whole: bool) -> Due:
+        share = self._dht.share
+        mine = {holding.place: holding for page in self._own_pages(bits) for holding in page}
+        attendance = share.attendance
+        view = self._view(self._dht.identity.node_id, attendance.view)
+        own = Listing(mine, share.since_s, attendance.left_s, view)
+        return Comparison(self._engine.view, own, listings, whole).due()
+
+    def _view(self, node_id: bytes, others: Iterable[bytes]) -> View:
+        return View(node_id, others, self._dht.config.replicas)
+
+    def _own_pages(self, bits: int) -> Iterator[list[Holding]]:
+        own_id, after = self._dht.identity.node_id, b""
+        while page := self._dht.share.range(own_id, bits, after):
+            yield page
+            after = page[-1].place
+
+    async def _listings(self, nodes: list[NodeId], bits: int) -> dict[NodeId, Listing]:
+        """Of those that answer."""
+        listings: dict[NodeId, Listing] = {}
+
+        async def ask(node_id: NodeId) -> None:
+            try:
+                listings[node_id] = await self._listing(node_id, bits)
+            except (Unavailable, NotAllowed) as error:
+                logger.debug("a node near by did not list what it has: %s", error)
+
+        async with trio.open_nursery() as nursery:
+            for node_id in nodes:
+                nursery.start_soon(ask, node_id)
+        return listings
+
+    async def _listing(self, node_id: NodeId, bits: int) -> Listing:
+        holdings: dict[bytes, Holding] = {}
+        after = b""
+        while True:
+            asking = partial(wire.ListRange, bits=bits, after=after)
+            page = await self._dht.ask(self._dht.contact(node_id), asking, wire.Range)
+            holdings.update((holding.place, holding) for holding in page.holdings)
+            last = page.holdings[-1].place if page.holdings else after
+            if not page.more or last <= after or len(holdings) > _LISTED_MAX:
+                return Listing(holdings, page.since_s, page.left_s, self._view(node_id, page.view))
+            after = last
+
+    async def _take_from(self, node_id: NodeId, places: list[bytes], failed: set[NodeId]) -> None:
+        wanted = set(places)
+        try:
+            while places:
+                fetched = await fetch(self._dht, self._dht.contact(node_id), places, stale=True)
+                records = [record for record in fetched.records if place_of(record) in wanted]
+                await self._keep(node_id, records)
+                places = places[fetched.covered :]
+        except (Unavailable, NotAllowed) as error:
+            logger.debug("a node near by did not give what it has: %s", error)
+            failed.add(node_id)
+
+    async def _keep(self, node_id: NodeId, records: list[Record]) -> None:
+        for answer in await self._dht.share.keep_many(records, self._dht.peer(node_id)):
+            self.taken += answer.accepted
+            if answer.reason:
+                logger.info("a record that is due here was not taken: %s", answer.reason)
+
+    def _forget(self, due: Due) -> None:
+        share = self._dht.share
+        for place in due.forget:
+            for record in share.records.get(self._dht.mesh_time.now_s(), place):
+                share.records.forget(record)
