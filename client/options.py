@@ -38,7 +38,8 @@ class Optioned(Generic[P, R]):
     def is_per_call(self) -> bool:
         """Whether something was said that holds for one call, not for several together."""
         default = JobOptions()
-        return self.options.timeout_s != default.timeout_s or self.options.retries != default.retries
+        per_call = ("timeout_s", "retries", "error_retries", "backoff_s", "at_most_once")
+        return any(getattr(self.options, name) != getattr(default, name) for name in per_call)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -48,6 +49,9 @@ def options(
     *,
     timeout: float | None = None,
     retries: int | None = None,
+    retry_errors: int = 0,
+    backoff: float = 0.5,
+    at_most_once: bool = False,
     priority: Priority = "medium",
     confidential: bool = False,
     on: str = "",
@@ -56,11 +60,23 @@ def options(
 
     timeout       seconds that one run may take; its process is killed then, and `TaskTimedOut` raised
     retries       how often a task is run again when its worker is lost
+    retry_errors  how often it is run again when it raises, or takes longer than its timeout
+    backoff       seconds to rest before the first of these; twice as long before the next
+    at_most_once  it is never run again once it may have begun: `WorkerLost` is raised instead
     priority      "high", "medium", "low" or a number; higher goes first
     confidential  nothing of it leaves the node of this program
     on            the name of the one node to run it
     """
-    job_options = job_options_of(timeout=timeout, retries=retries, priority=priority, confidential=confidential, on=on)
+    job_options = job_options_of(
+        timeout=timeout,
+        retries=retries,
+        retry_errors=retry_errors,
+        backoff=backoff,
+        at_most_once=at_most_once,
+        priority=priority,
+        confidential=confidential,
+        on=on,
+    )
     return lambda function: Optioned(function, job_options)
 
 
@@ -68,15 +84,22 @@ def job_options_of(
     *,
     timeout: float | None = None,
     retries: int | None = None,
+    retry_errors: int = 0,
+    backoff: float = 0.5,
+    at_most_once: bool = False,
     priority: Priority | str = "medium",
     confidential: bool = False,
     on: str = "",
 ) -> JobOptions:
     """Raises UsageError for what makes no sense."""
-    if timeout is not None and not (isinstance(timeout, numbers.Real) and 0 < timeout <= TIMEOUT_MAX_S):
-        raise UsageError(f"timeout {timeout}: must be a positive number of seconds, {TIMEOUT_MAX_S:.0f} at most")
-    if retries is not None and not (isinstance(retries, numbers.Integral) and 0 <= retries <= RETRIES_MAX):
-        raise UsageError(f"retries {retries}: must be a whole number from 0 to {RETRIES_MAX}")
+    if timeout is not None:
+        _check_seconds("timeout", timeout)
+    _check_seconds("backoff", backoff)
+    for name, count in (("retries", retries), ("retry_errors", retry_errors)):
+        if count is not None and not (isinstance(count, numbers.Integral) and 0 <= count <= RETRIES_MAX):
+            raise UsageError(f"{name} {count}: must be a whole number from 0 to {RETRIES_MAX}")
+    if at_most_once and (retry_errors or retries):
+        raise UsageError("what runs at most once is not tried again: leave out retries and retry_errors")
     if not isinstance(on, str) or len(on) > ON_LENGTH_MAX:
         raise UsageError(f"on: must be the name of a node, which has {ON_LENGTH_MAX} letters at most")
     default = JobOptions()
@@ -86,7 +109,15 @@ def job_options_of(
         priority=priority_of(priority),
         confidential=confidential,
         on=on,
+        error_retries=int(retry_errors),
+        backoff_s=float(backoff),
+        at_most_once=at_most_once,
     )
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    if not (isinstance(seconds, numbers.Real) and 0 < seconds <= TIMEOUT_MAX_S):
+        raise UsageError(f"{name} {seconds}: must be a positive number of seconds, {TIMEOUT_MAX_S:.0f} at most")
 
 
 def priority_of(priority: Priority | str) -> int:

@@ -27,6 +27,8 @@ def job_options(function: F) -> F:
     """The options that say how tasks are run."""
     for option in (
         click.option("--on", metavar="NAME", default="", help="Run on this node only."),
+        click.option("--at-most-once", is_flag=True, help="Never run it again once it may have begun."),
+        click.option("--retry-errors", type=click.IntRange(min=0), default=0, metavar="N", help="When it fails.  [0]"),
         click.option("--retries", type=click.IntRange(min=0), metavar="N", help="When a worker is lost.  [3]"),
         click.option(
             "--timeout",
@@ -48,10 +50,9 @@ def ship_option(function: F) -> F:
     return click.option("--ship", multiple=True, metavar="PACKAGE", help=text)(function)
 
 
-def options_from(
-    *, timeout: float | None, retries: int | None, priority: str, confidential: bool, on: str
-) -> JobOptions:
-    return job_options_of(timeout=timeout, retries=retries, priority=priority, confidential=confidential, on=on)
+def options_from(**given: Any) -> JobOptions:
+    """Of the options above. Raises UsageError."""
+    return job_options_of(**given)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from ...overlay.errors import (
     RemoteProtocolError,
     ResultNotEncodable,
     TaskFailed,
+    WorkerLost,
 )
 from ...overlay.wire.work import Fault, Finished, Returned
 from .events import Reply
@@ -30,6 +31,10 @@ def fault_for(error: PotluckError) -> Fault:
 
 def returned(index: int, attempt: int, reason: PotluckError) -> Returned:
     return Returned(index, attempt, reason.wire_code, str(reason)[:250])
+
+
+def forgotten(index: int, attempt: int) -> Finished:
+    return Finished(index, attempt, fault=fault_for(WorkerLost("its node knows no more whether it has run")))
 
 
 def judged(task: Task, reply: Reply, elapsed_s: float, mesh_ahead_s: float, worker: Worker) -> Finished:

@@ -35,7 +35,7 @@ from ...overlay.wire.work import (
 )
 from ..scheduling.policy import Policy
 from . import events
-from .answers import fault_for, judged, returned
+from .answers import fault_for, forgotten, judged, returned
 from .dispatching import WITHDRAW_AFTER_S, Dispatcher
 from .events import Confirm, Effect, Event, Fetch, Reply
 from .pool import Load, WorkerPool
@@ -135,6 +135,9 @@ class Engine:
         program = None if refusal else self._program_of(job, message)
         for instruction in message.instructions:
             if self._answered_already(job, instruction):
+                continue
+            if message.known_only:
+                self._report(job, forgotten(instruction.index, instruction.attempt))
                 continue
             if refusal is not None or program is None:
                 reason = refusal or NotFound("the program is not here")

@@ -1,12 +1,13 @@
 """Engine of a master: every job submitted at this node.
 
     PENDING ──assign──▶ ASSIGNED ──started──▶ ASSIGNED (started) ──finished──▶ gone, reported once
-       ▲                   │ returned (no attempt counted), worker lost or node gone (attempt counted)
-       └───────────────────┘                      attempts used up ──▶ gone, reported as WorkerLost
+       ▲ ▲                 │ │ returned (no attempt counted), worker lost or node gone (attempt counted)
+       │ └─────────────────┘ │                    losses used up ──▶ gone, reported as WorkerLost
+       └── RESTING ◀─────────┘ failed, where errors are to be tried again
     any ──cancel──▶ gone, reported as Cancelled
 
-Execution is at least once; acceptance exactly once: a task leaves the table when its first outcome is accepted, and
-what comes later for it finds nothing.
+Execution is at least once, or at most once where the submitter says so; acceptance exactly once: a task leaves the
+table when its first outcome is accepted, and what comes later for it finds nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -29,7 +29,6 @@ from ...overlay.wire.work import (
     Finished,
     Instruction,
     InstructionAssignment,
-    Payload,
     Program,
     Reference,
     Report,
@@ -38,100 +37,15 @@ from ...overlay.wire.work import (
     TaskComplete,
 )
 from .batches import BATCH_COUNT_MAX
+from .effects import Assign, CancelAt, Drop, Effect, Release, Tell
 from .placement import Requirements, Worker, candidates, lacking, spread, window
+from .tasks import Job, ProgramState, Task
 
 _MEAN_WEIGHT: Final = 0.2
 _PROGRAM_MISSING: Final = NotFound.wire_code
 _RETURNS_MAX: Final = 16
 """A task that workers keep handing back is given up: without this, one that none can begin would go round for ever."""
-
-
-@dataclass(frozen=True)
-class Assign:
-    node_id: NodeId
-    assignment: InstructionAssignment
-
-
-@dataclass(frozen=True)
-class CancelAt:
-    node_id: NodeId
-    message: CancelInstructions
-
-
-@dataclass(frozen=True)
-class Release:
-    """The job is over for this worker."""
-
-    node_id: NodeId
-    message: TaskComplete
-
-
-@dataclass(frozen=True)
-class Tell:
-    """The submitter should know."""
-
-    job: str
-    node_id: NodeId | None
-    """Where it ran; None where it did not."""
-    reports: list[Report]
-
-
-@dataclass(frozen=True)
-class Drop:
-    """Arguments that no task needs any more."""
-
-    objects: list[bytes]
-
-
-Effect = Assign | CancelAt | Release | Tell | Drop
-
-
-class Task:
-    """A task not yet finished."""
-
-    __slots__ = ("arguments", "attempt", "earlier", "index", "kind", "node", "program", "returns", "started")
-
-    def __init__(self, index: int, program: bytes, arguments: Payload, kind: str) -> None:
-        self.index = index
-        self.program = program
-        self.arguments = arguments
-        self.kind = kind
-        self.attempt = 0
-        self.node: NodeId | None = None
-        self.started = False
-        self.returns = 0
-        self.earlier: tuple[NodeId, ...] = ()
-        """Nodes it was taken back from, whose answer would still do."""
-
-    def may_be_answered_by(self, node_id: NodeId) -> bool:
-        return node_id == self.node or node_id in self.earlier
-
-    def take_back(self) -> None:
-        if self.node is not None and self.node not in self.earlier:
-            self.earlier = (*self.earlier, self.node)
-        self.node, self.started = None, False
-
-
-@dataclass
-class _Programs:
-    program: Program
-    mean_s: float | None = None
-    known_at: set[NodeId] = field(default_factory=set)
-
-
-@dataclass
-class Job:
-    job_id: str
-    epoch: int
-    options: JobOptions
-    tasks: dict[int, Task] = field(default_factory=dict)
-    programs: dict[bytes, _Programs] = field(default_factory=dict)
-    pending: dict[tuple[bytes, str], deque[Task]] = field(default_factory=dict)
-    """By program and kind, in order."""
-    at: dict[NodeId, set[int]] = field(default_factory=dict)
-    """Indexes assigned to each node that has ever been given a task of this job."""
-    refused_by: dict[NodeId, str] = field(default_factory=dict)
-    unplaceable_since_s: dict[tuple[bytes, str], float] = field(default_factory=dict)
+_REST_MAX_S: Final = 300.0
 
 
 class Master:
@@ -169,7 +83,7 @@ class Master:
         self._workers[worker.node_id] = worker
         for job in self._jobs.values():
             again = [job.tasks[index] for index in sorted(job.at.get(worker.node_id, ()))]
-            effects += self._assignments(job, worker.node_id, again)
+            effects += self._assignments(job, worker.node_id, again, known_only=job.options.at_most_once)
         return effects + self._place(now_s)
 
     def worker_gone(self, now_s: float, node_id: NodeId, how: str) -> list[Effect]:
@@ -208,7 +122,7 @@ class Master:
                 raise NotFound("a program must come with its body the first time")
             if any(library not in job.programs for library in program.libraries):
                 raise NotFound("a program must come after the libraries that it needs")
-            job.programs[program.program_id] = _Programs(program)
+            job.programs[program.program_id] = ProgramState(program)
         for spec in specs:
             if spec.index in job.tasks:
                 continue
@@ -267,7 +181,7 @@ class Master:
             if task is None or not task.may_be_answered_by(node_id):
                 continue  # finished already: the first acceptance stands; or none of its business
             if isinstance(report, Finished):
-                effects += self._finished(job, task, node_id, report, told)
+                effects += self._finished(now_s, job, task, node_id, report, told)
             elif task.node == node_id and report.attempt == task.attempt:
                 if isinstance(report, Started):
                     task.started = True
@@ -279,9 +193,13 @@ class Master:
         return effects + self._place(now_s)
 
     def tick(self, now_s: float) -> list[Effect]:
-        """Gives up tasks that no node of the mesh could run for a while."""
+        """Gives up tasks that no node of the mesh could run for a while, and wakes those that have rested."""
         effects: list[Effect] = []
         for job in self._jobs.values():
+            rested = [job.tasks[index] for index, until_s in job.resting.items() if until_s <= now_s]
+            for task in rested:
+                del job.resting[task.index]
+            self._queue(job, rested)
             for group, since_s in list(job.unplaceable_since_s.items()):
                 if now_s - since_s < self._grace_s:
                     continue
@@ -292,7 +210,7 @@ class Master:
                     self._accept(job, task)
                 if tasks:
                     effects.append(Tell(job.job_id, None, [_fault(task, reason) for task in tasks]))
-        return effects
+        return effects + self._place(now_s)
 
     def check(self) -> None:
         """Every invariant."""
@@ -301,20 +219,28 @@ class Master:
             waiting = {task.index for group in job.pending.values() for task in group}
             placed = {index for indexes in job.at.values() for index in indexes}
             assert not waiting & placed, "a task is pending or assigned, not both"
-            assert waiting | placed == set(job.tasks), "no task is lost"
+            assert not (waiting | placed) & set(job.resting), "who rests does nothing else"
+            assert waiting | placed | set(job.resting) == set(job.tasks), "no task is lost"
             assert sum(len(group) for group in job.pending.values()) == len(waiting), "no task is queued twice"
             for node_id, indexes in job.at.items():
                 outstanding[node_id] += len(indexes)
                 assert all(job.tasks[index].node == node_id for index in indexes)
         assert outstanding == {node_id: worker.outstanding for node_id, worker in self._workers.items()}
 
-    def _finished(self, job: Job, task: Task, node_id: NodeId, report: Finished, told: list[Report]) -> list[Effect]:
+    def _finished(
+        self, now_s: float, job: Job, task: Task, node_id: NodeId, report: Finished, told: list[Report]
+    ) -> list[Effect]:
         fault = report.fault
+        current = task.node == node_id and report.attempt == task.attempt
         if fault is not None and fault.code == WorkerLost.wire_code:
-            if task.node != node_id or report.attempt != task.attempt:
+            if not current:
                 return []
             self._unassign(job, task)
             return self._retry(job, [task], node_id, fault.message)
+        if fault is not None and task.errors < job.options.error_retries:
+            if current:
+                self._rest(now_s, job, task)
+            return []
         programs = job.programs[task.program]
         sample_s = report.elapsed_s
         if fault is None and 0 <= sample_s < math.inf:  # anything else is no time at all
@@ -348,15 +274,23 @@ class Master:
         again: list[Task] = []
         for task in tasks:
             task.attempt += 1
+            task.losses += 1
             task.take_back()
-            if task.attempt > job.options.retries:
-                error = WorkerLost(f"{why}; given up after {task.attempt} {'try' if task.attempt == 1 else 'tries'}")
+            if task.losses > job.losses_max:
+                error = WorkerLost(_given_up(job, task, why))
                 given_up.append(Finished(task.index, task.attempt - 1, fault=Fault(error.wire_code, str(error))))
                 self._accept(job, task)
             else:
                 again.append(task)
         self._queue(job, again, first=True)
         return [Tell(job.job_id, node_id, given_up)] if given_up else []
+
+    def _rest(self, now_s: float, job: Job, task: Task) -> None:
+        """It failed: once more, after a pause that doubles from one failure to the next."""
+        self._unassign(job, task)
+        job.resting[task.index] = now_s + min(job.options.backoff_s * 2.0**task.errors, _REST_MAX_S)
+        task.errors += 1
+        task.attempt += 1
 
     def _queue(self, job: Job, tasks: list[Task], *, first: bool = False) -> None:
         for task in reversed(tasks) if first else tasks:
@@ -370,7 +304,7 @@ class Master:
         """The task has its outcome and leaves every table."""
         if task.node is not None:
             self._unassign(job, task)
-        else:
+        elif job.resting.pop(task.index, None) is None:
             key = (task.program, task.kind)
             group = job.pending.get(key)
             if group is not None and task in group:
@@ -449,7 +383,7 @@ class Master:
         ]
         return "no node can run this: " + "; ".join(reasons)
 
-    def _assignments(self, job: Job, node_id: NodeId, tasks: list[Task]) -> list[Effect]:
+    def _assignments(self, job: Job, node_id: NodeId, tasks: list[Task], *, known_only: bool = False) -> list[Effect]:
         """One assignment per program, with its body where the node does not have it yet, after what it needs."""
         by_program: dict[bytes, list[Instruction]] = {}
         for task in tasks:
@@ -460,10 +394,18 @@ class Master:
             for library in job.programs[program_id].program.libraries:
                 if node_id not in job.programs[library].known_at:
                     effects.append(self._assignment(job, node_id, library, []))
-            effects.append(self._assignment(job, node_id, program_id, instructions))
+            effects.append(self._assignment(job, node_id, program_id, instructions, known_only=known_only))
         return effects
 
-    def _assignment(self, job: Job, node_id: NodeId, program_id: bytes, instructions: list[Instruction]) -> Assign:
+    def _assignment(
+        self,
+        job: Job,
+        node_id: NodeId,
+        program_id: bytes,
+        instructions: list[Instruction],
+        *,
+        known_only: bool = False,
+    ) -> Assign:
         programs = job.programs[program_id]
         program = programs.program
         if node_id in programs.known_at:
@@ -480,8 +422,15 @@ class Master:
                 timeout_s=options.timeout_s,
                 priority=options.priority,
                 trust_results=options.trust_results,
+                known_only=known_only,
             ),
         )
+
+
+def _given_up(job: Job, task: Task, why: str) -> str:
+    if job.options.at_most_once:
+        return f"{why}; it may have run, and is not to be run twice"
+    return f"{why}; given up after {task.attempt} {'try' if task.attempt == 1 else 'tries'}"
 
 
 def _fault(task: Task, error: Cancelled | NoWorker | WorkerLost) -> Finished:

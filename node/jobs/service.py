@@ -39,7 +39,8 @@ from ...overlay.wire.work import (
 )
 from ..objects import Objects
 from .batches import cut, payload_bytes, report_bytes
-from .master import Assign, CancelAt, Drop, Effect, Master, Release, Tell
+from .effects import Assign, CancelAt, Drop, Effect, Release, Tell
+from .master import Master
 from .placement import Worker
 
 logger = logging.getLogger("potluck.node")

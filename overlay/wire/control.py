@@ -45,6 +45,12 @@ class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     """Run only on the node of this name."""
     trust_results: bool = False
     needs_kind: ShortText = ""
+    error_retries: Count = 0
+    """How often a task that failed by its own doing is tried again."""
+    backoff_s: float = 0.5
+    """Pause before the first of these; it doubles from one to the next."""
+    at_most_once: bool = False
+    """Never run again once it may have begun: it ends as WorkerLost instead."""
 
 
 class OpenJob(Message, frozen=True, tag=3):

@@ -80,6 +80,8 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     """The submitter opens pickled results of this job whoever ran it."""
     owner: Annotated[bytes, Meta(max_length=20)] = b""
     """Whose work it is. Today always the owner of the master's own certificate."""
+    known_only: bool = False
+    """Said again, of tasks that must not run twice: those that are not known here any more are answered as lost."""
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):

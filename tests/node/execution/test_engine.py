@@ -264,3 +264,13 @@ def test_a_library_that_cannot_be_had_returns_its_tasks_and_is_asked_for_again(w
     world.assign(M, "j", [], letter="L")
     world.assign(M, "j", [1], libraries="L", attempt=1)
     assert len(world.busy()) == 1
+
+
+def test_what_is_only_asked_after_is_not_run(world: World) -> None:
+    world.assign(M, "j", [1])
+    world.reply(world.busy()[0])
+    known, unknown = world.assign(M, "j", [1, 2], known_only=True)
+    assert isinstance(known, Finished) and known.fault is None
+    assert isinstance(unknown, Finished) and unknown.fault is not None
+    assert unknown.fault.code == WorkerLost.wire_code
+    assert not world.busy()

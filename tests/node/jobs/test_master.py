@@ -5,49 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from potluck.node.jobs.master import Assign, CancelAt, Drop, Effect, Master, Release, Tell
+from potluck.node.jobs.effects import Assign, CancelAt, Drop, Effect, Release, Tell
+from potluck.node.jobs.master import Master
 from potluck.node.jobs.placement import Worker, window
-from potluck.overlay.config import Jobs
-from potluck.overlay.errors import NotAllowed, NotFound, NoWorker, Unavailable, WorkerLost
+from potluck.overlay.errors import NoWorker
 from potluck.overlay.ids import NodeId
-from potluck.overlay.wire.capabilities import Capabilities
 from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.peer import PEER
-from potluck.overlay.wire.work import Fault, Finished, Inline, Program, Reference, Report, Returned, Started
+from potluck.overlay.wire.work import Finished, Inline, Reference, Report, Returned, Started
 
-CONFIG = Jobs(window_max=4)
-GRACE_S = 5.0
-LIBRARY = Program(bytes([9]) * 32, "library", body=Inline(b"files"))
-PROGRAMS = {
-    form: Program(
-        bytes([n]) * 32,
-        form,
-        body=None if form == "kind" else Inline(b"body"),
-        libraries=[LIBRARY.program_id] if form == "callable" else [],
-    )
-    for n, form in enumerate(("callable", "function", "kind"))
-}
-FORM_OF = {program.program_id: form for form, program in PROGRAMS.items()}
-IDS = [NodeId(bytes([n]) * 20) for n in range(5)]
-ABLE = {
-    IDS[0]: ("here", Capabilities(slots=2, kinds=["a"], python="3.11"), True),
-    IDS[1]: ("own", Capabilities(slots=1, kinds=["a", "b"], python="3.12"), True),
-    IDS[2]: ("friendly", Capabilities(slots=3, kinds=["b"], python="3.11", runs_others=True), False),
-    IDS[3]: ("closed", Capabilities(slots=4, kinds=["a", "b"], python="3.11"), False),
-    IDS[4]: ("routes", Capabilities(slots=0, kinds=["a", "b"], python="3.11"), True),
-}
+from .masters import ABLE, CONFIG, FORM_OF, GRACE_S, IDS, LIBRARY, PROGRAMS, report_of, worker
+
 TIMES_S = st.sampled_from([0.0, 1e-9, 0.001, 0.02, 1.0, 5e-324, 1e308, math.nan, math.inf, -math.inf, -1.0])
 
 TaskKey = tuple[str, int]
-
-
-def worker(node_id: NodeId, boot: int = 0) -> Worker:
-    name, able, own = ABLE[node_id]
-    return Worker(node_id, name, bytes([boot]) * 16, able, own=own, here=node_id == IDS[0])
 
 
 class MasterMachine(RuleBasedStateMachine):
@@ -62,6 +36,9 @@ class MasterMachine(RuleBasedStateMachine):
         self.outcomes: dict[TaskKey, int] = {}
         self.submitted: dict[str, int] = {}
         self.given: set[tuple[NodeId, TaskKey]] = set()
+        self.objects = 0
+        self.handed_back: set[tuple[NodeId, TaskKey]] = set()
+        """Given, and returned as not begun."""
         self.programs_at: set[tuple[NodeId, str, bytes]] = set()
         self.refused: set[tuple[str, NodeId]] = set()
         self.said: list[tuple[NodeId, str, int, list[Report]]] = []
@@ -107,7 +84,13 @@ class MasterMachine(RuleBasedStateMachine):
             key = (message.job, instruction.index)
             form, kind = self.open_tasks[key]
             assert (form, kind) == (FORM_OF[message.program.program_id], instruction.kind)
-            assert instruction.attempt <= self.options[message.job].retries, "attempts never exceed retries + 1"
+            options = self.options[message.job]
+            if options.at_most_once:
+                again = (node_id, key) in self.given
+                assert message.known_only == again, "what may have begun is only asked after"
+                assert again or key not in {told for _, told in self.given - self.handed_back}
+                self.handed_back -= {(node_id, key)}
+            assert instruction.attempt <= options.retries + options.error_retries, "attempts never exceed retries + 1"
             self.allowed(node_id, message.job, form, kind)
             self.given.add((node_id, key))
 
@@ -144,7 +127,7 @@ class MasterMachine(RuleBasedStateMachine):
     def some_are_up_and_have_work(self, up: set[NodeId], retries: int, form: str) -> None:
         for node_id in sorted(up):
             self.worker_up(node_id, restarted=False)
-        self.open(retries, 0, confidential=False, on="")
+        self.open(retries, 0, confidential=False, on="", errors=0)
         self.submit_to("job0", 5, form, "a" if form == "kind" else "", by_reference=True)
 
     @rule(node_id=st.sampled_from(IDS), restarted=st.booleans())
@@ -168,10 +151,19 @@ class MasterMachine(RuleBasedStateMachine):
         priority=st.integers(-1, 1),
         confidential=st.booleans(),
         on=st.sampled_from(["", "", "", "own", "absent"]),
+        errors=st.sampled_from([0, 0, 1, 2, None]),
     )
-    def open(self, retries: int, priority: int, confidential: bool, on: str) -> None:
+    def open(self, retries: int, priority: int, confidential: bool, on: str, errors: int | None) -> None:
+        """`errors` None: at most once."""
         job = f"job{len(self.options)}"
-        options = JobOptions(retries=retries, priority=priority, confidential=confidential, on=on)
+        options = JobOptions(
+            retries=retries,
+            priority=priority,
+            confidential=confidential,
+            on=on,
+            error_retries=errors or 0,
+            at_most_once=errors is None,
+        )
         self.options[job], self.submitted[job] = options, 0
         self.master.open(job, options)
 
@@ -188,7 +180,8 @@ class MasterMachine(RuleBasedStateMachine):
     def submit_to(self, job: str, count: int, form: str, kind: str, *, by_reference: bool) -> None:
         specs = []
         for index in range(self.submitted[job], self.submitted[job] + count):
-            number = (len(self.outcomes) + len(self.open_tasks)).to_bytes(16, "big")
+            self.objects += 1
+            number = self.objects.to_bytes(16, "big")
             arguments = Reference(number, 1, bytes(20)) if by_reference else Inline(b"x")
             specs.append(TaskSpec(index, arguments, kind))
             self.open_tasks[job, index] = (form, kind)
@@ -229,15 +222,18 @@ class MasterMachine(RuleBasedStateMachine):
         mine = [index for node, job, index in held if (node, job) == (node_id, job_id)]
         indexes = data.draw(st.lists(st.sampled_from(mine), min_size=1, max_size=4, unique=True))
         tasks = [self.master.jobs[job_id].tasks[index] for index in indexes]
-        reports = [_report(outcome, task.index, task.attempt, elapsed_s) for task in tasks]
+        reports = [report_of(outcome, task.index, task.attempt, elapsed_s) for task in tasks]
         if outcome == "full":
             self.refused.add((job_id, node_id))
+        if outcome in ("full", "missing"):
+            self.handed_back |= {(node_id, (job_id, index)) for index in indexes}
         if outcome == "missing":
             self.programs_at = {one for one in self.programs_at if one[:2] != (node_id, job_id)}
         before = self.outstanding()
+        final = [task.index for task in tasks if outcome == "ok" or task.errors == self.options[job_id].error_retries]
         self.say(node_id, job_id, 1, reports)
         if outcome in ("ok", "error"):
-            assert all((job_id, index) in self.outcomes for index in indexes)
+            assert {index for index in indexes if (job_id, index) in self.outcomes} == set(final)
         assert len(before) == len(self.master.workers)
 
     def say(self, node_id: NodeId, job: str, epoch: int, reports: list[Report]) -> None:
@@ -263,7 +259,7 @@ class MasterMachine(RuleBasedStateMachine):
             return
         before = self.outstanding()
         for outcome in ("started", "ok", "lost", "full", "missing"):
-            effects = self.master.confirmed(self.now_s, node_id, job, epoch, [_report(outcome, index, attempt, 1.0)])
+            effects = self.master.confirmed(self.now_s, node_id, job, epoch, [report_of(outcome, index, attempt, 1.0)])
             assert not [effect for effect in effects if isinstance(effect, Tell)]
         assert self.outstanding() == before
 
@@ -277,8 +273,8 @@ class MasterMachine(RuleBasedStateMachine):
         waited = dict(self.unplaceable_since_s)
         effects = self.master.tick(self.now_s)
         for effect in effects:
-            assert isinstance(effect, Tell)
-            for report in effect.reports:
+            for report in effect.reports if isinstance(effect, Tell) else ():
+                assert isinstance(effect, Tell)
                 assert isinstance(report, Finished) and report.fault is not None
                 assert report.fault.code == NoWorker.wire_code
                 form, kind = self.open_tasks[effect.job, report.index]
@@ -322,142 +318,17 @@ class MasterMachine(RuleBasedStateMachine):
                 for node_id, indexes in job.at.items()
                 for index in sorted(indexes)
             ]
-            if not held:
+            if not held and not any(job.resting for job in self.master.jobs.values()):
                 break
             for node_id, job_id, task in held:
-                self.say(node_id, job_id, 1, [_report("ok", task.index, task.attempt, 0.001)])
+                self.say(node_id, job_id, 1, [report_of("ok", task.index, task.attempt, 0.001)])
+            self.now_s += 10
+            self.follow(self.master.tick(self.now_s))
         self.now_s += GRACE_S + 1
         self.follow(self.master.tick(self.now_s))
         assert not self.open_tasks
         self.master.check()
 
 
-def _report(outcome: str, index: int, attempt: int, elapsed_s: float) -> Report:
-    match outcome:
-        case "started":
-            return Started(index, attempt)
-        case "ok":
-            return Finished(index, attempt, value=Inline(b"v"), elapsed_s=elapsed_s)
-        case "error":
-            return Finished(index, attempt, fault=Fault(41, "ValueError"), elapsed_s=elapsed_s)
-        case "lost":
-            return Finished(index, attempt, fault=Fault(WorkerLost.wire_code, "killed"))
-        case "full":
-            return Returned(index, attempt, NotAllowed.wire_code, "no")
-        case _:
-            return Returned(index, attempt, NotFound.wire_code, "program missing")
-
-
 TestMaster = MasterMachine.TestCase
 TestMaster.settings = settings(max_examples=settings().max_examples * 3 // 2, stateful_step_count=50)
-
-
-def submitted(master: Master, count: int, form: str = "function", **options: object) -> list[Effect]:
-    master.open("j", JobOptions(**options))  # type: ignore[arg-type]
-    master.submit(0.0, "j", LIBRARY, [])
-    return master.submit(0.0, "j", PROGRAMS[form], [TaskSpec(n, Inline(b"x")) for n in range(count)])
-
-
-def placed(effects: Sequence[Effect]) -> dict[NodeId, list[int]]:
-    given: dict[NodeId, list[int]] = {}
-    for effect in effects:
-        if isinstance(effect, Assign):
-            given.setdefault(effect.node_id, []).extend(one.index for one in effect.assignment.instructions)
-    return given
-
-
-def finished(effects: Sequence[Effect]) -> list[Finished]:
-    tells = [effect for effect in effects if isinstance(effect, Tell)]
-    return [report for tell in tells for report in tell.reports if isinstance(report, Finished)]
-
-
-def test_a_link_that_comes_back_is_given_everything_again_and_no_attempt_is_counted() -> None:
-    master = Master(CONFIG, "3.11")
-    master.worker_up(0.0, worker(IDS[0]))
-    assert placed(submitted(master, 2)) == {IDS[0]: [0, 1]}
-    again = master.worker_up(1.0, worker(IDS[0]))
-    assert placed(again) == {IDS[0]: [0, 1]}
-    assert all(
-        one.attempt == 0 for effect in again if isinstance(effect, Assign) for one in effect.assignment.instructions
-    )
-
-
-def test_a_task_is_given_up_after_one_try_and_its_retries() -> None:
-    master = Master(CONFIG, "3.11")
-    master.worker_up(0.0, worker(IDS[0], 0))
-    submitted(master, 1, retries=3)
-    for boot in range(1, 5):
-        told = finished(master.worker_up(float(boot), worker(IDS[0], boot)))
-        assert bool(told) == (boot == 4)
-    assert told[0].fault is not None
-    assert told[0].fault.code == WorkerLost.wire_code
-    assert "4 tries" in told[0].fault.message
-
-
-def test_the_late_answer_of_a_node_given_up_still_counts_and_spares_the_second_run() -> None:
-    master = Master(CONFIG, "3.11")
-    master.worker_up(0.0, worker(IDS[0]))
-    submitted(master, 1)
-    master.worker_gone(1.0, IDS[0], "died")
-    assert placed(master.worker_up(1.0, worker(IDS[1]))) == {IDS[1]: [0]}
-    effects = master.confirmed(2.0, IDS[0], "j", 1, [_report("ok", 0, 0, 1.0)])
-    assert len(finished(effects)) == 1
-    assert [effect.node_id for effect in effects if isinstance(effect, CancelAt)] == [IDS[1]]
-    assert finished(master.confirmed(3.0, IDS[1], "j", 1, [_report("ok", 0, 1, 1.0)])) == []
-
-
-@pytest.mark.parametrize("elapsed_s", [math.nan, math.inf, -math.inf, -1.0, 5e-324, 1e308])
-def test_a_worker_that_lies_about_its_times_stops_nobody(elapsed_s: float) -> None:
-    master = Master(CONFIG, "3.11")
-    master.worker_up(0.0, worker(IDS[0]))
-    submitted(master, 50)
-    done = 0
-    while held := master.jobs["j"].at[IDS[0]]:
-        reports = [_report("ok", index, 0, elapsed_s) for index in sorted(held)]
-        done += len(finished(master.confirmed(1.0, IDS[0], "j", 1, reports)))
-        master.check()
-    assert done == 50
-
-
-def test_waiting_for_a_node_starts_anew_with_every_wait() -> None:
-    master = Master(CONFIG, "3.11", GRACE_S)
-    submitted(master, 1)
-    master.cancel(1.0, "j", [0])
-    master.submit(4.9, "j", PROGRAMS["function"], [TaskSpec(1, Inline(b"x"))])
-    assert finished(master.tick(GRACE_S + 0.1)) == []
-    assert len(finished(master.tick(4.9 + GRACE_S))) == 1
-
-
-def test_higher_priority_goes_first_and_equal_ones_by_age() -> None:
-    master = Master(CONFIG, "3.11")
-    for job, priority in (("low", 0), ("old", 1), ("new", 1)):
-        master.open(job, JobOptions(priority=priority))
-        master.submit(0.0, job, PROGRAMS["function"], [TaskSpec(0, Inline(b"x"))])
-    effects = master.worker_up(1.0, worker(IDS[0]))
-    assert [effect.assignment.job for effect in effects if isinstance(effect, Assign)] == ["old", "new"]
-
-
-def test_cancelling_more_than_one_message_may_name_takes_several() -> None:
-    master = Master(Jobs(window_max=1 << 20), "3.11")
-    master.worker_up(0.0, worker(IDS[0]))
-    submitted(master, 1)
-    master.confirmed(0.0, IDS[0], "j", 1, [_report("ok", 0, 0, 0.0)])
-    count = 70_000
-    master.submit(0.0, "j", PROGRAMS["function"], [TaskSpec(n, Inline(b"x")) for n in range(1, count + 1)])
-    effects = [effect for effect in master.cancel(1.0, "j", range(1, count + 1)) if isinstance(effect, CancelAt)]
-    assert sum(len(effect.message.indexes) for effect in effects) == count
-    for effect in effects:
-        assert PEER.decode(PEER.encode(effect.message)[5:]) == effect.message
-
-
-def test_what_cannot_be_submitted_is_said() -> None:
-    master = Master(CONFIG, "3.11")
-    with pytest.raises(NotFound, match="no job"):
-        master.submit(0.0, "j", PROGRAMS["function"], [])
-    master.open("j", JobOptions())
-    with pytest.raises(NotFound, match="body"):
-        master.submit(0.0, "j", Program(bytes(32), "function"), [])
-    assert master.cancel(0.0, "absent", [1]) == []
-    assert master.close(0.0, "absent") == []
-    assert master.worker_gone(0.0, IDS[0], "died") == []
-    assert issubclass(NoWorker, Unavailable)

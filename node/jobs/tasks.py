@@ -1,0 +1,81 @@
+"""What a master remembers: jobs, their programs and the tasks that have no outcome yet. No decisions."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from ...overlay.ids import NodeId
+from ...overlay.wire.control import JobOptions
+from ...overlay.wire.work import Payload, Program
+
+
+class Task:
+    """A task not yet finished."""
+
+    __slots__ = (
+        "arguments",
+        "attempt",
+        "earlier",
+        "errors",
+        "index",
+        "kind",
+        "losses",
+        "node",
+        "program",
+        "returns",
+        "started",
+    )
+
+    def __init__(self, index: int, program: bytes, arguments: Payload, kind: str) -> None:
+        self.index = index
+        self.program = program
+        self.arguments = arguments
+        self.kind = kind
+        self.attempt = 0
+        self.losses = 0
+        """Workers it has lost."""
+        self.errors = 0
+        """Times it has failed and was to be tried again."""
+        self.node: NodeId | None = None
+        self.started = False
+        self.returns = 0
+        self.earlier: tuple[NodeId, ...] = ()
+        """Nodes it was taken back from, whose answer would still do."""
+
+    def may_be_answered_by(self, node_id: NodeId) -> bool:
+        return node_id == self.node or node_id in self.earlier
+
+    def take_back(self) -> None:
+        if self.node is not None and self.node not in self.earlier:
+            self.earlier = (*self.earlier, self.node)
+        self.node, self.started = None, False
+
+
+@dataclass
+class ProgramState:
+    program: Program
+    mean_s: float | None = None
+    known_at: set[NodeId] = field(default_factory=set)
+
+
+@dataclass
+class Job:
+    job_id: str
+    epoch: int
+    options: JobOptions
+    tasks: dict[int, Task] = field(default_factory=dict)
+    programs: dict[bytes, ProgramState] = field(default_factory=dict)
+    pending: dict[tuple[bytes, str], deque[Task]] = field(default_factory=dict)
+    """By program and kind, in order."""
+    resting: dict[int, float] = field(default_factory=dict)
+    """Tasks that failed, by index, and when they are tried again."""
+    at: dict[NodeId, set[int]] = field(default_factory=dict)
+    """Indexes assigned to each node that has ever been given a task of this job."""
+    refused_by: dict[NodeId, str] = field(default_factory=dict)
+    unplaceable_since_s: dict[tuple[bytes, str], float] = field(default_factory=dict)
+
+    @property
+    def losses_max(self) -> int:
+        """Of one task, before it is given up."""
+        return 0 if self.options.at_most_once else self.options.retries

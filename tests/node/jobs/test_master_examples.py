@@ -1,0 +1,144 @@
+"""A master in the situations that it was made for, one by one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from potluck.node.jobs.effects import Assign, CancelAt
+from potluck.node.jobs.master import Master
+from potluck.overlay.config import Jobs
+from potluck.overlay.errors import NotFound, NoWorker, Unavailable, WorkerLost
+from potluck.overlay.wire.control import JobOptions, TaskSpec
+from potluck.overlay.wire.peer import PEER
+from potluck.overlay.wire.work import Inline, Program
+
+from .masters import CONFIG, GRACE_S, IDS, PROGRAMS, finished, placed, report_of, submitted, worker
+
+
+def test_a_link_that_comes_back_is_given_everything_again_and_no_attempt_is_counted() -> None:
+    master = Master(CONFIG, "3.11")
+    master.worker_up(0.0, worker(IDS[0]))
+    assert placed(submitted(master, 2)) == {IDS[0]: [0, 1]}
+    again = master.worker_up(1.0, worker(IDS[0]))
+    assert placed(again) == {IDS[0]: [0, 1]}
+    assert all(
+        one.attempt == 0 for effect in again if isinstance(effect, Assign) for one in effect.assignment.instructions
+    )
+
+
+def test_a_task_is_given_up_after_one_try_and_its_retries() -> None:
+    master = Master(CONFIG, "3.11")
+    master.worker_up(0.0, worker(IDS[0], 0))
+    submitted(master, 1, retries=3)
+    for boot in range(1, 5):
+        told = finished(master.worker_up(float(boot), worker(IDS[0], boot)))
+        assert bool(told) == (boot == 4)
+    assert told[0].fault is not None
+    assert told[0].fault.code == WorkerLost.wire_code
+    assert "4 tries" in told[0].fault.message
+
+
+def test_the_late_answer_of_a_node_given_up_still_counts_and_spares_the_second_run() -> None:
+    master = Master(CONFIG, "3.11")
+    master.worker_up(0.0, worker(IDS[0]))
+    submitted(master, 1)
+    master.worker_gone(1.0, IDS[0], "died")
+    assert placed(master.worker_up(1.0, worker(IDS[1]))) == {IDS[1]: [0]}
+    effects = master.confirmed(2.0, IDS[0], "j", 1, [report_of("ok", 0, 0, 1.0)])
+    assert len(finished(effects)) == 1
+    assert [effect.node_id for effect in effects if isinstance(effect, CancelAt)] == [IDS[1]]
+    assert finished(master.confirmed(3.0, IDS[1], "j", 1, [report_of("ok", 0, 1, 1.0)])) == []
+
+
+@pytest.mark.parametrize("elapsed_s", [math.nan, math.inf, -math.inf, -1.0, 5e-324, 1e308])
+def test_a_worker_that_lies_about_its_times_stops_nobody(elapsed_s: float) -> None:
+    master = Master(CONFIG, "3.11")
+    master.worker_up(0.0, worker(IDS[0]))
+    submitted(master, 50)
+    done = 0
+    while held := master.jobs["j"].at[IDS[0]]:
+        reports = [report_of("ok", index, 0, elapsed_s) for index in sorted(held)]
+        done += len(finished(master.confirmed(1.0, IDS[0], "j", 1, reports)))
+        master.check()
+    assert done == 50
+
+
+def test_waiting_for_a_node_starts_anew_with_every_wait() -> None:
+    master = Master(CONFIG, "3.11", GRACE_S)
+    submitted(master, 1)
+    master.cancel(1.0, "j", [0])
+    master.submit(4.9, "j", PROGRAMS["function"], [TaskSpec(1, Inline(b"x"))])
+    assert finished(master.tick(GRACE_S + 0.1)) == []
+    assert len(finished(master.tick(4.9 + GRACE_S))) == 1
+
+
+def test_higher_priority_goes_first_and_equal_ones_by_age() -> None:
+    master = Master(CONFIG, "3.11")
+    for job, priority in (("low", 0), ("old", 1), ("new", 1)):
+        master.open(job, JobOptions(priority=priority))
+        master.submit(0.0, job, PROGRAMS["function"], [TaskSpec(0, Inline(b"x"))])
+    effects = master.worker_up(1.0, worker(IDS[0]))
+    assert [effect.assignment.job for effect in effects if isinstance(effect, Assign)] == ["old", "new"]
+
+
+def test_cancelling_more_than_one_message_may_name_takes_several() -> None:
+    master = Master(Jobs(window_max=1 << 20), "3.11")
+    master.worker_up(0.0, worker(IDS[0]))
+    submitted(master, 1)
+    master.confirmed(0.0, IDS[0], "j", 1, [report_of("ok", 0, 0, 0.0)])
+    count = 70_000
+    master.submit(0.0, "j", PROGRAMS["function"], [TaskSpec(n, Inline(b"x")) for n in range(1, count + 1)])
+    effects = [effect for effect in master.cancel(1.0, "j", range(1, count + 1)) if isinstance(effect, CancelAt)]
+    assert sum(len(effect.message.indexes) for effect in effects) == count
+    for effect in effects:
+        assert PEER.decode(PEER.encode(effect.message)[5:]) == effect.message
+
+
+def test_what_cannot_be_submitted_is_said() -> None:
+    master = Master(CONFIG, "3.11")
+    with pytest.raises(NotFound, match="no job"):
+        master.submit(0.0, "j", PROGRAMS["function"], [])
+    master.open("j", JobOptions())
+    with pytest.raises(NotFound, match="body"):
+        master.submit(0.0, "j", Program(bytes(32), "function"), [])
+    assert master.cancel(0.0, "absent", [1]) == []
+    assert master.close(0.0, "absent") == []
+    assert master.worker_gone(0.0, IDS[0], "died") == []
+    assert issubclass(NoWorker, Unavailable)
+
+
+def test_what_fails_rests_twice_as_long_each_time_and_then_its_error_is_told() -> None:
+    master = Master(CONFIG, "3.11", GRACE_S)
+    master.worker_up(0.0, worker(IDS[0]))
+    (assigned,) = submitted(master, 1, error_retries=2, backoff_s=1.0)
+    assert isinstance(assigned, Assign)
+    now_s = 0.0
+    for attempt, rest_s in ((0, 1.0), (1, 2.0)):
+        assert master.confirmed(now_s, IDS[0], "j", 1, [report_of("error", 0, attempt, 0.1)]) == []
+        assert master.tick(now_s + rest_s - 0.01) == []
+        now_s += rest_s
+        (again,) = master.tick(now_s)
+        assert isinstance(again, Assign)
+        assert again.assignment.instructions[0].attempt == attempt + 1
+    (told,) = finished(master.confirmed(now_s, IDS[0], "j", 1, [report_of("error", 0, 2, 0.1)]))
+    assert told.fault is not None and told.fault.message == "ValueError"
+
+
+@pytest.mark.parametrize("how", ["its worker", "its node", "its node's memory"])
+def test_what_runs_at_most_once_is_lost_with(how: str) -> None:
+    master = Master(CONFIG, "3.11", GRACE_S)
+    master.worker_up(0.0, worker(IDS[0]))
+    master.worker_up(0.0, worker(IDS[1]))
+    (assigned,) = submitted(master, 1, at_most_once=True, on="own")
+    assert isinstance(assigned, Assign) and not assigned.assignment.known_only
+    if how == "its node":
+        effects = master.worker_gone(1.0, IDS[1], "died")
+    else:
+        if how == "its node's memory":
+            (asked,) = master.worker_up(1.0, worker(IDS[1]))
+            assert isinstance(asked, Assign) and asked.assignment.known_only
+        effects = master.confirmed(1.0, IDS[1], "j", 1, [report_of("lost", 0, 0, 0.0)])
+    (told,) = finished(effects)
+    assert told.fault is not None and "not to be run twice" in told.fault.message
+    assert not master.jobs["j"].tasks
