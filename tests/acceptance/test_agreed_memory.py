@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,8 @@ potluck.memory.close()
 """
 
 
-def test_of_five_nodes_that_set_one_key_exactly_one_wins_every_round(nodes: Pool) -> None:
+@pytest.mark.parametrize("rounds", [50, pytest.param(1000, marks=[pytest.mark.nightly, pytest.mark.timeout(3600)])])
+def test_of_five_nodes_that_set_one_key_exactly_one_wins_every_round(nodes: Pool, rounds: int) -> None:
     names = ["p1", "p2", "p3", "p4", "p5"]
     nodes.up_together(*names, flags=["--slots=1"])
     path = nodes.folder / "contender.py"
@@ -48,7 +48,6 @@ def test_of_five_nodes_that_set_one_key_exactly_one_wins_every_round(nodes: Pool
         process.stdin.flush()
         return json.loads(process.stdout.readline())
 
-    rounds = 500 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 50
     totals: list[int] = []
     try:
         with ThreadPoolExecutor(len(names)) as threads:
