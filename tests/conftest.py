@@ -26,4 +26,7 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=_SLOW,
 )
+settings.register_profile(
+    "campaign", settings.get_profile("nightly"), max_examples=8_500, stateful_step_count=30
+)  # a hundred thousand stories over all state machines: HYPOTHESIS_PROFILE=campaign pytest -k runTest --timeout 0
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -158,4 +158,4 @@ class ExecutionThroughTime(RuleBasedStateMachine):
 
 
 TestExecutionThroughTime = ExecutionThroughTime.TestCase
-TestExecutionThroughTime.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestExecutionThroughTime.settings = settings(max_examples=settings().max_examples * 3 // 2, stateful_step_count=40)
