@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from ..node.daemon import Node
-from ..overlay.errors import PotluckError
+from ..overlay.errors import PotluckError, Unavailable
 from ..overlay.wire import values
 from .checks import Check, check
 from .entropy import named_stream
@@ -94,14 +94,11 @@ class RegistersScenario:
 
     async def _founded(self) -> None:
         """The mesh's first agreed value comes before the faults: it needs everyone who is known."""
-        await self._try(self._names[0], self._world.node(self._names[0]).memory.increment(_COUNTER, 0))
-
-    async def _try(self, name: str, work: object) -> object:
+        first = self._names[0]
         try:
-            return await work  # type: ignore[misc]
+            await self._world.node(first).memory.increment(_COUNTER, 0)
         except PotluckError as error:
-            self._world.log.note(name, "no answer", error.kind)
-            return None
+            self._world.log.note(first, "no answer", error.kind)
 
     # Operations
 
@@ -119,13 +116,22 @@ class RegistersScenario:
 
     async def _count(self, name: str, node: Node) -> None:
         began_alone = self._alone == name
-        answered = await self._try(name, node.memory.increment(_COUNTER, 1))
-        if isinstance(answered, dict):
+        try:
+            answered = await node.memory.increment(_COUNTER, 1)
+        except PotluckError as error:
+            self.outcome.in_doubt += 1
+            self._note_error(name, "increment", error, began_alone)
+        else:
             self.outcome.added += 1
+            assert isinstance(answered["value"], int)
             self.outcome.sums.append(answered["value"])
             self._note_alone(name, "an increment", began_alone)
-        else:
-            self.outcome.in_doubt += 1
+
+    def _note_error(self, name: str, what: str, error: PotluckError, began_alone: bool) -> None:
+        """Whoever is alone can say that it is, and nothing else: any other error would be an answer, too."""
+        self._world.log.note(name, "no answer", f"{what}: {error.kind}")
+        if not isinstance(error, Unavailable):
+            self._note_alone(name, f"{what}: {error.kind}", began_alone)
 
     def _note_alone(self, name: str, what: str, began_alone: bool) -> None:
         if began_alone and self._alone == name:
@@ -139,7 +145,7 @@ class RegistersScenario:
         try:
             answer = await node.registers.change(register, _content(operation))
         except PotluckError as error:
-            self._world.log.note(name, "no answer", f"{operation.kind}: {error.kind}")
+            self._note_error(name, operation.kind, error, began_alone)
         else:
             operation = replace(operation, returned_at=trio.current_time(), answer=answer)
             self._world.log.note(name, operation.kind, f"{register.decode()[2:]}: {answer}")

@@ -8,7 +8,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from potluck.overlay.errors import Conflict, NotFound, Refused, Unavailable
+from potluck.overlay.errors import Conflict, LinkLost, NotFound, PotluckError, Refused, Unavailable
 from potluck.overlay.wire import values
 from potluck.simulations import determinism
 from potluck.simulations.checks import Check
@@ -234,6 +234,20 @@ def judged(change: Callable[[Outcome], None]) -> dict[str, bool]:
         return checks
 
     return {check.name: check.held for check in determinism.run(told, seed=1)}
+
+
+@pytest.mark.parametrize("error,is_answer", [(Unavailable("x"), False), (LinkLost("x"), False), (Conflict("x"), True)])
+def test_whoever_is_alone_may_say_so_and_nothing_else(error: PotluckError, is_answer: bool) -> None:
+    async def told() -> bool:
+        async with trio.open_nursery() as nursery:
+            scenario = RegistersScenario(World(1, nursery), 1, 3, 0.0)
+            scenario._alone = "a1"
+            scenario._note_error("a1", "read", error, began_alone=True)
+            scenario._note_error("b1", "read", error, began_alone=False)
+            nursery.cancel_scope.cancel()
+        return bool(scenario.outcome.alone)
+
+    assert determinism.run(told, seed=1) is is_answer
 
 
 def _forked(outcome: Outcome) -> None:
