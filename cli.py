@@ -176,5 +176,7 @@ def _complain(error: PotluckError, as_json: bool, exit_code: int) -> int:
 
 
 def _one_line(error: Exception) -> str:
+    """Some of it may be the words of another machine: nothing in them acts on a terminal."""
     text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    line = " ".join(text.split()) or type(error).__name__
+    return "".join(letter if letter.isprintable() else "?" for letter in line)

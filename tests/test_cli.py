@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from potluck.cli import VERBS, main
+from potluck.overlay.errors import NotAllowed
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +161,17 @@ def test_a_folder_that_cannot_be_used_is_one_line(
         assert json.loads(shown.out)["error"]["kind"] == kind
         assert str(tmp_path / "file") in shown.err
         assert shown.err.count("\n") == 1
+
+
+def test_words_of_other_machines_do_nothing_to_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object) -> None:
+        raise NotAllowed("go \x1b[2J\u202eaway\nnow")
+
+    monkeypatch.setattr("potluck.cli._answer", refused)
+    assert main(["peers"]) == 1
+    assert capsys.readouterr().err == "potluck: go ?[2J?away now\n"
 
 
 def test_needless_variables_are_answered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
