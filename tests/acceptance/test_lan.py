@@ -144,3 +144,24 @@ def test_a_host_is_let_in_by_a_code_and_nobody_types_an_address(lan: Lan) -> Non
     wait_until(lambda: len(lan.pools["h1"].call("peers", "--json").value) == 2, "h1 and h2 are linked")
     answer = lan.pools["h1"].call("run", "--json", "-c", "print(1)", "--on", "h2").value
     assert answer["tasks"][0]["guarantees"]["network"] is True, "another owner's task ran in a sandbox"
+
+
+def examined(lan: Lan, name: str) -> dict[str, dict[str, object]]:
+    return {row["check"]: row for row in lan.pools[name].call("doctor", "--json").value}
+
+
+def test_the_doctor_says_why_a_machine_that_is_seen_is_not_linked(lan: Lan, tmp_path: Path) -> None:
+    secret = tmp_path / "mesh-secret"
+    secret.write_text(secrets.token_hex(32))
+    for host, other in ((0, 2), (1, 1)):  # multicast passes between the first two, nothing else does
+        ip("-n", lan.hosts[host], "route", "add", "blackhole", f"10.77.0.{other}/32")
+    for name, pool in lan.pools.items():
+        pool.up(name, f"--mesh-secret-file={secret}", "--slots=1", interface=None).await_ready()
+    wait_until(lambda: not examined(lan, "h1")["sightings"]["ok"], "h1 sees h2 and cannot link to it")
+    rows = examined(lan, "h1")
+    assert "10.77.0.2:9000" in str(rows["sightings"]["detail"])
+    assert "firewall" in str(rows["sightings"]["fix"])
+    assert "10.77.0.3" not in str(rows["sightings"]["detail"]), "that one is linked"
+    assert "eth0 10.77.0.1: a real interface that is up" in str(rows["interfaces"]["detail"])
+    assert rows["multicast"]["ok"], rows["multicast"]
+    assert "own beacon heard on 10.77.0.1" in str(rows["multicast"]["detail"])

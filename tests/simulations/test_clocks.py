@@ -1,0 +1,76 @@
+"""Whole nodes whose wall clocks are wrong, jump and are put right: one time for all, and nothing is lost by it."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from potluck.overlay.errors import NotFound
+from potluck.simulations.world import World
+
+from .test_world import in_world, settle
+
+HOUR_S = 3600.0
+
+
+def spread_s(world: World) -> float:
+    times = [world.node(machine.name).mesh_time.now_s() for machine in world.running()]
+    return max(times) - min(times)
+
+
+async def goes_on(world: World, limit_s: float = 60.0) -> None:
+    """Memory is set and read, with and without an end, by everybody from everybody; all within a minute."""
+    names = [machine.name for machine in world.running()]
+    with trio.fail_after(limit_s):
+        for number, name in enumerate(names):
+            reader = world.node(names[number - 1]).memory
+            await world.node(name).memory.set("turn", name.encode(), None)
+            assert (await reader.get("turn"))[0] == name.encode()
+            await world.node(name).memory.set("soon gone", name.encode(), 5.0)
+            assert (await reader.get("soon gone"))[0] == name.encode()
+        await trio.sleep(6)
+        for name in names:
+            with pytest.raises(NotFound):
+                await world.node(name).memory.get("soon gone")
+
+
+@pytest.mark.parametrize("nodes", [2, 3])
+@pytest.mark.parametrize("jump_s", [HOUR_S, -HOUR_S, 30 * 365 * 24 * HOUR_S])
+def test_a_wall_clock_that_is_set_while_a_node_runs_moves_nothing_and_is_told(nodes: int, jump_s: float) -> None:
+    async def play(world: World) -> None:
+        await trio.sleep(15)
+        told: list[object] = []
+        world.node("b1").watch(lambda event: told.append(event.get("error_s")) if event["event"] == "clock" else None)
+        before_s = world.node("a1").mesh_time.now_s() - trio.current_time()
+        for offset_s, error_s in ((jump_s, jump_s), (-jump_s, 0.0)):
+            world.machines["b1"].clock.offset_s += offset_s
+            await trio.sleep(90)
+            assert told.pop() == pytest.approx(error_s, abs=2)
+            assert not told, "once"
+            assert spread_s(world) < 1
+            await goes_on(world)
+        assert world.node("a1").mesh_time.now_s() - trio.current_time() == pytest.approx(before_s, abs=1)
+
+    in_world(nodes, play)
+
+
+def test_a_mesh_with_wrong_clocks_keeps_one_time_and_its_memory_through_restarts_in_any_order() -> None:
+    async def play(world: World) -> None:
+        names = list(world.machines)
+        for number, error_s in enumerate((0.0, HOUR_S, 0.2, -HOUR_S, -0.1)):
+            world.machines[names[number]].clock.offset_s = error_s
+        for first in range(len(names)):
+            for name in names:
+                world.power_off(name)
+            await trio.sleep(60)
+            for name in names[first:] + names[:first]:
+                await world.start(name)
+                await trio.sleep(first * 4)  # so that the first may have lived alone
+            await settle(world)
+            await trio.sleep(30)
+            assert spread_s(world) < 1
+            if first:
+                assert (await world.node(names[first]).memory.get("kept"))[0] == b"%d" % (first - 1)
+            await world.node(names[-first]).memory.set("kept", b"%d" % first, None)
+            await goes_on(world)
+
+    in_world(5, play)
