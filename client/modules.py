@@ -8,6 +8,7 @@ those that its source, or theirs, could import at any time.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import sys
 import sysconfig
@@ -163,17 +164,20 @@ def _same(file: Path, module: ModuleType) -> bool:
     return loaded is not None and file.is_file() and file.samefile(loaded)
 
 
-def _names_in(source: str | bytes) -> Iterator[str]:
-    """Top-level names that a source imports anywhere, in functions too."""
+@functools.lru_cache(_FILES_MAX)
+def _names_in(source: str | bytes) -> frozenset[str]:
+    """Top-level names that a source imports anywhere, in functions too. Remembered: every executor asks for them."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
-        return
+        return frozenset()
+    found = set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            found.update(alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
+            found.add(node.module.partition(".")[0])
+    return frozenset(found)
 
 
 def _sources(library: Library) -> Iterator[bytes]:
