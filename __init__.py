@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .client.asynchronous import AsyncExecutor
     from .client.executor import Executor
     from .client.futures import cancel
     from .client.memory import Memory
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncExecutor",
     "BadProgram",
     "Cancelled",
     "ConfigError",
@@ -75,7 +77,12 @@ __all__ = [
     "options",
 ]
 
-_HOMES = {"Executor": "client.executor", "cancel": "client.futures", "options": "client.options"}
+_HOMES = {
+    "AsyncExecutor": "client.asynchronous",
+    "Executor": "client.executor",
+    "cancel": "client.futures",
+    "options": "client.options",
+}
 
 
 def __getattr__(name: str) -> Any:

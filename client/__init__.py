@@ -6,7 +6,10 @@
 `futures`        one task, seen from the program
 `programs`       functions and arguments, made ready to travel
 `outcomes`       what comes back: values and exceptions
-`executor`       the concurrent.futures face; `mapping` and `chunks` are its `map`
+`dependencies`   futures as arguments
+`executor`       the concurrent.futures face; `mapping` and `chunks` are its `map`, `progress` the bar of one
+`asynchronous`   the same for programs that run on trio
 `private`        a node for one program, where the user runs none
+`forking`        what a forked child makes of all this
 `memory`         the mesh's memory as a mapping
 """

@@ -23,7 +23,9 @@ from ..overlay.wire import control
 from ..overlay.wire.codec import Message
 from ..overlay.wire.control import TO_NODE, TO_PROGRAM, JobOptions, TaskSpec, Welcome
 from ..overlay.wire.work import Finished, Inline, Program, Reference, Started, decode_inline, encode_inline
+from .dependencies import Turns
 from .dialling import RECEIVE_BYTES, Link
+from .forking import forgets_parent
 from .futures import Job, TaskFuture
 from .programs import Body, travels_inline
 
@@ -75,6 +77,7 @@ class Connection:
         self._awaited = False
         self._close_when_idle = False
         self._idle = threading.Condition()
+        self.turns = Turns()
         self._writer = threading.Thread(target=self._write, name="potluck-writer", daemon=True)
         self._reader = threading.Thread(target=self._read, name="potluck-reader", daemon=True)
         self._bell.acquire()
@@ -84,6 +87,7 @@ class Connection:
     def start(self) -> None:
         """Daemon threads and an exit handler: plain daemons lose pending work at exit, plain threads hang it."""
         atexit.register(self._finish)
+        forgets_parent(self)
         self._writer.start()
 
     def ask(self, message: Callable[..., Message], /, *arguments: object) -> Future[Any]:
@@ -124,7 +128,7 @@ class Connection:
 
     @property
     def is_idle(self) -> bool:
-        return not any(job.backlog or job.in_flight for job in self._jobs)
+        return all(job.is_idle for job in self._jobs)
 
     @property
     def error(self) -> PotluckError | None:
@@ -151,6 +155,22 @@ class Connection:
         for thread in (self._writer, self._reader):
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(CLOSE_TIMEOUT_S)
+
+    def forget_parent(self) -> None:
+        """In a forked child, which has neither thread: nothing that is pending here will ever be answered."""
+        atexit.unregister(self._finish)
+        self._error = LinkLost("this is a forked copy: the connection, and what was pending, are the parent's")
+        self._lock, self._idle = threading.Lock(), threading.Condition()
+        self.futures_lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does; shared, so in place
+        for job in self._jobs:
+            job.error = self._error
+            for future in job.unfinished():
+                future.orphan(self._error)
+            for held in (job.deferred, job.backlog, job.in_flight):
+                held.clear()
+        self._asked.clear()
+        if self._link is not None:
+            self._link.socket.close()
 
     def _finish(self) -> None:
         self.wait_idle()
@@ -450,6 +470,8 @@ def _drop(job: Job, error: PotluckError) -> None:
             future = job.backlog.popleft()
         except IndexError:
             break  # somebody else drops them, too
+        future.fail(error)
+    for future in tuple(job.deferred):
         future.fail(error)
     for index in list(job.in_flight):
         if lost := job.in_flight.pop(index, None):

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 import msgspec
 
@@ -17,12 +17,15 @@ from ..overlay.errors import NoNode, NotAllowed
 from ..overlay.wire import inside
 from ..overlay.wire.control import JobOptions
 from .connection import Connection
+from .dependencies import Call, futures_in, resolved, when_done
 from .dialling import dial, greet
-from .futures import Job
-from .mapping import Mapping, sizer_for
+from .forking import forgets_parent
+from .futures import Job, TaskFuture
+from .mapping import Mapping, Pulse, Window, sizer_for
 from .options import Optioned
-from .private import PrivateNode
+from .private import OF_PROGRAM
 from .programs import Body, Packer, body_of, size_of
+from .progress import Wish, bar_for
 from .surroundings import Surroundings, here
 
 P = ParamSpec("P")
@@ -70,7 +73,8 @@ class Executor(concurrent.futures.Executor):
     surroundings   where the user's nodes lie; default: what the environment says
 
     A function is pickled when it is first submitted and remembered by identity: what it closes over is taken as it
-    was then. `submit` never blocks; what the node has no room for waits in this program.
+    was then. `submit` never blocks; what the node has no room for waits in this program. After `os.fork` the child's
+    calls go over a connection of its own, and futures it has copied fail there if they were pending.
     """
 
     def __init__(
@@ -87,8 +91,18 @@ class Executor(concurrent.futures.Executor):
         self._is_shut = False
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """What cannot be pickled fails at `result()`, as with other executors."""
+        """What cannot be pickled fails at `result()`, as with other executors.
+
+        A future among the arguments, or in a list or tuple among them, stands for its result: the call is sent once
+        all of them are done, and only then pickled. It fails as the first of them that does.
+        """
         self._check_open()
+        call = args, kwargs
+        if awaited := futures_in(call):
+            return self._submit_later(fn, call, awaited)
+        return self._submit(fn, *args, **kwargs)
+
+    def _submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
         line = self._lines.get(fn) or self._line(fn)
         try:
             arguments = self._packer.arguments(args, kwargs)
@@ -100,6 +114,23 @@ class Executor(concurrent.futures.Executor):
             line = self._line(fn)  # the program has imported more since the function was pickled
         return line.job.submit(line.body, arguments, size_of(arguments))
 
+    def _submit_later(self, fn: Callable[..., Any], call: Call, awaited: list[Future[Any]]) -> TaskFuture:
+        line = self._lines.get(fn) or self._line(fn)
+        if line.fault is not None:
+            return line.job.failed(line.body, line.fault)
+        future, packer = line.job.defer(line.body), self._packer
+
+        def send() -> None:
+            try:
+                arguments = packer.arguments(*resolved(call))
+            except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
+                future.fail(error)
+            else:
+                line.job.send_deferred(future, arguments, size_of(arguments))
+
+        when_done(awaited, future, send, line.job.connection.turns)
+        return future
+
     def map(
         self,
         fn: Callable[..., R],
@@ -108,21 +139,31 @@ class Executor(concurrent.futures.Executor):
         timeout: float | None = None,
         chunksize: int = 0,
         buffersize: int | None = None,
+        progress: Wish = False,
     ) -> Iterator[R]:
         """Results in the order of the inputs.
 
         Fills its window at the call (1024 tasks, or `buffersize` inputs) and takes further inputs as results are
         taken, so that inputs may be endless. `chunksize` 0: calls are put together so that a task takes about 50 ms.
+        `progress` True: a bar on a terminal (stderr) or in a notebook; "always": else lines of text, too.
         """
         self._check_open()
-        return Mapping(
-            self.submit,
-            fn,
-            zip(*iterables, strict=False),
-            timeout_s=timeout,
-            sizer=sizer_for(fn, chunksize),
-            buffersize=buffersize,
-        )
+        pulse = Pulse(bar_for(progress, iterables, getattr(fn, "__name__", "map")))
+        return Mapping(self.window(fn, iterables, chunksize, buffersize, pulse.beat), pulse, timeout_s=timeout)
+
+    def window(
+        self,
+        fn: Callable[..., R],
+        iterables: tuple[Iterable[Any], ...],
+        chunksize: int,
+        buffersize: int | None,
+        on_progress: Callable[[int], None],
+    ) -> Window[R]:
+        """What a map is made of, for those who wait in another way than by blocking a thread."""
+        self._check_open()
+        inputs = zip(*iterables, strict=False)
+        sizer = sizer_for(fn, chunksize)
+        return Window(self._submit, fn, inputs, sizer=sizer, buffersize=buffersize, on_progress=on_progress)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         with self._lock:
@@ -132,7 +173,7 @@ class Executor(concurrent.futures.Executor):
             return
         if cancel_futures:
             for job in self._jobs.values():
-                for future in (*job.backlog, *job.in_flight.values()):
+                for future in job.unfinished():
                     future.cancel()
         if not wait:
             connection.close_when_idle()
@@ -140,14 +181,36 @@ class Executor(concurrent.futures.Executor):
         connection.wait_idle()
         connection.close()
 
+    def abandon(self) -> None:
+        """Shuts down at once: what runs is ended, and what is unfinished fails."""
+        self._is_shut = True
+        if self._connection is not None:
+            self._connection.close()
+
+    def __enter__(self) -> Executor:
+        """Connects: a node that is yet to be started starts meanwhile, and a wrong name is an error here."""
+        with self._lock:
+            self._check_open()
+            self._connected()
+        return self
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt) and self._connection is not None:
-            self._is_shut = True
-            self._connection.close()  # who pressed Ctrl+C does not want to wait for the rest
-            return
-        self.shutdown(wait=True)
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.abandon()  # who pressed Ctrl+C does not want to wait for the rest
+        else:
+            self.shutdown(wait=True)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an Executor belongs to its program: a task cannot be given one")
+
+    def forget_parent(self) -> None:
+        """In a forked child: the next call begins a connection of the child's own."""
+        self._lock = threading.RLock()
+        self._connection = None
+        self._jobs = {}
+        self._lines = _Lines()
 
     def _check_open(self) -> None:
         if self._is_shut:
@@ -179,6 +242,7 @@ class Executor(concurrent.futures.Executor):
     def _connected(self) -> Connection:
         if self._connection is None:
             self._connection = connection = _connection_to(self._node, self._surroundings or here())
+            forgets_parent(self)
             connection.start()
             # An executor that nobody holds any more is shut down without waiting.
             weakref.finalize(self, connection.close_when_idle).atexit = False
@@ -194,6 +258,6 @@ def _connection_to(node: str | None, surroundings: Surroundings) -> Connection:
     except NoNode:
         if node or surroundings.node:
             raise
-        private = PrivateNode()
-        return Connection(private.dial, private.stop)
+        OF_PROGRAM.want()
+        return Connection(OF_PROGRAM.dial, OF_PROGRAM.let_go)
     return Connection(lambda: greet(link))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, InvalidStateError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..overlay.errors import PotluckError, RemoteProtocolError
 from ..overlay.wire.control import JobOptions
 from ..overlay.wire.work import Finished, Inline
 from .outcomes import exception_of, value_of
-from .programs import Body
+from .programs import Body, size_of
 from .waiting import SharedCondition
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Job:
         """Why the node has not opened it."""
         self.backlog: deque[TaskFuture] = deque()
         self.in_flight: dict[int, TaskFuture] = {}
+        self.deferred: set[TaskFuture] = set()
+        """Not in the backlog yet, because they await others."""
         self.next_index = 0
         self.programs_sent: set[bytes] = set()
 
@@ -50,6 +52,34 @@ class Job:
             future.kind = kind
         self.connection.post(future)
         return future
+
+    def defer(self, program: Body) -> TaskFuture:
+        """A task whose arguments are yet to come; `send_deferred` brings them, unless it is done before."""
+        future = TaskFuture(self, program, Inline(b""), 0)
+        self.deferred.add(future)
+        future.add_done_callback(self._no_more_deferred)
+        if error := self.connection.error:
+            future.fail(error)
+        return future
+
+    def send_deferred(self, future: TaskFuture, arguments: Inline, size_bytes: int) -> None:
+        future.arguments = arguments
+        future.size_bytes = size_bytes
+        self.connection.post(future)
+        self.deferred.discard(future)  # last: a task is never nowhere
+
+    def unfinished(self) -> tuple[TaskFuture, ...]:
+        return (*self.deferred, *self.backlog, *self.in_flight.values())
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.backlog or self.in_flight or self.deferred)
+
+    def _no_more_deferred(self, future: Future[Any]) -> None:
+        assert isinstance(future, TaskFuture)
+        if future in self.deferred:
+            self.deferred.discard(future)
+            self.connection.withdraw(future)
 
     def failed(self, program: Body, error: Exception) -> TaskFuture:
         """A task that could not even be sent."""
@@ -69,6 +99,7 @@ class TaskFuture(Future[Any]):
     stdout = ""
     """What the task printed, once it is done."""
     stderr = ""
+    result_bytes = 0
     finished: Finished | None = None
     """All that was reported, for jobs that keep it."""
 
@@ -113,6 +144,19 @@ class TaskFuture(Future[Any]):
         self.job.connection.withdraw(self)
         return True
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a future travels only as an argument, or in a list or tuple that is one: it stands for its result"
+        )
+
+    def orphan(self, error: PotluckError) -> None:
+        """In a forked child, where nobody will ever resolve it, and where the parent's callbacks have no business."""
+        self._condition = SharedCondition(self.job.lock)  # type: ignore[assignment]
+        if not self.done():
+            self._waiters.clear()
+            self._done_callbacks.clear()
+            self._exception, self._state = error, "FINISHED"
+
     # What follows is called by the connection's reader only.
 
     def take_started(self, node: str) -> None:
@@ -136,6 +180,7 @@ class TaskFuture(Future[Any]):
         if value is None:
             self.fail(RemoteProtocolError("the node reported a task as finished without a value or a fault"))
             return
+        self.result_bytes = size_of(value)
         try:
             result = value_of(value, pickled=finished.pickled, trusted=self.job.trusts(own))
         except PotluckError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from ..overlay.wire.raised import raised_of
@@ -14,13 +16,14 @@ from .chunks import Chunk
 from .futures import TaskFuture
 from .options import Optioned
 from .outcomes import RemoteTraceback, failed, rebuilt
+from .progress import Bar
 
 R = TypeVar("R")
 
 TASKS_MAX: Final = 1024
 """Submitted and not yet taken."""
 BYTES_MAX: Final = 64 << 20
-"""Of arguments submitted and not yet taken; one task may exceed it."""
+"""Of arguments and results, as far as known, that are submitted and not yet taken; one task may exceed it."""
 CHUNK_S: Final = 0.05
 """Long enough that a task's overhead (some ten microseconds) vanishes, short enough that the load stays even."""
 CHUNK_ITEMS_MAX: Final = 4096
@@ -39,13 +42,17 @@ class ChunkSizer:
         self._fixed = fixed > 0
         self._item_s = 0.0
         self._item_bytes = 0.0
+        self.result_bytes = 0.0
+        """Of one call, so far."""
 
-    def observe(self, items: int, elapsed_s: float, size_bytes: int) -> None:
-        if self._fixed:
-            return
+    def observe(self, items: int, elapsed_s: float, size_bytes: int, result_bytes: int) -> None:
         weight = 0.25 if self._item_s else 1.0
+        self.result_bytes += weight * (result_bytes / items - self.result_bytes)
+        size_bytes = max(size_bytes, result_bytes)
         self._item_s += weight * (max(elapsed_s, 1e-9) / items - self._item_s)
         self._item_bytes += weight * (size_bytes / items - self._item_bytes)
+        if self._fixed:
+            return
         affordable = min(CHUNK_S / self._item_s, CHUNK_BYTES_MAX / max(self._item_bytes, 1.0), CHUNK_ITEMS_MAX)
         self.size = max(1, min(int(affordable), items * GROWTH_MAX))
 
@@ -59,8 +66,12 @@ class _Source(NamedTuple):
     inputs: Iterator[tuple[Any, ...]]
 
 
-class Mapping(Iterator[R], Generic[R]):
-    """One call of `map`. Belongs to the thread that iterates; only `_on_done` runs in the connection's."""
+class Window(Generic[R]):
+    """The tasks of one `map` that are submitted and not yet taken, in the order of the inputs. Never waits.
+
+    Belongs to whoever takes results; `on_progress(items)` is called in the connection's thread when a task has ended.
+    Futures refer to that and to the sizer only, so that a window nobody holds any more goes, and its tasks with it.
+    """
 
     def __init__(
         self,
@@ -68,55 +79,24 @@ class Mapping(Iterator[R], Generic[R]):
         function: Callable[..., R],
         inputs: Iterator[tuple[Any, ...]],
         *,
-        timeout_s: float | None,
         sizer: ChunkSizer,
         buffersize: int | None,
+        on_progress: Callable[[int], None] = lambda _items: None,
     ) -> None:
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
         self._source: _Source | None = _Source(submit, function, _chunked(function), inputs)
         """None once the inputs are exhausted: what only further tasks would need, the executor too, is let go."""
-        self._deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         self._sizer = sizer
         self._items_max = buffersize
-        self._begun = False
+        self._observe = functools.partial(_observe, sizer, on_progress)
         self._outstanding: deque[tuple[TaskFuture, int, bool]] = deque()
         self._items = self._bytes = 0
         self._ready: deque[R] = deque()
         self._error: BaseException | None = None
-        self._running = 0
-        self._progress = threading.Condition()
-        self._fill()
 
-    def __iter__(self) -> Mapping[R]:
-        return self
-
-    def __next__(self) -> R:
-        self._begun = True
-        while not self._ready:
-            if self._error is not None:
-                error, self._error = self._error, None
-                self.close()
-                raise error
-            self._fill()
-            if not self._outstanding:
-                raise StopIteration
-            self._take()
-        return self._ready.popleft()
-
-    def close(self) -> None:
-        """Cancels what is not taken yet."""
-        self._source = None
-        while self._outstanding:
-            self._outstanding.pop()[0].cancel()
-
-    def __del__(self) -> None:
-        # Like the standard executors' generator: results that nobody came for are left to run.
-        if self.__dict__.get("_begun"):
-            self.close()
-
-    def _fill(self) -> bool:
-        """Submits what the window has room for; says whether that was anything."""
+    def fill(self) -> bool:
+        """Submits what there is room for; says whether that was anything."""
         submitted = False
         while (source := self._source) is not None and self._has_room():
             size = self._sizer.size if self._items_max is None else min(self._sizer.size, self._items_max - self._items)
@@ -129,37 +109,57 @@ class Mapping(Iterator[R], Generic[R]):
             self._submit(source, items)
         return submitted
 
+    def advance(self) -> bool:
+        """Whether `take` has an answer. If not, the first task is being waited for, and any task's end is progress."""
+        while not self._ready and self._error is None:
+            self.fill()
+            if not self._outstanding:
+                return True
+            if not self._outstanding[0][0].done():
+                return False
+            self._unpack_first()
+        return True
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is left to take, once `advance` was True."""
+        return not self._ready and self._error is None
+
+    def take(self) -> R:
+        """The next result, or the error in its place, after which there is nothing more."""
+        if self._ready:
+            return self._ready.popleft()
+        assert self._error is not None
+        error, self._error = self._error, None
+        self.close()
+        raise error
+
+    def close(self, *, kill: bool = False) -> None:
+        """Cancels what is not taken yet; with `kill` what runs already, too."""
+        self._source = None
+        while self._outstanding:
+            future = self._outstanding.pop()[0]
+            _ = future.kill() if kill else future.cancel()
+
     def _submit(self, source: _Source, items: list[tuple[Any, ...]]) -> None:
         whole = len(items) > 1
         future = source.submit(source.chunk, items) if whole else source.submit(source.function, *items[0])
         self._outstanding.append((future, len(items), whole))
         self._items += len(items)
         self._bytes += future.size_bytes
-        with self._progress:
-            self._running += 1
-        future.add_done_callback(lambda done: self._on_done(done, len(items)))
+        future.add_done_callback(functools.partial(self._observe, len(items)))
 
     def _has_room(self) -> bool:
         if not self._outstanding:
             return True
-        if len(self._outstanding) >= TASKS_MAX or self._bytes >= BYTES_MAX:
+        if len(self._outstanding) >= TASKS_MAX:
+            return False
+        if self._bytes + self._items * self._sizer.result_bytes >= BYTES_MAX:
             return False
         return self._items_max is None or self._items < self._items_max
 
-    def _on_done(self, future: TaskFuture, items: int) -> None:
-        with self._progress:
-            self._running -= 1
-            if future.attempts:
-                self._sizer.observe(items, future.elapsed_s, future.size_bytes)
-            self._progress.notify()
-
-    def _take(self) -> None:
-        """Waits for the first outstanding task, submitting more meanwhile, and unpacks it."""
-        future, items, whole = self._outstanding[0]
-        while not future.done():
-            if not self._fill():
-                self._wait_progress(future)
-        self._outstanding.popleft()
+    def _unpack_first(self) -> None:
+        future, items, whole = self._outstanding.popleft()
         self._items -= items
         self._bytes -= future.size_bytes
         try:
@@ -172,15 +172,6 @@ class Mapping(Iterator[R], Generic[R]):
         else:
             self._unpack(result, whole)
 
-    def _wait_progress(self, future: TaskFuture) -> None:
-        left_s = None if self._deadline_s is None else self._deadline_s - time.monotonic()
-        with self._progress:
-            before = self._running
-            waited = self._progress.wait_for(lambda: future.done() or self._running < before, left_s)
-        if not waited and not future.done():
-            self.close()
-            raise TimeoutError("the results did not come in time")
-
     def _unpack(self, result: Any, whole: bool) -> None:
         if not whole:
             self._ready.append(result)
@@ -191,6 +182,83 @@ class Mapping(Iterator[R], Generic[R]):
             raised, traceback = raised_of(failure[0]), failure[1]
             self._error = rebuilt(raised) or failed(raised, traceback)
             self._error.__cause__ = RemoteTraceback(traceback)
+
+
+def _observe(sizer: ChunkSizer, on_progress: Callable[[int], None], items: int, done: Future[Any]) -> None:
+    assert isinstance(done, TaskFuture)
+    if done.attempts:
+        sizer.observe(items, done.elapsed_s, done.size_bytes, done.result_bytes)
+    on_progress(items)
+
+
+class Pulse:
+    """Beats when a task ends, in whatever thread; what somebody waits for who waits for results."""
+
+    def __init__(self, bar: Bar | None = None) -> None:
+        self.beats = 0
+        self._bar = bar
+        self._condition = threading.Condition()
+
+    def beat(self, items: int) -> None:
+        with self._condition:
+            self.beats += 1
+            self._condition.notify()
+        if self._bar is not None:
+            self._bar.advance(items)
+
+    def wait_beyond(self, beats: int, timeout_s: float | None) -> bool:
+        """Until there were more than `beats`; False when that took too long."""
+        with self._condition:
+            return self._condition.wait_for(lambda: self.beats > beats, timeout_s)
+
+    def end(self) -> None:
+        if self._bar is not None:
+            self._bar.end()
+
+
+class Mapping(Iterator[R], Generic[R]):
+    """One call of `map`, whose iterator waits."""
+
+    def __init__(self, window: Window[R], pulse: Pulse, *, timeout_s: float | None = None) -> None:
+        self._deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        self._begun = False
+        self._pulse = pulse
+        self._window = window
+        self._window.fill()
+
+    def __iter__(self) -> Mapping[R]:
+        return self
+
+    def __next__(self) -> R:
+        self._begun = True
+        beats = self._pulse.beats
+        while not self._window.advance():
+            self._wait(beats)
+            beats = self._pulse.beats
+        if self._window.is_empty:
+            self._pulse.end()
+            raise StopIteration
+        try:
+            return self._window.take()
+        except BaseException:
+            self._pulse.end()
+            raise
+
+    def close(self) -> None:
+        """Cancels what is not taken yet."""
+        self._window.close()
+        self._pulse.end()
+
+    def __del__(self) -> None:
+        # Like the standard executors' generator: results that nobody came for are left to run.
+        if self.__dict__.get("_begun"):
+            self.close()
+
+    def _wait(self, beats: int) -> None:
+        left_s = None if self._deadline_s is None else self._deadline_s - time.monotonic()
+        if not self._pulse.wait_beyond(beats, left_s):
+            self.close()
+            raise TimeoutError("the results did not come in time")
 
 
 def sizer_for(function: object, chunksize: int) -> ChunkSizer:

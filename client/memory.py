@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
-from ..overlay.errors import Conflict, DeadlineExceeded, LimitExceeded, NotFound, UsageError
+from ..overlay.errors import Conflict, DeadlineExceeded, LimitExceeded, NoNode, NotFound, UsageError
 from ..overlay.wire import control, inside, values
 from ..overlay.wire.framing import VALUE_BYTES_MAX
 from .connection import Connection
-from .dialling import dial, greet
+from .dialling import Link, dial, greet
+from .forking import forgets_parent
+from .private import OF_PROGRAM
 from .surroundings import Surroundings, here
 
 KEY_BYTES_MAX: Final = 256
@@ -26,7 +29,8 @@ class Memory:
     Supports `memory[key]`, `memory[key] = value`, `del memory[key]`, `key in memory`, `get`, and `set` with a time
     to live. The first `compare_and_set` or `increment` makes a key agreed for ever: from then on nothing done to it
     is lost or done twice, and without a majority of those who keep it `Unavailable` is raised. It cannot be iterated.
-    Needs a running node, to which it connects at the first use.
+    Needs a running node, to which it connects at the first use: the user's, or where the user runs none the private
+    one of this program's executors, which forgets everything when the last of them is shut down.
     """
 
     def __init__(self, surroundings: Surroundings | None = None) -> None:
@@ -137,14 +141,33 @@ class Memory:
     def _ask(self, message: Any, key: str, *arguments: object) -> Any:
         with self._lock:
             if self._connection is None or self._connection.error is not None:
-                link = dial(self._surroundings or here())
-                self._connection = Connection(lambda: greet(link))
+                forgets_parent(self)
+                self._connection = Connection(self._way())
                 self._connection.start()
             answer: Future[Any] = self._connection.ask(message, key, *arguments)
         try:
             return answer.result(ANSWER_TIMEOUT_S)
         except TimeoutError:
             raise DeadlineExceeded(f"the node did not answer within {ANSWER_TIMEOUT_S:g} s") from None
+
+    def _way(self) -> Callable[[], Link]:
+        """To the user's node, else to the private one that an executor of this program has. Raises NoNode."""
+        try:
+            link = dial(self._surroundings or here())
+        except NoNode:
+            if self._surroundings is None and OF_PROGRAM.is_wanted:
+                return OF_PROGRAM.dial
+            raise
+        return lambda: greet(link)
+
+    def __reduce__(self) -> tuple[type[Memory], tuple[()]]:
+        """A task that is given one has the memory of the mesh it runs in."""
+        return Memory, ()
+
+    def forget_parent(self) -> None:
+        """In a forked child: the next use connects anew."""
+        self._lock = threading.Lock()
+        self._connection = None
 
 
 _ABSENT: Final = object()

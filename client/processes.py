@@ -107,6 +107,19 @@ class NodeProcess:
         self.process.stdout.close()
         self.process.returncode = 0  # or Popen would complain of a child nobody waited for
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def disown(self) -> None:
+        """In a forked child: the node is the parent's, and sees it end only when no copy of the pipe is left."""
+        if self._process is None:
+            return
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process.returncode = 0  # or Popen would complain of a child nobody waited for
+
     def stop(self, timeout_s: float = END_TIMEOUT_S) -> None:
         """Leaves gracefully, else is killed; returns when it is gone."""
         self.ask_to_leave()

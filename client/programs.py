@@ -7,6 +7,7 @@ program itself, modules made by hand) is pickled by value.
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle  # noqa: TID251  a program pickles its own arguments
 import sys
 import threading
@@ -32,6 +33,7 @@ _LOOK_MAX: Final = 16
 
 _registry: Final = threading.Lock()
 """cloudpickle's list of modules to take by value belongs to the whole process."""
+os.register_at_fork(after_in_child=_registry._at_fork_reinit)  # type: ignore[attr-defined]  # as threading does itself
 
 
 class Body(msgspec.Struct, frozen=True, eq=False):

@@ -22,9 +22,9 @@ def test_names_are_sorted_and_others_are_refused() -> None:
         potluck.nonsense  # noqa: B018
 
 
-def test_every_exported_class_but_the_executor_is_an_error_to_catch() -> None:
+def test_every_exported_class_but_the_executors_is_an_error_to_catch() -> None:
     classes = [value for name in potluck.__all__ if isinstance(value := getattr(potluck, name), type)]
-    assert {cls for cls in classes if not issubclass(cls, PotluckError)} == {potluck.Executor}
+    assert {cls for cls in classes if not issubclass(cls, PotluckError)} == {potluck.AsyncExecutor, potluck.Executor}
 
 
 def test_importing_potluck_is_nearly_free() -> None:

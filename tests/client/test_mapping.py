@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.client.futures import Job, TaskFuture
-from potluck.client.mapping import CHUNK_ITEMS_MAX, GROWTH_MAX, TASKS_MAX, ChunkSizer, Mapping, sizer_for
+from potluck.client.mapping import (
+    BYTES_MAX,
+    CHUNK_ITEMS_MAX,
+    GROWTH_MAX,
+    TASKS_MAX,
+    ChunkSizer,
+    Mapping,
+    Pulse,
+    Window,
+    sizer_for,
+)
 from potluck.client.options import options
 from potluck.client.programs import body_of
 from potluck.overlay.wire.control import JobOptions
@@ -47,8 +57,10 @@ class Submitted:
 
 
 def mapping(submit: Submitted, function: Callable[..., Any], inputs: Any, **settings: Any) -> Mapping[Any]:
-    wanted: dict[str, Any] = {"timeout_s": None, "sizer": ChunkSizer(0), "buffersize": None, **settings}
-    return Mapping(submit, function, zip(inputs, strict=False), **wanted)
+    timeout_s = settings.pop("timeout_s", None)
+    pulse = Pulse(settings.pop("bar", None))
+    wanted: dict[str, Any] = {"sizer": ChunkSizer(0), "buffersize": None, "on_progress": pulse.beat, **settings}
+    return Mapping(Window(submit, function, zip(inputs, strict=False), **wanted), pulse, timeout_s=timeout_s)
 
 
 @given(st.lists(st.integers()), st.integers(0, 7), st.none() | st.integers(1, 9))
@@ -118,15 +130,37 @@ def test_results_nobody_came_for_are_left_to_run() -> None:
     assert not any(future.cancelled() for future, _, _ in submit.waiting)
 
 
+def test_results_nobody_comes_for_any_more_are_cancelled() -> None:
+    submit = Submitted(at_once=False)
+    results = mapping(submit, abs, range(5), sizer=ChunkSizer(1))
+    futures = [future for future, _, _ in submit.waiting]
+    futures[0].set_result(0)
+    assert next(results) == 0
+    del results
+    assert all(future.cancelled() for future in futures[1:])
+
+
+def test_long_results_narrow_the_window() -> None:
+    submit = Submitted(at_once=False)
+    results = mapping(submit, abs, itertools.count())
+    assert submit.calls == TASKS_MAX
+    for future, _, _ in submit.waiting:
+        future.attempts, future.elapsed_s, future.result_bytes = 1, 1.0, BYTES_MAX // 10
+        future.set_result(0)
+    for _ in range(TASKS_MAX):
+        next(results)
+    assert submit.calls - TASKS_MAX < 15
+
+
 @given(st.lists(st.tuples(st.integers(1, 4096), st.floats(0, 10), st.integers(0, 1 << 20)), max_size=30))
 def test_chunks_stay_within_their_bounds(seen: list[tuple[int, float, int]]) -> None:
     sizer = ChunkSizer(0)
     for items, elapsed_s, size_bytes in seen:
-        sizer.observe(items, elapsed_s, size_bytes)
+        sizer.observe(items, elapsed_s, size_bytes, size_bytes // 2)
         assert 1 <= sizer.size <= min(CHUNK_ITEMS_MAX, items * GROWTH_MAX)
 
 
 def test_calls_with_a_time_limit_are_not_put_together() -> None:
     sizer = sizer_for(options(timeout=1)(abs), 0)
-    sizer.observe(1, 1e-9, 1)
+    sizer.observe(1, 1e-9, 1, 1)
     assert sizer.size == 1
