@@ -18,6 +18,7 @@ from typing import Final, Generic, TypeVar
 from ..overlay.ports import Address
 
 KEPT_MAX: Final = 256
+REASON_CHARS_MAX: Final = 300
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -78,7 +79,7 @@ class Heard:
         before = self.failures.get(address)
         times = 1 if before is None else before.times + 1
         answered = self.answered.get(address) is not None
-        self.failures.note(address, Failure(reason, now_s, times, given, answered))
+        self.failures.note(address, Failure(reason[:REASON_CHARS_MAX], now_s, times, given, answered))
 
     def reached(self, now_s: float, address: Address) -> None:
         self.failures.drop(address)

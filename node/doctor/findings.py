@@ -16,7 +16,12 @@ class Finding:
     matters: bool = True
 
     def as_dict(self) -> dict[str, object]:
-        return asdict(self)
+        return {**asdict(self), "detail": _plain(self.detail)}
+
+
+def _plain(text: str) -> str:
+    """One line that does nothing to a terminal: some of it may be the words of other machines."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def well(check: str, detail: str) -> Finding:

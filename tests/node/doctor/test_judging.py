@@ -114,6 +114,16 @@ def test_another_mesh_is_worth_a_word_only_to_who_stands_alone() -> None:
     assert judging.strangers(NOW_S, heard, alone=False).ok
 
 
+@given(words=st.text(max_size=2000))
+def test_what_others_say_is_short_and_does_nothing_to_a_terminal(words: str) -> None:
+    heard = Heard()
+    heard.failed(NOW_S, THERE, words, given=False)
+    shown = judging.unreached(NOW_S, heard, nobody).as_dict()["detail"]
+    assert isinstance(shown, str)
+    assert shown.isprintable()
+    assert len(shown) < 500
+
+
 def test_other_versions_are_named() -> None:
     own = Member("a", "3.11", "1.0")
     assert judging.versions(own, [Member("b", "3.11", "1.0")]).ok
