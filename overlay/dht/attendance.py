@@ -10,6 +10,7 @@ import msgspec
 
 from ..ports import Store
 from .records import TOMBSTONE_S
+from .sealing import opened, sealed
 
 _ENTRY: Final = ("dht", b"attendance")
 NOTE_EVERY_S: Final = 3600.0
@@ -29,7 +30,7 @@ class Attendance:
         """Who was near it then."""
 
     def load(self) -> None:
-        encoded = self._store.get(*_ENTRY)
+        encoded = opened(self._store.get(*_ENTRY) or b"")
         if encoded is not None:
             self.since_s, self.left_s, self.view = _decoder.decode(encoded)
 
@@ -45,4 +46,4 @@ class Attendance:
         if not self.had_company or self.was_long_away(now_s):
             self.since_s = now_s
         self.left_s, self.view = now_s, sorted(near)
-        self._store.put(*_ENTRY, msgspec.msgpack.encode((self.since_s, self.left_s, self.view)))
+        self._store.put(*_ENTRY, sealed(msgspec.msgpack.encode((self.since_s, self.left_s, self.view))))

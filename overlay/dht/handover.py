@@ -8,6 +8,7 @@ record is fetched once, in batches, from one of those that have it.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
@@ -27,10 +28,12 @@ from .syncing import Comparison, Due, Listing, View
 
 logger = logging.getLogger("potluck.dht")
 
-_SETTLE_S: Final = 0.3
+_SETTLE_S: Final = 0.1
 """Several changes come together."""
 _PAUSE_S: Final = 0.5
 _PAUSE_MAX_S: Final = 5.0
+_ROUNDS_MAX: Final = 6
+"""Who has not answered in so many is not waited for: one node that is there and says nothing keeps nobody syncing."""
 _LISTED_MAX: Final = 1 << 20
 """Places that one node may list: whoever lists more is not believed."""
 
@@ -40,21 +43,22 @@ class HandOver:
         self._dht = dht
         self._engine = dht.share.syncing
         self._moved = trio.Event()
-        self._failures = 0
+        self._failures: Counter[NodeId] = Counter()
         self.taken = 0
         """Records fetched because they were due here."""
 
     def member_changed(self, change: Changed) -> None:
         if change.event in ("joined", "left", "died"):
+            if self._engine.view.is_moved_by(change.member.node_id, self._dht.config.k):
+                self._engine.seen(self._near())
             self._moved.set()
 
     async def run(self) -> None:
         await self._look_around()
         while True:
             self._moved = trio.Event()
-            self._engine.seen(self._near())
             if self._engine.settle():
-                self._failures = 0
+                self._failures.clear()
                 await self._note_company()
                 with trio.move_on_after(NOTE_EVERY_S):
                     await self._moved.wait()
@@ -94,10 +98,13 @@ class HandOver:
             for node_id, places in due.fetch.items():
                 nursery.start_soon(self._take_from, node_id, places, failed)
         self._forget(due)
-        engine.taken(listings.keys() - failed, losses)
+        answered = listings.keys() - failed
+        self._failures.update(set(asked) - answered)
+        given_up = {node_id for node_id, rounds in self._failures.items() if rounds >= _ROUNDS_MAX}
+        engine.taken(answered | given_up, losses)
         if engine.due:
-            self._failures += 1
-            with trio.move_on_after(min(_PAUSE_S * 2 ** (self._failures - 1), _PAUSE_MAX_S)):
+            rounds = max(self._failures[node_id] for node_id in engine.due)
+            with trio.move_on_after(min(_PAUSE_S * 2 ** (rounds - 1), _PAUSE_MAX_S)):
                 await self._moved.wait()
 
     def _compare(self, listings: dict[NodeId, Listing], bits: int, *, whole: bool) -> Due:

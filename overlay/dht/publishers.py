@@ -17,6 +17,7 @@ from ..identity.mesh import Identity
 from ..ids import OwnerId
 from ..ports import Store
 from ..wire.opening import CertificateDer
+from .sealing import opened, sealed
 
 _TABLE: Final = "publishers"
 PUBLISHERS_MAX: Final = 4096
@@ -39,8 +40,9 @@ class Publishers:
         self._written: dict[bytes, Chain] = {}
 
     def load(self) -> None:
-        for public_key, encoded in list(self._store.scan(_TABLE)):
-            if not (self._in_use(public_key) and self.prove(public_key, _decoder.decode(encoded))):
+        for public_key, written in list(self._store.scan(_TABLE)):
+            encoded = opened(written)
+            if encoded is None or not self._in_use(public_key) or not self.prove(public_key, _decoder.decode(encoded)):
                 self._store.delete(_TABLE, public_key)
 
     def owner_of(self, public_key: bytes) -> OwnerId | None:
@@ -80,7 +82,7 @@ class Publishers:
         """A lasting record of it goes to disk, and its chain with it, by the same commit."""
         if self._written.get(public_key) != self._chains[public_key]:
             self._written[public_key] = self._chains[public_key]
-            self._store.put(_TABLE, public_key, msgspec.msgpack.encode(self._chains[public_key]))
+            self._store.put(_TABLE, public_key, sealed(msgspec.msgpack.encode(self._chains[public_key])))
 
     def _forget_unused(self) -> None:
         for public_key in [one for one in self._owners if one != self._own and not self._in_use(one)]:

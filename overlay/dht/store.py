@@ -20,10 +20,10 @@ from ..ids import distance
 from ..ports import Store
 from ..wire.records import SET_RECORDS_MAX, Holding, Record
 from .records import LASTING, NAMESPACES, Namespace, place_of, slot_of
+from .sealing import opened, sealed
 
 _TABLE: Final = "records"
 _MARK_BYTES: Final = 8
-_CHECKSUM_BYTES: Final = 8
 _RECORD_BYTES: Final = 256
 """What a record takes beside its key and value."""
 _decoder: Final = msgspec.msgpack.Decoder(Record)
@@ -166,7 +166,7 @@ class RecordStore:
 
     def _write(self, record: Record) -> None:
         if NAMESPACES[record.namespace].persistent:
-            self._store.put(_TABLE, _disk_key(record), _written(record))
+            self._store.put(_TABLE, _disk_key(record), sealed(msgspec.msgpack.encode(record)))
 
     def _remove(self, place: bytes, slot: bytes) -> None:
         shelf = self._shelves[place]
@@ -209,22 +209,11 @@ def _is_set(shelf: Shelf) -> bool:
     return _namespace(shelf).several
 
 
-def _written(record: Record) -> bytes:
-    encoded = msgspec.msgpack.encode(record)
-    return _checksum(encoded) + encoded
-
-
 def _read(written: bytes) -> Record | None:
     """None where the disk does not give back what was written, or a later version of potluck wrote it."""
-    checksum, encoded = written[:_CHECKSUM_BYTES], written[_CHECKSUM_BYTES:]
-    if checksum != _checksum(encoded):
-        return None
-    record = _decoder.decode(encoded)
-    return record if record.namespace in NAMESPACES else None
-
-
-def _checksum(encoded: bytes) -> bytes:
-    return hashlib.blake2b(encoded, digest_size=_CHECKSUM_BYTES).digest()
+    encoded = opened(written)
+    record = None if encoded is None else _decoder.decode(encoded)
+    return record if record is not None and record.namespace in NAMESPACES else None
 
 
 def _disk_key(record: Record) -> bytes:

@@ -14,8 +14,8 @@ Records move because whoever is due to have them asks for them, once each: nothi
 membership moves no more than it makes due, whoever else has noticed it.
 
 A tombstone lives 30 days. A record older than that, at a node that was away that long or does not cover its place, is
-*stale*: it may have been deleted behind the node's back. It is taken, or kept, unless somebody shows that it was
-deleted: one who held its place, was there throughout since that node left, and lacks it.
+*stale*: it may have been deleted behind the node's back. It is taken, or kept, unless most of its holders show that it
+was deleted: they held its place, were there throughout since that node left, and lack it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class View:
         self.others = frozenset(others)
         self._own = _number(own_id)
         self._numbers = [_number(one) for one in self.others]
-        self._own_id = own_id
+        self.own_id = own_id
         self._replicas = replicas
 
     @property
@@ -56,10 +56,16 @@ class View:
         own = self._own ^ at
         return sum(number ^ at < own for number in self._numbers) < self._replicas
 
+    def is_moved_by(self, node_id: bytes, size: int) -> bool:
+        """Whether it makes a difference to the `size` nearest that this node comes or goes."""
+        if node_id in self.others or len(self.others) < size:
+            return True
+        return _number(node_id) ^ self._own < max(number ^ self._own for number in self._numbers)
+
     def nearest(self, place: bytes) -> list[bytes]:
         """Its holders."""
         at = _number(place)
-        return sorted((self._own_id, *self.others), key=lambda one: _number(one) ^ at)[: self._replicas]
+        return sorted((self.own_id, *self.others), key=lambda one: _number(one) ^ at)[: self._replicas]
 
     def reach_bits(self) -> int:
         """How many leading bits every place that this node may hold shares with its id.
@@ -88,6 +94,9 @@ class Listing:
         if place in self.holdings or self.view is None or not self.view.is_holder(place):
             return False
         return self.since_s <= left_s
+
+
+_NOTHING_TOLD: Final = Listing({})
 
 
 @dataclass
@@ -126,8 +135,10 @@ class Syncing:
 
     @property
     def due(self) -> list[NodeId]:
-        """Who has still to be asked."""
-        return sorted(NodeId(one) for one in self.view.others - self._taken)
+        """Who has still to be asked. A node that starts asks everyone together, because what is stale in its share
+        is judged by what all of them say."""
+        waiting = self.view.others - self._taken
+        return sorted(NodeId(one) for one in (self.view.others if waiting and self.settled is None else waiting))
 
     def taken(self, nodes: Iterable[bytes], losses: int) -> None:
         """All that these listed and that is due has come; `losses` is as it was when they were asked."""
@@ -182,8 +193,7 @@ class Comparison:
         offers = {node_id: one.holdings[place] for node_id, one in self.listings.items() if place in one.holdings}
         fresh = {node_id: offer for node_id, offer in offers.items() if not offer.stale}
         if not fresh and self.whole:
-            left_s = {node_id: self.listings[node_id].left_s for node_id in offers}
-            fresh = {one: offer for one, offer in offers.items() if not self._is_deleted(place, left_s[one])}
+            fresh = {one: offer for one, offer in offers.items() if not self._is_deleted(place, one)}
         mine = self.own.holdings.get(place)
         missing: dict[bytes, NodeId] = {}
         for node_id, offer in sorted(fresh.items()):
@@ -195,10 +205,19 @@ class Comparison:
     def _is_gone(self, place: bytes) -> bool:
         """Whether a stale record has been deleted while this node was away."""
         confirmed = any(place in one.holdings and not one.holdings[place].stale for one in self.listings.values())
-        return not confirmed and self._is_deleted(place, self.own.left_s)
+        return not confirmed and self._is_deleted(place, self.view.own_id)
 
-    def _is_deleted(self, place: bytes, left_s: float) -> bool:
-        return any(one.shows_deletion(place, left_s) for one in (self.own, *self.listings.values()))
+    def _is_deleted(self, place: bytes, keeper: bytes) -> bool:
+        """Whether this node knows, or most of the holders beside the one that still has it show, that it was deleted
+        since that one left. A single one, which may lie, makes nobody forget."""
+        left_s = self._listing(keeper).left_s
+        if self.own.shows_deletion(place, left_s):
+            return True
+        voters = [self._listing(node_id) for node_id in self.view.nearest(place) if node_id != keeper]
+        return 2 * sum(one.shows_deletion(place, left_s) for one in voters) > len(voters)
+
+    def _listing(self, node_id: bytes) -> Listing:
+        return self.own if node_id == self.view.own_id else self.listings.get(NodeId(node_id), _NOTHING_TOLD)
 
 
 def _adds(offer: Holding, mine: Holding) -> bool:

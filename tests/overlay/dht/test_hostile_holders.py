@@ -19,6 +19,7 @@ from potluck.overlay.dht.share import Card
 from potluck.overlay.errors import Unavailable
 from potluck.overlay.identity.bans import BanSet
 from potluck.overlay.identity.mesh import Identity
+from potluck.overlay.ids import key_id
 from potluck.overlay.links.link import Link
 from potluck.overlay.links.links import Links
 from potluck.overlay.links.opening import Introduction
@@ -35,7 +36,7 @@ from potluck.simulations.store import VirtualDisk, VirtualStore
 
 from ...strategies.identities import key, member
 
-Answer = Callable[[wire.Store], Message]
+Answer = Callable[..., Message]
 
 
 class FullStore(VirtualStore):
@@ -104,6 +105,9 @@ LIES: dict[str, Answer] = {
     "a newer version from the future": lambda store: wire.Stored(
         store.request, False, newer=sign(Draft("mem", store.record.key, b"v", version_at(9e9)), key(1))
     ),
+    "ever newer versions of its own": lambda store: wire.Stored(
+        store.request, False, newer=sign(Draft("mem", store.record.key, b"v", store.record.version + 1), key(4))
+    ),
     "an older version as a newer one": lambda store: wire.Stored(
         store.request, False, newer=sign(Draft("mem", store.record.key, b"v", 1), key(1))
     ),
@@ -125,6 +129,66 @@ def test_one_holder_that_lies_hinders_no_write(lie: Answer) -> None:
             assert first.version < second.version < version_at(alice.dht.mesh_time.now_s() + 61)
             assert record is not None
             assert record.value == b"two"
+
+    determinism.run(scenario, seed=1)
+
+
+def _silent(link: Link, message: Message) -> None:
+    pass
+
+
+def _endless(link: Link, message: Message) -> None:
+    assert isinstance(message, wire.ListRange)
+    link.post(wire.Range(message.request, [wire.Holding(bytes(20), 1, bytes(8))], more=True))
+
+
+def _invented(link: Link, message: Message) -> None:
+    assert isinstance(message, wire.ListRange)
+    places = sorted(key_id("mem", bytes([n])) for n in range(200))
+    link.post(wire.Range(message.request, [wire.Holding(place, (1 << 63) - 1, bytes(8)) for place in places]))
+
+
+@pytest.mark.parametrize("lie", [_silent, _endless, _invented])
+def test_one_that_lies_about_its_share_keeps_nobody_from_settling(lie: Callable[[Link, Message], None]) -> None:
+    async def scenario() -> None:
+        async with parties(4) as (alice, bob, carol, mallory):
+            mallory.links._handlers[wire.ListRange] = lie
+            await alice.replication.put("mem", b"k", b"v")
+            for party in (alice, bob, carol):
+                party.dht.share.syncing.seen([])
+                party.dht.share.syncing.seen(party.hand_over._near())
+                party.hand_over._moved.set()
+            with trio.fail_after(30):
+                while any(party.dht.share.syncing.due for party in (alice, bob, carol)):  # noqa: ASYNC110
+                    await trio.sleep(0.1)
+            record = await bob.replication.get("mem", b"k")
+            assert record is not None
+            assert len(bob.dht.share.records) == 1
+
+    determinism.run(scenario, seed=1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda fetch: wire.Fetched(fetch.request, 0),
+        lambda fetch: wire.Fetched(fetch.request, 999),
+        lambda fetch: wire.Fetched(fetch.request, 1, [sign(Draft("mem", b"other", b"v", 1), key(4))]),
+    ],
+)
+def test_one_that_gives_other_records_than_it_was_asked_for_misleads_no_reader(answer: Answer) -> None:
+    async def scenario() -> None:
+        async with parties(3) as (alice, bob, mallory):
+
+            def handle(link: Link, message: Message) -> None:
+                assert isinstance(message, wire.Fetch)
+                link.post(answer(message))
+
+            mallory.links._handlers[wire.Fetch] = handle
+            await alice.replication.put("mem", b"k", b"v")
+            found: list[bytes] = []
+            await bob.replication.get_many("mem", [b"k"], lambda record: found.append(record.value))
+            assert found == [b"v"]
 
     determinism.run(scenario, seed=1)
 

@@ -86,7 +86,8 @@ class SyncingMachine(RuleBasedStateMachine):
 
     @invariant()
     def those_are_due_who_owe(self) -> None:
-        assert self.engine.due == sorted(self.owing)
+        starts = self.settled is None and self.owing
+        assert self.engine.due == sorted(self.near if starts else self.owing)
 
     @rule(place=places)
     def a_place_is_covered_by_an_old_holder_among_a_majority_of_old_ones(self, place: bytes) -> None:
@@ -154,11 +155,12 @@ listings = st.tuples(st.sampled_from(["nothing", "stale", "fresh"]), times, leav
 @given(
     offers=st.lists(listings, min_size=4, max_size=4),
     mine=st.sampled_from(["nothing", "stale"]),
+    knows=times,
     left_s=leavings,
     whole=st.booleans(),
 )
-def test_what_is_stale_is_taken_and_kept_unless_one_who_held_it_all_the_time_lacks_it(
-    offers: list[tuple[str, float, float, bool]], mine: str, left_s: float, whole: bool
+def test_what_is_stale_is_taken_and_kept_unless_most_who_held_it_all_the_time_lack_it(
+    offers: list[tuple[str, float, float, bool]], mine: str, knows: float, left_s: float, whole: bool
 ) -> None:
     place = PLACES[0]
 
@@ -167,14 +169,38 @@ def test_what_is_stale_is_taken_and_kept_unless_one_who_held_it_all_the_time_lac
         crowd = [] if was_holder else [place[:19] + bytes([n]) for n in range(1, REPLICAS + 1)]
         return Listing(held, since_s, left_s, View(NEAR[0], crowd, REPLICAS))
 
-    def deleted_since(left_s: float) -> bool:
-        return any(what == "nothing" and was and since_s <= left_s for what, since_s, _, was in offers)
-
+    view = View(OWN, NEAR, REPLICAS)
+    holders = view.nearest(place)
     told = {node_id: having(*offer) for node_id, offer in zip(NEAR, offers, strict=True)}
-    own = having(mine, math.inf, left_s, True)
-    due = Comparison(View(OWN, NEAR, REPLICAS), own, told, whole).due()
+    own = having(mine, knows, left_s, True)
+
+    def deleted_since(left_s: float, keeper: bytes) -> bool:
+        votes = [
+            what == "nothing" and was and since_s <= left_s
+            for node_id, (what, since_s, _, was) in zip(NEAR, offers, strict=True)
+            if node_id in holders and node_id != keeper
+        ]
+        own_vote = mine == "nothing" and knows <= left_s
+        if keeper != OWN:
+            votes.append(own_vote)
+        return own_vote or 2 * sum(votes) > len(votes)
+
+    due = Comparison(view, own, told, whole).due()
     fresh = any(what == "fresh" for what, *_ in offers)
-    forgets = whole and mine == "stale" and not fresh and deleted_since(left_s)
+    forgets = whole and mine == "stale" and not fresh and deleted_since(left_s, OWN)
     assert due.forget == ([place] if forgets else [])
-    usable = any(what == "stale" and not deleted_since(left_s) for what, _, left_s, _ in offers)
+    usable = any(
+        what == "stale" and not deleted_since(left_s, node_id)
+        for node_id, (what, _, left_s, _) in zip(NEAR, offers, strict=True)
+    )
     assert due.places == (mine == "nothing" and (fresh or (whole and usable)))
+
+
+def test_one_liar_makes_nobody_forget_what_is_old() -> None:
+    """The whole mesh was away for long; one says that it was there all the time, and that there is nothing."""
+    place = PLACES[0]
+    away = Listing({place: holding(place, 1, stale=True)}, math.inf, 0.0, View(OWN, NEAR, REPLICAS))
+    liar = Listing({}, -math.inf, math.inf, View(NEAR[0], [], REPLICAS))
+    view = View(OWN, NEAR, REPLICAS)
+    due = Comparison(view, away, {NEAR[0]: liar, **dict.fromkeys(NEAR[1:], away)}, True).due()
+    assert due.forget == []
