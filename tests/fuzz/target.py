@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 SECONDS_MAX = 1.0
 GROWTH_BYTES_MAX = 64 << 20
@@ -84,6 +85,15 @@ class Script:
             return data
         place = int.from_bytes(self.take(2), "big") % len(data)
         return data[:place] + bytes([data[place] ^ (self.below(255) + 1)]) + data[place + 1 :]
+
+
+def to_the_end(work: Coroutine[Any, Any, Any]) -> Any:
+    """Of a coroutine in which nothing waits."""
+    try:
+        work.send(None)
+    except StopIteration as ended:
+        return ended.value
+    raise AssertionError("it waits for something")
 
 
 def piece(data: bytes) -> bytes:

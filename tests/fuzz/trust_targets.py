@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from functools import cache
 from itertools import pairwise
-from typing import Any
 
 from potluck.discovery.beacon import BeaconEngine, Sighted
 from potluck.discovery.beacon import Send as SendDatagram
@@ -36,7 +34,7 @@ from potluck.simulations.entropy import SeededEntropy
 
 from ..strategies.identities import key, member, mesh, place, root
 from ..strategies.messages import fullest, simplest
-from .target import Script, Target, piece
+from .target import Script, Target, piece, to_the_end
 
 _WALL_S = 1.8e9
 ME, PEER_MEMBER = member(1), member(2, owner=2)
@@ -115,15 +113,6 @@ class _Scripted:
         pass
 
 
-def _to_the_end(work: Coroutine[Any, Any, Any]) -> Any:
-    """Nothing in it waits."""
-    try:
-        work.send(None)
-    except StopIteration as ended:
-        return ended.value
-    raise AssertionError("it waits for something")
-
-
 @cache
 def _ban(*owners: int) -> Ban:
     return make_ban(place(*owners).owner_chain, root(), mesh().root_der)
@@ -168,14 +157,14 @@ def _said_to_initiator() -> list[bytes]:
 
 def _open_to_a_stranger(data: bytes) -> None:
     stream = _Scripted(Script(data), _said_to_responder())
-    peer, _purpose = _to_the_end(open_as_responder(Conversation(stream, Role.RESPONDER), _introduction()))
+    peer, _purpose = to_the_end(open_as_responder(Conversation(stream, Role.RESPONDER), _introduction()))
     assert peer.node_id == PEER_MEMBER.node_id, "TLS has proved who it is"
     assert stream.sent_bytes < 16 << 10
 
 
 def _dial_a_stranger(data: bytes) -> None:
     stream = _Scripted(Script(data), _said_to_initiator())
-    peer = _to_the_end(open_as_initiator(Conversation(stream, Role.INITIATOR), _introduction(), "control"))
+    peer = to_the_end(open_as_initiator(Conversation(stream, Role.INITIATOR), _introduction(), "control"))
     assert peer.node_id == PEER_MEMBER.node_id
     assert stream.sent_bytes < 16 << 10
 

@@ -189,7 +189,7 @@ def _record_seeds() -> list[bytes]:
 
 TARGETS: dict[str, Target] = {
     **{f"codec_{name}": codec_target(codec) for name, codec in CODECS.items()},
-    "frames": Target(_frames, (), _frame_seeds),
+    "frames": Target(_frames, (), _frame_seeds, cost=10),
     "values": values_target(arrays=False),
     "arrays": values_target(arrays=True),
     "records": Target(_records, (RemoteProtocolError,), _record_seeds, cost=10),
