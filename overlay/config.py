@@ -83,6 +83,8 @@ class Dht:
     """After this long a silent contact is late, however slow it was before."""
     request_tries: int = 3
     """Times the above, and whoever is asked has not answered."""
+    silence_s: float = 0.6
+    """Whom a search asks is taken for dead after this. Longer waits for the slow, shorter finds those that live."""
     refresh_interval_s: float = 3600.0
     """Kademlia (2002) §2.3. Shorter finds distant newcomers sooner; searches meet them anyhow."""
     operation_timeout_s: float = 10.0

@@ -8,6 +8,9 @@
 `jobs`                               a scenario: everyone joins, jobs run, machines die
 `registers`                          a scenario: operations on registers, under every fault
 `agreement`                          a scenario: the engines of registers alone, for very many operations
+`overlays`                           the DHT alone, of very many nodes, on lines that carry messages
+`join`                               a scenario: overlays find their places, and each other
+`churn`                              a scenario: keys are read at once after many overlays have died
 `linearizability`                    whether a history of one register could have happened one by one
 `checks`                             what must hold after a scenario, each check with a name
 `run`                                a scenario by name, with the answer that `potluck sim --json` prints

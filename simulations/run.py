@@ -13,15 +13,18 @@ import trio
 from ..overlay.errors import UsageError
 from . import agreement, determinism
 from .checks import Check
+from .churn import ChurnScenario
+from .churn import judge as judge_churn
 from .jobs import JobsScenario
+from .join import JoinScenario
+from .join import judge as judge_join
 from .loss import LossScenario
 from .loss import judge as judge_loss
+from .overlays import Overlays
 from .registers import RegistersScenario
 from .registers import judge as judge_registers
 from .verdict import judge
 from .world import World
-
-NODES_MAX: Final = 250
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,32 @@ def _on_nodes(scenario_type: Callable[..., Any], verdict: Callable[..., Any]) ->
     return play
 
 
+def _on_overlays(
+    make: Callable[[Overlays, Settings], Any], verdict: Callable[..., Any], *, holding_records: bool
+) -> Scenario:
+    """A scenario that overlays alone play."""
+
+    async def play(settings: Settings) -> Result:
+        async with trio.open_nursery() as nursery:
+            world = Overlays(settings.seed, nursery, holding_records=holding_records)
+            scenario = make(world, settings)
+            await scenario.play()
+            checks, figures = verdict(world, scenario)
+            virtual_s, lines, digest = trio.current_time(), world.log.lines(), world.log.sha256
+            nursery.cancel_scope.cancel()
+        return Result(checks, figures, virtual_s, lines, digest)
+
+    return play
+
+
+def _join(world: Overlays, settings: Settings) -> JoinScenario:
+    return JoinScenario(world, settings.seed, settings.nodes)
+
+
+def _churn(world: Overlays, settings: Settings) -> ChurnScenario:
+    return ChurnScenario(world, settings.seed, settings.nodes, settings.kill)
+
+
 async def _agreement(settings: Settings) -> Result:
     """Nothing in it waits: engines only."""
     checks, figures = agreement.play(settings.nodes, settings.seed)
@@ -70,7 +99,11 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "loss": _on_nodes(LossScenario, judge_loss),
     "registers": _on_nodes(RegistersScenario, judge_registers),
     "agreement": _agreement,
+    "join": _on_overlays(_join, judge_join, holding_records=False),
+    "churn": _on_overlays(_churn, judge_churn, holding_records=True),
 }
+NODES_MAX: Final = dict.fromkeys(SCENARIOS, 250) | {"join": 10_000, "churn": 10_000}
+"""Overlays alone are lighter than whole nodes."""
 
 
 def run_scenario(name: str, *, nodes: int, seed: int, kill: float) -> dict[str, object]:
@@ -84,8 +117,8 @@ def run_with_log(name: str, *, nodes: int, seed: int, kill: float) -> tuple[dict
     scenario = SCENARIOS.get(name)
     if scenario is None:
         raise UsageError(f"no scenario {name!r}: there is {', '.join(SCENARIOS)}")
-    if not 1 <= nodes <= NODES_MAX:
-        raise UsageError(f"{nodes} nodes: a scenario takes 1 to {NODES_MAX}")
+    if not 1 <= nodes <= NODES_MAX[name]:
+        raise UsageError(f"{nodes} nodes: scenario {name} takes 1 to {NODES_MAX[name]}")
     if not 0 <= kill <= 1:
         raise UsageError(f"kill {kill:g}: a fraction from 0 to 1")
     began_s = time.perf_counter()

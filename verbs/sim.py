@@ -18,7 +18,10 @@ _WORD: Final = {True: "held  ", False: "BROKEN"}
 @click.option("--seed", type=int, default=1, help="Draws everything; the same seed gives the same run.  [1]")
 @click.option("--kill", type=click.FloatRange(0, 1), default=0.1, help="The fraction of nodes that die.  [0.1]")
 def command(_session: Session, scenario: str, nodes: int, seed: int, kill: float) -> Answer:
-    """Run SCENARIO (jobs, loss, registers, agreement) with the shipped code in virtual time; check what must hold."""
+    """Run SCENARIO with the shipped code in virtual time, and check what must hold.
+
+    SCENARIO is jobs, loss, registers or agreement; join or churn for very many nodes.
+    """
     from ..simulations.run import run_scenario
 
     outcome: dict[str, Any] = run_scenario(scenario, nodes=nodes, seed=seed, kill=kill)

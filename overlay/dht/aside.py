@@ -22,13 +22,16 @@ class Aside:
     def __init__(self) -> None:
         self._pauses: dict[NodeId, _Pause] = {}
 
-    def put(self, now_s: float, node_id: NodeId) -> None:
+    def put(self, now_s: float, node_id: NodeId, least_s: float = PAUSE_S) -> None:
         """It did not answer. Several questions that fail at the same time count as one."""
         before = self._pauses.pop(node_id, None)
-        if before is not None and before.until_s > now_s:
-            self._pauses[node_id] = before
-            return
-        length_s = PAUSE_S if before is None else min(2 * before.length_s, PAUSE_MAX_S)
+        length_s = least_s
+        if before is not None:
+            again = before.until_s <= now_s
+            length_s = min(max(2 * before.length_s if again else before.length_s, least_s), PAUSE_MAX_S)
+            if not again and length_s == before.length_s:
+                self._pauses[node_id] = before
+                return
         self._pauses[node_id] = _Pause(now_s + length_s, length_s)
         if len(self._pauses) > KEPT_MAX:
             del self._pauses[next(iter(self._pauses))]

@@ -19,7 +19,7 @@ from ..ports import Address
 from ..wire import records as wire
 from ..wire.codec import Message
 from ..wire.records import Contact
-from .aside import Aside
+from .aside import PAUSE_MAX_S, Aside
 from .lookup import Lookup
 from .peers import Members, Peer, Peers
 from .routing import Routing
@@ -44,7 +44,6 @@ class Contacts:
     ) -> None:
         """`start` runs something in the background."""
         self._config = config.dht
-        self._small = config.links.neighbours_full
         self._here = Contact(own_id, "", 0)
         self._peers = peers
         self._members = members
@@ -54,6 +53,8 @@ class Contacts:
         self._met = trio.Event()
         self._found: dict[tuple[bytes, int], list[Contact]] = {}
         """Holders, by place and how many were sought."""
+        self.filled = trio.Event()
+        """This node has found its place in a mesh that is too large for it to know everyone."""
         self.routing = Routing(own_id, config.dht.k)
         peers.up.append(self._link_up)
         members.observers.append(self._member_changed)
@@ -62,7 +63,7 @@ class Contacts:
     @property
     def everyone_is_known(self) -> bool:
         """While everyone is a neighbour the member list is exact and fresh; beyond, the network is searched."""
-        return len(self._members.present()) < self._small
+        return self._members.complete
 
     async def run(self) -> None:
         """Fills the table when this node has joined a mesh too large to know everyone, and keeps it full."""
@@ -70,6 +71,7 @@ class Contacts:
             await self._met.wait()
             self._met = trio.Event()
             if not self.everyone_is_known and await self.refresh():
+                self.filled.set()
                 await trio.sleep(self._config.refresh_interval_s)
 
     async def refresh(self) -> bool:
@@ -84,13 +86,14 @@ class Contacts:
 
     async def lookup(self, target: bytes, count: int) -> list[Contact]:
         """The `count` nearest live nodes, nearest first, this one included where it belongs."""
+        return await self.search_nodes(target, count).run()
 
+    def search_nodes(self, target: bytes, count: int) -> Search:
         async def ask(contact: Contact) -> list[Contact]:
             nodes = await self.ask(contact, lambda number: wire.FindNode(number, target), wire.Nodes)
             return nodes.contacts
 
-        search = self.search(target, count, ask)
-        return await search.run(lambda _: False)
+        return self.search(target, count, ask)
 
     async def holders(self, place: bytes, count: int) -> list[Contact]:
         """As `lookup`, once for a place as long as nobody is known to have come or gone."""
@@ -103,30 +106,36 @@ class Contacts:
             found[place, count] = known
         return known
 
-    def search(self, target: bytes, count: int, ask: Ask) -> Search:
-        """One that puts a question of the caller's own, whose answers name contacts nearer to the target."""
+    def search(self, target: bytes, count: int, ask: Ask, at_once: int | None = None) -> Search:
+        """One that puts a question of the caller's own, whose answers name contacts nearer to the target; `at_once`
+        of them are under way, α if nothing else is said."""
 
         async def ask_and_note(contact: Contact) -> list[Contact]:
             try:
-                contacts = await ask(contact)
+                contacts = await self._in_time(ask, contact)
             except Unavailable:
                 self._is_silent(contact)
                 raise
             self.heard(NodeId(contact.node_id), Address(contact.host, contact.port))
-            return [one for one in contacts if self._may_be_asked(one)]
+            return self._worth_asking(contacts)
 
-        start = [one for one in self.routing.nearest(target) if self._may_be_asked(one)]
-        lookup = Lookup(target, start, count=count, alpha=self._config.alpha, here=self._here)
+        lookup = Lookup(target, self.nearest(target), count=count, alpha=at_once or self._config.alpha, here=self._here)
         return Search(lookup, ask_and_note, self._patience_s, self._start)
 
-    def nearest(self, target: bytes) -> list[Contact]:
-        """What this node tells others who search."""
-        return [one for one in self.routing.nearest(target) if self._may_be_asked(one)]
+    async def _in_time(self, ask: Ask, contact: Contact) -> list[Contact]:
+        with trio.move_on_after(self._config.silence_s):
+            return await ask(contact)
+        raise DeadlineExceeded(f"{contact.host}:{contact.port} does not answer")
 
-    def _may_be_asked(self, contact: Contact) -> bool:
-        member = self._members.get(contact.node_id)
-        present = member is None or member.present
-        return present and not self._aside.holds(trio.current_time(), NodeId(contact.node_id))
+    def nearest(self, target: bytes) -> list[Contact]:
+        """Whom this node would ask first, and names to others who search."""
+        return self._worth_asking(self.routing.nearest(target))
+
+    def _worth_asking(self, contacts: list[Contact]) -> list[Contact]:
+        if not self._aside:
+            return contacts
+        now_s = trio.current_time()
+        return [one for one in contacts if not self._aside.holds(now_s, NodeId(one.node_id))]
 
     def _patience_s(self, contact: Contact) -> float:
         """How long a contact may be silent before another is asked as well."""
@@ -152,6 +161,8 @@ class Contacts:
         raise LinkLost("no tries are left")
 
     async def _link_to(self, contact: Contact, limit_s: float) -> Peer:
+        if (link := self._peers.get(contact.node_id)) is not None:
+            return link
         with trio.move_on_at(limit_s):
             return await self._peers.link_to(NodeId(contact.node_id), Address(contact.host, contact.port))
         raise DeadlineExceeded(f"{contact.host}:{contact.port} does not answer")
@@ -172,9 +183,11 @@ class Contacts:
         if change.event != "suspected":
             self._found = {}
         if member.present:
+            self._aside.release(member.node_id)
             self.routing.add(member.node_id, member.address)
             self._met.set()
         else:
+            self._aside.put(trio.current_time(), member.node_id, least_s=PAUSE_MAX_S)
             self.routing.remove(member.node_id)
 
     def _is_silent(self, contact: Contact) -> None:

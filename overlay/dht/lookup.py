@@ -1,10 +1,10 @@
 """Engine of the iterative lookup (Kademlia 2002, §2.3), with a sliding window of α queries and no barrier per round.
 
                  queries()          answered()
-    (known) ─────────────▶ ASKED ─────────────▶ ANSWERED      late and failed contacts leave the window: the next
-                             │ ▲ late()              ▲        nearest is asked beside a late one, and in the place
-                             ▼ │                     │        of a failed one
-                           LATE ─────────────────────┤
+    (known) ─────────────▶ ASKED ─────────────▶ ANSWERED      late and failed contacts leave the window. In the place
+                             │ late()                ▲        of a failed one the next nearest is asked; beside a
+                             ▼                       │        late one the next two are: where one has died, others
+                           LATE ─────────────────────┤        have
                              │ failed()              │ an answer that came after all
                              ▼                       │
                            FAILED ───────────────────┘
@@ -62,6 +62,7 @@ class Lookup:
         self._order: list[tuple[int, NodeId]] = []
         """Distance and id of all that have not failed, nearest first."""
         self._in_window = 0
+        self._late = 0
         self.requests = 0
         self.rounds = 0
         """Length of the longest chain of answers that led to a contact that answered."""
@@ -72,15 +73,14 @@ class Lookup:
 
     def queries(self) -> list[Contact]:
         """Further contacts to ask now."""
-        room = min(self._alpha - self._in_window, REQUESTS_MAX - self.requests)
+        room = min(self._alpha + self._late - self._in_window, REQUESTS_MAX - self.requests)
         chosen: list[Contact] = []
         near = 0
         for _, node_id in self._order:
             candidate = self._candidates[node_id]
-            if near >= self._count or len(chosen) >= room:
+            if near >= self._count + self._late or len(chosen) >= room:
                 break
-            if candidate.state is not _State.LATE:
-                near += 1
+            near += candidate.state is not _State.LATE
             if candidate.state is _State.KNOWN:
                 candidate.state = _State.ASKED
                 chosen.append(candidate.contact)
@@ -124,7 +124,8 @@ class Lookup:
     def check(self) -> None:
         """Every invariant."""
         states = [candidate.state for candidate in self._candidates.values()]
-        assert self._in_window == states.count(_State.ASKED) <= self._alpha
+        assert self._in_window == states.count(_State.ASKED)
+        assert self._late == states.count(_State.LATE)
         assert self._order == sorted(self._order)
         assert len(self._order) == len(states) - states.count(_State.FAILED)
         unasked = states.count(_State.KNOWN) + states.count(_State.HERE)
@@ -134,8 +135,8 @@ class Lookup:
         return [self._candidates[node_id] for _, node_id in self._order[: self._count]]
 
     def _leave_window(self, candidate: _Candidate, state: _State) -> None:
-        if candidate.state is _State.ASKED:
-            self._in_window -= 1
+        self._in_window -= candidate.state is _State.ASKED
+        self._late += (state is _State.LATE) - (candidate.state is _State.LATE)
         candidate.state = state
 
     def _learn(self, contacts: Iterable[Contact], depth: int) -> None:

@@ -67,6 +67,10 @@ class Members(Protocol):
     @property
     def observers(self) -> Observers[Callable[[Changed], None]]: ...
 
+    @property
+    def complete(self) -> bool:
+        """Whether the list is exact and fresh, because everyone is a neighbour; if not, the network is searched."""
+
     def get(self, node_id: bytes) -> Member | None: ...
 
     def present(self) -> list[Member]:

@@ -84,9 +84,10 @@ class Reading:
                 self._ask(waiting.pop(0))
 
     async def _search(self, need: int) -> list[Contact]:
-        """Everyone who is asked the way to the holders is asked for the record: whoever has it says so at once."""
+        """Everyone who is asked the way to the holders is asked for the record: whoever has it says so at once. One
+        more than have to answer are asked at a time."""
         self._ask(Contact(self._dht.identity.node_id, "", 0))
-        search = self._dht.contacts.search(self._place, self._dht.config.replicas, self._ask_on_the_way)
+        search = self._dht.contacts.search(self._place, self._dht.config.replicas, self._ask_on_the_way, need + 1)
         return await search.run(lambda nearest: self._enough(nearest, need))
 
     async def _ask_on_the_way(self, contact: Contact) -> list[Contact]:

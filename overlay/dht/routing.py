@@ -6,8 +6,6 @@ bound, the nearest contacts (the package stops early and in bucket order), and t
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator
 from typing import Final
 
 from kademlia.node import Node
@@ -41,9 +39,8 @@ class _Table(RoutingTable):  # type: ignore[misc]
                 return
             self.split_bucket(index)
 
-    def contacts(self) -> Iterator[Node]:
-        for bucket in self.buckets:
-            yield from bucket.nodes.values()
+    def contacts(self) -> list[Node]:
+        return [node for bucket in self.buckets for node in bucket.nodes.values()]
 
 
 class Routing:
@@ -55,7 +52,7 @@ class Routing:
         self._table = _Table(None, k, Node(own_id))
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._table.contacts())
+        return len(self._table.contacts())
 
     def add(self, node_id: NodeId, address: Address) -> None:
         if node_id != self._own_id:
@@ -68,7 +65,7 @@ class Routing:
         """The `count` (default k) contacts with the smallest XOR distance to `target`, nearest first. Exact."""
         place = int.from_bytes(target, "big")
         wanted = self._k if count is None else count
-        nodes = heapq.nsmallest(wanted, self._table.contacts(), key=lambda node: node.long_id ^ place)
+        nodes = sorted(self._table.contacts(), key=lambda node: node.long_id ^ place)[:wanted]
         return [Contact(node.id, node.ip, node.port) for node in nodes]
 
     def far_places(self) -> list[bytes]:

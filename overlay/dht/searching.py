@@ -36,7 +36,7 @@ class Search:
         self._late_at_s: dict[NodeId, float] = {}
         self._moved = trio.Event()
 
-    async def run(self, enough: Callable[[list[Contact]], bool]) -> list[Contact]:
+    async def run(self, enough: Callable[[list[Contact]], bool] = lambda _: False) -> list[Contact]:
         """Until the lookup has converged, or those of the nearest that have answered are `enough`."""
         lookup = self.lookup
         while not (lookup.done or enough(lookup.nearest())):

@@ -60,6 +60,11 @@ class Membership:
         """Alive or only suspected, this node not included."""
         return self._detector.present()
 
+    @property
+    def complete(self) -> bool:
+        """Whether everyone is a neighbour, so that the list is exact and fresh."""
+        return len(self.present()) < self._config.links.neighbours_full
+
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._background.run)
