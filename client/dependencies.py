@@ -12,18 +12,23 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Final
 
 from .futures import TaskFuture
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def futures_in(call: Call) -> list[Future[Any]]:
+_SCALARS: Final[frozenset[type]] = frozenset({int, float, str, bytes, bool, type(None)})
+"""Most calls have nothing else for arguments, and are spared the longer look."""
+
+
+def futures_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Future[Any]]:
     """Among the arguments themselves, and in those that are lists or tuples; not deeper."""
-    args, kwargs = call
+    if not kwargs and _SCALARS.issuperset(map(type, args)):
+        return ()
     found: list[Future[Any]] = []
     for value in (*args, *kwargs.values()):
         if isinstance(value, Future):
@@ -65,7 +70,7 @@ class Turns:
                 self._running.release()
 
 
-def when_done(awaited: list[Future[Any]], dependant: TaskFuture, send: Callable[[], None], turns: Turns) -> None:
+def when_done(awaited: Sequence[Future[Any]], dependant: TaskFuture, send: Callable[[], None], turns: Turns) -> None:
     """Calls `send` when all have results, once; or ends the dependant as the table says."""
     left = set(awaited)
     lock = threading.Lock()

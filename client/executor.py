@@ -6,7 +6,7 @@ import concurrent.futures
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar
@@ -97,9 +97,8 @@ class Executor(concurrent.futures.Executor):
         all of them are done, and only then pickled. It fails as the first of them that does.
         """
         self._check_open()
-        call = args, kwargs
-        if awaited := futures_in(call):
-            return self._submit_later(fn, call, awaited)
+        if awaited := futures_in(args, kwargs):
+            return self._submit_later(fn, (args, kwargs), awaited)
         return self._submit(fn, *args, **kwargs)
 
     def _submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
@@ -114,7 +113,7 @@ class Executor(concurrent.futures.Executor):
             line = self._line(fn)  # the program has imported more since the function was pickled
         return line.job.submit(line.body, arguments, size_of(arguments))
 
-    def _submit_later(self, fn: Callable[..., Any], call: Call, awaited: list[Future[Any]]) -> TaskFuture:
+    def _submit_later(self, fn: Callable[..., Any], call: Call, awaited: Sequence[Future[Any]]) -> TaskFuture:
         line = self._lines.get(fn) or self._line(fn)
         if line.fault is not None:
             return line.job.failed(line.body, line.fault)

@@ -59,7 +59,7 @@ def test_a_graph_of_calls_computes_what_the_calls_do(graph: list[list[int]], dat
 def test_futures_are_found_in_arguments_and_in_lists_of_them() -> None:
     one, two, three, deep = (Future[int]() for _ in range(4))
     call: Any = ((1, one, [2, two], "x", [[deep]]), {"k": (three,), "n": 4})
-    assert futures_in(call) == [one, two, three]
+    assert futures_in(*call) == [one, two, three]
     for number, future in enumerate((one, two, three)):
         future.set_result(number)
     assert resolved(call) == ((1, 0, [2, 1], "x", [[deep]]), {"k": (2,), "n": 4})

@@ -17,8 +17,8 @@ from .test_executor import program
 
 pytestmark = pytest.mark.processes
 
-STREAM_MIB = 400
-GROWTH_MIB_MAX = 200
+STREAM_MIB = 256
+GROWTH_MIB_MAX = 160
 THREADS = 8
 CALLS = 300
 
