@@ -81,14 +81,19 @@ class Connection:
         self._writer = threading.Thread(target=self._write, name="potluck-writer", daemon=True)
         self._reader = threading.Thread(target=self._read, name="potluck-reader", daemon=True)
         self._bell.acquire()
+        self._dialled = threading.Event()
 
     # ---- for any thread
 
     def start(self) -> None:
-        """Daemon threads and an exit handler: plain daemons lose pending work at exit, plain threads hang it."""
+        """Daemon threads and an exit handler: plain daemons lose pending work at exit, plain threads hang it.
+
+        Both at once: a program that ends before its node has answered could not start another.
+        """
         atexit.register(self._finish)
         forgets_parent(self)
         self._writer.start()
+        self._reader.start()
 
     def ask(self, message: Callable[..., Message], /, *arguments: object) -> Future[Any]:
         """Sends a request; the future has the answer's message, or raises what the node reported."""
@@ -190,7 +195,7 @@ class Connection:
             if self._error is not None:
                 return
             _resolve(self.greeted, link.welcome)
-            self._reader.start()
+            self._dialled.set()
             while self._error is None:
                 for data in self._outgoing():
                     link.socket.sendall(data)
@@ -310,7 +315,9 @@ class Connection:
     # ---- the reader
 
     def _read(self) -> None:
-        assert self._link is not None
+        self._dialled.wait()
+        if self._link is None:
+            return
         sock, frames, _welcome = self._link
         try:
             while self._error is None:
@@ -456,9 +463,9 @@ class Connection:
 
     def _hang_up(self) -> None:
         """Closes the socket when the reader, too, is through with it."""
+        self._dialled.set()
+        self._reader.join(CLOSE_TIMEOUT_S)
         if self._link is not None:
-            if self._reader.ident is not None:
-                self._reader.join(CLOSE_TIMEOUT_S)
             self._link.socket.close()
         self._release()
         atexit.unregister(self._finish)

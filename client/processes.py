@@ -6,9 +6,10 @@ the end of it and leaves.
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..overlay.errors import BY_WIRE_CODE, NoNode, PotluckError
 
 END_TIMEOUT_S: Final = 8.0
 """A graceful leave takes less; what takes longer is killed."""
+_READ_BYTES: Final = 64 << 10
 
 
 class NodeProcess:
@@ -36,6 +38,8 @@ class NodeProcess:
         self._environment = dict(environment)
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._said = bytearray()
+        self._deadline_s: float | None = None
 
     def start(self) -> None:
         # -P: a `random.py` beside the program is not the node's business.
@@ -67,8 +71,7 @@ class NodeProcess:
 
     def next_event(self) -> dict[str, Any] | None:
         """Blocks until the node announces something; None when it has ended. Raises the error it ended with."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line = self._next_line()
         if not line:
             return None
         try:
@@ -81,9 +84,7 @@ class NodeProcess:
 
     def await_ready(self, timeout_s: float) -> dict[str, Any]:
         """The `ready` event. Raises what the node said instead, or NoNode; the node is ended then."""
-        watchdog = threading.Timer(timeout_s, self.process.kill)
-        watchdog.daemon = True
-        watchdog.start()
+        self._deadline_s = time.monotonic() + timeout_s
         try:
             while (event := self.next_event()) is not None:
                 if event.get("event") == "ready":
@@ -93,7 +94,7 @@ class NodeProcess:
             self.stop()
             raise
         finally:
-            watchdog.cancel()
+            self._deadline_s = None
 
     def ask_to_leave(self) -> None:
         if self.process.stdin is not None:
@@ -130,6 +131,25 @@ class NodeProcess:
             self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+    def _next_line(self) -> bytes:
+        """Empty at the end. A node that is to be ready by a deadline is killed at that; no thread watches, because
+        none can be started any more while a program ends."""
+        assert self.process.stdout is not None
+        source = self.process.stdout.fileno()
+        waiting = select.poll()
+        waiting.register(source)
+        while b"\n" not in self._said:
+            if self._deadline_s is not None and not waiting.poll(1000 * max(0.0, self._deadline_s - time.monotonic())):
+                self.process.kill()
+                self._deadline_s = None
+            chunk = os.read(source, _READ_BYTES)
+            self._said += chunk
+            if not chunk:
+                break
+        line, end, rest = bytes(self._said).partition(b"\n")
+        self._said[:] = rest
+        return line + end
 
     def _last_words(self) -> str:
         if self._log is None:

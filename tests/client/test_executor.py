@@ -214,6 +214,26 @@ def test_without_a_node_a_program_gets_a_private_one_that_goes_with_it(tmp_path:
     assert not list(tmp_path.glob("potluck-private-*"))
 
 
+def test_a_program_may_end_before_its_node_has_begun(tmp_path: Path) -> None:
+    """Some versions of Python start no thread any more once the main one has ended."""
+    process = program(
+        tmp_path,
+        """
+        import threading, potluck
+        from potluck.client.private import PrivateNode
+
+        def dial_late(self, dial=PrivateNode.dial):
+            threading.main_thread().join()
+            return dial(self)
+
+        PrivateNode.dial = dial_late
+        potluck.Executor().submit(abs, -14).add_done_callback(lambda done: print(done.result()))
+        """,
+    )
+    out, err = process.communicate(timeout=60)
+    assert (out, err, process.returncode) == ("14\n", "", 0)
+
+
 def test_a_killed_program_leaves_nothing_behind(tmp_path: Path) -> None:
     process = program(
         tmp_path,
