@@ -97,6 +97,8 @@ class Dht:
     """Records being written for others at one time; of one peer, a quarter."""
     stores_peer_max: int = 256
     owner_stores_per_s: int = 4000
+    owner_set_records_max: int = 16
+    """Of the writers of one holder set, these may be nodes of one owner."""
     owner_records_max: int = 200_000
     """What one owner's nodes may keep here, beside `owner_bytes_max`: it all lies in memory, too."""
     owner_bytes_max: int = 256 << 20

@@ -21,7 +21,7 @@ from ..ids import NodeId, key_id
 from ..wire import records as wire
 from ..wire.records import Contact, Record
 from .batches import fetch
-from .records import winners
+from .records import place_of, winners
 from .service import Dht
 
 logger = logging.getLogger("potluck.dht")
@@ -216,16 +216,19 @@ class ManyReadings:
         try:
             while places:
                 fetched = await fetch(self._dht, contact, places)
-                for place in places[: fetched.covered]:
-                    self._note(place, fetched)
+                self._note(places[: fetched.covered], fetched)
                 places = places[fetched.covered :]
         except (Unavailable, NotAllowed) as error:
             logger.debug("a holder was not read: %s", error)
 
-    def _note(self, place: bytes, fetched: wire.Fetched) -> None:
-        key = self._keys[place]
-        sound = tuple(record for record in fetched.records if self._dht.is_sound(record, self._namespace, key))
-        self._answers[place].append(Answer(sound, place not in fetched.syncing))
+    def _note(self, places: Iterable[bytes], fetched: wire.Fetched) -> None:
+        there: dict[bytes, list[Record]] = {}
+        for record in fetched.records:
+            if self._dht.is_sound(record, self._namespace, record.key):
+                there.setdefault(place_of(record), []).append(record)
+        syncing = set(fetched.syncing)
+        for place in places:
+            self._answers[place].append(Answer(tuple(there.get(place, ())), place not in syncing))
 
 
 def _is_one(answers: Sequence[Answer]) -> bool:

@@ -203,9 +203,14 @@ class Share:
             return LimitExceeded(f"{wire.SET_RECORDS_MAX} others have published under this key")
         owner = self.publishers.owner_of(record.publisher)
         assert owner is not None, "a member has an owner"
+        nodes = self.publishers.of_owner(owner)
+        present = self.records.replaced_by(record)
+        if present is None and self.records.writers(record, nodes) >= self._config.owner_set_records_max:
+            return LimitExceeded(
+                f"{self._config.owner_set_records_max} nodes of this owner have published under this key"
+            )
         usage = self.records.usage
-        held = [usage[publisher] for publisher in self.publishers.of_owner(owner) if publisher in usage]
-        return self._limits.room(record, self.records.replaced_by(record), held)
+        return self._limits.room(record, present, [usage[node] for node in nodes if node in usage])
 
     async def _is_member(self, record: Record, sender: Peer | None) -> bool:
         """By a link it has had, by its card, or by the chain that whoever sends the record has of it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,6 +109,10 @@ class RecordStore:
         """Whether its key takes one more publisher, should this be one."""
         shelf = self._shelves.get(place_of(record), {})
         return slot_of(record) in shelf or len(shelf) < SET_RECORDS_MAX
+
+    def writers(self, record: Record, nodes: Container[bytes]) -> int:
+        """How many of these have published under its key."""
+        return sum(one.publisher in nodes for one in self._shelves.get(place_of(record), {}).values())
 
     def forget(self, record: Record) -> None:
         """Unless another one has replaced it."""
