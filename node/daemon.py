@@ -89,8 +89,8 @@ class Node:
     def _build(self) -> None:
         config, identity, ports = self.config, self.identity, self._ports
         clock = ports.wall_clock
-        self.mesh_time = MeshTime(clock.running_s, clock.now_s(), identity.node_id)
-        self.timekeeping = Timekeeping(self.mesh_time, clock, self._clock_judged)
+        self.mesh_time = MeshTime(clock.running_s, clock.now_s, identity.node_id)
+        self.timekeeping = Timekeeping(self.mesh_time, self._clock_judged)
         introduction = Introduction(
             identity,
             BanSet(identity.mesh.root_der),

@@ -9,7 +9,6 @@ from typing import Final
 import trio
 
 from ..overlay.clock import MeshTime
-from ..overlay.ports import WallClock
 
 logger = logging.getLogger("potluck.node")
 
@@ -41,17 +40,16 @@ class Teller:
 def error_text(error_s: float) -> str:
     """One line for a person."""
     if not error_s:
-        return "this machine's clock agrees with the mesh again"
+        return "this machine's clock agrees with the others' again"
     side = "ahead of" if error_s > 0 else "behind"
-    return f"this machine's clock is {abs(error_s):.0f} s {side} the mesh's time, which is used instead of it"
+    return f"this machine's clock is {abs(error_s):.0f} s {side} the others' (the time of the mesh is used)"
 
 
 class Timekeeping:
     """Shell. `tell(error_s)` is called for every change."""
 
-    def __init__(self, mesh_time: MeshTime, wall_clock: WallClock, tell: Callable[[float], None]) -> None:
+    def __init__(self, mesh_time: MeshTime, tell: Callable[[float], None]) -> None:
         self._mesh_time = mesh_time
-        self._wall_clock = wall_clock
         self._tell = tell
         self._teller = Teller()
         self._stepped = trio.Event()
@@ -59,8 +57,8 @@ class Timekeeping:
 
     @property
     def error_s(self) -> float:
-        """How far this machine's wall clock is ahead of the mesh."""
-        return self._wall_clock.now_s() - self._mesh_time.now_s()
+        """How far this machine's wall clock is ahead of the others'."""
+        return self._mesh_time.wall_error_s()
 
     async def run(self) -> None:
         while True:

@@ -60,6 +60,8 @@ class Said(NamedTuple):
     time_s: float
     age_s: float
     """How long the node has lived in the mesh, as it says."""
+    wall_s: float = 0.0
+    """What its wall clock shows. For people: it moves nothing."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,15 @@ class MeshTime:
     clock that is set while the node runs, and nobody's going.
     """
 
-    def __init__(self, running_s: Callable[[], float], wall_time_s: float, own_id: bytes = b"") -> None:
+    def __init__(self, running_s: Callable[[], float], wall_s: Callable[[], float], own_id: bytes = b"") -> None:
         self._running_s = running_s
+        self._wall_s = wall_s
         self._own_id = own_id
         self._born_s = running_s()
         """When it was new, for the first time or again."""
-        self._own_offset_s = self._offset_s = wall_time_s - self._born_s
+        self._own_offset_s = self._offset_s = wall_s() - self._born_s
         self._voices: dict[bytes, _Voice] = {}
+        self._wall_offsets_s: dict[bytes, float] = {}
         self.stepped: list[Callable[[float], None]] = []
         """Called with the seconds by which this node's time was put forward (or back), where they matter."""
 
@@ -103,7 +107,8 @@ class MeshTime:
     def says(self) -> Said:
         """What this node tells its neighbours."""
         own = self._own_voice()
-        return Said(self._running_s() + own.offset_s, self._running_s() - self._born_s)
+        running_s = self._running_s()
+        return Said(running_s + own.offset_s, running_s - self._born_s, self._wall_s())
 
     def not_before(self, time_s: float) -> None:
         """At the start: this node's own records are of this time, so that its own clock lags behind."""
@@ -119,11 +124,23 @@ class MeshTime:
         now_s = self._running_s()
         offset_s = said.time_s + round_trip_s / 2 - now_s
         self._voices[neighbour] = _Voice(neighbour, offset_s, now_s - said.age_s, said.age_s >= GROWN_S)
+        if 0 < said.wall_s <= _TIME_MAX_S:
+            self._wall_offsets_s[neighbour] = said.wall_s - now_s
         self._settle()
 
     def forget(self, neighbour: bytes) -> None:
         """It is no neighbour any more. The time stays what it was."""
         self._voices.pop(neighbour, None)
+        self._wall_offsets_s.pop(neighbour, None)
+
+    def wall_error_s(self) -> float:
+        """How far this machine's wall clock is ahead of what most of them show here; of the mesh's time where no
+        majority agrees. A mesh that a wrong clock began has its time, but that clock is wrong all the same."""
+        own_s = self._wall_s() - self._running_s()
+        offsets_s = sorted([own_s, *self._wall_offsets_s.values()])
+        middle_s = offsets_s[len(offsets_s) // 2]
+        agreeing = sum(abs(offset_s - middle_s) <= APART_S for offset_s in offsets_s)
+        return own_s - (middle_s if agreeing > max(1, len(offsets_s) / 2) else self._offset_s)
 
     def _own_voice(self) -> _Voice:
         grown = self._running_s() - self._born_s >= GROWN_S

@@ -231,7 +231,7 @@ class Overlay:
         self.peers = Lines(air, self, config.links.dial_timeout_s)
         self.members = Neighbourhood()
         store = VirtualStore(VirtualDisk(), lambda: fsyncs.uniform(*FSYNC_S))
-        mesh_time = MeshTime(trio.current_time, EPOCH_S + trio.current_time())
+        mesh_time = MeshTime(trio.current_time, lambda: EPOCH_S + trio.current_time())
         self.dht = Dht(config, identity, self.peers, self.members, store, mesh_time)
         self.replication = Replication(self.dht)
         self.hand_over = HandOver(self.dht)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 def event_line(event: Mapping[str, object]) -> str:
     if event.get("event") == "clock":
-        return f"clock: {event.get('error_s')} s ahead of the mesh"
+        return f"clock: {event.get('error_s')} s ahead of the others"
     if event.get("event") != "ready":
         return f"{event.get('event')}: {event.get('node')} ({str(event.get('node_id'))[:12]})"
     return (

@@ -35,5 +35,6 @@ def command(session: Session) -> Answer:
 
 def _clock_text(error_s: float) -> str:
     if abs(error_s) < CLOCK_RIGHT_S:
-        return "agrees with the mesh"
-    return f"{duration_text(abs(error_s))} {'ahead of' if error_s > 0 else 'behind'} the mesh, whose time is used"
+        return "agrees with the others"
+    side = "ahead of" if error_s > 0 else "behind"
+    return f"{duration_text(abs(error_s))} {side} the others; the time of the mesh is used"

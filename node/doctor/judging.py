@@ -76,7 +76,7 @@ def port(address: Address, fault: str | None) -> Finding:
 
 def clock(error_s: float, neighbours: int) -> Finding:
     if abs(error_s) < RIGHT_S:
-        return well("clock", f"agrees with the mesh ({neighbours} neighbours asked)")
+        return well("clock", f"agrees with the others ({neighbours} neighbours asked)")
     detail = f"{error_text(error_s)} ({neighbours} neighbours say so)"
     fix = "set the clock, best by NTP (`timedatectl set-ntp true`), and start the node again"
     hides = abs(error_s) > _CLOCK_HIDES_S

@@ -61,7 +61,7 @@ class Introduction:
     incarnation: Callable[[], int]
     listening_port: Callable[[], int]
 
-    def fields(self) -> tuple[list[bytes], bytes, bytes, float, Capabilities, int, float]:
+    def fields(self) -> tuple[list[bytes], bytes, bytes, float, Capabilities, int, float, float]:
         identity, said = self.identity, self.says()
         return (
             list(identity.chain),
@@ -71,6 +71,7 @@ class Introduction:
             self.capabilities(),
             self.incarnation(),
             said.age_s,
+            said.wall_s,
         )
 
 
@@ -194,6 +195,6 @@ def _peer_info(
         capabilities=intro.capabilities,
         chain=tuple(intro.chain),
         public_key=member.node_public_key,
-        said=Said(intro.time_s, intro.age_s),
+        said=Said(intro.time_s, intro.age_s, intro.wall_s),
         ban_digest=ban_digest,
     )

@@ -179,7 +179,7 @@ class Membership:
             )
         except (LinkLost, DeadlineExceeded):
             return  # the detector sees the silence
-        self._mesh_time.sampled(node_id, Said(ack.time_s, ack.age_s), trio.current_time() - started_s)
+        self._mesh_time.sampled(node_id, Said(ack.time_s, ack.age_s, ack.wall_s), trio.current_time() - started_s)
 
     async def _dial(self, member: Member) -> None:
         if member.node_id in self._dialling or not self._is_wanted(member):

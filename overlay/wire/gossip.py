@@ -60,3 +60,4 @@ class ProbeAck(Message, frozen=True, tag=12):
     request: RequestId
     time_s: float
     age_s: float = 0.0
+    wall_s: float = 0.0

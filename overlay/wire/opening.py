@@ -55,10 +55,11 @@ class _Introduction(Message, frozen=True):
     """Of the sender's whole set of bans, compared before anything else is served."""
     boot_id: BootId
     time_s: float
-    """With `age_s`, what the sender says of its clock (`clock.Said`)."""
+    """With `age_s` and `wall_s`, what the sender says of its clock (`clock.Said`)."""
     capabilities: Capabilities
     incarnation: Count = 0
     age_s: float = 0.0
+    wall_s: float = 0.0
 
 
 class Handshake(_Introduction, frozen=True, tag=3):

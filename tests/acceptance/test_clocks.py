@@ -45,9 +45,9 @@ def test_a_node_an_hour_off_brings_its_data_reads_and_writes_and_is_told_once(
     assert clock_events(south) == [pytest.approx(ahead_s, abs=2)]
     assert clock_events(north) == [], "it moved nobody"
     side = "ahead of" if ahead_s > 0 else "behind"
-    assert south.log_text().count(f"3600 s {side} the mesh's time") == 1, south.log_text()
+    assert south.log_text().count(f"3600 s {side} the others'") == 1, south.log_text()
     assert two.call("status", "--json").value["clock_error_s"] == pytest.approx(ahead_s, abs=2)
-    assert f"{side} the mesh" in two.call("status").out
+    assert f"{side} the others" in two.call("status").out
     assert one.call("status", "--json").value["clock_error_s"] == pytest.approx(0, abs=2)
 
 

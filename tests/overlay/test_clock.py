@@ -52,7 +52,7 @@ class Machine:
 
     def __init__(self, number: int, now_s: Callable[[], float], error_s: float) -> None:
         self.who = bytes([number])
-        self.time = MeshTime(lambda: now_s() + 1e5 * number, TRUTH_S + now_s() + error_s, self.who)
+        self.time = MeshTime(lambda: now_s() + 1e5 * number, lambda: TRUTH_S + now_s() + error_s, self.who)
         self._now_s = now_s
 
     @property
@@ -92,7 +92,7 @@ def test_a_minority_of_wrong_clocks_moves_nothing_whatever_it_says(
 ) -> None:
     """Of a mesh of three or more; a newcomer is none of those who are heard."""
     now_s = 5.0
-    time = MeshTime(lambda: now_s, TRUTH_S + own_s)
+    time = MeshTime(lambda: now_s, lambda: TRUTH_S + own_s)
     now_s += OLD_S if is_old else 0.0
     liars = data.draw(st.lists(lies, max_size=len(honest) - (0 if is_old else 1)))
     voices = data.draw(st.permutations([*((error_s, OLD_S) for error_s in honest), *liars]))
@@ -172,11 +172,11 @@ def test_nodes_started_together_come_to_one_time_among_those_of_the_majority(
 
 
 def test_a_node_whose_clock_lags_behind_its_own_records_begins_with_theirs() -> None:
-    time = MeshTime(lambda: 7.0, TRUTH_S)
+    time = MeshTime(lambda: 7.0, lambda: TRUTH_S)
     time.not_before(TRUTH_S - 1)
     assert time.now_s() == TRUTH_S
     time.not_before(TRUTH_S + 3600)
-    assert time.says() == Said(TRUTH_S + 3600, 0.0)
+    assert time.says() == Said(TRUTH_S + 3600, 0.0, TRUTH_S)
 
 
 def test_a_machine_that_slept_is_put_right_by_the_others_and_its_steps_are_told() -> None:
@@ -187,7 +187,7 @@ def test_a_machine_that_slept_is_put_right_by_the_others_and_its_steps_are_told(
     mesh.now_s += OLD_S
     mesh.everybody_meets()
     asleep_s = 0.0
-    sleeper = MeshTime(lambda: mesh.now_s - asleep_s, TRUTH_S + mesh.now_s)
+    sleeper = MeshTime(lambda: mesh.now_s - asleep_s, lambda: TRUTH_S + mesh.now_s)
     mesh.now_s += OLD_S
     steps: list[float] = []
     sleeper.stepped.append(steps.append)
@@ -198,10 +198,28 @@ def test_a_machine_that_slept_is_put_right_by_the_others_and_its_steps_are_told(
     assert [round(step_s) for step_s in steps] == [500]
 
 
+@given(walls=st.lists(honest_s | wrong_s.filter(math.isfinite), max_size=8), own_s=honest_s | st.sampled_from([3600.0]))
+def test_a_wall_clock_is_wrong_where_most_say_so_whatever_time_the_mesh_has(walls: list[float], own_s: float) -> None:
+    time = MeshTime(lambda: 7.0, lambda: TRUTH_S + own_s)
+    time.not_before(TRUTH_S + 60 + max(0.0, own_s))
+    ahead_s = 60 + max(0.0, own_s) - own_s  # the mesh's time, of this clock
+    for n, wall_s in enumerate(walls):
+        time.sampled(bytes([n]), Said(time.now_s(), OLD_S, TRUTH_S + wall_s))
+    error_s = time.wall_error_s()
+    right = sum(abs(wall_s) < 1 for wall_s in [*walls, own_s])
+    if right > (len(walls) + 1) / 2 and right > 1:
+        assert abs(error_s - own_s) < 0.2
+    elif not walls:
+        assert abs(error_s + ahead_s) < 1e-3, "nobody else is there: the mesh's time"
+    for n in range(len(walls)):
+        time.forget(bytes([n]))
+    assert abs(time.wall_error_s() + ahead_s) < 1e-3
+
+
 @pytest.mark.parametrize("time_s", [math.nan, math.inf, -math.inf, 1e300, -1e300, -1.0, 1e12])
 def test_a_time_that_no_clock_shows_is_not_counted(time_s: float) -> None:
     """In a mesh of two there is no majority: what a peer says has to make sense at least."""
-    mesh_time = MeshTime(lambda: 0.0, TRUTH_S)
+    mesh_time = MeshTime(lambda: 0.0, lambda: TRUTH_S)
     mesh_time.sampled(b"n", Said(time_s, OLD_S))
     mesh_time.sampled(b"m", Said(0.0, time_s))
     assert mesh_time.now_s() == TRUTH_S

@@ -74,3 +74,23 @@ def test_a_mesh_with_wrong_clocks_keeps_one_time_and_its_memory_through_restarts
             await goes_on(world)
 
     in_world(5, play)
+
+
+def test_of_three_the_one_whose_clock_is_wrong_is_told_also_when_the_mesh_has_its_time() -> None:
+    async def play(world: World) -> None:
+        told: dict[str, list[object]] = {name: [] for name in world.machines}
+        for name in world.machines:
+            world.power_off(name)
+        world.machines["a1"].clock.offset_s = HOUR_S
+        for name, heard in told.items():
+            await world.start(name)
+            world.node(name).watch(lambda event, heard=heard: heard.append(event.get("error_s")))
+            await trio.sleep(60)
+        ends = {name: [error_s for error_s in heard if error_s is not None][-1:] for name, heard in told.items()}
+        assert ends["a1"] == [pytest.approx(HOUR_S, abs=2)]
+        assert ends["b1"] in ([], [0.0]), "what it was told while they were two is taken back"
+        assert ends["c1"] in ([], [0.0])
+        assert spread_s(world) < 1
+        await goes_on(world)
+
+    in_world(3, play)

@@ -50,7 +50,7 @@ class Party:
         clock = VirtualWallClock()
         config = Config(identity.name, Path("nowhere"), Path("nowhere"))
         network = VirtualNetwork(ether, f"10.0.0.{number}", config, identity)
-        mesh_time = MeshTime(trio.current_time, clock.now_s())
+        mesh_time = MeshTime(trio.current_time, clock.now_s)
         mine = Introduction(
             identity, BanSet(identity.mesh.root_der), mesh_time.says, Capabilities, lambda: 1, lambda: self.links.port
         )
