@@ -54,7 +54,7 @@ def test_of_two_meshes_each_sees_the_other_and_after_joining_all_is_well(machine
     joinable = f"127.0.0.1:{north.ready['port']}"
     wait_until(lambda: joinable in examined(two)[1]["other meshes"]["detail"], "south sees another mesh")
     answer, rows = examined(two)
-    assert set(rows) == CHECKS
+    assert set(rows) >= CHECKS
     assert answer.code == 0, "nothing is broken"
     assert "potluck join" in rows["other meshes"]["fix"]
     assert "potluck join CODE" in south.log_text(), "it was said at once, too"
