@@ -60,16 +60,10 @@ def _atheris(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
 
 
 def keep_found(name: str, folder: Path) -> None:
-    """Of what the run has found, what reaches something that the starting points do not."""
-    known, fresh = folder / "known", folder / "fresh"
-    for made in (known, fresh):
-        made.mkdir()
-    for path in (folder / "inputs").glob("start-*"):
-        path.rename(known / path.name)
-    _atheris(name, "-merge=1", str(fresh), str(known), str(folder / "inputs"))
+    """What was at fault, and what libFuzzer has added because it reached something that nothing before it did."""
     faults = [path.read_bytes() for path in folder.glob("fault-*")]
-    starting = {path.read_bytes() for path in known.iterdir()}
-    keep(name, [*faults, *({path.read_bytes() for path in fresh.iterdir()} - starting)])
+    added = [path.read_bytes() for path in (folder / "inputs").iterdir() if not path.name.startswith("start-")]
+    keep(name, [*faults, *added])
 
 
 def main() -> int:
