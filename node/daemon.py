@@ -81,7 +81,6 @@ class Node:
         self.heard = Heard()
         self.beacon: Beacon | None = None
         """None while there is none, and where multicast is switched off."""
-        self._incarnation = 0
         self._address = Address("", 0)
         self._started_s = 0.0
         self._build()
@@ -96,13 +95,13 @@ class Node:
             BanSet(identity.mesh.root_der),
             self.mesh_time.says,
             capabilities=lambda: self.capabilities,
-            incarnation=lambda: self._incarnation,
+            incarnation=lambda: self.membership.incarnation,
             listening_port=lambda: self.links.port,
         )
         self.links = Links(ports.network(identity), introduction, config.links)
         self.roster = Roster(identity, ports.store, self.mesh_time.now_s)
         self.banning = Banning(identity, self.links, ports.store, self.roster.chains)
-        self.membership = Membership(config, identity, self.links, self.mesh_time)
+        self.membership = Membership(config, identity, self.links, self.mesh_time, ports.entropy)
         self.dht = Dht(config, identity, self.links, self.membership, ports.store, self.mesh_time, self.links.bans)
         self.replication = Replication(self.dht)
         self.hand_over = HandOver(self.dht)
@@ -179,9 +178,10 @@ class Node:
     async def _count_boot(self) -> None:
         """The incarnation grows with every start, so that news of an earlier life is known as such."""
         store = self._ports.store
-        self._incarnation = int.from_bytes(store.get(*_BOOTS) or b"", "big") + 1
-        store.put(*_BOOTS, self._incarnation.to_bytes(8, "big"))
+        boots = int.from_bytes(store.get(*_BOOTS) or b"", "big") + 1
+        store.put(*_BOOTS, boots.to_bytes(8, "big"))
         await store.commit()
+        self.membership.begin(boots)
 
     async def _discover(self, nursery: trio.Nursery) -> None:
         config, ports = self.config, self._ports
@@ -258,7 +258,7 @@ class Node:
         now_s = trio.current_time()
         rows = [self._row(self.node_id, self.name, self._address, "alive", self.presence.load, 0.0)]
         loads = await self._loads()
-        for member in sorted(self.membership.members, key=lambda one: one.name):
+        for member in sorted(self.membership.listed(), key=lambda one: one.name):
             load = loads.get(member.node_id, LoadReport())
             age_s = 0.0 if member.linked else now_s - member.heard_s
             state = member.status.name.lower()
@@ -345,8 +345,8 @@ class Node:
         member = change.member
         if change.event == "discovered":
             logger.info("Node %s discovered peer %s", self.name, member.name)
-        if self.leaving and change.event != "left":
-            return  # links end because we go, not because others do
+        if change.event == "returned" or (self.leaving and change.event != "left"):
+            return  # that is for those who keep records; links end because we go, not because others do
         self._tell({"event": change.event, "node": member.name, "node_id": member.node_id.hex()})
         if member.status in (Status.DEAD, Status.LEFT):
             self.execution.forget(member.node_id)

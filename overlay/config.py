@@ -52,10 +52,33 @@ class Links:
 @dataclass(frozen=True)
 class Membership:
     probe_interval_s: float = 1.0
-    """A neighbour that was silent this long is asked. Shorter finds the dead sooner and costs every pair a message."""
-    probe_timeout_s: float = 0.6
-    suspicion_s: float = 2.0
-    """From suspected to dead. interval + timeout + suspicion bounds detection: 3.6 s."""
+    """One neighbour that was silent this long is asked in this time. Shorter finds the dead sooner and costs every node
+    two messages."""
+    probe_timeout_s: float = 0.4
+    indirect_timeout_s: float = 0.4
+    """For the answer of a neighbour that asks in our place."""
+    helpers: int = 3
+    """Such neighbours at a time."""
+    suspicion_s: float = 1.2
+    """From suspected to dead, when enough others confirm it: half a second of waiting for the probe, both timeouts and
+    this find a silent death in about 2.5 s. In meshes of less than five it is longer."""
+    suspicion_max_s: float = 10.0
+    """When nobody does."""
+    local_health: bool = True
+    """Whether a node doubts itself before others (Lifeguard); off, it is plain SWIM."""
+    stall_s: float = 0.5
+    """A node that runs this late has been stopped."""
+    link_silent_s: float = 30.0
+    """A link on which nothing comes from one who answers others is broken, whatever TCP says."""
+    dial_interval_s: float = 2.0
+    """Between dials to a neighbour that is not linked; a lost one is dialled every `probe_timeout_s`."""
+    dial_interval_max_s: float = 60.0
+    reunion_interval_s: float = 2.0
+    """One of the dead is dialled this often, the last dialled last, so that parts of a mesh that were cut off from each
+    other find each other again, and machines that slept."""
+    reunion_rare_interval_s: float = 8.0
+    """Once nobody has died for `reunion_often_s`."""
+    reunion_often_s: float = 600.0
     exchange_interval_s: float = 10.0
     """Keep-alive of PEER_EXCHANGE; changes go at once, at most every `exchange_min_s`."""
     exchange_min_s: float = 0.05
@@ -65,9 +88,11 @@ class Membership:
     hearsay_max: int = 4096
     """Members known only from what others say. One liar can fill this table and nothing more."""
     hearsay_tries: int = 3
-    """Dials to such a member that may fail before it is held for dead."""
-    forget_s: float = 3600.0
-    """How long the dead and those who left stay listed."""
+    """Dials to such a member that may fail before others are asked for it."""
+    departed_listed_s: float = 20.0
+    """How long those who left are shown. They are remembered for longer, so that nothing brings them back."""
+    forget_s: float = 6 * 3600.0
+    """How long the dead and those who left are remembered, and the dead dialled."""
 
 
 @dataclass(frozen=True)

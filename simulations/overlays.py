@@ -26,7 +26,8 @@ from ..overlay.identity.keys import KeyPair
 from ..overlay.identity.mesh import SECRET_BYTES, Identity, Mesh, found, make_identity
 from ..overlay.ids import NodeId
 from ..overlay.links.opening import PeerInfo
-from ..overlay.membership.detector import Changed, Member
+from ..overlay.membership.detector import Changed
+from ..overlay.membership.members import Member
 from ..overlay.ports import Address
 from ..overlay.session.states import ANSWERS
 from ..overlay.wire.capabilities import Capabilities

@@ -48,6 +48,9 @@ class HandOver:
         """Records fetched because they were due here."""
 
     def member_changed(self, change: Changed) -> None:
+        if change.event == "returned":
+            self._engine.missed()
+            self._moved.set()
         if change.event in ("joined", "left", "died"):
             if self._engine.view.is_moved_by(change.member.node_id, self._dht.config.k):
                 self._engine.seen(self._near())

@@ -11,7 +11,8 @@ from typing import Protocol, TypeVar
 
 from ..ids import NodeId
 from ..links.opening import PeerInfo
-from ..membership.detector import Changed, Member
+from ..membership.detector import Changed
+from ..membership.members import Member
 from ..ports import Address
 from ..wire.codec import Message
 

@@ -133,6 +133,11 @@ class Syncing:
         self._taken &= view.others
         self.view = view
 
+    def missed(self) -> None:
+        """Others have held this node for dead, and gone on without it."""
+        self.losses += 1
+        self._taken.clear()
+
     @property
     def due(self) -> list[NodeId]:
         """Who has still to be asked. A node that starts asks everyone together, because what is stale in its share

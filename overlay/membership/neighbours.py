@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from heapq import nsmallest
 
 from ..config import Links
 from ..ids import NodeId, distance
+from .members import Members
 
 
 def choose(own_id: NodeId, others: Iterable[NodeId], config: Links) -> set[NodeId]:
@@ -14,10 +16,37 @@ def choose(own_id: NodeId, others: Iterable[NodeId], config: Links) -> set[NodeI
 
     The far ones are drawn by a hash of both ids: stable while members come and go, different for every node.
     """
-    everyone = sorted(others)
+    everyone = set(others)
     if len(everyone) < config.neighbours_full:
-        return set(everyone)
-    nearest = sorted(everyone, key=lambda node_id: distance(own_id, node_id))[: config.neighbours_near]
-    rest = set(everyone) - set(nearest)
-    far = sorted(rest, key=lambda node_id: hashlib.blake2b(own_id + node_id, digest_size=8).digest())
-    return {*nearest, *far[: config.neighbours_random]}
+        return everyone
+    nearest = nsmallest(config.neighbours_near, everyone, key=lambda node_id: distance(own_id, node_id))
+    rest = everyone.difference(nearest)
+    far = nsmallest(
+        config.neighbours_random,
+        rest,
+        key=lambda node_id: hashlib.blake2b(own_id + node_id, digest_size=8).digest(),
+    )
+    return {*nearest, *far}
+
+
+class Neighbours:
+    """By the members that are present; reckoned anew only when somebody has come or gone."""
+
+    def __init__(self, own_id: NodeId, config: Links, members: Members) -> None:
+        self._own_id = own_id
+        self._config = config
+        self._members = members
+        self._wanted: set[NodeId] = set()
+        self._version = -1
+
+    def wanted(self) -> set[NodeId]:
+        """This node's own."""
+        if self._version != self._members.version:
+            self._version = self._members.version
+            self._wanted = choose(self._own_id, self._members.present_ids, self._config)
+        return self._wanted
+
+    def of(self, node_id: NodeId) -> set[NodeId]:
+        """Another node's, as far as it knows whom we know; this node may be among them."""
+        others = {self._own_id, *self._members.present_ids} - {node_id}
+        return choose(node_id, others, self._config)

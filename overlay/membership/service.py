@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Final
+from collections.abc import Callable, Collection, Mapping
 
 import trio
 
@@ -15,30 +14,41 @@ from ..identity.mesh import Identity
 from ..ids import NodeId
 from ..links.link import Link
 from ..links.links import Links, is_refused
-from ..ports import Address
+from ..ports import Entropy
 from ..wire.capabilities import LoadReport
 from ..wire.codec import Message
-from ..wire.gossip import LoadNews, MemberNews, PeerExchange, Probe, ProbeAck, Status
-from .detector import Changed, Detector, Dial, DropLink, Effect, Member, SendProbe, Tell
+from ..wire.gossip import (
+    IndirectAck,
+    IndirectProbe,
+    LoadNews,
+    MemberNews,
+    PeerExchange,
+    Probe,
+    ProbeAck,
+    Status,
+)
+from .detector import Changed, Detector, DropLink, Effect
+from .dialling import Dial
+from .exchange import Self, Tell
 from .loads import Loads
-from .neighbours import choose
-
-_NEWS_MAX: Final = 1024
+from .members import Member
+from .probing import Answer, Ask, AskThrough
 
 
 class Membership:
     """`observers` hear of every change of a member, `load_observers` whose load is newly known."""
 
-    def __init__(self, config: Config, identity: Identity, links: Links, mesh_time: MeshTime) -> None:
+    def __init__(self, config: Config, identity: Identity, links: Links, mesh_time: MeshTime, entropy: Entropy) -> None:
         self._config = config
         self._identity = identity
         self._links = links
         self._mesh_time = mesh_time
-        self._detector = Detector(identity.node_id, config.membership)
-        self._news: dict[NodeId, MemberNews] = {}
+        own = Self(identity.node_id, identity.name, identity.boot_id)
+        self._detector = Detector(own, config.membership, config.links, entropy.stream("membership"))
         self._own_load = LoadReport()
-        self._something_to_tell = trio.Event()
-        self._load_changed = trio.Event()
+        self._earlier = trio.Event()
+        """The detector wants its tick earlier than the one that is waited for."""
+        self._waits_until_s = 0.0
         self._background = Background()
         self._dialling: set[NodeId] = set()
         self.loads = Loads()
@@ -48,10 +58,28 @@ class Membership:
         links.down.append(self._link_down)
         links.on(PeerExchange, self._exchanged)
         links.on(Probe, self._probed)
+        links.on(IndirectProbe, self._probed_for_another)
 
     @property
     def members(self) -> list[Member]:
+        """Everyone who is or was, as long as they are remembered."""
         return list(self._detector.members.values())
+
+    def listed(self) -> list[Member]:
+        """Who is shown: not those who left some time ago, nor the dead whose name somebody else has now."""
+        everyone = list(self._detector.members.values())
+        names = {member.name for member in everyone if member.present}
+        gone_s = trio.current_time() - self._config.membership.departed_listed_s
+        return [
+            member
+            for member in everyone
+            if member.present
+            or (member.name not in names and (member.status is not Status.LEFT or member.since_s >= gone_s))
+        ]
+
+    @property
+    def incarnation(self) -> int:
+        return self._detector.incarnation
 
     def get(self, node_id: bytes) -> Member | None:
         return self._detector.members.get(NodeId(node_id))
@@ -65,12 +93,14 @@ class Membership:
         """Whether everyone is a neighbour, so that the list is exact and fresh."""
         return len(self.present()) < self._config.links.neighbours_full
 
+    def begin(self, boots: int) -> None:
+        """Before the first link, with the number of this boot."""
+        self._detector.begin(trio.current_time(), boots)
+
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._background.run)
-            nursery.start_soon(self._tick)
-            nursery.start_soon(self._tell_load)
-            await self._tell_news()
+            await self._tick()
 
     def expel(self, banned: Collection[NodeId]) -> None:
         """They are gone, whatever others say."""
@@ -81,41 +111,23 @@ class Membership:
         """This node's load, to be told to its neighbours."""
         if load != self._own_load:
             self._own_load = load
-            self.loads.heard(trio.current_time(), [self._load_news()])
-            self._load_changed.set()
-
-    def _load_news(self) -> LoadNews:
-        return LoadNews(self._identity.node_id, self._identity.boot_id, self._own_load)
+            now_s = trio.current_time()
+            self.loads.heard(now_s, [LoadNews(self._identity.node_id, self._identity.boot_id, load)])
+            self._perform(self._detector.load_is(now_s, load))
 
     async def _tick(self) -> None:
         while True:
-            await trio.sleep(self._config.membership.probe_interval_s / 4)
-            heard_s = {link.peer.node_id: link.last_heard_s for link in self._links}
-            self._perform(self._detector.tick(trio.current_time(), heard_s))
+            self._earlier = trio.Event()
+            self._waits_until_s = self._detector.due_s
+            with trio.move_on_at(self._waits_until_s):
+                await self._earlier.wait()
+            if trio.current_time() >= self._detector.due_s:
+                self._perform(self._detector.tick(trio.current_time(), self._heard_s()))
 
-    async def _tell_news(self) -> None:
-        """Who came and went, to all neighbours, as soon as it is known."""
-        while True:
-            await self._something_to_tell.wait()
-            self._something_to_tell = trio.Event()
-            while self._news:
-                told = list(self._news)[:_NEWS_MAX]
-                self._send_all(PeerExchange([self._news.pop(node_id) for node_id in told], [self._load_news()]))
-            await trio.sleep(self._config.membership.exchange_min_s)
+    def _heard_s(self) -> Mapping[NodeId, float]:
+        return {link.peer.node_id: link.last_heard_s for link in self._links}
 
-    async def _tell_load(self) -> None:
-        """This node's load when it has changed, the first change at once, and as a keep-alive."""
-        membership = self._config.membership
-        while True:
-            with trio.move_on_after(membership.exchange_interval_s):
-                await self._load_changed.wait()
-            self._load_changed = trio.Event()
-            self._send_all(PeerExchange([], [self._load_news()]))
-            await trio.sleep(membership.exchange_load_min_s)
-
-    def _send_all(self, message: PeerExchange) -> None:
-        for link in self._links:
-            _post(link, message)
+    # What links say
 
     def _link_up(self, link: Link) -> None:
         peer = link.peer
@@ -124,8 +136,6 @@ class Membership:
             peer.node_id, peer.name, peer.address.host, peer.address.port, peer.boot_id, peer.incarnation, Status.ALIVE
         )
         self._perform(self._detector.link_up(trio.current_time(), news))
-        known = [self._news_of(member) for member in self._detector.present() if member.node_id != peer.node_id]
-        _post(link, PeerExchange(known[:_NEWS_MAX], [self._load_news()]))
 
     def _link_down(self, link: Link) -> None:
         peer = link.peer
@@ -134,55 +144,89 @@ class Membership:
 
     def _exchanged(self, link: Link, message: Message) -> None:
         assert isinstance(message, PeerExchange)
-        now_s = trio.current_time()
-        banned = self._links.bans.nodes
-        self._perform(self._detector.news(now_s, [news for news in message.members if news.node_id not in banned]))
+        now_s, sender = trio.current_time(), link.peer.node_id
+        if message.members or message.digest is not None:
+            self._perform(self._detector.exchanged(now_s, sender, self._credible(message), self._heard_s()))
         # A node speaks for its own load only: what it says of others' is not taken.
-        own = [item for item in message.loads if item.node_id == link.peer.node_id]
+        own = [item for item in message.loads if item.node_id == sender]
         for node_id in self.loads.heard(now_s, own):
             for observer in self.load_observers:
                 observer(node_id)
+
+    def _credible(self, message: PeerExchange) -> PeerExchange:
+        """Without what is said of the banned."""
+        banned = self._links.bans.nodes
+        if not any(news.node_id in banned for news in message.members):
+            return message
+        return PeerExchange([news for news in message.members if news.node_id not in banned], [], message.digest)
 
     def _probed(self, link: Link, message: Message) -> None:
         assert isinstance(message, Probe)
         _post(link, ProbeAck(message.request, *self._mesh_time.says()))
 
+    def _probed_for_another(self, link: Link, message: Message) -> None:
+        assert isinstance(message, IndirectProbe)
+        target = NodeId(message.target)
+        self._perform(self._detector.asked_for(trio.current_time(), link.peer.node_id, message.request, target))
+
+    # What the detector asks for
+
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Changed():
-                    if not effect.member.present:
-                        self.loads.forget(effect.member.node_id)
-                    for observer in self.observers:
-                        observer(effect)
-                case Tell(member):
-                    self._news[member.node_id] = self._news_of(member)
-                    self._something_to_tell.set()
-                case SendProbe(node_id):
-                    self._background.start(self._probe, node_id)
+                    self._changed(effect)
+                case Tell(to, message):
+                    self._post(to, message)
+                case Answer(to, request, reach):
+                    self._post(to, IndirectAck(request, reach))
+                case Ask():
+                    self._background.start(self._ask, effect)
+                case AskThrough():
+                    self._background.start(self._ask_through, effect)
                 case Dial(member):
                     self._background.start(self._dial, member)
                 case DropLink(node_id):
                     if (link := self._links.get(node_id)) is not None:
                         link.lose(LinkLost(f"{link.peer.name} does not answer"))
+        if self._detector.due_s < self._waits_until_s:
+            self._earlier.set()
 
-    async def _probe(self, node_id: NodeId) -> None:
-        link = self._links.get(node_id)
+    def _changed(self, change: Changed) -> None:
+        if not change.member.present:
+            self.loads.forget(change.member.node_id)
+        for observer in self.observers:
+            observer(change)
+
+    def _post(self, to: NodeId, message: Message) -> None:
+        if (link := self._links.get(to)) is not None:
+            _post(link, message)
+
+    async def _ask(self, ask: Ask) -> None:
+        link = self._links.get(ask.to)
         if link is None:
             return
         started_s = trio.current_time()
         try:
-            ack = await link.request(
-                lambda number: Probe(number, self._mesh_time.now_s()),
-                ProbeAck,
-                self._config.membership.suspicion_s,
-            )
+            ack = await link.request(lambda number: Probe(number, self._mesh_time.now_s()), ProbeAck, ask.within_s)
         except (LinkLost, DeadlineExceeded):
             return  # the detector sees the silence
-        self._mesh_time.sampled(node_id, Said(ack.time_s, ack.age_s, ack.wall_s), trio.current_time() - started_s)
+        now_s = trio.current_time()
+        self._mesh_time.sampled(ask.to, Said(ack.time_s, ack.age_s, ack.wall_s), now_s - started_s)
+        self._perform(self._detector.answered(now_s, ask.to, ask.number))
+
+    async def _ask_through(self, ask: AskThrough) -> None:
+        link = self._links.get(ask.helper)
+        if link is None:
+            return
+        try:
+            ack = await link.request(lambda number: IndirectProbe(number, ask.target), IndirectAck, ask.within_s)
+        except (LinkLost, DeadlineExceeded):
+            return  # the detector counts it
+        self._perform(self._detector.answered_for(trio.current_time(), ask, ack.reach))
 
     async def _dial(self, member: Member) -> None:
-        if member.node_id in self._dialling or not self._is_wanted(member):
+        if member.node_id in self._dialling or member.node_id in self._links.bans.nodes:
             return
         self._dialling.add(member.node_id)
         try:
@@ -193,16 +237,6 @@ class Membership:
             self.expel({member.node_id} & self._links.bans.nodes)  # as its chain has shown just now
         finally:
             self._dialling.discard(member.node_id)
-
-    def _is_wanted(self, member: Member) -> bool:
-        others = (one.node_id for one in self._detector.present())
-        return member.node_id in choose(self._identity.node_id, others, self._config.links)
-
-    def _news_of(self, member: Member) -> MemberNews:
-        address: Address = member.address
-        return MemberNews(
-            member.node_id, member.name, address.host, address.port, member.boot_id, member.incarnation, member.status
-        )
 
 
 def _post(link: Link, message: Message) -> None:

@@ -109,6 +109,7 @@ TRANSITIONS: Final[dict[Role, dict[State, dict[Move, State]]]] = {
 
 ANSWERS: Final[dict[type[Message], type[Message] | tuple[type[Message], ...]]] = {
     gossip.Probe: gossip.ProbeAck,
+    gossip.IndirectProbe: gossip.IndirectAck,
     records.FindNode: records.Nodes,
     records.FindValue: records.Value,
     records.Store: records.Stored,

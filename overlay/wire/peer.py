@@ -9,7 +9,7 @@ from .codec import Codec, Message
 
 OPENING: Final = (opening.ConnectRequest, opening.ConnectAck, opening.Handshake, opening.HandshakeResponse)
 CLOSING: Final = (opening.DisconnectRequest, opening.DisconnectAck)
-GOSSIP: Final = (gossip.PeerExchange, gossip.Probe, gossip.ProbeAck)
+GOSSIP: Final = (gossip.PeerExchange, gossip.Probe, gossip.ProbeAck, gossip.IndirectProbe, gossip.IndirectAck)
 WORK: Final = (
     work.InstructionAssignment,
     work.ExecutionConfirmation,

@@ -30,6 +30,7 @@ from potluck.overlay.wire.capabilities import Capabilities
 from potluck.overlay.wire.codec import Message
 from potluck.simulations import determinism
 from potluck.simulations.clock import VirtualWallClock
+from potluck.simulations.entropy import SeededEntropy
 from potluck.simulations.ether import Ether
 from potluck.simulations.network import VirtualNetwork
 from potluck.simulations.store import VirtualDisk, VirtualStore
@@ -55,7 +56,8 @@ class Party:
             identity, BanSet(identity.mesh.root_der), mesh_time.says, Capabilities, lambda: 1, lambda: self.links.port
         )
         self.links = Links(network, mine, config.links)
-        self.membership = Membership(config, identity, self.links, mesh_time)
+        entropy = SeededEntropy(number, identity.name)
+        self.membership = Membership(config, identity, self.links, mesh_time, entropy)
         self.dht = Dht(config, identity, self.links, self.membership, store, mesh_time)
         self.replication = Replication(self.dht)
         self.hand_over = HandOver(self.dht)

@@ -15,7 +15,7 @@ from potluck.overlay.wire import control, pairing, worker
 from potluck.overlay.wire.beacon import BEACON, SEEKING
 from potluck.overlay.wire.codec import Codec
 from potluck.overlay.wire.framing import CONTROL_FRAME_BYTES_MAX, HEADER_BYTES
-from potluck.overlay.wire.gossip import MemberNews, PeerExchange
+from potluck.overlay.wire.gossip import ACCUSERS_MAX, MemberNews, PeerExchange
 from potluck.overlay.wire.peer import PEER, PEER_MESSAGES
 from potluck.overlay.wire.work import InstructionAssignment
 
@@ -194,7 +194,8 @@ def test_the_most_a_message_may_say_of_members_fits_into_a_frame() -> None:
         for name, info in fields.items()
         if isinstance(info, mi.StrType)
     }
-    news = msgspec.structs.replace(simplest(MemberNews), **longest, incarnation=(1 << 53) - 1, age_s=1.0)
+    accusers = [bytes(20)] * ACCUSERS_MAX
+    news = msgspec.structs.replace(simplest(MemberNews), **longest, incarnation=(1 << 53) - 1, accusers=accusers)
     PEER.encode(PeerExchange([news] * 1024))
 
 
