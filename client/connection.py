@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import atexit
 import itertools
-import secrets
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, Final
 
@@ -22,19 +21,19 @@ from ..overlay.errors import LinkLost, PotluckError, RemoteProtocolError, from_w
 from ..overlay.wire import control
 from ..overlay.wire.codec import Message
 from ..overlay.wire.control import TO_NODE, TO_PROGRAM, JobOptions, TaskSpec, Welcome
-from ..overlay.wire.work import Finished, Inline, Program, Reference, Started, decode_inline, encode_inline
+from ..overlay.wire.work import Finished, Inline, Reference, Started, decode_inline
 from .dependencies import Turns
 from .dialling import RECEIVE_BYTES, Link
 from .forking import forgets_parent
 from .futures import Job, TaskFuture
 from .programs import Body, travels_inline
+from .uploads import named, upload
 
 WINDOW_TASKS: Final = 16_384
 WINDOW_BYTES: Final = 32 << 20
 """In flight towards the node; the rest waits in the program."""
 BATCH_TASKS: Final = 4096
 BATCH_BYTES: Final = 256 << 10
-PART_BYTES: Final = 512 << 10
 CLOSE_TIMEOUT_S: Final = 5.0
 
 
@@ -92,8 +91,8 @@ class Connection:
         """
         atexit.register(self._finish)
         forgets_parent(self)
+        self._reader.start()  # first: the writer joins it in the end, which may come at once
         self._writer.start()
-        self._reader.start()
 
     def ask(self, message: Callable[..., Message], /, *arguments: object) -> Future[Any]:
         """Sends a request; the future has the answer's message, or raises what the node reported."""
@@ -264,7 +263,7 @@ class Connection:
             arguments = self._number(job, future)
             payload: Inline | Reference = arguments
             if not travels_inline(arguments, future.size_bytes):
-                payload = yield from self._upload(arguments)
+                payload = yield from upload(arguments, self._node_id())
                 tasks_max = 0  # the window is looked at again after each of these
             size_bytes += future.size_bytes
             assert future.index is not None
@@ -272,9 +271,9 @@ class Connection:
         if body is not None and tasks:
             for library in body.libraries:
                 if library.program.program_id not in job.programs_sent:
-                    program = yield from self._program(job, library)
+                    program = yield from named(job, library, self._node_id())
                     yield TO_NODE.encode(control.Submit(job_id, program, []))
-            program = yield from self._program(job, body)
+            program = yield from named(job, body, self._node_id())
             yield TO_NODE.encode(control.Submit(job_id, program, tasks))
 
     def _number(self, job: Job, future: TaskFuture) -> Inline:
@@ -293,24 +292,9 @@ class Connection:
         future.arguments = None
         return arguments
 
-    def _program(self, job: Job, body: Body) -> Generator[bytes, None, Program]:
-        if body.program.program_id in job.programs_sent:
-            return body.without_body
-        job.programs_sent.add(body.program.program_id)
-        inline = body.program.body
-        if isinstance(inline, Inline) and not travels_inline(inline, body.size_bytes):
-            reference = yield from self._upload(inline)
-            return msgspec.structs.replace(body.program, body=reference)
-        return body.program
-
-    def _upload(self, payload: Inline) -> Generator[bytes, None, Reference]:
-        data = memoryview(encode_inline(payload))
-        object_id = secrets.token_bytes(16)
-        for offset in range(0, len(data), PART_BYTES):
-            part = bytes(data[offset : offset + PART_BYTES])
-            yield TO_NODE.encode(control.PutPart(object_id, offset, len(data), part))
+    def _node_id(self) -> bytes:
         assert self._link is not None
-        return Reference(object_id, len(data), self._link.welcome.node_id)
+        return self._link.welcome.node_id
 
     # ---- the reader
 

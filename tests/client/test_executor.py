@@ -234,6 +234,28 @@ def test_a_program_may_end_before_its_node_has_begun(tmp_path: Path) -> None:
     assert (out, err, process.returncode) == ("14\n", "", 0)
 
 
+def test_a_private_node_that_dies_fails_what_it_had_and_the_next_executor_has_another(tmp_path: Path) -> None:
+    process = program(
+        tmp_path,
+        """
+        import os, time, potluck
+        with potluck.Executor() as pool:
+            pending = pool.submit(time.sleep, 60)
+            node = pool.submit(abs, -1) and potluck.client.private.OF_PROGRAM
+            while not pending.running():
+                time.sleep(0.01)
+            node._node.process.kill()
+            print(type(pending.exception(20)).__name__, type(pool.submit(abs, -2).exception(20)).__name__)
+        with potluck.Executor() as pool:
+            print(pool.submit(abs, -3).result())
+        """,
+    )
+    out, err = process.communicate(timeout=60)
+    assert (out, err, process.returncode) == ("LinkLost LinkLost\n3\n", "", 0)
+    assert not private_nodes(tmp_path)
+    assert not list(tmp_path.glob("potluck-private-*"))
+
+
 def test_a_killed_program_leaves_nothing_behind(tmp_path: Path) -> None:
     process = program(
         tmp_path,

@@ -199,6 +199,10 @@ def _free(member: Any) -> Any:
 class _OnTheMesh:
     executor_type = Judged
 
+    def setUp(self) -> None:
+        self._before = set(threading.enumerate())
+        super().setUp()  # type: ignore[misc]
+
     def get_context(self) -> None:
         return None
 
@@ -208,8 +212,8 @@ class _OnTheMesh:
 
     def tearDown(self) -> None:
         super().tearDown()  # type: ignore[misc]
-        left = [thread.name for thread in threading.enumerate() if thread.name.startswith("potluck-")]
-        assert not left
+        left = set(threading.enumerate()) - self._before
+        assert not [thread.name for thread in left if thread.name.startswith("potluck-")]
 
 
 class _Complaining:
