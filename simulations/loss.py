@@ -49,7 +49,7 @@ class Outcome:
     unanswered: int = 0
     unconverged: list[str] = field(default_factory=list)
     converged_s: dict[str, float] = field(default_factory=dict)
-    """How long it took, by what had happened."""
+    """How long it took, by the name of the figure."""
 
 
 class LossScenario:
@@ -74,12 +74,12 @@ class LossScenario:
         for key in self._quiet:
             await self._write_once(self._draws.choice(self._names), key, _LARGE_BYTES)
         await self._while_writing(self._two_die)
-        await self._converges("two died at once")
+        await self._converges("after_deaths_s")
         await self._while_writing(self._they_return)
-        await self._converges("they returned, one without its disk")
+        await self._converges("after_returns_s")
         await self._while_writing(self._islands)
         await self._delete_some()
-        await self._converges("two islands were one again")
+        await self._converges("reconverged_s")
 
     def _all_know_all(self) -> bool:
         running = {machine.name for machine in self._world.running()}
@@ -161,7 +161,7 @@ class LossScenario:
 
     # What must hold then
 
-    async def _converges(self, after: str) -> None:
+    async def _converges(self, figure: str) -> None:
         if self._since_s is None:
             await until(self._all_know_all, KNOWN_S, _POLL_S)
         began_s = self._since_s or trio.current_time()
@@ -169,9 +169,9 @@ class LossScenario:
         with trio.move_on_at(began_s + CONVERGED_S):
             while faults := await self._faults():  # noqa: ASYNC110 - what it asks of many nodes has no one event
                 await trio.sleep(_POLL_S)
-        self.outcome.converged_s[after] = trio.current_time() - began_s
-        self.outcome.unconverged += [f"after {after}: {fault}" for fault in faults[:_TOLD_MAX]]
-        self._world.log.note("", "converged" if not faults else "not converged", after)
+        self.outcome.converged_s[figure] = trio.current_time() - began_s
+        self.outcome.unconverged += [f"{figure}: {fault}" for fault in faults[:_TOLD_MAX]]
+        self._world.log.note("", "converged" if not faults else "not converged", figure)
 
     async def _faults(self) -> list[str]:
         """What is wrong now: looked up at every holder, and when there all is well read at every node. Reading mends,
@@ -226,6 +226,6 @@ def judge(world: World, scenario: LossScenario) -> tuple[list[Check], dict[str, 
         "writes": outcome.writes,
         "acknowledged": answered,
         "handed_over": sum(world.node(machine.name).hand_over.taken for machine in world.running()),
-        **{f"converged_s after {what}": round(took_s, 3) for what, took_s in outcome.converged_s.items()},
+        **{figure: round(took_s, 3) for figure, took_s in outcome.converged_s.items()},
     }
     return checks, figures
