@@ -12,4 +12,5 @@ Letting a machine in:
 `pairing`, `spake`  engines: open invites, and both sides of an exchange
 `seeking`           engines: how a joiner finds its inviter on the multicast group
 `door`, `knocking`  their shells
+`returning`         members that were away while the mesh was given a new root
 """

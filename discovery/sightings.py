@@ -116,6 +116,8 @@ class Connector:
         self._lasting = tuple(lasting)
         self._changed = trio.Event()
         self._heard = heard
+        self.turned_away: Callable[[Address], None] = lambda address: None
+        """Called with where somebody listens who is not of this mesh."""
 
     async def run(self, sightings: trio.MemoryReceiveChannel[Sighting]) -> None:
         for address in self._lasting:
@@ -145,6 +147,8 @@ class Connector:
             logger.info("no link to %s: %s", address, error)
             self._heard.failed(trio.current_time(), address, str(error), given=address in self._lasting)
             self._candidates.failed(trio.current_time(), address)
+            if isinstance(error, NotAllowed):
+                self.turned_away(address)
         else:
             self._heard.reached(trio.current_time(), address)
             self._candidates.succeeded(trio.current_time(), address)

@@ -76,6 +76,8 @@ class House(Protocol):
 
     def reload(self, peers: Sequence[str]) -> None: ...
 
+    async def rotate(self, wanted: control.Rotate) -> dict[str, object]: ...
+
     async def ban(self, wanted: control.Ban) -> dict[str, object]: ...
 
     async def examine(self) -> list[dict[str, object]]: ...
@@ -242,6 +244,8 @@ class _Connection:
                 self._answer(request, await self._house.examine())
             case control.AskMembers(request):
                 self._answer(request, await self._node.members())
+            case control.Rotate(request):
+                self._answer(request, await self._house.rotate(message))
             case control.Ban(request):
                 self._answer(request, await self._house.ban(message))
             case control.MemorySet(request, key, value, ttl_s, if_version):

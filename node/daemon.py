@@ -45,6 +45,7 @@ from .memory import SharedMemory
 from .objects import Objects, ObjectTable
 from .presence import Presence
 from .roster import Roster
+from .rotating import Rotating
 from .timekeeping import Timekeeping
 
 logger = logging.getLogger("potluck.node")
@@ -76,6 +77,8 @@ class Node:
         self._watchers: list[Callable[[Event], None]] = [announce]
         self.capabilities = abilities.describe(config, ports.host, ports.sandboxes)
         self._owners: dict[NodeId, OwnerId] = {}
+        self.turned_away: Callable[[Address], None] = lambda address: None
+        """Called with where somebody listens who claims to be of this mesh and is not."""
         self._leaving = trio.Event()
         self.started = trio.Event()
         self.heard = Heard()
@@ -100,6 +103,7 @@ class Node:
         )
         self.links = Links(ports.network(identity), introduction, config.links)
         self.roster = Roster(identity, ports.store, self.mesh_time.now_s)
+        self.rotating = Rotating(identity, self.links)
         self.banning = Banning(identity, self.links, ports.store, self.roster.chains)
         self.membership = Membership(config, identity, self.links, self.mesh_time, ports.entropy)
         self.dht = Dht(config, identity, self.links, self.membership, ports.store, self.mesh_time, self.links.bans)
@@ -144,6 +148,8 @@ class Node:
         await self._count_boot()
         self._started_s = trio.current_time()
         async with trio.open_nursery() as nursery:
+            for rotation in self.identity.mesh.rotations[:1]:
+                self.roster.carry_over(rotation)
             await nursery.start(self.banning.run)
             nursery.start_soon(self.membership.run)
             await nursery.start(self.dht.run)
@@ -188,6 +194,7 @@ class Node:
         sightings_in, sightings = trio.open_memory_channel[Sighting](CHANNEL_SIZE)
         given = [_parse(peer) for peer in config.peers]
         connector = Connector(self.links, config.discovery, given, self._has_enough_links, self.heard)
+        connector.turned_away = lambda address: self.turned_away(address)
         nursery.start_soon(connector.run, sightings)
         self.put_sighting = sink(sightings_in)
         if config.private or not config.discovery.multicast:

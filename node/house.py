@@ -6,29 +6,38 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
-from ..discovery.door import Door
+from ..discovery.door import Door, DoorNetwork
+from ..discovery.returning import ReturnNetwork
 from ..overlay.config import Config
 from ..overlay.errors import ConfigError
 from ..overlay.identity.joining import no_longer_alone
 from ..overlay.identity.mesh import root_key
 from ..overlay.links.link import Link
-from ..overlay.ports import Address
+from ..overlay.ports import Address, Entropy
 from ..overlay.wire import control
 from .daemon import Node
 from .doctor.asking import examine
 from .exclusion import Exclusion
+from .new_root import NewRoot
 
 logger = logging.getLogger("potluck.node")
+
+
+class HouseNetwork(DoorNetwork, ReturnNetwork, Protocol):
+    """With doors for who is let in, and for who was away."""
 
 
 class House:
     """A `control.House`."""
 
-    def __init__(self, config: Config, node: Node, door: Door) -> None:
+    def __init__(self, config: Config, node: Node, network: HouseNetwork, entropy: Entropy) -> None:
         self._config = config
         self._node = node
-        self.door = door
+        data_dir = config.data_dir
+        self.door = Door(node.identity, network, entropy, admitted=lambda: no_longer_alone(data_dir))
+        self.new_root = NewRoot(config, node, network, entropy, self.reload)
         self.following: Config | None = None
         """Settings of the node that takes this one's place, once it has left."""
         node.links.up.append(self._link_up)
@@ -47,6 +56,9 @@ class House:
         if not wanted.asking:
             await exclusion.carry_out(verdict)
         return {"banned": verdict.falls}
+
+    async def rotate(self, wanted: control.Rotate) -> dict[str, object]:
+        return await self.new_root.rotate(wanted.without)
 
     def reload(self, peers: Sequence[str]) -> None:
         known = dict.fromkeys((*self._config.peers, *peers))

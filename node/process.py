@@ -7,18 +7,18 @@ import platform
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from ..discovery.door import Door
 from ..overlay.config import Config
 from ..overlay.errors import reason
 from ..overlay.identity.certificates import to_pem
-from ..overlay.identity.joining import no_longer_alone
 from ..overlay.identity.mesh import Identity, open_identity, open_mesh
 from ..overlay.identity.privacy import write_private
+from ..overlay.identity.rotation import rotations_to
 from ..overlay.places import control_socket_path, machine_id, node_dir
 from ..overlay.transport.interfaces import choose
 from ..overlay.transport.tcp import TcpNetwork, TlsFiles
@@ -65,7 +65,8 @@ async def _run(
 ) -> Config | None:
     """The life of one node. Returns the settings of the one to follow it, if any."""
     entropy = SystemEntropy()
-    mesh = open_mesh(config.data_dir, entropy, config.mesh_secret_file)
+    found = open_mesh(config.data_dir, entropy, config.mesh_secret_file)
+    mesh = replace(found, rotations=rotations_to(config.data_dir, found.root_der))
     folder = node_dir(config.data_dir, _machine(), config.name)
     identity = open_identity(mesh, folder, config.name, entropy)
     network = _network(config, identity, folder)
@@ -80,8 +81,9 @@ async def _run(
         sandboxes=available_sandboxes(config.sandbox),
     )
     node = Node(config, identity, ports, lambda event: announce({**event, **_process_id(event)}))
-    house = House(config, node, Door(identity, network, entropy, admitted=lambda: no_longer_alone(config.data_dir)))
+    house = House(config, node, network, entropy)
     async with trio.open_nursery() as nursery:
+        await nursery.start(house.new_root.run)
         nursery.start_soon(_leave_on_signal, node, house, signals, nursery.cancel_scope)
         if config.private:
             nursery.start_soon(_leave_with_program, node)

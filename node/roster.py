@@ -8,9 +8,11 @@ from typing import Final
 import msgspec
 
 from ..overlay.identity.certificates import owners_of
-from ..overlay.identity.mesh import Identity
+from ..overlay.identity.mesh import Identity, mesh_id_of
+from ..overlay.identity.rotation import Succession
 from ..overlay.ids import ID_BYTES, NodeId
 from ..overlay.ports import Store
+from ..overlay.wire.rotation import Rotation
 
 _TABLE: Final = "roster"
 
@@ -34,10 +36,22 @@ class Roster:
         self._now_s = now_s
         self._mesh = bytes.fromhex(identity.mesh.mesh_id)
 
+    def carry_over(self, rotation: Rotation) -> None:
+        """From the root by whose rotation this one has come: who was kept."""
+        succession = Succession(rotation, rotation.former_root)
+        former = bytes.fromhex(mesh_id_of(rotation.former_root))
+        for key, data in list(self._store.scan(_TABLE, former)):
+            entry = _decoder.decode(data)
+            place = succession.place_of(entry.chain[1:])
+            if place is not None and not self.knows(NodeId(key[-ID_BYTES:])):
+                moved = Entry(entry.name, [entry.chain[0], *place], entry.since_s)
+                self._store.put(_TABLE, self._mesh + key[-ID_BYTES:], msgspec.msgpack.encode(moved))
+            self._store.delete(_TABLE, key)
+
     def met(self, node_id: NodeId, name: str, chain: Sequence[bytes]) -> None:
         """`chain` has been verified."""
         known = self._get(node_id)
-        if known is not None and known.name == name:
+        if known is not None and (known.name, known.chain) == (name, list(chain)):
             return
         entry = Entry(name, list(chain), self._now_s() if known is None else known.since_s)
         self._store.put(_TABLE, self._mesh + node_id, msgspec.msgpack.encode(entry))

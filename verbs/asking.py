@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from ..client.connection import Connection
 from ..client.dialling import dial, greet
-from ..overlay.errors import DeadlineExceeded
+from ..overlay.errors import DeadlineExceeded, PotluckError
 from ..overlay.wire.codec import Message
+from ..overlay.wire.control import AskStatus
 from .answer import Session
 
 ANSWER_TIMEOUT_S: Final = 30.0
+RELOAD_TIMEOUT_S: Final = 20.0
+LOOK_AGAIN_S: Final = 0.02
 
 
 @contextmanager
@@ -38,3 +43,21 @@ def ask(connection: Connection, message: Callable[..., Message], *arguments: obj
 
 def ask_json(connection: Connection, message: Callable[..., Message], *arguments: object) -> Any:
     return json.loads(ask(connection, message, *arguments).json)
+
+
+def await_in_mesh(session: Session, name: str, mesh_id: str) -> None:
+    """Waits until that node has begun again in this mesh."""
+    deadline_s = time.monotonic() + RELOAD_TIMEOUT_S
+    while not _is_in(replace(session, node=name), mesh_id):
+        if time.monotonic() > deadline_s:
+            raise DeadlineExceeded(f"{name} has not come back in the new mesh after {RELOAD_TIMEOUT_S:g} s")
+        time.sleep(LOOK_AGAIN_S)
+
+
+def _is_in(session: Session, mesh_id: str) -> bool:
+    try:
+        with connected(session) as connection:
+            mesh: object = ask_json(connection, AskStatus)["mesh"]
+    except PotluckError:
+        return False  # between its two lives
+    return mesh == mesh_id

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from ..client.dialling import running
-from ..overlay.errors import DeadlineExceeded, PotluckError, UsageError
-from ..overlay.wire.control import AskStatus, Reload
+from ..overlay.errors import UsageError
+from ..overlay.wire.control import Reload
 from .answer import Answer, Session, verb
-from .asking import ask, ask_json, connected
+from .asking import ask, await_in_mesh, connected
 
 if TYPE_CHECKING:
     from ..discovery.codes import Code
     from ..discovery.knocking import Joined, Where
     from ..overlay.ports import Address
-
-RELOAD_TIMEOUT_S: Final = 20.0
-LOOK_AGAIN_S: Final = 0.02
 
 
 @verb("join", summary="Put this machine into another one's mesh.")
@@ -42,7 +38,7 @@ def command(session: Session, code: tuple[str, ...], peer: str | None, interface
         with connected(replace(session, node=name)) as connection:
             ask(connection, Reload, [str(joined.address)])
     for name in names:
-        _await_moved(session, name, joined.mesh.mesh_id)
+        await_in_mesh(session, name, joined.mesh.mesh_id)
     notes = "" if names else "Start a node here with `potluck up`."
     return Answer(
         {"mesh": joined.mesh.mesh_id, "inviter": joined.inviter}, f"joined the mesh of {joined.inviter}", notes
@@ -74,20 +70,3 @@ def _pair(data_dir: Path, code: Code, where: Where) -> Joined:
         if group.subgroup(KeyboardInterrupt) is None:
             raise
         raise KeyboardInterrupt from None  # trio hands Ctrl+C on in the nursery it fell into
-
-
-def _await_moved(session: Session, name: str, mesh_id: str) -> None:
-    deadline_s = time.monotonic() + RELOAD_TIMEOUT_S
-    while not _is_in(replace(session, node=name), mesh_id):
-        if time.monotonic() > deadline_s:
-            raise DeadlineExceeded(f"{name} has not come back in the new mesh after {RELOAD_TIMEOUT_S:g} s")
-        time.sleep(LOOK_AGAIN_S)
-
-
-def _is_in(session: Session, mesh_id: str) -> bool:
-    try:
-        with connected(session) as connection:
-            mesh: object = ask_json(connection, AskStatus)["mesh"]
-    except PotluckError:
-        return False  # between its two lives
-    return mesh == mesh_id

@@ -1,4 +1,4 @@
-"""`potluck mesh members` and `potluck mesh ban NAME`."""
+"""`potluck mesh members`, `mesh ban NAME` and `mesh rotate`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import click
 
 from ..client.connection import Connection
 from ..overlay.errors import UsageError
-from ..overlay.wire.control import AskMembers, Ban
+from ..overlay.wire.control import AskMembers, Ban, Rotate
 from .answer import Answer, Session, verb
-from .asking import ask_json, connected
+from .asking import ask_json, await_in_mesh, connected
 from .rendering import table
 
 _SHORT: Final = 12
@@ -53,6 +53,19 @@ def _ban(session: Session, name: str, yes: bool) -> Answer:
     return Answer(answer, f"banned: {', '.join(answer['banned'])}")
 
 
+@verb("rotate", summary="Give the mesh a new root.")
+@click.option("--without", metavar="NAME", multiple=True, help="Leave the founder of this node behind.")
+def _rotate(session: Session, without: tuple[str, ...]) -> Answer:
+    """Give the mesh a new root and secret: for founders, when the old secret may be in other hands. Everybody is kept,
+    and who is away finds back by itself, but for the founders that are left behind, with whomever they have let in."""
+    with connected(session) as connection:
+        name = connection.greeted.result().name
+        answer: dict[str, Any] = ask_json(connection, Rotate, list(without))
+    await_in_mesh(session, name, answer["root"])
+    left = f"left behind: {', '.join(answer['left_out'])}" if answer["left_out"] else ""
+    return Answer(answer, f"the mesh is {answer['root']} now", left)
+
+
 def _confirm(connection: Connection, name: str, *, as_json: bool) -> None:
     """Raises UsageError without a person to ask."""
     falls = ask_json(connection, Ban, name, True)["banned"]
@@ -63,8 +76,8 @@ def _confirm(connection: Connection, name: str, *, as_json: bool) -> None:
 
 command = click.Group(
     "mesh",
-    commands=[_members, _ban],
-    help="Show who is of the mesh, and shut members out.",
+    commands=[_members, _ban, _rotate],
+    help="Show who is of the mesh, shut members out, and give it a new root.",
     no_args_is_help=False,
-    short_help="Who is of the mesh: members, ban.",
+    short_help="Who is of the mesh: members, ban, rotate.",
 )

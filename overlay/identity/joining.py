@@ -6,19 +6,26 @@ moving/        the files of the new mesh, while they are being put in place
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from ..errors import NotAllowed
 from ..ports import Entropy
 from .certificates import issue, may_invite
 from .keys import KeyPair
-from .mesh import MOVING, Mesh, check_fits, finish_move, locked, mesh_toml, owner_key, read_mesh, usable
-from .privacy import sync_folder, write_private
-
-_KEPT: Final = ("mesh.toml", "secret", "owner-key")
+from .mesh import (
+    Mesh,
+    check_fits,
+    finish_move,
+    locked,
+    mesh_toml,
+    owner_key,
+    present_mesh,
+    put_in_place,
+    read_mesh,
+    usable,
+)
+from .privacy import write_private
 
 
 @dataclass(frozen=True)
@@ -85,38 +92,16 @@ def move(data_dir: Path, mesh: Mesh) -> None:
     """
     with locked(data_dir):
         finish_move(data_dir)
-        before = _present(data_dir)
+        before = present_mesh(data_dir)
         check_may_move(before, data_dir)
-        if before is not None:
-            if before.root_der == mesh.root_der:
-                raise NotAllowed(f"this machine is in that mesh already ({mesh.mesh_id})")
-            _keep(data_dir, before)
-        part = data_dir / f"{MOVING}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(mode=0o700)
-        write_private(part / "owner-key", mesh.owner.to_pem())
-        write_private(part / "mesh.toml", mesh_toml(mesh))
-        part.rename(data_dir / MOVING)
-        sync_folder(data_dir)
-        finish_move(data_dir)
+        if before is not None and before.root_der == mesh.root_der:
+            raise NotAllowed(f"this machine is in that mesh already ({mesh.mesh_id})")
+        put_in_place(data_dir, before, {"owner-key": mesh.owner.to_pem(), "mesh.toml": mesh_toml(mesh)})
 
 
 def no_longer_alone(data_dir: Path) -> None:
     """Notes that this mesh has members elsewhere, so that the machine is not moved away from them."""
     with locked(data_dir):
-        mesh = _present(data_dir)
+        mesh = present_mesh(data_dir)
         if mesh is not None and mesh.alone:
             write_private(data_dir / "mesh.toml", mesh_toml(replace(mesh, alone=False)))
-
-
-def _present(data_dir: Path) -> Mesh | None:
-    toml, key = data_dir / "mesh.toml", data_dir / "owner-key"
-    return read_mesh(toml, KeyPair.from_pem(key.read_bytes(), str(key))) if toml.exists() and key.exists() else None
-
-
-def _keep(data_dir: Path, mesh: Mesh) -> None:
-    folder = data_dir / "left" / mesh.mesh_id
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in _KEPT:
-        if (data_dir / name).exists():
-            write_private(folder / name, (data_dir / name).read_bytes())

@@ -1,7 +1,8 @@
 """What lies in the data directory, and the identity of a node made from it.
 
     mesh.toml    root certificate, tag key, the owner's chain (all public but the tag key)   0600
-    secret       256 bits the root key is derived from; founders only                        0600
+    secret       256 bits the root key is derived from; founders only. After a rotation the
+                 key of the beacon's tags follows, which the mesh has kept                   0600
     owner-key    whose machine this is                                                       0600
     nodes/…/key  one per node                                                                0600
 
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,12 +26,14 @@ from typing import Final
 from ..errors import ConfigError, NotAllowed
 from ..ids import NodeId, OwnerId, node_id_of, owner_id_of
 from ..ports import Entropy
+from ..wire.rotation import Rotation
 from .certificates import issue, verify_chain
 from .keys import KeyPair, derive
 from .privacy import close_to_others, sync_folder, write_private
 
 SECRET_BYTES: Final = 32
 MOVING: Final = "moving"
+_LEFT: Final = ("mesh.toml", "secret", "owner-key")
 _SECRETS: Final = ("secret", "owner-key", "mesh.toml", "left")
 
 
@@ -44,10 +48,12 @@ class Mesh:
     """The owner's certificate first, the root left out."""
     alone: bool = False
     """Founded by this data directory, which has let nobody in and met no other owner: it may still join another."""
+    rotations: tuple[Rotation, ...] = ()
+    """Those by which it has come to this root."""
 
     @property
     def mesh_id(self) -> str:
-        return hashlib.sha256(self.root_der).hexdigest()[:16]
+        return mesh_id_of(self.root_der)
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,20 @@ class Identity:
         return owner_id_of(self.mesh.owner.public)
 
 
+def mesh_id_of(root_der: bytes) -> str:
+    return hashlib.sha256(root_der).hexdigest()[:16]
+
+
+def root_of(secret: bytes) -> KeyPair:
+    return KeyPair.from_seed(derive(secret[:SECRET_BYTES], "root"))
+
+
 def found(secret: bytes, owner: KeyPair) -> Mesh:
     """The mesh of a secret, with `owner` admitted by its root. The same secret always gives the same root."""
-    root = KeyPair.from_seed(derive(secret, "root"))
+    root = root_of(secret)
     return Mesh(
         root_der=issue(root, root.public, may_issue=True),
-        tag_key=derive(secret, "beacon tag"),
+        tag_key=secret[SECRET_BYTES:] or derive(secret, "beacon tag"),
         owner=owner,
         owner_chain=(issue(root, owner.public, may_issue=True),),
     )
@@ -87,7 +101,7 @@ def root_key(data_dir: Path, mesh: Mesh) -> KeyPair | None:
         return None
     secret = _read_secret(path)
     is_of_this_mesh = found(secret, mesh.owner).root_der == mesh.root_der
-    return KeyPair.from_seed(derive(secret, "root")) if is_of_this_mesh else None
+    return root_of(secret) if is_of_this_mesh else None
 
 
 def make_identity(mesh: Mesh, name: str, key: KeyPair, entropy: Entropy) -> Identity:
@@ -137,11 +151,41 @@ def finish_move(data_dir: Path) -> None:
     moving = data_dir / MOVING
     if not moving.is_dir():
         return
-    (data_dir / "secret").unlink(missing_ok=True)  # of the mesh that is left; `left` has it
-    for file in sorted(moving.iterdir()):
+    files = sorted(moving.iterdir())
+    if any(file.name == "mesh.toml" for file in files):  # the first to be put in place, before a new secret
+        (data_dir / "secret").unlink(missing_ok=True)  # of the mesh that is left; `left` has it
+    for file in files:
         file.replace(data_dir / file.name)
     sync_folder(data_dir)
     moving.rmdir()
+
+
+def put_in_place(data_dir: Path, before: Mesh | None, files: Mapping[str, bytes]) -> None:
+    """These files instead of what made this data directory part of `before`, which is kept in `left`. Needs the lock,
+    and no move that is unfinished."""
+    if before is not None:
+        _keep(data_dir, before)
+    part = data_dir / f"{MOVING}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(mode=0o700)
+    for name, data in files.items():
+        write_private(part / name, data)
+    part.rename(data_dir / MOVING)
+    sync_folder(data_dir)
+    finish_move(data_dir)
+
+
+def _keep(data_dir: Path, mesh: Mesh) -> None:
+    folder = data_dir / "left" / mesh.mesh_id
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in _LEFT:
+        if (data_dir / name).exists():
+            write_private(folder / name, (data_dir / name).read_bytes())
+
+
+def present_mesh(data_dir: Path) -> Mesh | None:
+    toml, key = data_dir / "mesh.toml", data_dir / "owner-key"
+    return read_mesh(toml, KeyPair.from_pem(key.read_bytes(), str(key))) if toml.exists() and key.exists() else None
 
 
 @contextmanager
@@ -177,8 +221,9 @@ def _read_secret(path: Path) -> bytes:
         raise ConfigError(f"mesh secret {path}: {error.strerror}") from error
     except ValueError:
         secret = b""
-    if len(secret) != SECRET_BYTES:
-        raise ConfigError(f"mesh secret {path}: must hold {SECRET_BYTES * 2} hexadecimal digits")
+    if len(secret) not in (SECRET_BYTES, 2 * SECRET_BYTES):
+        digits = 2 * SECRET_BYTES
+        raise ConfigError(f"mesh secret {path}: must hold {digits} hexadecimal digits (after a rotation {2 * digits})")
     return secret
 
 

@@ -38,6 +38,7 @@ class Banning:
 
     def __init__(self, identity: Identity, links: Links, store: Store, acquaintances: Acquaintances) -> None:
         self.bans: BanSet = links.bans
+        self._rotations = identity.mesh.rotations
         self._mesh = bytes.fromhex(identity.mesh.mesh_id)
         self._links = links
         self._store = store
@@ -54,6 +55,8 @@ class Banning:
         await self._background.run(task_status=task_status)
 
     def _load(self) -> None:
+        for rotation in self._rotations[:1]:
+            self.bans.learn(rotation.bans)
         for key, packed in list(self._store.scan(_TABLE, self._mesh)):
             try:
                 self.bans.learn([_decoder.decode(packed)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..errors import ConfigError, DeadlineExceeded, LinkLost, NotAllowed
 from ..ports import Address, StreamHandler
 from .interfaces import choose
 from .multicast import MulticastGroup
-from .tls import TlsStream, knock, make_context, make_door, open_to_knocks
+from .tls import KNOCK, RETURN, TlsStream, knock, make_context, make_door, make_knocking, open_to_knocks
 
 DEFAULT_PORT: Final = 9000
 _PORTS_TRIED: Final = 1000
@@ -43,15 +44,28 @@ class TcpNetwork:
         self._client = make_context(
             server=False, root_der=files.root_der, chain_path=files.chain_path, key_path=files.key_path
         )
-        self._door = make_door(chain_path=files.chain_path, key_path=files.key_path)
-        self._stranger_handler: StreamHandler | None = None
+        self._files = files
+        self._doors: dict[str, ssl.SSLContext] = {}
+        self._door_handlers: dict[str, StreamHandler] = {}
+        open_to_knocks(self._server, self._doors)
         self._pending: dict[int, trio.CancelScope] = {}
         self._accepted = 0
 
     def admit_strangers(self, handler: StreamHandler | None) -> None:
         """While there is a handler, it is given the streams of those who knock; they have proved nothing."""
-        self._stranger_handler = handler
-        open_to_knocks(self._server, is_open=handler is not None)
+        if handler is None:
+            self._doors.pop(KNOCK, None)
+        else:
+            self._open_door(KNOCK, handler)
+
+    def admit_returning(self, handler: StreamHandler, former_roots: Sequence[bytes]) -> None:
+        """It is given the streams of those who have proved a leaf under one of these roots."""
+        self._open_door(RETURN, handler, former_roots)
+
+    def _open_door(self, name: str, handler: StreamHandler, former_roots: Sequence[bytes] = ()) -> None:
+        files = self._files
+        self._door_handlers[name] = handler
+        self._doors[name] = make_door(chain_path=files.chain_path, key_path=files.key_path, former_roots=former_roots)
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -68,9 +82,9 @@ class TcpNetwork:
                 return
             if not stream.knocked:
                 await handler(stream)
-            elif self._stranger_handler is not None:
-                await self._stranger_handler(stream)
-            else:
+            elif stream.knocked in self._doors:
+                await self._door_handlers[stream.knocked](stream)
+            else:  # closed meanwhile
                 await stream.aclose()
 
         async with trio.open_nursery() as nursery:
@@ -115,8 +129,7 @@ class TcpNetwork:
         number = self._accepted
         if len(self._pending) >= self._links.pending_max:
             self._pending.pop(next(iter(self._pending))).cancel()
-        door = self._door if self._stranger_handler is not None else None
-        stream = TlsStream(socket, self._server, server=True, remote=Address(host, port), door=door)
+        stream = TlsStream(socket, self._server, server=True, remote=Address(host, port), doors=dict(self._doors))
         with trio.move_on_after(self._links.handshake_timeout_s) as scope:
             self._pending[number] = scope
             try:
@@ -142,16 +155,26 @@ class TcpNetwork:
             raise
         return stream
 
+    async def dial_returning(self, address: Address) -> TlsStream:
+        """To the door for members of a former root. Raises LinkLost, DeadlineExceeded, NotAllowed."""
+        context = make_knocking()
+        context.load_cert_chain(self._files.chain_path, self._files.key_path)
+        return await _knock(address, self._links, context, RETURN)
+
     async def open_multicast(self) -> MulticastGroup:
         return MulticastGroup(self._config.discovery.group, self._config.discovery.port, self._addresses)
 
 
 async def dial_door(address: Address, links: LinksConfig) -> TlsStream:
     """As a stranger to whoever listens there. Raises LinkLost, DeadlineExceeded, NotAllowed."""
+    return await _knock(address, links, make_knocking(), KNOCK)
+
+
+async def _knock(address: Address, links: LinksConfig, context: ssl.SSLContext, door: str) -> TlsStream:
     socket = await _connect(address, links)
     try:
         with trio.fail_after(links.handshake_timeout_s):
-            return await knock(socket, address)
+            return await knock(socket, address, context, door)
     except BaseException as error:
         await trio.aclose_forcefully(socket)
         if isinstance(error, trio.TooSlowError):

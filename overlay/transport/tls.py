@@ -3,14 +3,16 @@
 Driving it by hand is twice to three times as fast as trio's SSLStream for bulk data, because one send carries up to
 256 KiB of records and received bytes are decrypted in place.
 
-Strangers who are invited knock: they ask for the server name `pairing`. OpenSSL keeps asking for a client certificate
-when a context is exchanged in the middle of a handshake, so the handshake begins anew with another context and the
-bytes that the stranger has sent; nothing has been answered by then.
+Strangers who are invited knock: they ask for the server name `pairing`. Members of a root that the mesh has left do so
+as `returning`. OpenSSL keeps asking for a client certificate of the same root when a context is exchanged in the middle
+of a handshake, so the handshake begins anew with another context, the *door* of that name, and the bytes that have been
+sent; nothing has been answered by then.
 """
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,12 +26,14 @@ _SEND_BYTES: Final = 256 << 10
 _HELLO_BYTES_MAX: Final = 64 << 10
 KNOCK: Final = "pairing"
 """The server name by which a stranger asks to be let in."""
+RETURN: Final = "returning"
+"""… and a member of a former root what has become of it."""
 
 
 class _Tls(ssl.SSLObject):
-    """Remembers that its peer knocked."""
+    """Remembers by what name its peer knocked."""
 
-    knocked = False
+    knocked = ""
 
 
 def make_context(*, server: bool, root_der: bytes, chain_path: Path, key_path: Path) -> ssl.SSLContext:
@@ -46,30 +50,33 @@ def make_context(*, server: bool, root_der: bytes, chain_path: Path, key_path: P
     return context
 
 
-def make_door(*, chain_path: Path, key_path: Path) -> ssl.SSLContext:
-    """For those who knock: they see our certificate and show none."""
+def make_door(*, chain_path: Path, key_path: Path, former_roots: Sequence[bytes] = ()) -> ssl.SSLContext:
+    """For those who knock: they see our certificate, and show none or one that leads to a former root."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    for root_der in former_roots:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=root_der)
     context.load_cert_chain(chain_path, key_path)
     context.num_tickets = 0
     return context
 
 
-def open_to_knocks(context: ssl.SSLContext, *, is_open: bool) -> None:
-    """Whether a server's handshakes notice that a stranger knocks."""
+def open_to_knocks(context: ssl.SSLContext, doors: Container[str]) -> None:
+    """Has a server's handshakes notice who knocks at one of these doors."""
 
     def notice(tls: _Tls, name: str | None, _context: ssl.SSLContext) -> int | None:
-        if name != KNOCK:
+        if name is None or name not in doors:
             return None
-        tls.knocked = True
+        tls.knocked = name
         return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME  # ends this handshake; the alert is never sent
 
     # typeshed wants an SSLSocket here; what comes is an object of the context's own class
-    context.sni_callback = notice if is_open else None  # type: ignore[assignment]
+    context.sni_callback = notice  # type: ignore[assignment]
 
 
-def _make_knocking() -> ssl.SSLContext:
-    """Believes no certificate: the exchange that follows proves who is there."""
+def make_knocking() -> ssl.SSLContext:
+    """Believes no certificate: what follows proves who is there, or what they say proves itself."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
@@ -87,18 +94,18 @@ class TlsStream:
         *,
         server: bool,
         remote: Address,
-        door: ssl.SSLContext | None = None,
+        doors: Mapping[str, ssl.SSLContext] | None = None,
         server_name: str | None = None,
     ) -> None:
         self._socket = socket
-        self._door = door
+        self._doors = doors
         self._hello = bytearray()
         self._wrap(context, server=server, server_name=server_name)
         self._sending = trio.Lock()
         self._remote = remote
         self._leaf_der = b""
-        self.knocked = False
-        """Authenticated by nobody: it came through the door."""
+        self.knocked = ""
+        """The door it came through; whatever it has proved there, it is no member of this root."""
 
     def _wrap(self, context: ssl.SSLContext, *, server: bool, server_name: str | None = None) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -123,7 +130,7 @@ class TlsStream:
         except ssl.SSLError as error:
             raise NotAllowed(f"{self._remote} is not of this mesh: {error.reason or error}") from error
         self._leaf_der = self._tls.getpeercert(binary_form=True) or b""
-        self._door, self._hello = None, bytearray()
+        self._doors, self._hello = None, bytearray()
         assert self._leaf_der or self.knocked  # CERT_REQUIRED
 
     def _handshake_step(self) -> bool:
@@ -132,15 +139,17 @@ class TlsStream:
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLError:
-            if self._door is None or not getattr(self._tls, "knocked", False):
+            name = getattr(self._tls, "knocked", "")
+            door = self._doors.get(name) if self._doors else None
+            if door is None:
                 raise
-            self._begin_anew(self._door)
+            self._begin_anew(name, door)
             return self._handshake_step()
         return True
 
-    def _begin_anew(self, door: ssl.SSLContext) -> None:
-        """The stranger's own bytes once more, this time for the door."""
-        self.knocked, self._door = True, None
+    def _begin_anew(self, name: str, door: ssl.SSLContext) -> None:
+        """The peer's own bytes once more, this time for the door."""
+        self.knocked, self._doors = name, None
         self._wrap(door, server=True)
         self._incoming.write(self._hello)
 
@@ -158,7 +167,7 @@ class TlsStream:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise LinkLost(f"the connection to {self._remote} broke") from error
         if data:
-            if self._door is not None and len(self._hello) < _HELLO_BYTES_MAX:
+            if self._doors and len(self._hello) < _HELLO_BYTES_MAX:
                 self._hello += data
             self._incoming.write(data)
         else:
@@ -202,8 +211,10 @@ class TlsStream:
         await trio.aclose_forcefully(self._socket)
 
 
-async def knock(socket: trio.SocketStream, remote: Address) -> TlsStream:
+async def knock(
+    socket: trio.SocketStream, remote: Address, context: ssl.SSLContext, server_name: str = KNOCK
+) -> TlsStream:
     """A channel to whoever is there; `leaf_der` is the certificate they show. Raises NotAllowed, LinkLost."""
-    stream = TlsStream(socket, _make_knocking(), server=False, remote=remote, server_name=KNOCK)
+    stream = TlsStream(socket, context, server=False, remote=remote, server_name=server_name)
     await stream.authenticate()
     return stream

@@ -217,6 +217,15 @@ class AskDoctor(Message, frozen=True, tag=50):
     request: RequestId
 
 
+class Rotate(Message, frozen=True, tag=44):
+    """Gives the mesh a new root. Answer: JSON `{"root", "left_out"}`, the new mesh's id and the names of the nodes that
+    are not kept; the node then begins again under it."""
+
+    request: RequestId
+    without: Annotated[list[ShortText], Meta(max_length=64)] = []
+    """Nodes of founders that are to be left behind."""
+
+
 class MemoryIncrement(Message, frozen=True, tag=21):
     """Agreed. Answer: JSON `{"key", "value", "version", "replicas"}`, with the value after the increment."""
 
@@ -257,6 +266,7 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     AskDoctor,
     Reload,
     Ban,
+    Rotate,
 )
 _FROM_NODE: Final[tuple[type[Message], ...]] = (Welcome, TaskReports, ObjectBytes, MemoryValue, Answer, Failure)
 

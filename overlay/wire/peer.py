@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import bans, gossip, opening, records, registers, work
+from . import bans, gossip, opening, records, registers, rotation, work
 from .codec import Codec, Message
 
 OPENING: Final = (opening.ConnectRequest, opening.ConnectAck, opening.Handshake, opening.HandshakeResponse)
@@ -30,7 +30,7 @@ REGISTERS: Final = (
     registers.Accepted,
     registers.Founded,
 )
-EXCLUSION: Final = (bans.Bans,)
+EXCLUSION: Final = (bans.Bans, rotation.Rotated)
 BULK: Final = (work.ObjectWant, work.ObjectPart, work.ObjectMissing)
 
 PEER_MESSAGES: Final[tuple[type[Message], ...]] = (

@@ -1,0 +1,121 @@
+"""A mesh goes on under a new root: who is kept follows by itself, who is away finds back, nobody else does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from .harness import NodeProcess, Pool, pool, wait_until
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[list[Pool]]:
+    """Of three owners."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(pool(tmp_path / name)) for name in ("one", "two", "three")]
+
+
+def up(machine: Pool, name: str, *flags: str) -> NodeProcess:
+    node = machine.up(name, "--slots=1", *flags)
+    node.await_ready()
+    return node
+
+
+def let_in(inviter: Pool, machine: Pool, *flags: str) -> None:
+    code = inviter.call("invite", "--json", *flags).value["code"]
+    assert machine.call("join", "--interface", "127.0.0.1", code).code == 0
+
+
+def alive(machine: Pool) -> set[str]:
+    answer = machine.call("peers", "--json")
+    return {row["name"] for row in answer.value if row["state"] == "alive"} if answer.code == 0 else set()
+
+
+def await_alive(machine: Pool, *names: str) -> None:
+    wait_until(lambda: alive(machine) == set(names), f"{names} see each other")
+
+
+def mesh_of(machine: Pool) -> str:
+    mesh: str = machine.call("status", "--json").value["mesh"]
+    return mesh
+
+
+def in_mesh(machine: Pool, mesh: str) -> bool:
+    answer = machine.call("status", "--json")
+    return answer.code == 0 and answer.value["mesh"] == mesh
+
+
+def turn_off(machine: Pool, name: str) -> None:
+    machine.nodes[name].interrupt()
+    assert machine.nodes[name].process.wait(10) == 0
+
+
+def test_a_member_that_was_off_returns_and_a_banned_one_does_not(machines: list[Pool]) -> None:
+    one, two, three = machines
+    for machine, name in zip(machines, ("north", "south", "west"), strict=True):
+        up(machine, name)
+    let_in(one, two)
+    let_in(one, three)
+    await_alive(one, "north", "south", "west")
+    old = mesh_of(one)
+    assert one.call("mem", "set", "kept", "1").code == 0
+    refused = two.call("mesh", "rotate", "--json")
+    assert (refused.code, refused.value["error"]["kind"]) == (1, "NotAllowed")
+    assert "only a founder" in refused.err
+    turn_off(two, "south")
+    assert one.call("mesh", "ban", "west", "--yes").code == 0
+    rotated = one.call("mesh", "rotate", "--json").value
+    assert rotated["left_out"] == ["west"]
+    assert mesh_of(one) == rotated["root"] != old
+    assert one.call("mem", "get", "--json", "kept").value["value"] == 1
+    up(two, "south")
+    wait_until(lambda: in_mesh(two, rotated["root"]), "south has its new certificate")
+    await_alive(one, "north", "south")
+    assert two.call("mem", "get", "--json", "kept").value["value"] == 1
+    members = {row["name"]: row for row in one.call("mesh", "members", "--json").value}
+    assert set(members) == {"north", "south"}
+    assert members["south"]["invited_by"] == members["north"]["owner"]
+    # the banned one restarts, finds the others, and stays where it was
+    turn_off(three, "west")
+    up(three, "west")
+    wait_until(lambda: "nothing of a new root" in three.nodes["west"].log_text(), "west was turned away at a door")
+    assert "whoever rotated this mesh has not kept you" in three.nodes["west"].log_text()
+    assert mesh_of(three) == old
+    assert alive(three) == {"west"}
+    # and the new root is a root like the first
+    again = one.call("mesh", "rotate", "--json").value["root"]
+    wait_until(lambda: in_mesh(two, again), "south follows at once")
+    await_alive(two, "north", "south")
+
+
+def test_a_founder_is_left_behind_and_the_old_secret_opens_nothing(machines: list[Pool]) -> None:
+    one, two, three = machines
+    up(one, "north")
+    secret = one.data_dir / "secret"
+    up(two, "south", f"--mesh-secret-file={secret}")
+    up(three, "west", f"--mesh-secret-file={secret}")
+    await_alive(one, "north", "south", "west")
+    old = mesh_of(one)
+    refused = one.call("mesh", "ban", "west", "--yes", "--json")
+    assert (refused.code, refused.value["error"]["kind"]) == (1, "NotAllowed")
+    assert "mesh rotate" in refused.err
+    rotated = one.call("mesh", "rotate", "--without", "west", "--json").value
+    assert rotated["left_out"] == ["west"]
+    wait_until(lambda: in_mesh(two, rotated["root"]), "south follows at once")
+    await_alive(one, "north", "south")
+    await_alive(three, "west")
+    assert mesh_of(three) == old
+    assert not (two.data_dir / "secret").exists(), "one founder is left"
+    assert two.call("mesh", "rotate").code == 1
+    # a machine that is given the new secret is a founder of the new root and finds the others
+    turn_off(three, "west")
+    for name in ("mesh.toml", "secret", "owner-key"):
+        (three.data_dir / name).unlink()
+    up(three, "west", f"--mesh-secret-file={one.data_dir / 'secret'}")
+    await_alive(two, "north", "south", "west")
+    assert mesh_of(three) == rotated["root"]
