@@ -8,7 +8,8 @@ from typing import Final, Protocol
 
 import trio
 
-from ..overlay.errors import ConfigError, LinkLost, RemoteProtocolError
+from ..overlay.errors import ConfigError, LinkLost, NotAllowed, RemoteProtocolError
+from ..overlay.identity.bans import BanSet
 from ..overlay.identity.joining import Admission, admit, admit_own, check_may_invite
 from ..overlay.identity.mesh import Identity
 from ..overlay.ports import Datagrams, Entropy, Stream, StreamHandler
@@ -32,9 +33,16 @@ class Door:
     """`admitted` is called when somebody is let in, before they are told."""
 
     def __init__(
-        self, identity: Identity, network: DoorNetwork, entropy: Entropy, *, admitted: Callable[[], None]
+        self,
+        identity: Identity,
+        bans: BanSet,
+        network: DoorNetwork,
+        entropy: Entropy,
+        *,
+        admitted: Callable[[], None],
     ) -> None:
         self._identity = identity
+        self._bans = bans
         self._network = network
         self._entropy = entropy
         self._admitted = admitted
@@ -123,4 +131,12 @@ class Door:
 
     def _admission(self, invite: Invite, owner_public_key: bytes) -> Admission:
         mesh, name = self._identity.mesh, self._identity.name
-        return admit_own(mesh, name) if invite.mine else admit(mesh, name, owner_public_key, invites=invite.invites)
+        if invite.mine:
+            return admit_own(mesh, name)
+        admission = admit(mesh, name, owner_public_key, invites=invite.invites)
+        if self._bans.is_owner_banned(admission.owner_chain):
+            raise NotAllowed(
+                "this owner is banned from the mesh; a new one is not: move `owner-key` and `mesh.toml` out of the data"
+                " directory, and join again"
+            )
+        return admission

@@ -102,7 +102,8 @@ def _identities(owner_public_key: bytes, channel_der: bytes) -> tuple[bytes, byt
 
 class Inviter:
     """One exchange as the inviter sees it. `channel_der`: the certificate that it has shown to whoever wants in.
-    `admission(invite, owner_public_key)` makes what a joiner is given, once the joiner has proved itself.
+    `admission(invite, owner_public_key)` makes what a joiner is given, once the joiner has proved itself, or raises
+    NotAllowed.
 
     `receive` raises RemoteProtocolError for what is no part of the dialogue. `end` must follow, however it ended.
     """
@@ -163,6 +164,8 @@ class Inviter:
             admission = self._admission(invite, self._owner_public_key)
         except ValueError as error:
             raise RemoteProtocolError(f"no public key: {error}") from error
+        except NotAllowed as error:
+            return self._refuse(error)
         invite.uses_left -= 1
         self.done = True
         self.admitted = admission

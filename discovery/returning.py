@@ -35,7 +35,7 @@ class ReturnNetwork(Protocol):
 
     def admit_returning(self, handler: StreamHandler, former_roots: Sequence[bytes]) -> None: ...
 
-    async def dial_returning(self, address: Address) -> Stream: ...
+    async def dial_returning(self, address: Address, chain: Sequence[bytes]) -> Stream: ...
 
 
 class Keeper:
@@ -107,7 +107,7 @@ async def ask_for_new_root(network: ReturnNetwork, address: Address, chain: Sequ
 
     Raises Unavailable, NotAllowed, RemoteProtocolError.
     """
-    stream = await network.dial_returning(address)
+    stream = await network.dial_returning(address, chain)
     try:
         with trio.fail_after(EXCHANGE_S):
             await stream.send_all(TO_NEW_ROOT.encode(Return(list(chain))))

@@ -36,7 +36,7 @@ class House:
         self._config = config
         self._node = node
         data_dir = config.data_dir
-        self.door = Door(node.identity, network, entropy, admitted=lambda: no_longer_alone(data_dir))
+        self.door = Door(node.identity, node.links.bans, network, entropy, admitted=lambda: no_longer_alone(data_dir))
         self.new_root = NewRoot(config, node, network, entropy, self.reload)
         self.following: Config | None = None
         """Settings of the node that takes this one's place, once it has left."""

@@ -12,9 +12,17 @@ from ..discovery.returning import Keeper, ReturnDoor, ReturnNetwork, ask_for_new
 from ..overlay.background import Background
 from ..overlay.config import Config
 from ..overlay.errors import NotAllowed, NotFound, PotluckError, UsageError
-from ..overlay.identity.certificates import public_keys_of
+from ..overlay.identity.certificates import issue, public_keys_of
 from ..overlay.identity.mesh import SECRET_BYTES, mesh_id_of, root_key
-from ..overlay.identity.rotation import Succession, adopt, conflicts_in, make_rotation, new_secret, note_conflict
+from ..overlay.identity.rotation import (
+    Succession,
+    adopt,
+    conflicts_in,
+    former_chain,
+    make_rotation,
+    new_secret,
+    note_conflict,
+)
 from ..overlay.ports import Address, Entropy
 from ..overlay.wire.rotation import Rotation
 from .daemon import Node
@@ -51,7 +59,7 @@ class NewRoot:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         ReturnDoor(Keeper(self._node.identity.mesh.rotations, self._node.links.bans), self._network)
         for conflict in conflicts_in(self._data_dir):
-            _warn_of(conflict)
+            self._warn_of(conflict)
         await self._background.run(task_status=task_status)
 
     async def rotate(self, without: Sequence[str]) -> dict[str, object]:
@@ -95,10 +103,17 @@ class NewRoot:
 
     def _contradicted(self, rotation: Rotation) -> None:
         if note_conflict(self._data_dir, rotation):
-            _warn_of(rotation)
+            self._warn_of(rotation)
+
+    def _warn_of(self, conflict: Rotation) -> None:
+        other = mesh_id_of(conflict.root)
+        if other not in self._node.rotating.conflicts:
+            self._node.rotating.conflicts.add(other)
+            logger.error("a part of this mesh has gone another way: it lives under the root of %s", other)
 
     def _turned_away(self, address: Address) -> None:
-        """Whoever listens there is not of this mesh as we know it: perhaps it has a new root by now."""
+        """Whoever listens there is not of this mesh as we know it: perhaps it has a new root by now, or has come to
+        another one from a root that we have left."""
         if address not in self._knocking_at:
             self._knocking_at.add(address)
             self._background.start(self._knock, address)
@@ -110,13 +125,18 @@ class NewRoot:
             self._node.rotating.take(rotation)
         except PotluckError as error:
             logger.info("nothing of a new root is to be learned at %s: %s", address, error)
+            await self._knock_as_before(address)
         finally:
             self._knocking_at.discard(address)
 
-
-def _warn_of(conflict: Rotation) -> None:
-    logger.error(
-        "the mesh %s was given two new roots: a part of it lives under %s and cannot be reached from here",
-        mesh_id_of(conflict.former_root),
-        mesh_id_of(conflict.root),
-    )
+    async def _knock_as_before(self, address: Address) -> None:
+        """With the chain that this node had below the root it left last."""
+        identity = self._node.identity
+        mesh = identity.mesh
+        for left in mesh.rotations[:1]:
+            try:
+                leaf = issue(mesh.owner, identity.key.public, may_issue=False)
+                chain = (leaf, *former_chain(self._data_dir, left, mesh.owner))
+                self._contradicted(await ask_for_new_root(self._network, address, chain))
+            except PotluckError as error:
+                logger.info("nothing of %s is to be learned at %s: %s", mesh_id_of(left.former_root), address, error)

@@ -25,6 +25,8 @@ class Rotating:
         self._name = identity.name
         self._links = links
         self._taken: Rotation | None = None
+        self.conflicts: set[str] = set()
+        """Other meshes that ours has become elsewhere."""
         self.adopt: Callable[[Rotation, bytes | None], None] = lambda rotation, secret: None
         self.adopted: Callable[[Rotation], None] = lambda rotation: None
         self.contradicted: Callable[[Rotation], None] = lambda rotation: None

@@ -33,6 +33,7 @@ async def examine(node: Node) -> list[Finding]:
     ]
     held = node.links.bans
     found.append(judging.bans(len(held), is_banned=held.is_banned(node.identity.chain)))
+    found.append(judging.root(node.identity.mesh.mesh_id, node.rotating.conflicts))
     abilities = [Member(peer.name, peer.capabilities.python, peer.capabilities.version) for peer in linked]
     own = node.capabilities
     return [*found, judging.versions(Member(node.name, own.python, own.version), abilities)]

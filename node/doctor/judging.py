@@ -163,6 +163,17 @@ def bans(count: int, *, is_banned: bool) -> Finding:
     return well("bans", f"this machine is not banned, as far as it knows; {count} bans are known here")
 
 
+def root(mesh_id: str, conflicts: Collection[str]) -> Finding:
+    if not conflicts:
+        return well("root", f"one mesh, {mesh_id}, as far as it is known here")
+    return wrong(
+        "root",
+        f"this mesh was given two new roots: here it is {mesh_id}, elsewhere {several(sorted(conflicts))}",
+        "decide for one of them. On the machines of the other, stop the nodes, move `mesh.toml` and `secret` out of the"
+        " data directory, and invite them anew. If nobody of yours has rotated there, the old secret is in other hands",
+    )
+
+
 def versions(own: Member, others: Sequence[Member]) -> Finding:
     python = [f"{one.name} has Python {one.python}" for one in others if one.python != own.python]
     potluck = [f"{one.name} has potluck {one.version}" for one in others if one.version != own.version]

@@ -122,9 +122,11 @@ class BanSet:
         return bool(self._places) and not self._places.isdisjoint(_places(owner_chain, self._root_der))
 
     def judge(self, node_id: NodeId, chain: Sequence[bytes]) -> bool:
-        """Whether the node of this chain is banned; it is then known by its id, too."""
+        """Whether the node of this chain is banned; it is then known by its id, too, until it shows another chain."""
         banned = self.is_banned(chain)
-        if banned and len(self.nodes) < _NODES_MAX:
+        if not banned:
+            self.nodes.discard(node_id)
+        elif len(self.nodes) < _NODES_MAX:
             self.nodes.add(node_id)
         return banned
 

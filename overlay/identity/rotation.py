@@ -46,6 +46,7 @@ from .mesh import (
     mesh_toml,
     present_mesh,
     put_in_place,
+    read_mesh,
     root_of,
     usable,
 )
@@ -170,6 +171,11 @@ def rotations_to(data_dir: Path, root_der: bytes) -> tuple[Rotation, ...]:
 def conflicts_in(data_dir: Path) -> tuple[Rotation, ...]:
     """Other rotations of roots that it has left: parts of the mesh went another way."""
     return _records(data_dir, _CONFLICT)
+
+
+def former_chain(data_dir: Path, rotation: Rotation, owner: KeyPair) -> tuple[bytes, ...]:
+    """This owner's below the root that was left, as it is kept in `left`. Raises ConfigError."""
+    return read_mesh(data_dir / "left" / mesh_id_of(rotation.former_root) / "mesh.toml", owner).owner_chain
 
 
 def note_conflict(data_dir: Path, rotation: Rotation) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import ssl
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import trio
 from ..config import Config
 from ..config import Links as LinksConfig
 from ..errors import ConfigError, DeadlineExceeded, LinkLost, NotAllowed
+from ..identity.certificates import to_pem
 from ..ports import Address, StreamHandler
 from .interfaces import choose
 from .multicast import MulticastGroup
@@ -155,10 +157,16 @@ class TcpNetwork:
             raise
         return stream
 
-    async def dial_returning(self, address: Address) -> TlsStream:
-        """To the door for members of a former root. Raises LinkLost, DeadlineExceeded, NotAllowed."""
+    async def dial_returning(self, address: Address, chain: Sequence[bytes]) -> TlsStream:
+        """To the door for members of a former root, with the chain that this node had below it.
+
+        Raises LinkLost, DeadlineExceeded, NotAllowed.
+        """
         context = make_knocking()
-        context.load_cert_chain(self._files.chain_path, self._files.key_path)
+        with tempfile.NamedTemporaryFile(dir=self._files.chain_path.parent) as pem:  # ssl reads chains from files only
+            pem.write(to_pem(chain))
+            pem.flush()
+            context.load_cert_chain(pem.name, self._files.key_path)
         return await _knock(address, self._links, context, RETURN)
 
     async def open_multicast(self) -> MulticastGroup:

@@ -119,3 +119,28 @@ def test_a_founder_is_left_behind_and_the_old_secret_opens_nothing(machines: lis
     up(three, "west", f"--mesh-secret-file={one.data_dir / 'secret'}")
     await_alive(two, "north", "south", "west")
     assert mesh_of(three) == rotated["root"]
+
+
+def root_check(machine: Pool) -> dict[str, object]:
+    answer = machine.call("doctor", "--json")
+    return next((row for row in answer.value if row["check"] == "root"), {"ok": None, "detail": ""})
+
+
+def test_two_rotations_of_one_root_are_both_visible_afterwards(machines: list[Pool]) -> None:
+    one, two, _ = machines
+    up(one, "north")
+    up(two, "south", f"--mesh-secret-file={one.data_dir / 'secret'}")
+    await_alive(one, "north", "south")
+    roots = {}
+    turn_off(two, "south")
+    roots["north"] = one.call("mesh", "rotate", "--json").value["root"]
+    assert root_check(one)["ok"]
+    turn_off(one, "north")
+    up(two, "south")
+    roots["south"] = two.call("mesh", "rotate", "--json").value["root"]
+    up(one, "north")
+    for machine, other in ((one, "south"), (two, "north")):
+        wait_until(lambda machine=machine: root_check(machine)["ok"] is False, "the other rotation is seen")
+        assert roots[other] in str(root_check(machine)["detail"])
+    assert mesh_of(one) == roots["north"], "the first that it saw"
+    assert mesh_of(two) == roots["south"]

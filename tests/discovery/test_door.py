@@ -19,6 +19,7 @@ from potluck.discovery.knocking import Joined, Where, join
 from potluck.discovery.pairing import GUESSES
 from potluck.overlay.config import Config, Discovery
 from potluck.overlay.errors import LinkLost, NotAllowed, NotFound, PotluckError, UsageError
+from potluck.overlay.identity.bans import BanSet, make_ban
 from potluck.overlay.identity.certificates import issue
 from potluck.overlay.identity.mesh import Identity, make_identity
 from potluck.overlay.ports import Address, Stream
@@ -29,7 +30,7 @@ from potluck.overlay.wire.pairing import TO_INVITER, TO_JOINER, Admit, Ask, Repl
 from potluck.simulations.entropy import SeededEntropy
 
 from ..overlay.transport.members import LIMITS, a_folder, ends, running, tls_files
-from ..strategies.identities import key, member, mesh
+from ..strategies.identities import key, member, mesh, root
 
 ENOUGH_S = 30.0
 LOOPBACK = "127.0.0.1"
@@ -46,7 +47,8 @@ class House:
         self.network = TcpNetwork(config, files)
         self.admitted = 0
         self.members: list[Stream] = []
-        self.door = Door(identity, self.network, SeededEntropy(number, "door"), admitted=self._count)
+        self.bans = BanSet(identity.mesh.root_der)
+        self.door = Door(identity, self.bans, self.network, SeededEntropy(number, "door"), admitted=self._count)
 
     def _count(self) -> None:
         self.admitted += 1
@@ -105,6 +107,18 @@ def test_who_knows_the_code_gets_in(by_multicast: bool) -> None:
         assert house.admitted == 1
 
     assert not at_the_door(play).members, "who has knocked is never taken for a member"
+
+
+def test_a_banned_owner_is_told_that_it_needs_a_new_key() -> None:
+    async def play(house: House, address: Address) -> None:
+        place = (issue(mesh().owner, GUEST.public, may_issue=True), *mesh().owner_chain)
+        house.bans.learn([make_ban(place, root(), mesh().root_der)])
+        code = house.invite()
+        with pytest.raises(NotAllowed, match=r"banned.*owner-key"):
+            await knock(code, address)
+        assert house.admitted == 0
+
+    at_the_door(play)
 
 
 def test_a_whole_class_comes_at_once() -> None:

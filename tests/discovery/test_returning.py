@@ -11,12 +11,12 @@ from potluck.discovery.returning import Keeper, ReturnDoor, ask_for_new_root
 from potluck.overlay.config import Config
 from potluck.overlay.errors import LinkLost, NotAllowed, PotluckError
 from potluck.overlay.identity.bans import BanSet, make_ban
-from potluck.overlay.identity.certificates import issue
 from potluck.overlay.identity.mesh import Identity, found, make_identity, root_of
 from potluck.overlay.identity.rotation import Succession, make_rotation, new_secret
 from potluck.overlay.ports import Address, Stream
 from potluck.overlay.transport.tcp import TcpNetwork
-from potluck.overlay.wire.rotation import TO_NEW_ROOT, Return, Rotation
+from potluck.overlay.wire.pairing import Refusal
+from potluck.overlay.wire.rotation import TO_NEW_ROOT, TO_RETURNING, Return, Rotation
 from potluck.simulations.entropy import SeededEntropy
 
 from ..overlay.transport.members import LIMITS, a_folder, ends, tls_files
@@ -67,9 +67,9 @@ def at_the_door(play: Play, rotations: list[Rotation], bans: BanSet | None = Non
     return members
 
 
-async def ask(address: Address, identity: Identity, chain: tuple[bytes, ...] | None = None) -> Rotation:
+async def ask(address: Address, identity: Identity) -> Rotation:
     with a_folder() as folder:
-        return await ask_for_new_root(network_of(folder, identity), address, chain or identity.chain)
+        return await ask_for_new_root(network_of(folder, identity), address, identity.chain)
 
 
 @pytest.mark.parametrize("who", [node_at(1), node_at(1, 2), node_at(1, 2, 3), node_at(5), node_at(5, 6)], ids=repr)
@@ -109,9 +109,19 @@ def test_whoever_was_banned_since_is_told_nothing() -> None:
 
 def test_somebody_elses_chain_is_nobodys_way_in() -> None:
     async def play(address: Address, _folder: Path) -> None:
-        for chain in (node_at(1, 2).chain, (issue(key(77), key(78).public, may_issue=False), *place(1, 2).owner_chain)):
+        keeper = Keeper([FIRST], BanSet(FIRST.root))
+        for chain in (node_at(1, 2).chain, (THIEF.chain[0], *place(1, 2).owner_chain)):
             with pytest.raises(NotAllowed):
-                await ask(address, THIEF, chain)
+                keeper.answer(chain, THIEF.chain[0])
+            with a_folder() as folder:
+                stream = await network_of(folder, THIEF).dial_returning(address, THIEF.chain)
+            await stream.send_all(TO_NEW_ROOT.encode(Return(list(chain))))
+            frames = TO_RETURNING.frames()
+            frames.feed(await stream.receive_some())
+            body = frames.next_body()
+            assert body is not None
+            assert isinstance(TO_RETURNING.decode(body), Refusal)
+            await stream.aclose()
 
     at_the_door(play, [FIRST])
 
@@ -141,7 +151,7 @@ def test_who_says_nothing_or_nonsense_is_not_listened_to_for_long() -> None:
         with a_folder() as folder:
             network = network_of(folder, node_at(1, 2))
             for said in (b"", b"\xff" * 100, TO_NEW_ROOT.encode(Return([b"x", b"y"]))[:-1] + b"\0\0\0"):
-                stream = await network.dial_returning(address)
+                stream = await network.dial_returning(address, node_at(1, 2).chain)
                 await stream.send_all(said)
                 with trio.fail_after(ENOUGH_S):
                     await _until_closed(stream)

@@ -82,6 +82,8 @@ def test_a_banned_node_is_known_by_its_id_once_its_chain_was_judged() -> None:
     with pytest.raises(NotAllowed, match="banned"):
         made.check(node.node_id, node.chain)
     assert made.nodes == {node.node_id}
+    assert not made.judge(node.node_id, node_at(5, 6).chain), "let in anew by somebody else"
+    assert not made.nodes
     made.check(node_at(1).node_id, node_at(1).chain)
 
 
