@@ -143,39 +143,22 @@ def _handshake(chain: tuple[bytes, ...]) -> Any:
     return Handshake(list(chain), bytes(32), bytes(16), 0.0, Capabilities())
 
 
-def test_who_may_ban_whom_is_told_in_one_line(machines: list[Pool]) -> None:
+def test_who_let_somebody_in_bans_it_while_it_is_off_and_hears_clearly_whom_it_may_not_ban(
+    machines: list[Pool],
+) -> None:
     one, two, three = machines
     up(one, "north")
     up(two, "south")
     let_in(one, two, "--may-invite")
     let_in(two, three)
     up(three, "west")
-    await_alive(three, "north", "south", "west")
     await_alive(two, "north", "south", "west")
-    for machine, name, kind, words in (
-        (one, "nobody", "NotFound", "no member named nobody"),
-        (one, "north", "NotAllowed", "a machine of yours"),
-        (two, "north", "NotAllowed", "the one who let you in"),
-        (three, "south", "NotAllowed", "the one who let you in"),
-    ):
-        answer = machine.call("mesh", "ban", name, "--yes", "--json")
-        assert (answer.code, answer.value["error"]["kind"]) == (1, kind)
-        assert words in answer.err
-        assert len(answer.err.splitlines()) == 1
+    answer = two.call("mesh", "ban", "north", "--yes", "--json")
+    assert (answer.code, answer.value["error"]["kind"]) == (1, "NotAllowed")
+    assert "the one who let you in" in answer.err
+    assert len(answer.err.splitlines()) == 1
     three.nodes["west"].interrupt()
     assert three.nodes["west"].process.wait(10) == 0
-    assert two.call("mesh", "ban", "west", "--yes", "--json").value == {"banned": ["west"]}, "off, by who let it in"
+    assert two.call("mesh", "ban", "west", "--yes", "--json").value == {"banned": ["west"]}
     wait_until(lambda: banned(one) == {"west"}, "north hears of it")
     assert one.call("mesh", "ban", "south", "--yes", "--json").value == {"banned": ["south", "west"]}
-
-
-def test_what_let_nobody_in_and_came_in_beside_may_not_ban(machines: list[Pool]) -> None:
-    one, two, three = machines
-    for machine, name in zip(machines, ("north", "south", "west"), strict=True):
-        up(machine, name)
-    let_in(one, two)
-    let_in(one, three)
-    await_alive(three, "north", "south", "west")
-    answer = three.call("mesh", "ban", "south", "--yes", "--json")
-    assert (answer.code, answer.value["error"]["kind"]) == (1, "NotAllowed")
-    assert "ask north" in answer.err

@@ -126,6 +126,7 @@ def root_check(machine: Pool) -> dict[str, object]:
     return next((row for row in answer.value if row["check"] == "root"), {"ok": None, "detail": ""})
 
 
+@pytest.mark.nightly
 def test_two_rotations_of_one_root_are_both_visible_afterwards(machines: list[Pool]) -> None:
     one, two, _ = machines
     up(one, "north")

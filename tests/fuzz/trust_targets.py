@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import cache
 from itertools import pairwise
 
+import msgspec
 from potluck.discovery.beacon import BeaconEngine, Sighted
 from potluck.discovery.beacon import Send as SendDatagram
 from potluck.discovery.codes import Code
 from potluck.discovery.pairing import GUESSES, Invite, Inviter, Invites, Joiner
+from potluck.discovery.returning import Keeper
 from potluck.discovery.seeking import RESPONDERS_MAX, Offers, Search
 from potluck.discovery.tags import tag
 from potluck.overlay.clock import Said
@@ -17,6 +19,7 @@ from potluck.overlay.errors import LocalProtocolError, NotAllowed, RemoteProtoco
 from potluck.overlay.identity.bans import BanSet, make_ban
 from potluck.overlay.identity.certificates import issue, owners_of, verify_chain
 from potluck.overlay.identity.joining import Admission, admit
+from potluck.overlay.identity.rotation import Succession, make_rotation, new_secret
 from potluck.overlay.links.conversation import Conversation
 from potluck.overlay.links.opening import Introduction, open_as_initiator, open_as_responder
 from potluck.overlay.ports import Address
@@ -30,9 +33,10 @@ from potluck.overlay.wire.framing import encode_frame
 from potluck.overlay.wire.opening import ConnectAck, ConnectRequest, Handshake, HandshakeResponse
 from potluck.overlay.wire.pairing import TO_INVITER, TO_JOINER, Admit, Ask, Confirm, Refusal, Reply
 from potluck.overlay.wire.peer import PEER, PEER_MESSAGES
+from potluck.overlay.wire.rotation import Rotation
 from potluck.simulations.entropy import SeededEntropy
 
-from ..strategies.identities import key, member, mesh, place, root
+from ..strategies.identities import key, member, mesh, node_at, place, root
 from ..strategies.messages import fullest, simplest
 from .target import Script, Target, piece, to_the_end
 
@@ -81,6 +85,51 @@ def _chain_seeds() -> list[bytes]:
     whole = [bytes([len(story)]) + b"".join(bytes([part, 0]) for part in story) for story in stories]
     damaged = [bytes([2, 1, 1, 0, place, 5, 2, 0]) for place in range(0, 256, 16)]
     return [*whole, *damaged, b"\2\0" + piece(_certificates()[0]) + b"\0\2\0"]
+
+
+# A new root
+
+
+@cache
+def _rotation() -> Rotation:
+    secret = new_secret(mesh(), bytes(32))
+    return make_rotation(mesh(), secret, root(), [place(5).owner_chain], [_ban(1, 2)], ())
+
+
+def _succession(data: bytes) -> None:
+    """A field or two of the real record, damaged or made up: it is believed as it was written or not at all."""
+    script, real = Script(data), _rotation()
+    fields: dict[str, Any] = {}
+    while script.goes_on and len(fields) < 2:
+        match script.below(5):
+            case 0:
+                fields["root"] = script.damaged(real.root)
+            case 1:
+                fields["kept"] = [script.damaged(real.kept[0]), *real.kept[script.below(3) :]]
+            case 2:
+                fields["signature"] = script.damaged(real.signature)
+            case 3:
+                fields["bans"] = [Ban([script.damaged(one) for one in real.bans[0].chain], 1, bytes(64))]
+            case _:
+                fields["kept"] = [script.piece()]
+    changed = msgspec.structs.replace(real, **fields)
+    Succession(changed, mesh().root_der)
+    assert changed == real
+
+
+def _keeper(data: bytes) -> None:
+    """Who is told has shown a real chain that was kept."""
+    script = Script(data)
+    certificates = [*node_at(5).chain, *node_at(1, 2).chain, *ME.chain]
+    chain = [script.damaged(certificates[script.below(len(certificates))]) for _ in range(script.below(8))]
+    leaf = chain[0] if chain and script.below(2) == 0 else ME.chain[0]
+    keeper = Keeper([_rotation()], BanSet(_rotation().root))
+    assert keeper.answer(chain, leaf) == _rotation()
+    assert tuple(chain) in (node_at(5).chain, ME.chain)
+
+
+def _keeper_seeds() -> list[bytes]:
+    return [bytes([2, first, 0, second, 0, 0]) for first in range(6) for second in range(6)]
 
 
 # Openings
@@ -363,6 +412,8 @@ TARGETS: dict[str, Target] = {
     "chain": Target(_chain, (NotAllowed,), _chain_seeds, cost=10),
     "responder": Target(_open_to_a_stranger, _FROM_PEERS, lambda: _opening_seeds(_said_to_responder()), cost=10),
     "initiator": Target(_dial_a_stranger, _FROM_PEERS, lambda: _opening_seeds(_said_to_initiator()), cost=10),
+    "succession": Target(_succession, (RemoteProtocolError,), lambda: [b"", bytes(9), bytes([2, 1, 3])], cost=20),
+    "keeper": Target(_keeper, (NotAllowed,), _keeper_seeds, cost=20),
     "session": Target(_session, (RemoteProtocolError,), _session_seeds, cost=4),
     "inviter": Target(_inviter, (RemoteProtocolError,), lambda: _dialogue_seeds(4), cost=100),
     "joiner": Target(_joiner, _FROM_PEERS, lambda: _dialogue_seeds(6), cost=100),

@@ -14,7 +14,7 @@ import msgspec
 from potluck.overlay.clock import version_at
 from potluck.overlay.dht.records import NAMESPACES, Draft, place_of, refusal, sign, winners
 from potluck.overlay.errors import RemoteProtocolError
-from potluck.overlay.wire import control, pairing, values, worker
+from potluck.overlay.wire import control, pairing, rotation, values, worker
 from potluck.overlay.wire.beacon import BEACON, SEEKING
 from potluck.overlay.wire.codec import Codec
 from potluck.overlay.wire.framing import HEADER_BYTES, FrameDecoder, encode_frame
@@ -37,6 +37,8 @@ CODECS: dict[str, Codec[Any]] = {
     "to_inviter": pairing.TO_INVITER,
     "to_joiner": pairing.TO_JOINER,
     "admission": pairing.ADMISSION,
+    "to_new_root": rotation.TO_NEW_ROOT,
+    "to_returning": rotation.TO_RETURNING,
 }
 _NOW_S = 1.8e9
 

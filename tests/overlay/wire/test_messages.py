@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.overlay.errors import LocalProtocolError, RemoteProtocolError
-from potluck.overlay.wire import control, pairing, worker
+from potluck.overlay.wire import control, pairing, rotation, worker
 from potluck.overlay.wire.beacon import BEACON, SEEKING
 from potluck.overlay.wire.codec import Codec
 from potluck.overlay.wire.framing import CONTROL_FRAME_BYTES_MAX, HEADER_BYTES
@@ -32,6 +32,8 @@ CODECS: dict[str, Codec[Any]] = {
     "to_inviter": pairing.TO_INVITER,
     "to_joiner": pairing.TO_JOINER,
     "admission": pairing.ADMISSION,
+    "to_new_root": rotation.TO_NEW_ROOT,
+    "to_returning": rotation.TO_RETURNING,
 }
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
 every_message = pytest.mark.parametrize(
