@@ -50,7 +50,7 @@ class NewRoot:
         self._begin_again = begin_again
         self._background = Background()
         self._knocking_at: set[Address] = set()
-        self._told_at: list[Address] = []
+        self._told_at: Address | None = None
         node.rotating.adopt = self._adopt
         node.rotating.adopted = self._adopted
         node.rotating.contradicted = self._contradicted
@@ -98,7 +98,8 @@ class NewRoot:
 
     def _adopted(self, rotation: Rotation) -> None:
         logger.warning("the mesh goes on under a new root: %s", mesh_id_of(rotation.root))
-        known = [*self._told_at, *(link.peer.address for link in self._node.links)]
+        known = [self._told_at] if self._told_at else []
+        known += [link.peer.address for link in self._node.links]
         self._begin_again([str(address) for address in known[:_PEERS_MAX]])
 
     def _contradicted(self, rotation: Rotation) -> None:
@@ -121,7 +122,7 @@ class NewRoot:
     async def _knock(self, address: Address) -> None:
         try:
             rotation = await ask_for_new_root(self._network, address, self._node.identity.chain)
-            self._told_at.append(address)
+            self._told_at = address
             self._node.rotating.take(rotation)
         except PotluckError as error:
             logger.info("nothing of a new root is to be learned at %s: %s", address, error)
