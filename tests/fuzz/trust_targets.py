@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 from potluck.discovery.beacon import BeaconEngine, Sighted
