@@ -11,9 +11,9 @@ from typing import Any
 from potluck.overlay.errors import LinkLost, NotAllowed
 from potluck.overlay.identity.certificates import to_pem
 from potluck.overlay.ports import Address
-from potluck.overlay.transport.tls import KNOCK, TlsStream, make_context, make_door, open_to_knocks
+from potluck.overlay.transport.tls import KNOCK, RETURN, TlsStream, make_context, make_door, open_to_knocks
 
-from ..strategies.identities import member
+from ..strategies.identities import member, mesh
 from .target import Script, Target, piece, to_the_end
 
 _ANSWER_BYTES_MAX = 16 << 10
@@ -29,12 +29,16 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 
 
 @cache
-def _contexts(is_open: bool) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A node's server side and its door."""
+def _contexts(is_open: bool) -> tuple[ssl.SSLContext, dict[str, ssl.SSLContext]]:
+    """A node's server side and its doors, for guests and for members of a former root."""
     chain_path, key_path = (Path(_folder().name) / name for name in ("chain.pem", "key.pem"))
     server = make_context(server=True, root_der=member(1).mesh.root_der, chain_path=chain_path, key_path=key_path)
-    open_to_knocks(server, is_open=is_open)
-    return server, make_door(chain_path=chain_path, key_path=key_path)
+    doors: dict[str, ssl.SSLContext] = {}
+    if is_open:
+        doors[KNOCK] = make_door(chain_path=chain_path, key_path=key_path)
+        doors[RETURN] = make_door(chain_path=chain_path, key_path=key_path, former_roots=[mesh(2).root_der])
+    open_to_knocks(server, doors)
+    return server, doors
 
 
 class _Socket:
@@ -55,9 +59,9 @@ def _feed(data: bytes) -> None:
     """Nobody without a key of the mesh gets through, with or without an open door, nor much out of it."""
     script = Script(data)
     is_open = script.below(2) == 1
-    server, door = _contexts(is_open)
+    server, doors = _contexts(is_open)
     socket: Any = _Socket(script)
-    stream = TlsStream(socket, server, server=True, remote=Address("10.0.0.2", 1), door=door if is_open else None)
+    stream = TlsStream(socket, server, server=True, remote=Address("10.0.0.2", 1), doors=doors)
     try:
         to_the_end(stream.authenticate())
     finally:
@@ -70,7 +74,13 @@ def _feed(data: bytes) -> None:
 def _hellos() -> list[bytes]:
     """How clients begin; what they draw at random makes no difference here."""
     found = []
-    for name, version in ((KNOCK, None), ("other", None), (None, None), (KNOCK, ssl.TLSVersion.TLSv1_2)):
+    for name, version in (
+        (KNOCK, None),
+        (RETURN, None),
+        ("other", None),
+        (None, None),
+        (KNOCK, ssl.TLSVersion.TLSv1_2),
+    ):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if version is not None:
