@@ -23,7 +23,7 @@ JOIN_S: Final = 60.0
 """After the last has started."""
 LOOKUPS_MAX: Final = 1000
 ROUNDS_MAX: Final = 2.5
-"""On average, at a thousand nodes; below, no more; above, as the logarithm grows."""
+"""On average, at a thousand nodes; below, no more; above, a third of a round for every doubling."""
 _ROUNDS_AT: Final = 1000
 _LOOKUPS_APART_S: Final = 0.02
 
@@ -100,7 +100,7 @@ def _beyond(nodes: int, figures: Mapping[str, float]) -> Iterator[str]:
     dht = DhtConfig()
     doublings = math.log2(max(nodes, 2))
     limits = {
-        "lookup_rounds_mean": ROUNDS_MAX * max(1.0, doublings / math.log2(_ROUNDS_AT)),
+        "lookup_rounds_mean": ROUNDS_MAX + max(0.0, doublings - math.log2(_ROUNDS_AT)) / 3,
         "lookup_rpcs_mean": dht.replicas + doublings / 2,
         "table_mean": dht.k * max(1.0, 1 + math.log2(max(nodes, 2) / dht.k)),
     }

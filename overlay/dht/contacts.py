@@ -150,8 +150,9 @@ class Contacts:
         limit_s = began_s + self._config.request_timeout_s * self._config.request_tries
         for attempt in range(self._config.request_tries):
             link = await self._link_to(contact, limit_s)
+            left_s = max(0.0, limit_s - trio.current_time())  # who runs late may find that its time is up already
             try:
-                answer = await link.request(make, answer_type, limit_s - trio.current_time())
+                answer = await link.request(make, answer_type, left_s)
             except LinkLost:
                 if attempt == self._config.request_tries - 1:
                     raise
