@@ -11,6 +11,9 @@
 `overlays`                           the DHT alone, of very many nodes, on lines that carry messages
 `join`                               a scenario: overlays find their places, and each other
 `churn`                              a scenario: keys are read at once after many overlays have died
+`detectors`                          the engines of membership alone: links that stall, nodes that are stopped
+`suspicion`                          a scenario: slow links and a slow node, and who is called dead for it
+`gossip`                             a scenario: what membership costs
 `linearizability`                    whether a history of one register could have happened one by one
 `checks`                             what must hold after a scenario, each check with a name
 `run`                                a scenario by name, with the answer that `potluck sim --json` prints

@@ -11,7 +11,7 @@ from typing import Any, Final
 import trio
 
 from ..overlay.errors import UsageError
-from . import agreement, determinism
+from . import agreement, determinism, gossip, suspicion
 from .checks import Check
 from .churn import ChurnScenario
 from .churn import judge as judge_churn
@@ -94,15 +94,28 @@ async def _agreement(settings: Settings) -> Result:
     return Result(checks, figures, 0.0, [], hashlib.sha256(repr((checks, figures)).encode()).hexdigest())
 
 
+async def _suspicion(settings: Settings) -> Result:
+    """Engines only, each of its three runs this long."""
+    checks, figures, digest = suspicion.play(settings.nodes, settings.seed)
+    return Result(checks, figures, suspicion.PLAYED_S, [], digest)
+
+
+async def _gossip(settings: Settings) -> Result:
+    checks, figures, virtual_s, digest = gossip.play(settings.nodes, settings.seed)
+    return Result(checks, figures, virtual_s, [], digest)
+
+
 SCENARIOS: Final[dict[str, Scenario]] = {
     "jobs": _on_nodes(JobsScenario, judge),
     "loss": _on_nodes(LossScenario, judge_loss),
     "registers": _on_nodes(RegistersScenario, judge_registers),
     "agreement": _agreement,
+    "suspicion": _suspicion,
+    "gossip": _gossip,
     "join": _on_overlays(_join, judge_join, holding_records=False),
     "churn": _on_overlays(_churn, judge_churn, holding_records=True),
 }
-NODES_MAX: Final = dict.fromkeys(SCENARIOS, 250) | {"join": 10_000, "churn": 10_000}
+NODES_MAX: Final = dict.fromkeys(SCENARIOS, 250) | {"join": 10_000, "churn": 10_000, "gossip": 1000}
 """Overlays alone are lighter than whole nodes."""
 
 

@@ -20,7 +20,7 @@ _WORD: Final = {True: "held  ", False: "BROKEN"}
 def command(_session: Session, scenario: str, nodes: int, seed: int, kill: float) -> Answer:
     """Run SCENARIO with the shipped code in virtual time, and check what must hold.
 
-    SCENARIO is jobs, loss, registers or agreement; join or churn for very many nodes.
+    SCENARIO is jobs, loss, registers, agreement, suspicion or gossip; join or churn for very many nodes.
     """
     from ..simulations.run import run_scenario
 
