@@ -253,6 +253,8 @@ class Mapping(Iterator[R], Generic[R]):
         # Like the standard executors' generator: results that nobody came for are left to run.
         if self.__dict__.get("_begun"):
             self.close()
+        elif "_window" in self.__dict__:
+            self._pulse.end()
 
     def _wait(self, beats: int) -> None:
         left_s = None if self._deadline_s is None else self._deadline_s - time.monotonic()

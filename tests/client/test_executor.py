@@ -53,7 +53,7 @@ def shift(point: Point, by: int) -> Point:
     return Point(point.x + by, point.y + by)
 
 
-def fail(error: Exception) -> None:
+def fail(error: BaseException) -> None:
     raise error
 
 
@@ -82,8 +82,18 @@ def test_arrays_of_any_size_travel(pool: Executor) -> None:
         assert np.array_equal(pool.submit(np.multiply, array, 2).result(60), array * 2)
 
 
-@pytest.mark.parametrize("error", [ValueError("no", 3), KeyError("k"), OwnError("mine"), FileNotFoundError(2, "gone")])
-def test_an_exception_is_itself_with_the_remote_traceback(pool: Executor, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no", 3),
+        KeyError("k"),
+        OwnError("mine"),
+        FileNotFoundError(2, "gone"),
+        SystemExit(3),
+        KeyboardInterrupt("of its own"),
+    ],
+)
+def test_an_exception_is_itself_with_the_remote_traceback(pool: Executor, error: BaseException) -> None:
     future = pool.submit(fail, error)
     with pytest.raises(type(error)) as caught:
         future.result(30)

@@ -104,6 +104,13 @@ def test_a_failed_map_ends_its_bar() -> None:
     assert stream.getvalue().count("\n") == 1
 
 
+def test_a_bar_of_results_nobody_takes_ends_with_them() -> None:
+    stream = io.StringIO()
+    results = mapping(Submitted(at_once=False), abs, [1, 2], bar=LinesBar("f", 2, stream))
+    del results
+    assert stream.getvalue().startswith("f: 0 of 2")
+
+
 def test_the_shortest_known_length_counts() -> None:
     assert total_of([range(5), itertools.count(), [1, 2]]) == 2
     assert total_of([itertools.count()]) is None
