@@ -22,7 +22,7 @@ from .dialling import dial, greet
 from .forking import forgets_parent
 from .futures import Job, TaskFuture
 from .mapping import Mapping, Pulse, Window, sizer_for
-from .options import Optioned
+from .options import Optioned, plain
 from .private import OF_PROGRAM
 from .programs import Body, Packer, body_of, size_of
 from .progress import Wish, bar_for
@@ -117,11 +117,13 @@ class Executor(concurrent.futures.Executor):
         line = self._lines.get(fn) or self._line(fn)
         if line.fault is not None:
             return line.job.failed(line.body, line.fault)
-        future, packer = line.job.defer(line.body), self._packer
+        future = line.job.defer(line.body)
 
         def send() -> None:
             try:
-                arguments = packer.arguments(*resolved(call))
+                arguments = self._packer.arguments(*resolved(call))
+                if line.body.libraries is not self._packer.libraries:
+                    future.program = self._packer.body(plain(fn))  # the program has imported more meanwhile
             except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
                 future.fail(error)
             else:
@@ -220,13 +222,10 @@ class Executor(concurrent.futures.Executor):
     def _line(self, fn: Callable[..., Any]) -> _Line:
         """Raises NoNode where the named node does not run."""
         with self._lock:
-            options = JobOptions()
-            function = fn
-            if isinstance(fn, Optioned):
-                function, options = fn.function, fn.options
+            options = fn.options if isinstance(fn, Optioned) else JobOptions()
             job = self._job(msgspec.structs.replace(options, trust_results=self._trust_results))
             try:
-                line = _Line(job, self._packer.body(function), None)
+                line = _Line(job, self._packer.body(plain(fn)), None)
             except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
                 line = _Line(job, body_of("callable", b""), error)
             self._lines.keep(fn, line)

@@ -45,6 +45,11 @@ class Optioned(Generic[P, R]):
         return self.function(*args, **kwargs)
 
 
+def plain(function: Callable[..., R]) -> Callable[..., R]:
+    """The function itself, without options."""
+    return function.function if isinstance(function, Optioned) else function
+
+
 def options(
     *,
     timeout: float | None = None,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from concurrent.futures import CancelledError, Future
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 from potluck.client.connection import Connection
 from potluck.client.dependencies import futures_in, resolved
 from potluck.client.executor import Executor
+from potluck.overlay.wire import control
+from potluck.overlay.wire.codec import Message
 
 from .double import double_node
 from .test_connection import hold
@@ -133,6 +137,23 @@ def test_those_that_await_fail_with_the_connection() -> None:
         awaiting = pool.submit(abs, Future[int]())
         double.stop()
         assert type(awaiting.exception(10)).__name__ == "LinkLost"
+
+
+def test_modules_imported_meanwhile_go_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "imported_late.py").write_text("class Late:\n    def __len__(self): return 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with double_node() as (double, connection):
+        awaited: Future[object] = Future()
+        length = Pool(connection).submit(len, awaited)
+        awaited.set_result(importlib.import_module("imported_late").Late())
+        assert length.result(10) == 7
+        submit = next(each for each in double.received if isinstance(each, control.Submit) and each.tasks)
+        sent = {each.program.file_name: each.program.program_id for each in double.received if is_library(each)}
+        assert sent["imported_late"] in submit.program.libraries
+
+
+def is_library(message: Message) -> bool:
+    return isinstance(message, control.Submit) and message.program.form == "library"
 
 
 def test_a_future_deeper_inside_is_refused_by_name() -> None:
