@@ -15,9 +15,8 @@ from potluck.client.connection import Connection
 from potluck.client.dependencies import futures_in, resolved
 from potluck.client.executor import Executor
 from potluck.overlay.wire import control
-from potluck.overlay.wire.codec import Message
 
-from .double import double_node
+from .double import Double, double_node
 from .test_connection import hold
 
 CHAIN = 3000
@@ -147,13 +146,14 @@ def test_modules_imported_meanwhile_go_along(tmp_path: Path, monkeypatch: pytest
         length = Pool(connection).submit(len, awaited)
         awaited.set_result(importlib.import_module("imported_late").Late())
         assert length.result(10) == 7
-        submit = next(each for each in double.received if isinstance(each, control.Submit) and each.tasks)
-        sent = {each.program.file_name: each.program.program_id for each in double.received if is_library(each)}
+        double.wait_for(lambda: any(submit.tasks for submit in submits(double)))
+        (submit,) = (submit for submit in submits(double) if submit.tasks)
+        sent = {each.program.file_name: each.program.program_id for each in submits(double) if not each.tasks}
         assert sent["imported_late"] in submit.program.libraries
 
 
-def is_library(message: Message) -> bool:
-    return isinstance(message, control.Submit) and message.program.form == "library"
+def submits(double: Double) -> list[control.Submit]:
+    return [message for message in double.received if isinstance(message, control.Submit)]
 
 
 def test_a_future_deeper_inside_is_refused_by_name() -> None:
