@@ -92,7 +92,8 @@ class Window(Generic[R]):
         self._observe = functools.partial(_observe, sizer, on_progress)
         self._outstanding: deque[tuple[TaskFuture, int, bool]] = deque()
         self._items = self._bytes = 0
-        self._ready: deque[R] = deque()
+        self.ready: deque[R] = deque()
+        """Results that `take` gives next, for whoever takes many and calls little."""
         self._error: BaseException | None = None
 
     def fill(self) -> bool:
@@ -111,7 +112,7 @@ class Window(Generic[R]):
 
     def advance(self) -> bool:
         """Whether `take` has an answer. If not, the first task is being waited for, and any task's end is progress."""
-        while not self._ready and self._error is None:
+        while not self.ready and self._error is None:
             self.fill()
             if not self._outstanding:
                 return True
@@ -123,12 +124,12 @@ class Window(Generic[R]):
     @property
     def is_empty(self) -> bool:
         """Nothing is left to take, once `advance` was True."""
-        return not self._ready and self._error is None
+        return not self.ready and self._error is None
 
     def take(self) -> R:
         """The next result, or the error in its place, after which there is nothing more."""
-        if self._ready:
-            return self._ready.popleft()
+        if self.ready:
+            return self.ready.popleft()
         assert self._error is not None
         error, self._error = self._error, None
         self.close()
@@ -174,10 +175,10 @@ class Window(Generic[R]):
 
     def _unpack(self, result: Any, whole: bool) -> None:
         if not whole:
-            self._ready.append(result)
+            self.ready.append(result)
             return
         results, failure = result
-        self._ready.extend(results)
+        self.ready.extend(results)
         if failure is not None:
             raised, traceback = raised_of(failure[0]), failure[1]
             self._error = rebuilt(raised) or failed(raised, traceback)
@@ -224,12 +225,15 @@ class Mapping(Iterator[R], Generic[R]):
         self._begun = False
         self._pulse = pulse
         self._window = window
+        self._ready = window.ready
         self._window.fill()
 
     def __iter__(self) -> Mapping[R]:
         return self
 
     def __next__(self) -> R:
+        if self._ready:
+            return self._ready.popleft()
         self._begun = True
         beats = self._pulse.beats
         while not self._window.advance():
