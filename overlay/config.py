@@ -67,7 +67,7 @@ class Membership:
     local_health: bool = True
     """Whether a node doubts itself before others (Lifeguard); off, it is plain SWIM."""
     stall_s: float = 0.5
-    """A node that runs this late has been stopped."""
+    """A node that runs this late has been stopped, and trusts itself less."""
     link_silent_s: float = 30.0
     """A link on which nothing comes from one who answers others is broken, whatever TCP says."""
     dial_interval_s: float = 2.0

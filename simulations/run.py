@@ -110,10 +110,10 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "loss": _on_nodes(LossScenario, judge_loss),
     "registers": _on_nodes(RegistersScenario, judge_registers),
     "agreement": _agreement,
-    "suspicion": _suspicion,
-    "gossip": _gossip,
     "join": _on_overlays(_join, judge_join, holding_records=False),
     "churn": _on_overlays(_churn, judge_churn, holding_records=True),
+    "suspicion": _suspicion,
+    "gossip": _gossip,
 }
 NODES_MAX: Final = dict.fromkeys(SCENARIOS, 250) | {"join": 10_000, "churn": 10_000, "gossip": 1000}
 """Overlays alone are lighter than whole nodes."""

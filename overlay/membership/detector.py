@@ -39,7 +39,9 @@ from .probing import AskThrough, Prober, Question
 
 _ENOUGH: Final = 1 << 10
 """Confirmations of somebody who has judged."""
-_LOOK_AGAIN_S: Final = 0.5
+_LOOK_AGAIN_S: Final = 0.2
+"""While anybody is suspected: no longer can a stop go unnoticed that swallows the time for a refutation."""
+_LATE_S: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,9 @@ class Detector:
     def _woke(self, now_s: float) -> None:
         """A node that comes later than it wanted was stopped. Nobody else pays for that time."""
         late_s = now_s - self.due_s
-        if not self._config.local_health or late_s <= self._config.stall_s:
+        if not self._config.local_health or late_s <= _LATE_S:
             return
-        self._health.worse()
+        self._health.worse(late_s > self._config.stall_s)
         self._prober.delay(late_s)
         self._burial_s += late_s
         for member in self._members.by_id.values():

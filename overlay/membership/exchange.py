@@ -81,8 +81,11 @@ class Exchange:
         self._load_due_s = max(now_s, self._load_told_s + self._config.exchange_load_min_s)
 
     def greet(self, to: NodeId) -> list[Tell]:
-        """To a new neighbour: the load, and the digest, so that it sends its list if that is another one."""
-        return [Tell(to, PeerExchange([], [self._load_news()], self._digest()))]
+        """To a new neighbour: the load; the digest, so that it sends its list if that is another one; and who is
+        suspected, because it may be the way by which they hear of it."""
+        by_id = self._members.by_id
+        suspected = [news_of(by_id[node_id]) for node_id in sorted(self._members.suspected)[:NEWS_MAX]]
+        return [Tell(to, PeerExchange(suspected, [self._load_news()], self._digest()))]
 
     def part(self, node_id: NodeId) -> None:
         self._listed_s.pop(node_id, None)

@@ -279,6 +279,16 @@ def test_a_node_that_was_stopped_suspects_nobody_for_the_time_it_missed() -> Non
     assert changes(run(detector, 40.5, heard_s)) == []
 
 
+def test_a_short_stop_does_not_use_up_the_time_that_a_suspect_has_to_refute() -> None:
+    detector = make()
+    detector.link_up(0.0, news(IDS[0]))
+    detector.link_down(1.0, IDS[0], BOOTS[0], left=False)
+    started_s = detector.due_s
+    while (now_s := detector.due_s) < 30 and detector.members[IDS[0]].present:
+        detector.tick(now_s + 0.3, {})  # every time it runs, it was stopped for so long
+    assert detector.due_s - started_s > 2 * CONFIG.suspicion_s
+
+
 def test_without_local_health_a_stop_is_held_against_the_others() -> None:
     detector = make(replace(CONFIG, local_health=False))
     detector.link_up(0.0, news(IDS[0]))

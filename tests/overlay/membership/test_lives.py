@@ -182,3 +182,11 @@ def test_neighbours_with_equal_lists_send_none_and_others_send_theirs_once_an_in
     tell(other, 0.1, news(IDS[1]))
     assert {item.node_id for item in told(other.exchanged(0.2, OWN, greeting, {}), OWN)} >= {IDS[0], IDS[1]}
     assert told(other.exchanged(0.3, OWN, greeting, {}), OWN) == []
+
+
+def test_a_new_neighbour_hears_who_is_suspected_so_that_they_can_refute_by_it() -> None:
+    detector = make()
+    detector.link_up(0.0, news(IDS[0]))
+    detector.link_down(0.1, IDS[0], BOOTS[0], left=False)
+    greeted = told(detector.link_up(0.2, news(IDS[1])), IDS[1])
+    assert [(item.node_id, item.status) for item in greeted if item.accusers] == [(IDS[0], Status.SUSPECTED)]
