@@ -363,6 +363,15 @@ class Node:
         peer = link.peer
         self._owners[peer.node_id] = peer.owner_id
         self.roster.met(peer.node_id, peer.name, peer.chain)
+        self._ask_for_jobs(link)
+
+    def _ask_for_jobs(self, link: Link) -> None:
+        """That a job is over may have been lost with the link before this one."""
+        try:
+            for question in self.execution.held_for(link.peer.node_id):
+                link.post(question)
+        except LinkLost:
+            pass  # asked at the next one
 
     def _somebody_fell(self) -> None:
         self.membership.expel(self.links.bans.nodes)

@@ -116,6 +116,10 @@ class Engine:
     def serves(self, assigner: bytes, job: str) -> bool:
         return bool(self._jobs_of(assigner, job))
 
+    def held_for(self, assigner: bytes) -> list[tuple[str, int]]:
+        """Name and epoch of every job of this master that has anything here."""
+        return [(job.name, job.epoch) for job in self._jobs_of(assigner)]
+
     def next_deadline_s(self, now_s: float) -> float:
         deadline_s = math.inf
         for worker in self.pool.running():

@@ -117,6 +117,10 @@ class ExecutionService:
         """Whether this node holds work of that job from that master."""
         return self._engine.serves(assigner_id, job)
 
+    def held_for(self, assigner_id: bytes) -> list[ExecutionConfirmation]:
+        """What asks that master whether its jobs still go on: confirmations of nothing."""
+        return [ExecutionConfirmation(job, epoch, []) for job, epoch in self._engine.held_for(assigner_id)]
+
     def forget(self, assigner_id: bytes) -> None:
         """The master died or left: its work is dropped."""
         self._assigners.pop(assigner_id, None)

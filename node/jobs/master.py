@@ -171,8 +171,11 @@ class Master:
     def confirmed(
         self, now_s: float, node_id: NodeId, job_id: str, epoch: int, reports: Sequence[Report]
     ) -> list[Effect]:
+        """Whoever confirms what is over, has not heard that it is."""
         job = self._jobs.get(job_id)
-        if job is None or epoch != job.epoch:
+        if job is None:
+            return [Release(node_id, TaskComplete(job_id, epoch))]
+        if epoch != job.epoch:
             return []
         told: list[Report] = []
         effects: list[Effect] = []

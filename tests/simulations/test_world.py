@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 from potluck.overlay.errors import NotFound
+from potluck.overlay.wire import values
+from potluck.overlay.wire.control import JobOptions, NodeReports, TaskSpec
+from potluck.overlay.wire.work import Finished, Program
 from potluck.simulations import determinism
 from potluck.simulations.world import World
 
@@ -143,3 +146,27 @@ def test_a_node_that_leaves_is_told_at_once_and_missed_by_nobody() -> None:
         await settle(world)
 
     in_world(4, play)
+
+
+def test_a_worker_that_missed_the_end_of_a_job_hears_of_it_at_the_next_link() -> None:
+    async def play(world: World) -> None:
+        submitter, worker = world.machines["a1"], world.machines["b1"]
+        node, reported = world.node("a1"), trio.Event()
+
+        def take(_job: str, batches: list[NodeReports]) -> None:
+            if any(isinstance(report, Finished) for batch in batches for report in batch.reports):
+                reported.set()
+
+        job_id = node.jobs.open(JobOptions(), take)
+        kind = Program(bytes(32), "kind")
+        node.jobs.submit(job_id, kind, [TaskSpec(0, values.encode("b0"), "b")])
+        await reported.wait()
+        world.ether.cut(submitter.address, worker.address)
+        node.jobs.close(job_id)
+        world.ether.break_streams(submitter.address, worker.address)
+        world.ether.mend(submitter.address, worker.address)
+        await trio.sleep(5)
+        execution = world.node("b1").execution
+        assert not execution.held_for(node.node_id)
+
+    in_world(2, play)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
-from potluck.node.jobs.effects import Assign, CancelAt
+from potluck.node.jobs.effects import Assign, CancelAt, Release
 from potluck.node.jobs.master import Master
 from potluck.overlay.config import Jobs
 from potluck.overlay.errors import NotFound, NoWorker, Unavailable, WorkerLost
 from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.peer import PEER
-from potluck.overlay.wire.work import Inline, Program
+from potluck.overlay.wire.work import Inline, Program, TaskComplete
 
 from .masters import CONFIG, GRACE_S, IDS, PROGRAMS, finished, placed, report_of, submitted, worker
 
@@ -142,3 +142,9 @@ def test_what_runs_at_most_once_is_lost_with(how: str) -> None:
     (told,) = finished(effects)
     assert told.fault is not None and "not to be run twice" in told.fault.message
     assert not master.jobs["j"].tasks
+
+
+def test_who_confirms_what_is_over_is_told_that_it_is() -> None:
+    master = Master(CONFIG, "3.11", GRACE_S)
+    over = Release(IDS[1], TaskComplete("gone", 3))
+    assert master.confirmed(0.0, IDS[1], "gone", 3, []) == [over]
