@@ -27,6 +27,8 @@ logger = logging.getLogger("potluck.dht")
 
 _RETRY_PAUSE_S: Final = 0.1
 _READ_AT_ONCE: Final = 32
+_LIAR_ALONE_DECIDES: Final = 2
+"""Of so few holders all must agree, and the word of one is enough to refuse."""
 _LATE_MAX: Final = 1024
 """Stores that go on in the background for holders that have not answered."""
 
@@ -214,12 +216,12 @@ class _Spreading:
         self._dht = replication.dht
         self._record = record
         self._outdaters = outdaters
-        self._refusal: PotluckError | None = None
+        self._refusals: list[PotluckError] = []
         self._acknowledged = 0
 
     async def run(self) -> Put | Record | None:
         """Acknowledged, outdated by the record returned, or None for too few answers. Raises a refusal that left no
-        majority; one holder alone can neither refuse for the others nor invent a newer version."""
+        majority; one holder alone can neither refuse for others, silent ones included, nor invent a newer version."""
         holders = await self._dht.holders(place_of(self._record), self._dht.config.replicas)
         results_in, results = trio.open_memory_channel[tuple[Contact, wire.Stored | None]](len(holders))
         for holder in holders:
@@ -234,8 +236,9 @@ class _Spreading:
                 return Put(self._record.version, self._acknowledged)
             if self._acknowledged + left < majority:
                 break
-        if isinstance(self._refusal, Refused):
-            raise self._refusal
+        refused = [one for one in self._refusals if isinstance(one, Refused)]
+        if len(refused) > (1 if len(holders) > _LIAR_ALONE_DECIDES else 0):
+            raise refused[-1]
         return None
 
     def _count(self, holder: Contact, stored: wire.Stored | None) -> Record | None:
@@ -249,7 +252,7 @@ class _Spreading:
         elif stored.accepted:
             self._acknowledged += 1
         else:
-            self._refusal = _reason(stored)
+            self._refusals.append(_reason(stored))
         return None
 
     def _outdates(self, newer: Record) -> bool:

@@ -218,6 +218,16 @@ def test_when_no_majority_can_write_the_write_is_unavailable() -> None:
     determinism.run(scenario, seed=1)
 
 
+def test_one_holder_that_refuses_does_not_refuse_for_those_that_cannot_answer_now() -> None:
+    async def scenario() -> None:
+        async with parties(4, full=2) as (alice, _, _full, mallory):
+            mallory.answers_stores_with(LIES["it is not allowed"])
+            with pytest.raises(Unavailable):
+                await alice.replication.put("mem", b"k", b"v")
+
+    determinism.run(scenario, seed=1)
+
+
 NESTED = b"\x91" * 20_000
 CARDS = {
     "nothing": b"",
