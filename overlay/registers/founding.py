@@ -137,9 +137,15 @@ class Founding:
         if known is not None and known.founding != news.founding:
             self._give_up(known.founding)
         self._store.put(_TABLE, _KEY, msgspec.msgpack.encode(news))
-        self._registers.start(self._store.commit)
+        self._registers.start(self._commit)
         for link in self._links:
             self._tell(link)
+
+    async def _commit(self) -> None:
+        try:
+            await self._store.commit()
+        except Unavailable as error:
+            logger.warning("the founding is not on disk yet: %s", error)  # it is with the next commit that succeeds
 
     def _give_up(self, founding: bytes) -> None:
         for key, state in self._registers.acceptor:
