@@ -15,6 +15,13 @@
 `suspicion`                          a scenario: slow links and a slow node, and who is called dead for it
 `gossip`                             a scenario: what membership costs
 `linearizability`                    whether a history of one register could have happened one by one
+`weather`, `misconduct`              what is wrong with ways, and what a member does that no shipped node would
+`faults`, `storms`                   a plan of everything that goes wrong, drawn before it happens; what carries it out
+`mixed`                              a scenario: programs use everything, under every fault
+`partition`                          a scenario: two islands, writes on both, and how long until they are one again
+`programs`, `promises`               what those programs do and write down; what they were promised, one check each
 `checks`                             what must hold after a scenario, each check with a name
 `run`                                a scenario by name, with the answer that `potluck sim --json` prints
+`picture`                            what happened in one run, as one page of HTML
+`seeds`                              many seeds of one scenario, on all cores
 """

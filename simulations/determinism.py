@@ -3,6 +3,8 @@
 trio shuffles runnable tasks on purpose, with a generator of its own, unless a private switch says that the order may
 be deterministic; then it sorts them first, and the generator's seed fixes the trace. Hypothesis uses the same two
 names. No other file of ours touches them, and a test fails on the day trio changes them.
+
+The third private name is the queue of runnable tasks, out of which the tasks of a frozen node are kept.
 """
 
 from __future__ import annotations
@@ -54,3 +56,35 @@ def _deterministic(seed: int) -> Iterator[None]:
     finally:
         setattr(trio_run, _SWITCH, switched)
         generator.setstate(state)
+
+
+class Frozen(trio.abc.Instrument):
+    """A process that is stopped, as SIGSTOP stops it: this task and all below it take no step until they are thawed.
+
+    Time goes on meanwhile, deadlines pass, others may send: all of that is found afterwards, at once.
+    """
+
+    def __init__(self, root: trio.lowlevel.Task) -> None:
+        self._root = root
+        self._runner = trio_run.GLOBAL_RUN_CONTEXT.runner
+        self._held: list[trio.lowlevel.Task] = []
+        trio.lowlevel.add_instrument(self)
+        for task in list(self._runner.runq):
+            if self._is_below(task):
+                self._runner.runq.remove(task)
+                self._held.append(task)
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        if self._is_below(task):
+            assert self._runner.runq.pop() is task
+            self._held.append(task)
+
+    def _is_below(self, task: trio.lowlevel.Task | None) -> bool:
+        while task is not None and task is not self._root:
+            task = None if task.parent_nursery is None else task.parent_nursery.parent_task
+        return task is self._root
+
+    def thaw(self) -> None:
+        trio.lowlevel.remove_instrument(self)
+        self._runner.runq.extend(self._held)
+        self._held.clear()

@@ -14,9 +14,10 @@ from typing import Final, Protocol
 import trio
 
 from ..overlay.identity.mesh import Identity
-from ..overlay.ports import Stream
+from ..overlay.ports import Address, Stream
 from .entropy import named_stream
 from .timeline import timeline
+from .weather import Weather
 
 LAN_DELAY_S: Final = (0.0002, 0.002)
 """One way, least and most: a wired switch at the lower end, a busy wireless hop at the upper."""
@@ -34,6 +35,9 @@ def on_tick(time_s: float) -> float:
 class Endpoint(Protocol):
     """One end of a stream, as its machine sees it."""
 
+    @property
+    def remote(self) -> Address: ...
+
     def wake(self) -> None:
         """Something about the ways has changed: whoever waits looks again."""
 
@@ -45,6 +49,9 @@ class Endpoint(Protocol):
 
     def reset(self) -> None:
         """The machine tells the other end that nobody is here any more."""
+
+    def break_off(self) -> None:
+        """The connection breaks: both ends learn it, and what was under way is lost."""
 
 
 class Mailbox(Protocol):
@@ -74,13 +81,16 @@ class Host:
     orphans: list[Endpoint] = field(default_factory=list)
     """Ends that died with the power; their peers are told when the machine is back."""
     mailboxes: dict[int, tuple[tuple[str, int], Mailbox]] = field(default_factory=dict)
+    mouth: Callable[[bytes], bytes] | None = None
+    """What becomes of what its node says; None: it is sent as it was said."""
 
 
 class Ether:
     """All machines of one world. Delays follow from the seed and the two addresses, not from who asks first."""
 
-    def __init__(self, seed: int, delay_s: tuple[float, float] = LAN_DELAY_S) -> None:
+    def __init__(self, seed: int, delay_s: tuple[float, float] = LAN_DELAY_S, weather: Weather | None = None) -> None:
         self._seed = seed
+        self.weather = weather or Weather(seed)
         self._delay_s = delay_s
         self._hosts: dict[str, Host] = {}
         self._delays: dict[tuple[str, str], float] = {}
@@ -114,15 +124,18 @@ class Ether:
         one, other = self._hosts.get(source), self._hosts.get(target)
         if one is None or other is None or not (one.powered and other.powered):
             return False
-        return one is other or (one.plugged and other.plugged and one.group == other.group)
+        if one is other:
+            return True
+        return one.plugged and other.plugged and one.group == other.group and self.weather.passes(source, target)
 
     def multicast(self, source: str, group: tuple[str, int], data: bytes) -> None:
         """To every member that can be reached now, the sender's own machine included."""
         for host in self._hosts.values():
             if self.connected(source, host.address):
                 arrival_s = on_tick(trio.current_time() + self.delay_s(source, host.address))
+                copies = self.weather.copies(source, host.address)
                 for joined, mailbox in host.mailboxes.values():
-                    if joined == group:
+                    for _ in range(copies if joined == group else 0):
                         self.at(arrival_s, partial(mailbox.put, data, source))
 
     def partition(self, groups: Mapping[str, int]) -> None:
@@ -133,6 +146,21 @@ class Ether:
 
     def heal(self) -> None:
         self.partition({})
+
+    def cut(self, source: str, target: str) -> None:
+        """Nothing from the one reaches the other. The way back is another way."""
+        self.weather.cut((source, target))
+        self._changed()
+
+    def mend(self, source: str, target: str) -> None:
+        self.weather.mend((source, target))
+        self._changed()
+
+    def break_streams(self, one: str, other: str) -> None:
+        """Every connection between the two machines breaks."""
+        for endpoint in list(self.host(one).endpoints.values()):
+            if endpoint.remote.host == other:
+                endpoint.break_off()
 
     def unplug(self, address: str) -> None:
         """Silence in both directions; the machine itself goes on."""

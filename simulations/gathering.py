@@ -32,3 +32,26 @@ async def until(condition: Callable[[], bool], limit_s: float, poll_s: float) ->
             await trio.sleep(poll_s)
         return True
     return condition()
+
+
+def all_know_all(world: World) -> bool:
+    """Everyone who runs holds everyone who runs for present, and nobody else."""
+    running = {machine.name for machine in world.running()}
+    return all(known_at(world, name) == running for name in sorted(running))
+
+
+def known_at(world: World, name: str) -> set[str]:
+    """Whom this node holds for present, itself included."""
+    return {name} | {member.name for member in world.node(name).membership.present()}
+
+
+def busy(world: World) -> list[str]:
+    """Nodes with slots in use, work in the queue or sandboxes that no spare accounts for."""
+    faults = []
+    for machine in world.running():
+        assert machine.running is not None
+        node, workers = machine.running.node, len(machine.running.sandbox.workers)
+        load = node.execution.load()
+        if load.busy or load.queued or workers > node.config.execution.spares_max:
+            faults.append(f"{machine.name} has {load.busy} busy, {load.queued} queued, {workers} worker processes")
+    return faults

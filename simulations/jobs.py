@@ -23,7 +23,7 @@ from ..overlay.wire import values
 from ..overlay.wire.control import JobOptions, NodeReports, TaskSpec
 from ..overlay.wire.work import Finished, Inline, Program
 from .entropy import named_stream
-from .gathering import start_all, start_later, until
+from .gathering import busy, start_all, start_later, until
 from .sandbox import encoded_call
 from .world import World
 
@@ -52,7 +52,7 @@ def work(number, cost_s, blob=b""):
     spend(cost_s)
     return [number, number * number + 7, len(blob)]
 """
-_FUNCTION: Final = Program(hashlib.sha256(_SOURCE).digest(), "function", "work", "work.py", Inline(_SOURCE))
+FUNCTION: Final = Program(hashlib.sha256(_SOURCE).digest(), "function", "work", "work.py", Inline(_SOURCE))
 _KIND: Final = Program(hashlib.sha256(b"kind").digest(), "kind")
 
 
@@ -254,7 +254,7 @@ class JobsScenario:
         """Tasks in batches for as long as there are faults, and one batch after the last; then until all are done."""
         node = self._world.node(job.submitter)
         job.job_id = node.jobs.open(JobOptions(retries=20), job.take)
-        program = _KIND if job.kinds else _FUNCTION
+        program = _KIND if job.kinds else FUNCTION
         while True:
             last = self._faults_over.is_set()
             if not self._lives(job):
@@ -275,19 +275,8 @@ class JobsScenario:
         for job in living:
             self._world.log.note(job.submitter, "job done" if job.done else "job stuck", f"{len(job.reports)} tasks")
             self._world.node(job.submitter).jobs.close(job.job_id)
-        await until(lambda: not self._still_busy() and not self.disagreements(), JOIN_S, _POLL_S)
-        self.outcome.busy = self._still_busy()
-
-    def _still_busy(self) -> list[str]:
-        """Nodes with slots in use, work in the queue or sandboxes that no spare accounts for."""
-        faults = []
-        for machine in self._world.running():
-            assert machine.running is not None
-            node, workers = machine.running.node, len(machine.running.sandbox.workers)
-            load = node.execution.load()
-            if load.busy or load.queued or workers > node.config.execution.spares_max:
-                faults.append(f"{machine.name} has {load.busy} busy, {load.queued} queued, {workers} worker processes")
-        return faults
+        await until(lambda: not busy(self._world) and not self.disagreements(), JOIN_S, _POLL_S)
+        self.outcome.busy = busy(self._world)
 
     # Faults
 

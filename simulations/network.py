@@ -6,6 +6,7 @@ other end, and an identity of another mesh is refused as TLS would refuse it.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import trio
@@ -50,8 +51,10 @@ class VirtualStream:
         """Lets others run only where it waits, as `receive_some`: a simulation spends its time on switching tasks."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check()
+        if self._host.mouth is not None:
+            data = self._host.mouth(bytes(data))
         if len(data) <= _PIECE_BYTES and self._outgoing.has_room and not self._sending.locked():
-            self._outgoing.put(bytes(data))
+            self._put(bytes(data))
             return
         async with self._sending:
             view = memoryview(data)
@@ -59,7 +62,14 @@ class VirtualStream:
                 while not self._outgoing.has_room:
                     await self._outgoing.wait_room()
                     self._check()
-                self._outgoing.put(bytes(view[start : start + _PIECE_BYTES]))
+                self._put(bytes(view[start : start + _PIECE_BYTES]))
+
+    def _put(self, piece: bytes) -> None:
+        late_s = self._outgoing.late_s()
+        if late_s == math.inf:
+            self.break_off()
+            raise LinkLost(f"the connection to {self._remote} broke")
+        self._outgoing.put(piece, late_s)
 
     def _check(self) -> None:
         if self._closed or self._incoming.end_arrived:
@@ -98,6 +108,11 @@ class VirtualStream:
 
     def reset(self) -> None:
         self._outgoing.end(self._incoming, reset=True)
+
+    def break_off(self) -> None:
+        for pipe, back in ((self._outgoing, self._incoming), (self._incoming, self._outgoing)):
+            pipe.drop()
+            pipe.end(back, reset=True)
 
 
 class VirtualDatagrams:

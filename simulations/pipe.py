@@ -59,10 +59,19 @@ class Pipe:
         """The other side is known to be gone, whether or not everything before has been read."""
         return self._end_s <= trio.current_time() and self.connected
 
-    def put(self, piece: bytes) -> None:
-        """Behind everything sent before, after its time on the wire and on the way."""
-        self._wire_free_s = max(trio.current_time(), self._wire_free_s) + len(piece) / BYTES_PER_S
-        self._last_arrival_s = on_tick(self._wire_free_s + self._ether.delay_s(self._source, self._target))
+    def late_s(self) -> float:
+        """What the weather adds to the way of the next piece; infinity when the connection breaks over it."""
+        return self._ether.weather.late_s(self._source, self._target)
+
+    def put(self, piece: bytes, late_s: float) -> None:
+        """Behind everything sent before, after its time on the wire and on the way. After the end nothing follows."""
+        if self._end_s != math.inf:
+            return
+        ether, source, target = self._ether, self._source, self._target
+        bytes_per_s = ether.weather.bytes_per_s(source, target, BYTES_PER_S)
+        self._wire_free_s = max(trio.current_time(), self._wire_free_s) + len(piece) / bytes_per_s
+        arrival_s = on_tick(self._wire_free_s + ether.delay_s(source, target) + late_s)
+        self._last_arrival_s = max(arrival_s, self._last_arrival_s)
         self._pieces.append((self._last_arrival_s, piece))
         self._buffered_bytes += len(piece)
         self._ether.at(self._last_arrival_s, self._arrived)
@@ -83,6 +92,7 @@ class Pipe:
         """What is under way is lost."""
         self._pieces.clear()
         self._buffered_bytes = 0
+        self._wire_free_s = self._last_arrival_s = 0.0
 
     def take(self) -> bytes:
         """Everything that has arrived; b"" if nothing has."""

@@ -21,7 +21,7 @@ from ..overlay.errors import PotluckError, Unavailable
 from ..overlay.wire import values
 from .checks import Check, check
 from .entropy import named_stream
-from .gathering import start_all, until
+from .gathering import all_know_all, start_all, until
 from .linearizability import Operation, TooMany, Value, fault
 from .world import World
 
@@ -82,15 +82,8 @@ class RegistersScenario:
     async def _start_all(self) -> None:
         began_s = trio.current_time()
         await start_all(self._world, self._names, self._draws)
-        if await until(self._all_know_all, JOIN_S, _POLL_S):
+        if await until(lambda: all_know_all(self._world), JOIN_S, _POLL_S):
             self.outcome.joined_s = trio.current_time() - began_s
-
-    def _all_know_all(self) -> bool:
-        running = {machine.name for machine in self._world.running()}
-        return all(
-            {member.name for member in self._world.node(name).membership.present()} == running - {name}
-            for name in sorted(running)
-        )
 
     async def _founded(self) -> None:
         """The mesh's first agreed value comes before the faults: it needs everyone who is known."""
@@ -143,7 +136,7 @@ class RegistersScenario:
         operation = replace(self._draw(history, draws), called_at=trio.current_time())
         began_alone = self._alone == name
         try:
-            answer = await node.registers.change(register, _content(operation))
+            answer = await node.registers.change(register, content_of(operation))
         except PotluckError as error:
             self._note_error(name, operation.kind, error, began_alone)
         else:
@@ -193,7 +186,7 @@ class RegistersScenario:
         await trio.sleep(_ALONE_S)
         self._alone = ""
         self._world.plug(name)
-        await until(self._all_know_all, HEALED_S, _POLL_S)
+        await until(lambda: all_know_all(self._world), HEALED_S, _POLL_S)
 
     async def _part(self) -> None:
         """Two halves, or nearly; a register goes on where a majority of its acceptors is."""
@@ -205,7 +198,7 @@ class RegistersScenario:
         await trio.sleep(_PARTED_S)
         self._world.ether.heal()
         self._world.log.note("", "healed")
-        await until(self._all_know_all, HEALED_S, _POLL_S)
+        await until(lambda: all_know_all(self._world), HEALED_S, _POLL_S)
 
     async def _die(self, names: list[str]) -> None:
         for name in names:
@@ -217,7 +210,7 @@ class RegistersScenario:
         await trio.sleep(REPLACED_S)
         for name in names:
             await self._world.start(name)
-        await until(self._all_know_all, HEALED_S, _POLL_S)
+        await until(lambda: all_know_all(self._world), HEALED_S, _POLL_S)
 
     # The end
 
@@ -257,7 +250,7 @@ class RegistersScenario:
 _NONE: Final = object()
 
 
-def _content(operation: Operation) -> Callable[[bytes | None], tuple[bytes | None, Value | bool]]:
+def content_of(operation: Operation) -> Callable[[bytes | None], tuple[bytes | None, Value | bool]]:
     def change(content: bytes | None) -> tuple[bytes | None, Value | bool]:
         value = None if content is None else _WALL_DECODER.decode(content)
         after, answer = operation.apply(value)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypedDict, Unpack
 
 import trio
 
 from ..overlay.errors import UsageError
-from . import agreement, determinism, gossip, suspicion
+from . import agreement, determinism, gossip, mixed, partition, suspicion
 from .checks import Check
 from .churn import ChurnScenario
 from .churn import judge as judge_churn
@@ -20,18 +20,49 @@ from .join import JoinScenario
 from .join import judge as judge_join
 from .loss import LossScenario
 from .loss import judge as judge_loss
+from .mixed import MixedScenario
 from .overlays import Overlays
+from .partition import PartitionScenario
+from .picture import Story, page, story_of
+from .programs import Deed
 from .registers import RegistersScenario
 from .registers import judge as judge_registers
 from .verdict import judge
 from .world import World
 
+NODES: Final = 20
+NODES_MAX: Final = 250
+OVERLAYS_MAX: Final = 10_000
+"""Overlays alone are lighter than whole nodes."""
+GOSSIP_MAX: Final = 1000
+HOURS_MAX: Final = 10_000
+
 
 @dataclass(frozen=True)
 class Settings:
-    nodes: int
-    seed: int
-    kill: float
+    """What a scenario is told. `hours` of virtual time, and how many `nodes`, are the scenario's own where 0."""
+
+    seed: int = 1
+    nodes: int = 0
+    kill: float = 0.1
+    hours: float = 0.0
+    loss: float = 0.0
+    duplicate: float = 0.0
+
+    def faults(self) -> Iterator[str]:
+        if not 0 <= self.hours <= HOURS_MAX:
+            yield f"{self.hours:g} hours: up to {HOURS_MAX}"
+        for name in ("kill", "loss", "duplicate"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                yield f"{name} {value:g}: a fraction from 0 to 1"
+
+    def shown(self) -> str:
+        """As options of the command."""
+        options = f"--nodes {self.nodes} --seed {self.seed} --kill {self.kill:g}"
+        for name in ("hours", "loss", "duplicate"):
+            if value := getattr(self, name):
+                options += f" --{name} {value:g}"
+        return options
 
 
 @dataclass(frozen=True)
@@ -41,30 +72,53 @@ class Result:
     virtual_s: float
     event_log: list[str]
     event_log_sha256: str
+    story: Story | None = None
+    """For its picture."""
 
 
-Scenario = Callable[[Settings], Awaitable[Result]]
+@dataclass(frozen=True)
+class Scenario:
+    play: Callable[[Settings], Awaitable[Result]]
+    nodes: Callable[[int], int] = lambda seed: NODES
+    """How many, where nothing else is said."""
+    nodes_max: int = NODES_MAX
+    takes_hours: bool = False
+    whole: bool = False
+    """Played by whole nodes: messages may go astray, and there is a picture."""
+
+    def faults(self, name: str, settings: Settings) -> Iterator[str]:
+        if not 0 <= settings.nodes <= self.nodes_max:
+            yield f"{settings.nodes} nodes: scenario {name} takes 1 to {self.nodes_max}"
+        if settings.hours and not self.takes_hours:
+            yield f"scenario {name} takes as long as it takes: leave out --hours"
+        if (settings.loss or settings.duplicate) and not self.whole:
+            yield f"in scenario {name} no message goes astray: leave out --loss and --duplicate"
 
 
-def _on_nodes(scenario_type: Callable[..., Any], verdict: Callable[..., Any]) -> Scenario:
-    """A scenario that whole nodes play."""
+def _on_nodes(
+    make: Callable[[World, Settings], Any],
+    verdict: Callable[..., Any],
+    deeds: Callable[[Any], list[Deed]] = lambda scenario: [],
+) -> Callable[..., Awaitable[Result]]:
+    """A scenario that whole nodes play. `deeds`: what programs did, for the picture."""
 
     async def play(settings: Settings) -> Result:
         async with trio.open_nursery() as nursery:
-            world = World(settings.seed, nursery)
-            scenario = scenario_type(world, settings.seed, settings.nodes, settings.kill)
+            world = World(settings.seed, nursery, loss=settings.loss, duplicate=settings.duplicate)
+            scenario = make(world, settings)
             await scenario.play()
             checks, figures = verdict(world, scenario)
             virtual_s, lines, digest = trio.current_time(), world.log.lines(), world.log.sha256
+            story = story_of(world, virtual_s, deeds(scenario))
             nursery.cancel_scope.cancel()
-        return Result(checks, figures, virtual_s, lines, digest)
+        return Result(checks, figures, virtual_s, lines, digest, story)
 
     return play
 
 
 def _on_overlays(
     make: Callable[[Overlays, Settings], Any], verdict: Callable[..., Any], *, holding_records: bool
-) -> Scenario:
+) -> Callable[..., Awaitable[Result]]:
     """A scenario that overlays alone play."""
 
     async def play(settings: Settings) -> Result:
@@ -105,48 +159,109 @@ async def _gossip(settings: Settings) -> Result:
     return Result(checks, figures, virtual_s, [], digest)
 
 
+def _jobs(world: World, settings: Settings) -> JobsScenario:
+    return JobsScenario(world, settings.seed, settings.nodes, settings.kill)
+
+
+def _loss(world: World, settings: Settings) -> LossScenario:
+    return LossScenario(world, settings.seed, settings.nodes, settings.kill)
+
+
+def _registers(world: World, settings: Settings) -> RegistersScenario:
+    return RegistersScenario(world, settings.seed, settings.nodes, settings.kill)
+
+
+def _partition(world: World, settings: Settings) -> PartitionScenario:
+    return PartitionScenario(world, settings.seed, settings.nodes)
+
+
+def _deeds(scenario: MixedScenario | PartitionScenario) -> list[Deed]:
+    return scenario.programs.diary.deeds
+
+
+def _mixed(world: World, settings: Settings) -> MixedScenario:
+    span_s = settings.hours * 3600 or mixed.SPAN_S
+    lossless = settings.loss > 0
+    return MixedScenario(world, settings.seed, settings.nodes, span_s=span_s, kill=settings.kill, lossless=lossless)
+
+
 SCENARIOS: Final[dict[str, Scenario]] = {
-    "jobs": _on_nodes(JobsScenario, judge),
-    "loss": _on_nodes(LossScenario, judge_loss),
-    "registers": _on_nodes(RegistersScenario, judge_registers),
-    "agreement": _agreement,
-    "join": _on_overlays(_join, judge_join, holding_records=False),
-    "churn": _on_overlays(_churn, judge_churn, holding_records=True),
-    "suspicion": _suspicion,
-    "gossip": _gossip,
+    "jobs": Scenario(_on_nodes(_jobs, judge), whole=True),
+    "loss": Scenario(_on_nodes(_loss, judge_loss), whole=True),
+    "registers": Scenario(_on_nodes(_registers, judge_registers), whole=True),
+    "agreement": Scenario(_agreement),
+    "join": Scenario(_on_overlays(_join, judge_join, holding_records=False), nodes_max=OVERLAYS_MAX),
+    "churn": Scenario(_on_overlays(_churn, judge_churn, holding_records=True), nodes_max=OVERLAYS_MAX),
+    "suspicion": Scenario(_suspicion),
+    "gossip": Scenario(_gossip, nodes_max=GOSSIP_MAX),
+    "partition": Scenario(_on_nodes(_partition, partition.judge, _deeds), lambda seed: partition.NODES, whole=True),
+    "mixed": Scenario(_on_nodes(_mixed, mixed.judge, _deeds), mixed.nodes_of, takes_hours=True, whole=True),
 }
-NODES_MAX: Final = dict.fromkeys(SCENARIOS, 250) | {"join": 10_000, "churn": 10_000, "gossip": 1000}
-"""Overlays alone are lighter than whole nodes."""
 
 
-def run_scenario(name: str, *, nodes: int, seed: int, kill: float) -> dict[str, object]:
-    """Raises UsageError for a scenario that does not exist or settings it does not take."""
-    answer, _ = run_with_log(name, nodes=nodes, seed=seed, kill=kill)
-    return answer
-
-
-def run_with_log(name: str, *, nodes: int, seed: int, kill: float) -> tuple[dict[str, object], list[str]]:
-    """The answer, and the log of events line by line."""
+def checked(name: str, settings: Settings) -> Settings:
+    """With the scenario's own numbers where there were none. Raises UsageError for a scenario that does not exist or
+    settings that it does not take."""
     scenario = SCENARIOS.get(name)
     if scenario is None:
         raise UsageError(f"no scenario {name!r}: there is {', '.join(SCENARIOS)}")
-    if not 1 <= nodes <= NODES_MAX[name]:
-        raise UsageError(f"{nodes} nodes: scenario {name} takes 1 to {NODES_MAX[name]}")
-    if not 0 <= kill <= 1:
-        raise UsageError(f"kill {kill:g}: a fraction from 0 to 1")
+    for fault in (*settings.faults(), *scenario.faults(name, settings)):
+        raise UsageError(fault)
+    return settings if settings.nodes else replace(settings, nodes=scenario.nodes(settings.seed))
+
+
+class Wishes(TypedDict, total=False):
+    """Fields of `Settings`."""
+
+    seed: int
+    nodes: int
+    kill: float
+    hours: float
+    loss: float
+    duplicate: float
+
+
+def run_scenario(name: str, **wishes: Unpack[Wishes]) -> dict[str, object]:
+    """Raises UsageError, as `checked`."""
+    answer, _ = run_with_log(name, **wishes)
+    return answer
+
+
+def run_with_log(name: str, **wishes: Unpack[Wishes]) -> tuple[dict[str, object], list[str]]:
+    """The answer, and the log of events line by line."""
+    answer, result = _run(name, checked(name, Settings(**wishes)))
+    return answer, result.event_log
+
+
+def run_with_page(name: str, **wishes: Unpack[Wishes]) -> tuple[dict[str, object], str]:
+    """The answer, and the picture of it as a page of HTML."""
+    settings = checked(name, Settings(**wishes))
+    if not SCENARIOS[name].whole:
+        raise UsageError(f"of scenario {name} there is no picture")
+    answer, result = _run(name, settings)
+    assert result.story is not None
+    return answer, page(result.story, answer)
+
+
+def _run(name: str, settings: Settings) -> tuple[dict[str, object], Result]:
     began_s = time.perf_counter()
-    result = determinism.run(scenario, Settings(nodes, seed, kill), seed=seed)
+    result = determinism.run(SCENARIOS[name].play, settings, seed=settings.seed)
     wall_s = time.perf_counter() - began_s
     answer: dict[str, object] = {
         "scenario": name,
-        "nodes": nodes,
-        "seed": seed,
+        "nodes": settings.nodes,
+        "seed": settings.seed,
         "held": all(check.held for check in result.checks),
         "checks": [check.as_dict() for check in result.checks],
         "figures": result.figures,
         "virtual_s": round(result.virtual_s, 6),
         "wall_s": round(wall_s, 3),
         "event_log_sha256": result.event_log_sha256,
-        "replay": f"potluck sim {name} --nodes {nodes} --seed {seed} --kill {kill:g}",
+        "replay": replay(name, settings),
     }
-    return answer, result.event_log
+    return answer, result
+
+
+def replay(name: str, settings: Settings) -> str:
+    """The command that does it again."""
+    return f"potluck sim {name} {settings.shown()}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import trio
+
+from ..overlay.errors import Unavailable
 
 Table = dict[bytes, bytes]
 
@@ -30,6 +33,19 @@ class VirtualDisk:
     def __init__(self) -> None:
         self.tables: dict[str, Table] = {}
         self.commits = 0
+        self.full = False
+
+    def flip_bit(self, table: str, draw: random.Random) -> str:
+        """One bit of one value, as a disk that grows old does it; "" where there is none to flip."""
+        entries = self.tables.get(table, {})
+        if not any(entries.values()):
+            return ""
+        key = draw.choice(sorted(key for key, value in entries.items() if value))
+        value = bytearray(entries[key])
+        bit = draw.randrange(8 * len(value))
+        value[bit // 8] ^= 1 << bit % 8
+        entries[key] = bytes(value)
+        return repr(key)
 
 
 class VirtualStore:
@@ -61,11 +77,19 @@ class VirtualStore:
         return sorted(item for item in self._tables.get(table, {}).items() if item[0].startswith(prefix))
 
     async def commit(self) -> None:
-        """Commits may overlap: each covers what was written before it was called."""
+        """Commits may overlap: each covers what was written before it was called. While the disk is full they fail, and
+        what was written waits for the next."""
         upto = self._committed + len(self._uncommitted)
         await trio.sleep(self._fsync_s())
+        if self._disk.full and upto > self._committed:
+            raise Unavailable("cannot write to disk: no space left on device")
         if not self._cut:
             self._settle(upto)
+
+    @property
+    def backlog(self) -> int:
+        """Writes that are not on disk yet."""
+        return len(self._uncommitted)
 
     def _settle(self, upto: int) -> None:
         due = max(0, upto - self._committed)

@@ -57,11 +57,11 @@ def _wrong(jobs: tuple[Job, ...]) -> Iterator[str]:
             reports = job.reports.get(index, [])
             if len(reports) != 1:
                 yield f"task {index} of {job.submitter} was reported {len(reports)} times"
-            elif (got := _value(reports[0][1])) != expected:
+            elif (got := value_of(reports[0][1])) != expected:
                 yield f"task {index} of {job.submitter} gave {got!r} at {reports[0][0]}, not {expected!r}"
 
 
-def _value(finished: Finished) -> object:
+def value_of(finished: Finished) -> object:
     if finished.fault is not None:
         return f"fault {finished.fault.code}: {finished.fault.message}"
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -13,22 +13,28 @@ import trio
 
 from ..node.daemon import Node, Ports
 from ..overlay.config import Config, Discovery
+from ..overlay.errors import Unavailable
 from ..overlay.identity.keys import KeyPair
 from ..overlay.identity.mesh import SECRET_BYTES, Identity, Mesh, found, make_identity
+from ..overlay.ids import distance, node_id_of
 from ..overlay.ports import HostSample
 from .clock import VirtualWallClock
+from .determinism import Frozen
 from .entropy import SeededEntropy
 from .ether import Ether
 from .events import EventLog
+from .misconduct import Mouth
 from .network import VirtualNetwork
 from .sandbox import VirtualSandbox
 from .store import VirtualDisk, VirtualStore
+from .weather import Weather
 
 _NOWHERE: Final = Path("/nonexistent/virtual")
 """A virtual node has no files; whoever tried to make one would fail."""
 FSYNC_S: Final = (0.0001, 0.004)
 KINDS: Final = "abcd"
 NODES_PER_OWNER: Final = 3
+_KEYS_TRIED: Final = 64
 _SLOTS_MAX: Final = 4
 _CLOCK_ERROR_S: Final = 0.5
 _CLOCK_WRONG_S: Final = 3600.0
@@ -57,8 +63,10 @@ class Machine:
     mesh: Mesh
     clock: VirtualWallClock
     slots: int
+    mouth: Mouth
     disk: VirtualDisk = field(default_factory=VirtualDisk)
-    lives: list[Life] = field(default_factory=list)
+    lives: list[Span] = field(default_factory=list)
+    pauses: list[Span] = field(default_factory=list)
     running: Running | None = None
     tasks_run: int = 0
     """Begun by its workers in all its lives, whatever became of them."""
@@ -68,8 +76,8 @@ class Machine:
 
 
 @dataclass
-class Life:
-    """From ready to dead or gone."""
+class Span:
+    """From ready to dead or gone; of a pause, from frozen to thawed."""
 
     began_s: float
     ended_s: float = math.inf
@@ -84,24 +92,35 @@ class Running:
     store: VirtualStore
     sandbox: VirtualSandbox
     scope: trio.CancelScope
+    programs: trio.Nursery | None = None
+    """What users run on this machine: it stops and dies with the node."""
+    task: trio.lowlevel.Task | None = None
+    frozen: Frozen | None = None
     ended: trio.Event = field(default_factory=trio.Event)
 
 
 class World:
-    def __init__(self, seed: int, nursery: trio.Nursery) -> None:
+    """`loss` and `duplicate`: the fraction of messages that they hit, everywhere and always."""
+
+    def __init__(self, seed: int, nursery: trio.Nursery, *, loss: float = 0.0, duplicate: float = 0.0) -> None:
         self._seed = seed
+        self._repeat = duplicate
         self._nursery = nursery
         self._entropy = SeededEntropy(seed, "world")
         self._secret = self._entropy.token(SECRET_BYTES)
         self._owner_meshes: list[Mesh] = []
-        self.ether = Ether(seed)
+        self.ether = Ether(seed, weather=Weather(seed, loss, duplicate))
         self.log = EventLog()
         self.machines: dict[str, Machine] = {}
+        self.on_start: list[Callable[[Machine], None]] = []
+        """Called with every machine whose node is ready."""
         self.failures: list[str] = []
         """Nodes that ended by an error of their own: bugs, each with its traceback."""
 
-    def add_machine(self) -> Machine:
-        """The next machine, switched off; its name begins with the kind it handles: a1, b1, c1, d1, a2, …"""
+    def add_machine(self, near: bytes | None = None) -> Machine:
+        """The next machine, switched off; its name begins with the kind it handles: a1, b1, c1, d1, a2, …
+
+        `near`: a place that its owner wants its node to be near to, and has tried many keys for."""
         number = len(self.machines)
         if number % NODES_PER_OWNER == 0:
             owner = KeyPair.from_seed(self._entropy.token(32))
@@ -114,13 +133,22 @@ class World:
         machine = Machine(
             name=name,
             address=f"10.{number // 62_500}.{number // 250 % 250}.{number % 250 + 1}",
-            key=KeyPair.from_seed(self._entropy.token(32)),
+            key=self._new_key() if near is None else self._key_near(near),
             mesh=self._owner_meshes[-1],
             clock=VirtualWallClock(error_s),
             slots=draws.randint(1, _SLOTS_MAX),
+            mouth=Mouth(self._entropy.stream(f"mouth/{name}"), self._repeat),
         )
         self.machines[name] = machine
+        self.ether.host(machine.address).mouth = machine.mouth
         return machine
+
+    def _new_key(self) -> KeyPair:
+        return KeyPair.from_seed(self._entropy.token(32))
+
+    def _key_near(self, place: bytes) -> KeyPair:
+        keys = [self._new_key() for _ in range(_KEYS_TRIED)]
+        return min(keys, key=lambda key: distance(node_id_of(key.public), place))
 
     def running(self) -> Iterator[Machine]:
         return (machine for machine in self.machines.values() if machine.running is not None)
@@ -130,15 +158,26 @@ class World:
         assert running is not None, f"{name} is not running"
         return running.node
 
+    def is_up(self, name: str) -> bool:
+        running = self.machines[name].running
+        return running is not None and running.node.started.is_set()
+
+    def is_frozen(self, name: str) -> bool:
+        running = self.machines[name].running
+        return running is not None and running.frozen is not None
+
     async def start(self, name: str) -> None:
         """Boots the machine and its node, with what an earlier boot left on the disk; returns when it is ready."""
         machine = self.machines[name]
         assert machine.running is None
-        machine.lives.append(Life(trio.current_time()))
+        machine.lives.append(Span(trio.current_time()))
         self.ether.power_on(machine.address)
         running = machine.running = self._boot(machine)
         self.log.note(name, "start", f"boot {len(machine.lives)}, {machine.slots} slots")
         await self._nursery.start(self._run, machine, running)
+        if machine.running is running:
+            for on_start in self.on_start:
+                on_start(machine)
 
     def _boot(self, machine: Machine) -> Running:
         entropy = SeededEntropy(self._seed, f"{machine.name}/boot {len(machine.lives)}")
@@ -171,9 +210,12 @@ class World:
     async def _run(
         self, machine: Machine, running: Running, *, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED
     ) -> None:
+        running.task = trio.lowlevel.current_task()
         try:
             with running.scope:
-                await running.node.run(task_status=task_status)
+                async with trio.open_nursery() as running.programs:
+                    await running.node.run(task_status=task_status)
+                    running.programs.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - whatever ends a node is what the simulation is there to find
             self.failures.append(f"{machine.name}: {''.join(traceback.format_exception(error))}")
             self.log.note(machine.name, "failed", type(error).__name__)
@@ -181,6 +223,8 @@ class World:
             if machine.running is running:
                 self._is_over(machine)
             running.ended.set()
+            if not running.node.started.is_set():
+                task_status.started()  # whoever waits for the start looks at `failures`
 
     def _announced(self, machine: Machine, identity: Identity, event: dict[str, object]) -> None:
         running = machine.running
@@ -213,10 +257,38 @@ class World:
     def _ended_by_force(self, machine: Machine, how: str) -> None:
         running = machine.running
         assert running is not None
+        self.thaw(machine.name)
         self._is_over(machine)
         running.store.cut()
         running.scope.cancel()
         self.log.note(machine.name, how)
+
+    def lose_disk(self, name: str) -> None:
+        """With everything on it: a machine that is off will come back as a node that nobody has met."""
+        machine = self.machines[name]
+        assert machine.running is None
+        machine.disk = VirtualDisk()
+        machine.key = self._new_key()
+        self.log.note(name, "disk lost")
+
+    def freeze(self, name: str) -> None:
+        """The node and its users' programs stop, as SIGSTOP stops them; time, and the machine's system, go on."""
+        machine = self.machines[name]
+        running = machine.running
+        assert running is not None and running.task is not None
+        running.frozen = Frozen(running.task)
+        machine.pauses.append(Span(trio.current_time()))
+        self.log.note(name, "freeze")
+
+    def thaw(self, name: str) -> None:
+        """They go on, if they were stopped."""
+        machine = self.machines[name]
+        running = machine.running
+        if running is not None and running.frozen is not None:
+            running.frozen.thaw()
+            running.frozen = None
+            machine.pauses[-1].ended_s = trio.current_time()
+            self.log.note(name, "thaw")
 
     def unplug(self, name: str) -> None:
         self.ether.unplug(self.machines[name].address)
@@ -233,5 +305,9 @@ class World:
         self.log.note(name, "leave")
         running.node.leave()
         await running.ended.wait()
-        await running.store.aclose()
+        try:
+            await running.store.aclose()
+        except Unavailable as error:
+            self.log.note(name, "unwritten", str(error))
+            running.store.cut()
         self.log.note(name, "gone")

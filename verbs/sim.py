@@ -2,35 +2,86 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import logging
+from pathlib import Path
+from typing import Any
 
 import click
 
+from ..overlay.errors import UsageError
 from .answer import Answer, Session, verb
 from .rendering import duration_text
-
-_WORD: Final = {True: "held  ", False: "BROKEN"}
 
 
 @verb("sim", summary="Run thousands of nodes in virtual time.")
 @click.argument("scenario")
-@click.option("--nodes", type=click.IntRange(min=1), default=20, help="How many nodes.  [20]")
+@click.option("--nodes", type=click.IntRange(min=1), help="How many nodes.  [20; mixed: drawn, 3 to 10]")
 @click.option("--seed", type=int, default=1, help="Draws everything; the same seed gives the same run.  [1]")
+@click.option("--seeds", metavar="A..B", help="All of these, on all cores; shows only what failed.")
 @click.option("--kill", type=click.FloatRange(0, 1), default=0.1, help="The fraction of nodes that die.  [0.1]")
-def command(_session: Session, scenario: str, nodes: int, seed: int, kill: float) -> Answer:
-    """Run SCENARIO with the shipped code in virtual time, and check what must hold.
+@click.option("--hours", type=click.FloatRange(0), default=0.0, help="Of virtual time.  [mixed: five minutes]")
+@click.option("--loss", type=click.FloatRange(0, 1), default=0.0, help="The fraction of messages lost on the way.  [0]")
+@click.option("--duplicate", type=click.FloatRange(0, 1), default=0.0, help="The fraction that comes twice.  [0]")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Draws what happened into this file.")
+def command(
+    session: Session, /, scenario: str, nodes: int | None, seeds: str | None, html: Path | None, **settings: Any
+) -> Answer:
+    """Run SCENARIO in virtual time with the shipped code, and check what must hold.
 
-    SCENARIO is jobs, loss, registers, agreement, suspicion or gossip; join or churn for very many nodes.
+    SCENARIO is jobs, loss, registers, agreement, partition, mixed, suspicion or gossip; join or churn for very many
+    nodes.
     """
-    from ..simulations.run import run_scenario
+    from ..simulations.run import Settings, run_scenario, run_with_page
+    from ..simulations.seeds import run_seeds
 
-    outcome: dict[str, Any] = run_scenario(scenario, nodes=nodes, seed=seed, kill=kill)
-    lines = [
-        f"{'held  ' if check['held'] else 'BROKEN'}  {check['name']}: {check['detail']}" for check in outcome["checks"]
-    ]
+    logging.getLogger("potluck").addHandler(logging.NullHandler())  # what virtual nodes warn of, nobody can mend
+    settings["nodes"] = nodes or 0
+    if seeds is None:
+        outcome: dict[str, Any]
+        if html is None:
+            outcome = run_scenario(scenario, **settings)
+        else:
+            outcome, page = run_with_page(scenario, **settings)
+            html.write_text(page, encoding="utf-8")
+        return Answer(outcome, "\n".join(_lines(outcome)), exit_code=0 if outcome["held"] else 1)
+
+    if html is not None:
+        raise UsageError("a picture is of one seed: leave out --seeds or --html")
+
+    def tell(failed: dict[str, Any]) -> None:
+        session.show(failed, "\n".join(_broken(failed)))
+
+    total = run_seeds(scenario, Settings(**settings), _range(seeds), tell)
+    session.show(total, _sum(total))
+    return Answer(total, exit_code=1 if total["failed"] else 0, told=True)
+
+
+def _lines(outcome: dict[str, Any]) -> list[str]:
+    lines = [_line(check) for check in outcome["checks"]]
     lines += [f"{name} = {figure}" for name, figure in outcome["figures"].items()]
-    lines.append(
-        f"{duration_text(outcome['virtual_s'])} of {nodes} nodes in {duration_text(outcome['wall_s'])};"
-        f" again with: {outcome['replay']}"
-    )
-    return Answer(outcome, "\n".join(lines), exit_code=0 if outcome["held"] else 1)
+    took = f"{duration_text(outcome['virtual_s'])} of {outcome['nodes']} nodes in {duration_text(outcome['wall_s'])}"
+    return [*lines, f"{took}; again with: {outcome['replay']}"]
+
+
+def _broken(outcome: dict[str, Any]) -> list[str]:
+    return [outcome["replay"], *(f"  {_line(check)}" for check in outcome["checks"] if not check["held"])]
+
+
+def _line(check: dict[str, Any]) -> str:
+    return f"{'held  ' if check['held'] else 'BROKEN'}  {check['name']}: {check['detail']}"
+
+
+def _sum(total: dict[str, Any]) -> str:
+    time = f"{duration_text(total['virtual_hours'] * 3600)} of virtual time in {duration_text(total['wall_s'])}"
+    return f"{total['seeds']} seeds, {total['failed']} failed; {time}"
+
+
+def _range(text: str) -> range:
+    first, dots, last = text.partition("..")
+    try:
+        seeds = range(int(first), int(last) + 1) if dots else range(0)
+    except ValueError:
+        seeds = range(0)
+    if not seeds:
+        raise UsageError(f"seeds {text!r}: write them A..B, the lower one first")
+    return seeds

@@ -184,6 +184,26 @@ def test_the_first_agreed_value_needs_everyone_who_is_known() -> None:
     play(story, 3)
 
 
+def test_a_node_that_hears_of_the_founding_while_its_disk_is_full_lives() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        for name in names[:2]:
+            await world.start(name)
+        await all_know(world, names[:2])
+        await world.node(names[0]).memory.increment("k", 1)
+        world.unplug(names[2])
+        await world.start(names[2])
+        disk = world.machines[names[2]].disk
+        disk.full = True
+        world.plug(names[2])
+        await all_know(world, names)
+        await trio.sleep(1)
+        assert world.is_up(names[2])
+        disk.full = False
+        assert (await world.node(names[2]).memory.increment("k", 1))["value"] == 2
+
+    play(story, 3, together=False)
+
+
 def test_founders_who_start_together_found_once() -> None:
     async def story(world: World, names: list[str]) -> None:
         async with trio.open_nursery() as nursery:

@@ -89,8 +89,8 @@ def test_no_thread_is_started_and_the_answer_has_the_contracts_shape() -> None:
 @pytest.mark.parametrize(
     "name,nodes,kill,match",
     [
-        ("jobz", 3, 0.1, "there is jobs, loss, registers, agreement, join, churn"),
-        ("jobs", 0, 0.1, "1 to"),
+        ("jobz", 3, 0.1, "there is jobs, loss, registers, agreement, join, churn, suspicion, gossip"),
+        ("jobs", -1, 0.1, "1 to"),
         ("jobs", 100_000, 0.1, "1 to"),
         ("jobs", 3, 1.5, "fraction"),
         ("jobs", 3, -0.1, "fraction"),

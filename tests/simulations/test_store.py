@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 import trio
 import trio.testing
+from potluck.overlay.errors import Unavailable
 from potluck.simulations import determinism
 from potluck.simulations.store import VirtualDisk, VirtualStore
 
@@ -45,3 +48,31 @@ async def _expect_after_commit(store: VirtualStore, disk: VirtualDisk, key: byte
     await store.commit()
     assert trio.current_time() - began_s == delay_s
     assert key in disk.tables["t"]
+
+
+def test_a_full_disk_fails_commits_until_there_is_room() -> None:
+    async def play() -> None:
+        disk = VirtualDisk()
+        store = VirtualStore(disk, lambda: 0.1)
+        disk.full = True
+        await store.commit()  # of nothing
+        store.put("t", b"k", b"v")
+        with pytest.raises(Unavailable):
+            await store.commit()
+        assert store.get("t", b"k") == b"v"
+        assert store.backlog == 1
+        disk.full = False
+        await store.commit()
+        assert disk.tables["t"] == {b"k": b"v"}
+        assert store.backlog == 0
+
+    determinism.run(play, seed=1)
+
+
+def test_a_flipped_bit_is_one_bit_of_one_value() -> None:
+    disk = VirtualDisk()
+    assert disk.flip_bit("t", random.Random(1)) == ""
+    disk.tables["t"] = {bytes([number]): bytes(4) for number in range(5)}
+    disk.flip_bit("t", random.Random(1))
+    bits = [int.from_bytes(value, "big").bit_count() for value in disk.tables["t"].values()]
+    assert sorted(bits) == [0, 0, 0, 0, 1]

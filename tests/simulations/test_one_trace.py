@@ -1,0 +1,45 @@
+"""One seed, one trace: every fault drawn, the same digest of the event log whatever the hash seed of the process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+
+import pytest
+
+_DIGESTS = """
+import sys
+from potluck.simulations.run import run_scenario
+hours, *seeds = sys.argv[1:]
+for seed in map(int, seeds):
+    answer = run_scenario("mixed", seed=seed, hours=float(hours))
+    print(seed, answer["event_log_sha256"], answer["figures"], [check["detail"] for check in answer["checks"]])
+"""
+
+
+def traces(hash_seed: int, seeds: Iterable[int], hours: float, limit_s: float) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _DIGESTS, str(hours), *map(str, seeds)],
+        env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
+        capture_output=True,
+        text=True,
+        timeout=limit_s,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+def test_three_seeds_give_one_trace_each_in_every_process() -> None:
+    one, other = (traces(hash_seed, range(3), 0.004, 100) for hash_seed in (1, 2))
+    assert one == other
+    assert len(one) == len(set(one)) == 3
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(4 * 3600)
+def test_two_hundred_seeds_give_one_trace_each_in_every_process() -> None:
+    one, other = (traces(hash_seed, range(200), 0.02, 2 * 3600) for hash_seed in (1, 2))
+    assert one == other
+    assert len(one) == len(set(one)) == 200

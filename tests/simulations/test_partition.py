@@ -1,0 +1,64 @@
+"""The scenario `partition`: two islands become one again in time, and its checks can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from potluck.node.memory import SharedMemory
+from potluck.simulations.ether import Ether
+from potluck.simulations.run import run_scenario, run_with_log
+
+
+def held(nodes: int, seed: int) -> dict[str, Any]:
+    answer, log = run_with_log("partition", nodes=nodes, seed=seed)
+    broken = [check for check in answer["checks"] if not check["held"]]  # type: ignore[attr-defined]
+    assert answer["held"], "\n".join([str(answer["replay"]), *map(str, broken), *log[-20:]])
+    return answer
+
+
+@pytest.mark.parametrize("nodes,seed", [(2, 1), (5, 2), (10, 3)])
+def test_two_islands_are_one_again_within_ten_seconds(nodes: int, seed: int) -> None:
+    figures = held(nodes, seed)["figures"]
+    assert 0 < figures["reconverged_s"] <= 10
+    assert figures["island"] == nodes // 2
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", range(100))
+def test_islands_of_five_are_one_again_for_many_seeds(seed: int) -> None:
+    held(10, seed)
+
+
+def _never_apart(original: Any) -> Any:
+    return lambda self, groups: None
+
+
+def _alone_content(original: Any) -> Any:
+    """Counts without asking anybody."""
+    totals: dict[int, int] = {}
+
+    async def increment(self: SharedMemory, key: str, amount: int) -> dict[str, object]:
+        totals[id(self)] = totals.get(id(self), 0) + amount
+        return {"key": key, "value": totals[id(self)], "version": 1, "replicas": 1}
+
+    return increment
+
+
+@pytest.mark.parametrize(
+    "owner,name,sabotage,check",
+    [
+        (Ether, "partition", _never_apart, "each island sees only itself"),
+        (Ether, "heal", lambda original: lambda self: None, "they are one again in time"),
+        (SharedMemory, "increment", _alone_content, "one island at most goes on counting"),
+        (SharedMemory, "increment", _alone_content, "no increment is lost or done twice"),
+    ],
+)
+def test_the_right_check_notices(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, sabotage: Callable[[Any], Any], check: str
+) -> None:
+    monkeypatch.setattr(owner, name, sabotage(getattr(owner, name)))
+    answer = run_scenario("partition", nodes=4, seed=1)
+    assert check in {one["name"] for one in answer["checks"] if not one["held"]}  # type: ignore[attr-defined]
