@@ -387,7 +387,9 @@ class Node:
     def _assigned(self, link: Link, message: Message) -> None:
         assert isinstance(message, InstructionAssignment)
         peer = link.peer
-        self.execution.assign(peer.node_id, peer.owner_id, _Elsewhere(self.links, peer.node_id), message)
+        self.execution.assign(
+            peer.node_id, peer.owner_id, _Elsewhere(self.links, self.membership, peer.node_id), message
+        )
 
     def _cancelled(self, link: Link, message: Message) -> None:
         assert isinstance(message, CancelInstructions)
@@ -443,13 +445,15 @@ class _Here:
 class _Elsewhere:
     """A master on another node: confirmations go over whatever link there is."""
 
-    def __init__(self, links: Links, node_id: NodeId) -> None:
+    def __init__(self, links: Links, membership: Membership, node_id: NodeId) -> None:
         self._links = links
+        self._membership = membership
         self._node_id = node_id
 
     def confirm(self, confirmation: ExecutionConfirmation) -> None:
         link = self._links.get(self._node_id)
         if link is None:
+            self._membership.reach(self._node_id)
             return  # it assigns again when the link is back, and is answered then
         for part in cut(confirmation.reports, report_bytes):
             try:

@@ -235,6 +235,7 @@ class Jobs:
             return
         link = self._links.get(node_id)
         if link is None:
+            self._membership.reach(node_id)
             return  # when it is back it is given everything again; when it is dead, others are
         try:
             link.post(message)

@@ -14,6 +14,7 @@ from ..session.session import NEED_BYTES
 from ..session.states import ANSWERS, Role, State
 from ..wire.codec import Message
 from ..wire.opening import DisconnectAck, DisconnectRequest
+from ..wire.peer import GOSSIP
 from .conversation import Conversation
 from .opening import PeerInfo
 
@@ -37,6 +38,10 @@ class Link:
         self.initiated = conversation.session.role is Role.INITIATOR
         self.left = False
         """The peer has said that it leaves the mesh."""
+        self.parted = False
+        """One of the two has said that it needs this link no more."""
+        self.used_s = trio.current_time()
+        """When something other than gossip was last said on it from here."""
         self.last_heard_s = -math.inf
         self.round_trip_s = 0.0
         self.lost_because: PotluckError | None = None
@@ -65,6 +70,8 @@ class Link:
         """
         if self.lost_because is not None or self._conversation.session.state is not State.READY:
             raise LinkLost(f"no link to {self.peer.name}")
+        if not isinstance(message, GOSSIP):
+            self.used_s = trio.current_time()
         self._queue(message)
         if len(self._outbox) > 2 * self._config.queue_bytes_max:
             self.lose(LinkLost(f"{self.peer.name} does not read what it is sent"))
@@ -118,6 +125,7 @@ class Link:
     async def disconnect(self, *, leaving: bool, reason: str) -> None:
         """A graceful end: what was queued is sent, and the peer has taken it in when this returns (or never will)."""
         if not self.lost and self._conversation.session.state is State.READY:
+            self.parted = not leaving
             self._queue(DisconnectRequest(leaving, reason))
             with trio.move_on_after(_GOODBYE_S):
                 await self._closed.wait()
@@ -156,11 +164,14 @@ class Link:
 
     async def _read(self, dispatch: Dispatch) -> None:
         session = self._conversation.session
-        while session.state is not State.CLOSED:
-            await self._conversation.receive_bytes()
-            self.last_heard_s = trio.current_time()
+        while True:
+            # The first messages may have come with the end of the opening.
             while (message := session.next_event()) is not NEED_BYTES:
                 self._take(message, dispatch)
+            if session.state is State.CLOSED:
+                break
+            await self._conversation.receive_bytes()
+            self.last_heard_s = trio.current_time()
         if self._owes_goodbye:
             self._wake.set()
             await trio.sleep(_GOODBYE_S)  # the writer ends the link once the acknowledgement is out, if it is read
@@ -174,6 +185,7 @@ class Link:
                 waiting.event.set()
         elif isinstance(message, DisconnectRequest):
             self.left = self.left or message.leaving
+            self.parted = not self.left
             self._owes_goodbye = True
             self._queue(DisconnectAck())
         elif not isinstance(message, DisconnectAck):

@@ -55,7 +55,7 @@ class Links:
         self._links: dict[NodeId, Link] = {}
         self._retired: dict[NodeId, list[Link]] = {}
         self._aliases: dict[Address, NodeId] = {}
-        self._dialling: dict[NodeId | Address, trio.Event] = {}
+        self._dialling: dict[NodeId, _Dial] = {}
         self._handlers: dict[type[Message], Handler] = {}
         self._bulk_handler: BulkHandler | None = None
         self._bulk: dict[trio.CancelScope, PeerInfo] = {}
@@ -104,22 +104,30 @@ class Links:
         return await self._adopt(conversation, peer)
 
     async def link_to(self, node_id: NodeId, address: Address) -> Link:
-        """The link to this node, dialled if there is none. Several callers share one dial."""
+        """The link to this node, dialled if there is none. Several callers share one dial, which goes on when they
+        give up: a peer that had let us in would take a broken opening for a crash. Raises Unavailable or NotAllowed."""
         while (link := self._links.get(node_id)) is None:
-            if (dialling := self._dialling.get(node_id)) is not None:
-                await dialling.wait()
-                if node_id not in self._links:
-                    raise LinkLost(f"cannot reach {address}")
-                continue
-            done = self._dialling[node_id] = trio.Event()
-            try:
-                link = await self.connect(address)
-            finally:
-                del self._dialling[node_id]
-                done.set()
-            if link.peer.node_id != node_id:
-                raise LinkLost(f"{address} is {link.peer.name} now, another node")
+            dial = self._dialling.get(node_id)
+            if dial is None:
+                if not self._background.running:
+                    raise LinkLost("this node is not running")
+                dial = self._dialling[node_id] = _Dial()
+                self._background.start(self._dial, node_id, address, dial)
+            await dial.over.wait()
+            if dial.error is not None:
+                raise dial.error
         return link
+
+    async def _dial(self, node_id: NodeId, address: Address, dial: _Dial) -> None:
+        try:
+            link = await self.connect(address)
+            if link.peer.node_id != node_id:
+                dial.error = LinkLost(f"{address} is {link.peer.name} now, another node")
+        except (Unavailable, NotAllowed) as error:
+            dial.error = error
+        finally:
+            del self._dialling[node_id]
+            dial.over.set()
 
     async def open_bulk(self, node_id: NodeId, address: Address) -> Conversation:
         """A connection of its own for objects; the caller closes it."""
@@ -269,3 +277,11 @@ async def _leave(link: Link, reason: str) -> None:
 def is_refused(error: PotluckError) -> bool:
     """The machine answers but nothing listens: the node is gone."""
     return isinstance(error, LinkLost) and error.refused
+
+
+class _Dial:
+    """One that is under way, for all who wait for it."""
+
+    def __init__(self) -> None:
+        self.over = trio.Event()
+        self.error: PotluckError | None = None

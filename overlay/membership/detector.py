@@ -69,9 +69,9 @@ class Detector:
         self._config = config
         self._members = Members()
         self._health = LocalHealth(config)
-        neighbours = Neighbours(own.node_id, links, self._members)
-        self._prober = Prober(config, self._members, self._health, neighbours.of, draws)
-        self._dialling = Dialling(own.node_id, config, self._members, neighbours)
+        self._neighbours = Neighbours(own.node_id, links, self._members)
+        self._prober = Prober(config, self._members, self._health, self._neighbours.of, draws)
+        self._dialling = Dialling(own.node_id, config, self._members, self._neighbours)
         self._exchange = Exchange(config, own, self._members, draws)
         self._burial_s = math.inf
         """Not after the first burial that is due."""
@@ -122,7 +122,14 @@ class Detector:
         effects += self._exchange.greet(node_id)
         return self._told(now_s, effects)
 
-    def link_down(self, now_s: float, node_id: NodeId, boot_id: bytes, *, left: bool) -> list[Effect]:
+    def superfluous(self, used_s: Mapping[NodeId, float]) -> list[NodeId]:
+        """Of the linked peers, with when each link was last used: those to part with."""
+        return self._neighbours.superfluous(used_s)
+
+    def link_down(
+        self, now_s: float, node_id: NodeId, boot_id: bytes, *, left: bool, parted: bool = False
+    ) -> list[Effect]:
+        """`parted`: one of the two needed the link no more, which says nothing of how the other is."""
         self._woke(now_s)
         member = self._members.by_id.get(node_id)
         if member is None or member.boot_id != boot_id or not member.linked:
@@ -130,7 +137,7 @@ class Detector:
         self._unlink(member)
         if left:
             return self._told(now_s, self._ended(now_s, member, Status.LEFT))
-        effects = self._accuse(now_s, member, [self._own.node_id])
+        effects = [] if parted else self._accuse(now_s, member, [self._own.node_id])
         self._dialling.lost(now_s)
         return self._told(now_s, [*effects, *self._dialling.tick(now_s)])
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from heapq import nsmallest
+from itertools import islice
 
 from ..config import Links
 from ..ids import NodeId, distance
@@ -50,3 +51,13 @@ class Neighbours:
         """Another node's, as far as it knows whom we know; this node may be among them."""
         others = {self._own_id, *self._members.present_ids} - {node_id}
         return choose(node_id, others, self._config)
+
+    def superfluous(self, used_s: Mapping[NodeId, float]) -> list[NodeId]:
+        """Of the linked, by when each was last used: those beyond what is kept for use, the longest unused first.
+        Neighbours of either side are none."""
+        wanted = self.wanted()
+        excess = len(used_s.keys() - wanted) - self._config.cached_max
+        if excess <= 0:
+            return []
+        unwanted = sorted(used_s.keys() - wanted, key=lambda node_id: (used_s[node_id], node_id))
+        return list(islice((node_id for node_id in unwanted if self._own_id not in self.of(node_id)), excess))

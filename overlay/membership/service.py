@@ -102,6 +102,12 @@ class Membership:
             await nursery.start(self._background.run)
             await self._tick()
 
+    def reach(self, node_id: NodeId) -> None:
+        """Begins to open a link to a member that has none: whoever hears of its links is told when it is there."""
+        member = self._detector.members.get(node_id)
+        if member is not None and member.present:
+            self._background.start(self._dial, member)
+
     def expel(self, banned: Collection[NodeId]) -> None:
         """They are gone, whatever others say."""
         for node_id in banned:
@@ -136,11 +142,19 @@ class Membership:
             peer.node_id, peer.name, peer.address.host, peer.address.port, peer.boot_id, peer.incarnation, Status.ALIVE
         )
         self._perform(self._detector.link_up(trio.current_time(), news))
+        used_s = {one.peer.node_id: one.used_s for one in self._links if not one.parted}
+        for node_id in self._detector.superfluous(used_s):
+            self._background.start(self._part, node_id)
+
+    async def _part(self, node_id: NodeId) -> None:
+        if (link := self._links.get(node_id)) is not None and not link.parted:
+            await link.disconnect(leaving=False, reason="not used lately")
 
     def _link_down(self, link: Link) -> None:
         peer = link.peer
         self._mesh_time.forget(peer.node_id)
-        self._perform(self._detector.link_down(trio.current_time(), peer.node_id, peer.boot_id, left=link.left))
+        now_s = trio.current_time()
+        self._perform(self._detector.link_down(now_s, peer.node_id, peer.boot_id, left=link.left, parted=link.parted))
 
     def _exchanged(self, link: Link, message: Message) -> None:
         assert isinstance(message, PeerExchange)

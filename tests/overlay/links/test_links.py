@@ -218,3 +218,29 @@ def test_a_restarted_peer_is_a_new_one() -> None:
 
 def another_life_of(identity: Identity) -> Identity:
     return Identity(identity.name, identity.key, identity.chain, identity.mesh, bytes(16))
+
+
+def test_what_comes_with_the_end_of_the_opening_is_heard_at_once() -> None:
+    message = CancelInstructions("j", 1, [7])
+
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, _):
+            bob.links.up.append(lambda link: link.post(message))
+            await alice.links.connect(bob.address)
+            await settle()
+            assert alice.received == [message]
+
+    determinism.run(scenario, seed=1)
+
+
+def test_a_dial_that_its_caller_gives_up_is_no_crash_to_the_one_who_was_dialled() -> None:
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, _):
+            for wait_s in (0.0005 * step for step in range(20)):
+                with trio.move_on_after(wait_s):
+                    await alice.links.link_to(bob.identity.node_id, bob.address)
+            await settle()
+            assert bob.story == ["up n1"]
+            assert alice.story == ["up n2"]
+
+    determinism.run(scenario, seed=1)

@@ -384,3 +384,12 @@ def test_two_suspected_at_once_do_not_wait_for_each_other_to_confirm() -> None:
         tell(detector, 1.1, news(node_id, status=Status.SUSPECTED, accusers=[IDS[2]]), sender=IDS[2])
     story = changes(run(detector, 5.0, {IDS[2]: 5.0}))
     assert [event for _, event in story] == ["died", "died"]
+
+
+def test_a_link_that_was_needed_no_more_says_nothing_of_its_other_end() -> None:
+    detector = make()
+    detector.link_up(0.0, news(IDS[0]))
+    effects = detector.link_down(1.0, IDS[0], BOOTS[0], left=False, parted=True)
+    assert events(effects) == []
+    assert detector.members[IDS[0]].status is Status.ALIVE
+    assert [effect.member.node_id for effect in effects if isinstance(effect, Dial)] == [IDS[0]], "a neighbour is"
