@@ -171,12 +171,14 @@ class Master:
     def confirmed(
         self, now_s: float, node_id: NodeId, job_id: str, epoch: int, reports: Sequence[Report]
     ) -> list[Effect]:
-        """Whoever confirms what is over, has not heard that it is."""
+        """Whoever confirms what is over, has not heard that it is; whoever confirms what is not, will be told."""
         job = self._jobs.get(job_id)
         if job is None:
             return [Release(node_id, TaskComplete(job_id, epoch))]
         if epoch != job.epoch:
             return []
+        if node_id in self._workers:
+            job.at.setdefault(node_id, set())
         told: list[Report] = []
         effects: list[Effect] = []
         for report in reports:

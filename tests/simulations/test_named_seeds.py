@@ -23,6 +23,7 @@ class Named:
 FOUND = [
     Named("a node with a flipped bit in a record did not start", "no node failed", 4, 4),
     Named("a worker that missed the end of a job kept its sandboxes for ever", "nothing is left running", 26, 6),
+    Named("a worker that was held for dead for a moment did so, too", "nothing is left running", 54, 6),
     Named("a node that heard of the founding while its disk was full ended", "no node failed", 1, 7),
     Named("one liar refused for holders that were silent just then", "who gets no answer is told why", 6, 4),
 ]

@@ -148,3 +148,14 @@ def test_who_confirms_what_is_over_is_told_that_it_is() -> None:
     master = Master(CONFIG, "3.11", GRACE_S)
     over = Release(IDS[1], TaskComplete("gone", 3))
     assert master.confirmed(0.0, IDS[1], "gone", 3, []) == [over]
+
+
+def test_a_worker_that_was_held_for_dead_is_told_when_the_job_is_over() -> None:
+    master = Master(CONFIG, "3.11", GRACE_S)
+    for node_id in IDS[:2]:
+        master.worker_up(0.0, worker(node_id))
+    submitted(master, 1, on="own")
+    master.worker_gone(1.0, IDS[1], "died")
+    master.worker_up(2.0, worker(IDS[1]))
+    master.confirmed(2.0, IDS[1], "j", 1, [])
+    assert Release(IDS[1], TaskComplete("j", 1)) in master.close(3.0, "j")
