@@ -95,6 +95,7 @@ class MixedScenario:
     async def _end(self) -> None:
         """Everybody reads everything twice, because the first to read may mend what the next ones find; jobs are done,
         and nothing is left busy."""
+        self._world.ether.weather.clear_up()
         programs = self.programs
         programs.over = True
         await until(lambda: not programs.running, HEALED_S, _POLL_S)

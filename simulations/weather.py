@@ -25,7 +25,7 @@ LATE_MAX_S: Final = 20.0
 
 
 class Weather:
-    """`loss` and `duplicate` hold everywhere and always: the fraction of messages that they hit."""
+    """`loss` and `duplicate` hold everywhere until it clears up: the fraction of messages that they hit."""
 
     def __init__(self, seed: int, loss: float = 0.0, duplicate: float = 0.0) -> None:
         self._seed = seed
@@ -54,6 +54,10 @@ class Weather:
     def clog(self, way: Way, bytes_per_s: int) -> None:
         """A trickle is left of the bandwidth; 0 for all of it again."""
         _set(self._clogged, way, bytes_per_s)
+
+    def clear_up(self) -> None:
+        """From now on no message is lost or doubled."""
+        self._loss = self._duplicate = 0.0
 
     # What it does
 

@@ -100,7 +100,7 @@ class Running:
 
 
 class World:
-    """`loss` and `duplicate`: the fraction of messages that they hit, everywhere and always."""
+    """`loss` and `duplicate`: the fraction of messages that they hit, everywhere, until the weather clears up."""
 
     def __init__(self, seed: int, nursery: trio.Nursery, *, loss: float = 0.0, duplicate: float = 0.0) -> None:
         self._seed = seed
