@@ -47,6 +47,9 @@ class Links:
     neighbours_near: int = 20
     neighbours_random: int = 12
     cached_max: int = 64
+    """Links to others than neighbours that are kept although nothing is said on them."""
+    cached_s: float = 10.0
+    """However many there are, a link is kept for so long after its last use."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class Membership:
     """Members known only from what others say. One liar can fill this table and nothing more."""
     hearsay_tries: int = 3
     """Dials to such a member that may fail before others are asked for it."""
+    listed_max: int = 1000
+    """Up to this many members a node relies on its list of all; in a larger mesh it searches the network."""
     departed_listed_s: float = 20.0
     """How long those who left are shown. They are remembered for longer, so that nothing brings them back."""
     forget_s: float = 6 * 3600.0

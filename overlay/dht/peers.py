@@ -70,7 +70,7 @@ class Members(Protocol):
 
     @property
     def complete(self) -> bool:
-        """Whether the list is exact and fresh, because everyone is a neighbour; if not, the network is searched."""
+        """Whether everyone is in the list; if not, the network is searched."""
 
     def get(self, node_id: bytes) -> Member | None: ...
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import insort
+from heapq import nsmallest
+
 import trio
 
 from ..background import Background
@@ -62,10 +65,11 @@ class Dht:
 
     def nearest_members(self, place: bytes, count: int) -> list[Contact]:
         """By the member list, this node included, nearest first."""
-        own = self.identity.node_id
-        contacts = [Contact(own, "", 0)]
-        contacts += [Contact(one.node_id, one.address.host, one.address.port) for one in self._members.present()]
-        return sorted(contacts, key=lambda contact: distance(contact.node_id, place))[:count]
+        here, target = self.identity.node_id, int.from_bytes(place)
+        nearest = nsmallest(count, self._members.present(), key=lambda one: int.from_bytes(one.node_id) ^ target)
+        contacts = [Contact(one.node_id, one.address.host, one.address.port) for one in nearest]
+        insort(contacts, Contact(here, "", 0), key=lambda contact: distance(contact.node_id, place))
+        return contacts[:count]
 
     def contact(self, node_id: NodeId) -> Contact:
         """Where a live member is. Raises LinkLost."""

@@ -122,9 +122,9 @@ class Detector:
         effects += self._exchange.greet(node_id)
         return self._told(now_s, effects)
 
-    def superfluous(self, used_s: Mapping[NodeId, float]) -> list[NodeId]:
+    def superfluous(self, now_s: float, used_s: Mapping[NodeId, float]) -> list[NodeId]:
         """Of the linked peers, with when each link was last used: those to part with."""
-        return self._neighbours.superfluous(used_s)
+        return self._neighbours.superfluous(now_s, used_s)
 
     def link_down(
         self, now_s: float, node_id: NodeId, boot_id: bytes, *, left: bool, parted: bool = False

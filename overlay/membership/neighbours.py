@@ -52,12 +52,13 @@ class Neighbours:
         others = {self._own_id, *self._members.present_ids} - {node_id}
         return choose(node_id, others, self._config)
 
-    def superfluous(self, used_s: Mapping[NodeId, float]) -> list[NodeId]:
+    def superfluous(self, now_s: float, used_s: Mapping[NodeId, float]) -> list[NodeId]:
         """Of the linked, by when each was last used: those beyond what is kept for use, the longest unused first.
-        Neighbours of either side are none."""
-        wanted = self.wanted()
-        excess = len(used_s.keys() - wanted) - self._config.cached_max
+        Neighbours of either side are none, nor is who was used just now."""
+        wanted, config = self.wanted(), self._config
+        excess = len(used_s.keys() - wanted) - config.cached_max
         if excess <= 0:
             return []
-        unwanted = sorted(used_s.keys() - wanted, key=lambda node_id: (used_s[node_id], node_id))
-        return list(islice((node_id for node_id in unwanted if self._own_id not in self.of(node_id)), excess))
+        unwanted = sorted((at_s, node_id) for node_id, at_s in used_s.items() if node_id not in wanted)
+        idle = (node_id for at_s, node_id in unwanted if at_s <= now_s - config.cached_s)
+        return list(islice((node_id for node_id in idle if self._own_id not in self.of(node_id)), excess))

@@ -90,8 +90,8 @@ class Membership:
 
     @property
     def complete(self) -> bool:
-        """Whether everyone is a neighbour, so that the list is exact and fresh."""
-        return len(self.present()) < self._config.links.neighbours_full
+        """Whether everyone is in the list, by which the nearest to a place are known without a search."""
+        return len(self.present()) < self._config.membership.listed_max
 
     def begin(self, boots: int) -> None:
         """Before the first link, with the number of this boot."""
@@ -129,6 +129,7 @@ class Membership:
                 await self._earlier.wait()
             if trio.current_time() >= self._detector.due_s:
                 self._perform(self._detector.tick(trio.current_time(), self._heard_s()))
+                self._part_with_superfluous()
 
     def _heard_s(self) -> Mapping[NodeId, float]:
         return {link.peer.node_id: link.last_heard_s for link in self._links}
@@ -142,8 +143,10 @@ class Membership:
             peer.node_id, peer.name, peer.address.host, peer.address.port, peer.boot_id, peer.incarnation, Status.ALIVE
         )
         self._perform(self._detector.link_up(trio.current_time(), news))
-        used_s = {one.peer.node_id: one.used_s for one in self._links if not one.parted}
-        for node_id in self._detector.superfluous(used_s):
+
+    def _part_with_superfluous(self) -> None:
+        used_s = {link.peer.node_id: link.used_s for link in self._links if not link.parted}
+        for node_id in self._detector.superfluous(trio.current_time(), used_s):
             self._background.start(self._part, node_id)
 
     async def _part(self, node_id: NodeId) -> None:
