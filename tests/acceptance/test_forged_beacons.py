@@ -8,6 +8,7 @@ import socket
 import psutil
 import pytest
 from potluck.overlay.config import Discovery
+from potluck.overlay.errors import RemoteProtocolError
 from potluck.overlay.wire.beacon import BEACON, Discover, Hello
 
 from .harness import Pool, wait_until
@@ -26,7 +27,10 @@ def overheard(listener: socket.socket, ports: set[int]) -> bytes:
         frames = BEACON.frames()
         frames.feed(listener.recv(2048))
         body = frames.next_body()
-        message = None if body is None else BEACON.decode(body)
+        try:
+            message = None if body is None else BEACON.decode(body)
+        except RemoteProtocolError:
+            continue  # other things are said on the group, too
         if message is not None and message.port in ports:
             return message.mesh_tag
 
