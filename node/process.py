@@ -99,7 +99,8 @@ async def _run(
             nursery.start_soon(mdns.run, addresses, node.address.port, nonce, ours, (node.put_sighting, node.heard))
     with trio.CancelScope(shield=True):
         await store.aclose()
-    return house.following
+    # Others remember where it listens.
+    return None if house.following is None else replace(house.following, port=node.address.port)
 
 
 async def _live(node: Node, scope: trio.CancelScope) -> None:

@@ -82,13 +82,14 @@ class Scenario:
     nodes: Callable[[int], int] = lambda seed: NODES
     """How many, where nothing else is said."""
     nodes_max: int = NODES_MAX
+    nodes_min: int = 1
     takes_hours: bool = False
     whole: bool = False
     """Played by whole nodes: messages may go astray, and there is a picture."""
 
     def faults(self, name: str, settings: Settings) -> Iterator[str]:
-        if not 0 <= settings.nodes <= self.nodes_max:
-            yield f"{settings.nodes} nodes: scenario {name} takes 1 to {self.nodes_max}"
+        if settings.nodes and not self.nodes_min <= settings.nodes <= self.nodes_max:
+            yield f"{settings.nodes} nodes: scenario {name} takes {self.nodes_min} to {self.nodes_max}"
         if settings.hours and not self.takes_hours:
             yield f"scenario {name} takes as long as it takes: leave out --hours"
         if (settings.loss or settings.duplicate) and not self.whole:
@@ -194,7 +195,9 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "churn": Scenario(_on_overlays(_churn, judge_churn, holding_records=True), nodes_max=OVERLAYS_MAX),
     "suspicion": Scenario(_suspicion),
     "gossip": Scenario(_gossip, nodes_max=GOSSIP_MAX),
-    "partition": Scenario(_on_nodes(_partition, partition.judge, _deeds), lambda seed: partition.NODES, whole=True),
+    "partition": Scenario(
+        _on_nodes(_partition, partition.judge, _deeds), lambda seed: partition.NODES, nodes_min=2, whole=True
+    ),
     "mixed": Scenario(_on_nodes(_mixed, mixed.judge, _deeds), mixed.nodes_of, takes_hours=True, whole=True),
 }
 

@@ -177,7 +177,8 @@ def put_in_place(data_dir: Path, before: Mesh | None, files: Mapping[str, bytes]
 
 def _keep(data_dir: Path, mesh: Mesh) -> None:
     folder = data_dir / "left" / mesh.mesh_id
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in (folder.parent, folder):
+        each.mkdir(mode=0o700, exist_ok=True)
     for name in _LEFT:
         if (data_dir / name).exists():
             write_private(folder / name, (data_dir / name).read_bytes())

@@ -8,6 +8,7 @@ left behind by a partition or a power cut comes back to its place.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Final
 
 import trio
@@ -25,16 +26,21 @@ logger = logging.getLogger("potluck.registers")
 SETTLE_S: Final = 5.0
 """A node that restarts is back by then, and keeps its place."""
 _AGAIN_S: Final = 5.0
+_RESTORERS: Final = 2
 
 
 class Upkeep:
     def __init__(self, registers: Registers) -> None:
         self._registers = registers
         self._moved = trio.Event()
+        self._returned: set[bytes] = set()
+        """Who has come since the registers were last gone through."""
         self._patience = 0
         """How many nearer acceptors have had their chance."""
 
     def member_changed(self, change: Changed) -> None:
+        if change.event == "joined":
+            self._returned.add(change.member.node_id)
         if change.event in ("joined", "left", "died"):
             self._moved.set()
 
@@ -43,6 +49,8 @@ class Upkeep:
             await self._moved.wait()
             await trio.sleep(SETTLE_S)
             self._moved = trio.Event()
+            returned, self._returned = self._returned, set()
+            await self._restore(returned)
             if await self._all():
                 self._patience = 0
             else:
@@ -66,6 +74,19 @@ class Upkeep:
                 done = False
         return done
 
+    async def _restore(self, returned: set[bytes]) -> None:
+        """What those who have come should hold, they hold again."""
+        for name, state in self._held():
+            acceptors = members(state.configuration)
+            if self._registers.own_id not in acceptors or not returned.intersection(acceptors):
+                continue
+            if self._nearer(name, set(acceptors) - returned) >= _RESTORERS:
+                continue
+            try:
+                await self._registers.operate(name, unchanged, confirm=True)
+            except PotluckError as error:
+                logger.info("a register was not restored: %s", error)
+
     def _held(self) -> list[tuple[bytes, State]]:
         """Registers of this founding with a value here."""
         founding = self._registers.founding.known
@@ -82,10 +103,13 @@ class Upkeep:
 
     def _is_mine(self, name: bytes, configuration: Configuration) -> bool:
         """Whether those living acceptors that are nearer to the place have had their chance."""
+        return self._nearer(name, members(configuration)) <= self._patience
+
+    def _nearer(self, name: bytes, acceptors: Iterable[bytes]) -> int:
+        """How many of these are alive and nearer to the register's place than this node."""
         place = place_of(name)
         own = distance(self._registers.own_id, place)
-        living = (one for one in members(configuration) if self._registers.present(one))
-        return sum(distance(one, place) < own for one in living) <= self._patience
+        return sum(distance(one, place) < own for one in acceptors if self._registers.present(one))
 
     def _choose(self, name: bytes, configuration: Configuration) -> list[bytes]:
         """The living stay; others, the nearest first, fill up to five; the dead keep places nobody can take."""

@@ -9,8 +9,10 @@ import trio
 from potluck.overlay.errors import NotFound
 from potluck.overlay.wire import values
 from potluck.overlay.wire.control import JobOptions, NodeReports, TaskSpec
+from potluck.overlay.wire.values import decode_bytes
 from potluck.overlay.wire.work import Finished, Program
 from potluck.simulations import determinism
+from potluck.simulations.store import VirtualDisk
 from potluck.simulations.world import World
 
 Play = Callable[[World], Awaitable[None]]
@@ -170,3 +172,21 @@ def test_a_worker_that_missed_the_end_of_a_job_hears_of_it_at_the_next_link() ->
         assert not execution.held_for(node.node_id)
 
     in_world(2, play)
+
+
+def test_disks_lost_one_after_another_take_no_agreed_value_with_them() -> None:
+    async def play(world: World) -> None:
+        for key in ("one", "other"):
+            await world.node("a1").memory.increment(key, 7)
+        for name in list(world.machines):
+            world.power_off(name)
+            world.machines[name].disk = VirtualDisk()
+            await trio.sleep(2)
+            await world.start(name)
+            await settle(world)
+            await trio.sleep(15)
+        for name in world.machines:
+            for key in ("one", "other"):
+                assert decode_bytes((await world.node(name).memory.get(key))[0]) == 7
+
+    in_world(3, play)
