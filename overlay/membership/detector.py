@@ -277,6 +277,8 @@ class Detector:
             return []
         if known is not None and (known.linked or item.incarnation <= known.incarnation):
             return []
+        if known is None and item.status is Status.SUSPECTED:
+            return []  # the dead are spoken of like this, too: if it lives, it will say so
         if item.status in (Status.ALIVE, Status.SUSPECTED):
             effects = self._met(now_s, item) if item.host else []
             if effects and item.status is Status.SUSPECTED:

@@ -18,6 +18,7 @@ from ..membership.service import Membership
 from ..ports import Entropy, Store
 from ..wire import registers as wire
 from ..wire.codec import Message
+from ..wire.gossip import Status
 from ..wire.records import Contact
 from ..wire.registers import Ballot, Configuration, State
 from .acceptor import Acceptor, Write
@@ -246,6 +247,11 @@ class Registers:
         return self._dht.is_present(node_id) and (
             node_id == self._own_id or self._membership.get(NodeId(node_id)) is not None
         )
+
+    def is_alive(self, node_id: bytes) -> bool:
+        """Present, and nobody doubts it."""
+        member = self._membership.get(NodeId(node_id))
+        return node_id == self._own_id or (member is not None and member.status is Status.ALIVE)
 
     def nearest(self, name: bytes, count: int) -> list[bytes]:
         """Live members by this node's list, nearest to the register's place first."""

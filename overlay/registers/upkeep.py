@@ -112,12 +112,13 @@ class Upkeep:
         return sum(distance(one, place) < own for one in acceptors if self._registers.present(one))
 
     def _choose(self, name: bytes, configuration: Configuration) -> list[bytes]:
-        """The living stay; others, the nearest first, fill up to five; the dead keep places nobody can take."""
+        """The living stay; others whom nobody doubts, the nearest first, fill up to five; the dead keep places nobody
+        can take."""
         acceptors = configuration.acceptors
         chosen = [one for one in acceptors if self._registers.present(one)]
         others = (one for one in self._registers.nearest(name, ACCEPTORS + len(acceptors)) if one not in acceptors)
         for other in others:
-            if len(chosen) < ACCEPTORS:
+            if len(chosen) < ACCEPTORS and self._registers.is_alive(other):
                 chosen.append(other)
         gone = [one for one in acceptors if one not in chosen]
         return chosen + gone[: max(0, len(acceptors) - len(chosen))]

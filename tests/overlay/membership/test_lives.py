@@ -190,3 +190,12 @@ def test_a_new_neighbour_hears_who_is_suspected_so_that_they_can_refute_by_it() 
     detector.link_down(0.1, IDS[0], BOOTS[0], left=False)
     greeted = told(detector.link_up(0.2, news(IDS[1])), IDS[1])
     assert [(item.node_id, item.status) for item in greeted if item.accusers] == [(IDS[0], Status.SUSPECTED)]
+
+
+def test_one_never_heard_of_who_is_only_suspected_is_not_taken_up() -> None:
+    """The dead are spoken of as suspects, so that those who are not can deny it."""
+    detector = make()
+    detector.link_up(0.0, news(IDS[0]))
+    assert events(tell(detector, 1.0, news(IDS[1], status=Status.SUSPECTED), sender=IDS[0])) == []
+    assert IDS[1] not in detector.members
+    assert events(tell(detector, 2.0, news(IDS[1], refuted=1), sender=IDS[0])) == ["discovered", "joined"]
