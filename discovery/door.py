@@ -127,7 +127,9 @@ class Door:
             if inviter.admitted is not None:
                 logger.info("Node %s let in a machine from %s", self._identity.name, stream.remote.host)
         finally:
-            inviter.end()
+            if (invite := inviter.end()) is not None:
+                left = f"{invite.guesses_left} left" if invite.guesses_left else "that was the last: it has ended"
+                logger.warning("invite %d: a wrong try from %s; %s", invite.code.number, stream.remote.host, left)
 
     def _admission(self, invite: Invite, owner_public_key: bytes) -> Admission:
         mesh, name = self._identity.mesh, self._identity.name

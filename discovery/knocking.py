@@ -111,8 +111,8 @@ class _Joining:
         return next(
             iter(failures),
             NotFound(
-                f"no invite {self._code.number} was found on this network: is it still open? Where multicast is"
-                " blocked, give the inviter's address: --peer HOST:PORT"
+                f"no invite {self._code.number} was found on this network: is it still open, after no more than two"
+                " wrong tries? Give --interface where several networks are, --peer HOST:PORT where multicast is blocked"
             ),
         )
 

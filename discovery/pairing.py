@@ -175,13 +175,15 @@ class Inviter:
         self.done = True
         return Refusal(error.wire_code, str(error))
 
-    def end(self) -> None:
-        """The exchange is over. Without a right confirmation it was a wrong guess."""
+    def end(self) -> Invite | None:
+        """The exchange is over. Without a right confirmation it was a wrong guess: at this invite."""
         self.done = True
-        if self._invite is not None:
-            self._invite.under_way -= 1
-            self._invite.guesses_left += self.admitted is not None
-            self._invite = None
+        invite, self._invite = self._invite, None
+        if invite is None:
+            return None
+        invite.under_way -= 1
+        invite.guesses_left += self.admitted is not None
+        return invite if self.admitted is None else None
 
 
 class Joiner:
