@@ -99,8 +99,7 @@ async def _run(
             nursery.start_soon(mdns.run, addresses, node.address.port, nonce, ours, (node.put_sighting, node.heard))
     with trio.CancelScope(shield=True):
         await store.aclose()
-    # Others remember where it listens.
-    return None if house.following is None else replace(house.following, port=node.address.port)
+    return None if house.following is None else replace(house.following, former_port=node.address.port)
 
 
 async def _live(node: Node, scope: trio.CancelScope) -> None:

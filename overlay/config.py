@@ -167,6 +167,8 @@ class Config:
     """IP address or interface name to stay on; None: chosen per route."""
     port: int | None = None
     """None: 9000 or the next free one; 0: any; else exactly this one."""
+    former_port: int | None = None
+    """Of an earlier life of this process, taken again if it can be: others remember it."""
     peers: tuple[str, ...] = ()
     mesh_secret_file: Path | None = None
     slots: int = 1

@@ -7,6 +7,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -94,8 +95,11 @@ class TcpNetwork:
             task_status.started(Address(self._addresses[0], port))
 
     async def _listen(self) -> tuple[list[trio.SocketListener], int]:
-        """On the wanted port of every address, or on the first port that is free on all of them."""
-        wanted = self._config.port
+        """On the wanted port of every address, or on the first port that is free on all of them, the former first."""
+        wanted, former = self._config.port, self._config.former_port
+        if wanted in (None, 0) and former:
+            with suppress(OSError):
+                return await self._listen_on(former), former
         first = wanted or DEFAULT_PORT
         for port in range(first, min(first + (1 if wanted else _PORTS_TRIED), 65_536)):
             try:

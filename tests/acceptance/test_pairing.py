@@ -66,6 +66,8 @@ def test_a_running_node_moves_with_its_data_and_is_at_work_within_seconds(machin
     rows = alive(two)
     assert set(rows) == {"north", "south"}
     assert rows["south"]["node_id"] == second.ready["node_id"], "it keeps its key"
+    assert rows["south"]["address"] == second.ready["address"], "others remember where it listens"
+    assert "was open to other users" not in second.log_text(), "what it puts aside is nobody else's from the beginning"
     assert not rows["north"]["own"], "another owner's"
     assert one.call("mem", "get", "--json", "kept").value["value"] == "from before"
     check_members(one, two)
