@@ -225,8 +225,8 @@ class Links:
             self._retire(link)
 
     def _retire(self, link: Link) -> None:
-        """A second link of the pair: whoever began it ends it; until then what comes on it is taken, and it steps in
-        should the first one break. A peer that begins one after another loses them."""
+        """A second link of the pair: whoever began it ends it; until then what comes on it is taken. It steps in
+        where the first is ended in order, and ends with one that breaks. A peer that begins many loses them."""
         retired = self._retired.setdefault(link.peer.node_id, [])
         retired.append(link)
         if len(retired) > _RETIRED_MAX:
@@ -238,9 +238,12 @@ class Links:
         node_id = link.peer.node_id
         retired = [one for one in self._retired.pop(node_id, []) if one is not link and not one.lost]
         if self._links.get(node_id) is link:
-            if retired:
+            if retired and link.parted:
                 self._links[node_id] = retired.pop()
             else:
+                # What was under way is lost, and the peer may hold another link for the first: both begin anew.
+                while retired:
+                    retired.pop().lose(LinkLost(f"the first link to {link.peer.name} broke"))
                 del self._links[node_id]
                 self._tell(self.down, link)
         if retired:

@@ -244,3 +244,20 @@ def test_a_dial_that_its_caller_gives_up_is_no_crash_to_the_one_who_was_dialled(
             assert alice.story == ["up n2"]
 
     determinism.run(scenario, seed=1)
+
+
+def test_when_the_first_link_breaks_the_second_does_not_hide_what_was_lost_with_it() -> None:
+    """Alice has lost her link and dials again; Bob, who still holds the old one for whole, answers on that."""
+
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, _):
+            await bob.links.connect(alice.address)
+            await settle()
+            old = bob.link_to(alice)
+            await alice.links.connect(bob.address)  # Bob retires it: his own is older, and lives
+            old.lose(LinkLost("broken"))
+            await settle()
+            assert "down n1" in bob.story
+            assert "down n2" in alice.story, "so that both say again what the other may not have heard"
+
+    determinism.run(scenario, seed=1)
