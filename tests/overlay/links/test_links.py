@@ -247,17 +247,21 @@ def test_a_dial_that_its_caller_gives_up_is_no_crash_to_the_one_who_was_dialled(
 
 
 def test_when_the_first_link_breaks_the_second_does_not_hide_what_was_lost_with_it() -> None:
-    """Alice has lost her link and dials again; Bob, who still holds the old one for whole, answers on that."""
+    """One side has lost the link unheard and dials again; the other holds the old one for whole, and answers on it."""
 
     async def scenario() -> None:
         async with two_parties() as (alice, bob, _):
-            await bob.links.connect(alice.address)
+            holder, loser = sorted((alice, bob), key=lambda party: party.identity.node_id)
+            await holder.links.connect(loser.address)
             await settle()
-            old = bob.link_to(alice)
-            await alice.links.connect(bob.address)  # Bob retires it: his own is older, and lives
+            old = holder.link_to(loser)
+            del loser.links._links[holder.identity.node_id]
+            await loser.links.connect(holder.address)
+            await settle()
+            assert holder.link_to(loser) is old
             old.lose(LinkLost("broken"))
             await settle()
-            assert "down n1" in bob.story
-            assert "down n2" in alice.story, "so that both say again what the other may not have heard"
+            for party, other in ((holder, loser), (loser, holder)):
+                assert party.story[-1] == f"down {other.identity.name}", "both say again what may not have been heard"
 
     determinism.run(scenario, seed=1)
