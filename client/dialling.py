@@ -90,7 +90,7 @@ def greet(link: socket.socket) -> Link:
     except OSError as error:
         link.close()
         raise LinkLost(f"the node ended the connection: {error}") from error
-    except BaseException:
+    except BaseException:  # Ctrl+C too: nobody else knows of the socket yet
         link.close()
         raise
     return Link(link, frames, welcome)

@@ -244,7 +244,7 @@ class Mapping(Iterator[R], Generic[R]):
             raise StopIteration
         try:
             return self._window.take()
-        except BaseException:
+        except BaseException:  # StopIteration and Ctrl+C too: however it ends, the bar does
             self._pulse.end()
             raise
 

@@ -90,7 +90,7 @@ class NodeProcess:
                 if event.get("event") == "ready":
                     return event
             raise NoNode(f"a node did not start: {self._last_words()}")
-        except BaseException:
+        except BaseException:  # Ctrl+C too: a node that nobody waits for is not left behind
             self.stop()
             raise
         finally:

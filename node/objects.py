@@ -174,7 +174,7 @@ class Objects:
             try:
                 with trio.fail_after(patience_s):
                     data = await _receive(conversation, reference)
-            except BaseException:
+            except BaseException:  # cancellation too: in the middle of an object it is good for nothing more
                 with trio.CancelScope(shield=True):
                     await conversation.aclose()
                 raise

@@ -37,7 +37,7 @@ class BareSandbox:
         try:
             env = {**clean_environment(scratch.path), "TMPDIR": scratch.path}
             worker = BareWorker(spawn(_command, env=env, cwd=scratch.path), scratch)
-        except BaseException:
+        except BaseException:  # cancellation too: nobody else knows of the folder yet
             scratch.remove()
             raise
         await worker.await_ready()

@@ -115,7 +115,7 @@ class BubblewrapSandbox:
         os.set_blocking(told, False)
         try:
             spawned = spawn(lambda descriptor: self._command(descriptor, tells), env={}, keep=(tells,))
-        except BaseException:
+        except BaseException:  # cancellation too: nobody else knows of the descriptor yet
             os.close(told)
             raise
         finally:

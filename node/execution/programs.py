@@ -86,7 +86,7 @@ class Function:
         sys.modules[module.__name__] = module
         try:
             exec(code, module.__dict__)  # noqa: S102 (inside the sandbox, which is what it is for)
-        except BaseException:
+        except BaseException:  # sys.exit too: half a module is not to be found by the next import
             del sys.modules[module.__name__]
             raise
         self._function = _entry(module, message.entry, file_name)
