@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _show(_answer(arguments, os.environ), as_json)
     except (click.ClickException, UsageError) as error:
-        return _complain(UsageError(_one_line(error)), as_json, EXIT_USAGE)
+        return _complain(UsageError(_one_line(_traced(error))), as_json, EXIT_USAGE)
     except PotluckError as error:
         return _complain(error, as_json, EXIT_FAILED)
     except (Interrupted, KeyboardInterrupt, click.Abort):
@@ -129,15 +129,17 @@ def settings_of(session: Session, command: click.Command) -> dict[str, str | lis
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{file}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{file}: {error}") from None
     session.settings = settings
     lists = {parameter.name for parameter in command.params if parameter.multiple}
     typed = {}
     for name, value in settings.items():
         parameter = _PARAMETERS.get(name, name)
         if (parameter in lists) != isinstance(value, list):
-            raise ConfigError(f"{file}: {name} {'is a list' if parameter in lists else 'is one value, no list'}")
+            raise UsageError(f"{file}: {name} {'is a list' if parameter in lists else 'is one value, no list'}")
         typed[parameter] = _typed(file, name, value)
     return typed
 
@@ -150,9 +152,9 @@ def _typed(file: Path, name: str, value: object) -> str | list[str]:
 
 def _word(file: Path, name: str, value: object) -> str:
     if not isinstance(value, str | int | float):
-        raise ConfigError(f"{file}: {name} is text, a number, or true or false")
+        raise UsageError(f"{file}: {name} is text, a number, or true or false")
     if "\0" in (word := str(value)):
-        raise ConfigError(f"{file}: {name} has a character that cannot be typed")
+        raise UsageError(f"{file}: {name} has a character that cannot be typed")
     return word
 
 
@@ -173,6 +175,20 @@ def _complain(error: PotluckError, as_json: bool, exit_code: int) -> int:
         print(json.dumps({"error": {"kind": error.kind, "message": str(error)}}), flush=True)
     print(f"potluck: {_one_line(error)}", file=sys.stderr)
     return exit_code
+
+
+def _traced(error: Exception) -> Exception:
+    """A value that click refuses is blamed on where it was said: the flag, the variable, or the user's file."""
+    if not isinstance(error, click.BadParameter) or error.ctx is None or error.param is None or not error.param.name:
+        return error
+    match error.ctx.get_parameter_source(error.param.name):
+        case click.core.ParameterSource.ENVIRONMENT:
+            variables = error.param.envvar or ()
+            names = [variables] if isinstance(variables, str) else variables
+            error.param_hint = next(name for name in names if os.environ.get(name))
+        case click.core.ParameterSource.DEFAULT_MAP:
+            error.param_hint = f"config.toml, {error.param.opts[0].lstrip('-')}"
+    return error
 
 
 def _one_line(error: Exception) -> str:

@@ -243,6 +243,7 @@ class Node:
             "name": self.name,
             "node_id": self.node_id.hex(),
             "address": str(self._address),
+            "interface": self.config.interface,
             "uptime_s": round(trio.current_time() - self._started_s, 3),
             "mesh": self.identity.mesh.mesh_id,
             "peers": len(self.membership.present()),
@@ -418,7 +419,7 @@ class Node:
             case "mem_incr", [str(key), int(amount)]:
                 return (await self.memory.increment(key, amount))["value"]
             case "mem_del", [str(key)]:
-                return await self.memory.delete(key)
+                return await self.memory.remove(key)
         raise UsageError(f"a task cannot ask its node for {operation!r}")
 
 

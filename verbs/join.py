@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,10 @@ import click
 
 from ..client.dialling import running
 from ..overlay.errors import UsageError
-from ..overlay.wire.control import Reload
+from ..overlay.wire.control import AskStatus, Reload
 from .answer import Answer, Session, verb
-from .asking import ask, await_in_mesh, connected
+from .asking import ask, ask_json, await_in_mesh, connected
+from .reading import check_interface
 
 if TYPE_CHECKING:
     from ..discovery.codes import Code
@@ -23,16 +25,23 @@ if TYPE_CHECKING:
 @verb("join", summary="Put this machine into another one's mesh.")
 @click.argument("code", nargs=-1, required=True)
 @click.option("--peer", metavar="HOST:PORT", help="Where the inviter is, if multicast is blocked.")
-@click.option("--interface", metavar="IP|IFNAME", help="Look for the inviter on this interface.")
+@click.option(
+    "--interface",
+    metavar="IP|IFNAME",
+    envvar=["POTLUCK_INTERFACE"],
+    help="Look for the inviter here.  [that of the running node]",
+)
 def command(session: Session, code: tuple[str, ...], peer: str | None, interface: str | None) -> Answer:
     """Put this machine into the mesh of whoever shows CODE (`potluck invite`). Its nodes and their data move along."""
     from ..discovery.codes import parse
     from ..discovery.knocking import Where
     from ..overlay.identity.joining import move
 
-    where = Where(_address(peer) if peer else None, interface)
-    joined = _pair(session.surroundings.data_dir, parse(" ".join(code)), where)
+    words, address = parse(" ".join(code)), _address(peer) if peer else None
+    check_interface(interface)
     names = running(session.surroundings)
+    where = Where(address, interface or _interface_of(session, names))
+    joined = _pair(session.surroundings.data_dir, words, where)
     move(session.surroundings.data_dir, joined.mesh)
     for name in names:
         with connected(replace(session, node=name)) as connection:
@@ -43,6 +52,15 @@ def command(session: Session, code: tuple[str, ...], peer: str | None, interface
     return Answer(
         {"mesh": joined.mesh.mesh_id, "inviter": joined.inviter}, f"joined the mesh of {joined.inviter}", notes
     )
+
+
+def _interface_of(session: Session, names: Sequence[str]) -> str | None:
+    """On which the first of the running nodes was told to stay: whoever it is to meet is there, too."""
+    for name in names[:1]:
+        with connected(replace(session, node=name)) as connection:
+            interface: str | None = ask_json(connection, AskStatus)["interface"]
+            return interface
+    return None
 
 
 def _address(peer: str) -> Address:

@@ -1,9 +1,11 @@
-"""JSON that people type."""
+"""What people type: JSON, and where to be on the network."""
 
 from __future__ import annotations
 
 import json
 import math
+
+from ..overlay.errors import ConfigError, UsageError
 
 
 def json_of(text: str) -> object:
@@ -23,3 +25,13 @@ def _finite(text: str) -> float:
 
 def _no_number(text: str) -> float:
     raise ValueError(f"JSON knows no {text}")
+
+
+def check_interface(interface: str | None) -> None:
+    """Raises UsageError for one that this machine has not."""
+    from ..overlay.transport.interfaces import choose
+
+    try:
+        choose(interface)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None

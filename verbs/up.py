@@ -17,11 +17,12 @@ from typing import Any, Final
 import click
 
 from ..client.surroundings import ensure_own_folder
-from ..overlay.config import SANDBOXES, Config, loopback
+from ..overlay.config import POLICIES, SANDBOXES, Config, loopback
 from ..overlay.errors import ConfigError, UsageError
 from ..overlay.ids import leading_letters
 from .announcing import event_line, silence_output
 from .answer import Answer, Session, verb
+from .reading import check_interface
 from .up_many import detach, supervise
 
 PRIVATE_NAME: Final = "private"
@@ -30,6 +31,7 @@ DISK_SHARE: Final = 0.10
 LAST_RESORT_S: Final = 10.0
 """After its parent has gone a node leaves; should that hang, it ends all the same."""
 
+_DURATION: Final = click.FloatRange(min=0)
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -38,9 +40,12 @@ def size(text: str) -> int:
     number = text.strip().upper().removesuffix("B").removesuffix("I")
     unit = number[-1:] if number[-1:] in _UNITS else ""
     try:
-        return int(float(number.removesuffix(unit)) * _UNITS[unit])
+        size_bytes = int(float(number.removesuffix(unit)) * _UNITS[unit])
+        if size_bytes < 0:
+            raise ValueError
     except (ValueError, OverflowError):
         raise click.BadParameter(f"{text!r} is no size: write 512M or 2G") from None
+    return size_bytes
 
 
 def _variables(option: str, *aliases: str) -> list[str]:
@@ -66,7 +71,7 @@ def _both(variable: str) -> list[str]:
 @click.option("--disk", type=size, envvar=_variables("DISK"), help="Disk to lend.  [10 % of what is free]")
 @click.option("--handles", metavar="KIND,KIND", envvar=_variables("HANDLES"), help="Kinds of instructions to run.")
 @click.option("--label", "labels", metavar="K=V", multiple=True, envvar=_variables("LABEL"), help="May be repeated.")
-@click.option("--policy", default="fcfs", envvar=_variables("POLICY"), help="How waiting tasks are ordered.  [fcfs]")
+@click.option("--policy", type=click.Choice(POLICIES), default="fcfs", envvar=_variables("POLICY"), help="[fcfs]")
 @click.option("--sandbox", type=click.Choice(SANDBOXES), default="auto", envvar=_variables("SANDBOX"), help="[auto]")
 @click.option(
     "--peer", "peers", metavar="HOST:PORT", multiple=True, envvar=_variables("PEER"), help="Where multicast is blocked."
@@ -79,9 +84,9 @@ def _both(variable: str) -> list[str]:
 )
 @click.option("--nodes", type=click.IntRange(1, 64), default=1, help="Run several nodes, N-1, N-2, …")
 @click.option("--detach", is_flag=True, help="Go to the background once ready.")
-@click.option("--dial-timeout", type=float, envvar=_both("SOCKET_TIMEOUT"), hidden=True)
-@click.option("--probe-interval", type=float, envvar=_both("HEARTBEAT_INTERVAL"), hidden=True)
-@click.option("--suspicion", type=float, envvar=_both("PEER_TIMEOUT"), hidden=True)
+@click.option("--dial-timeout", type=_DURATION, envvar=_both("SOCKET_TIMEOUT"), hidden=True)
+@click.option("--probe-interval", type=_DURATION, envvar=_both("HEARTBEAT_INTERVAL"), hidden=True)
+@click.option("--suspicion", type=_DURATION, envvar=_both("PEER_TIMEOUT"), hidden=True)
 @click.option("--private", is_flag=True, hidden=True)
 @click.option("--until-eof", is_flag=True, hidden=True)
 @click.option("--background", is_flag=True, hidden=True)
@@ -89,8 +94,7 @@ def command(session: Session, /, **options: Any) -> Answer:
     """Start a node, and run until Ctrl+C; then leave gracefully."""
     nodes, detached, background = options.pop("nodes"), options.pop("detach"), options.pop("background")
     until_eof = options.pop("until_eof")
-    _check_settings(session)
-    config = config_of(session, **options)
+    config = _checked(session, options)
     ensure_own_folder(config.runtime_dir)
     if detached:
         return detach(session, config, nodes, log=_log_file(config))
@@ -101,11 +105,18 @@ def command(session: Session, /, **options: Any) -> Answer:
     return _serve(session, config, background=background)
 
 
-def _check_settings(session: Session) -> None:
-    options = {option for parameter in command.params for option in parameter.opts}
-    unknown = sorted(name for name in session.settings if f"--{name}" not in options)
+def _checked(session: Session, options: Mapping[str, Any]) -> Config:
+    """Raises UsageError for whatever is wrong in the settings, wherever it was said."""
+    known = {option for parameter in command.params for option in parameter.opts}
+    unknown = sorted(name for name in session.settings if f"--{name}" not in known)
     if unknown:
-        raise ConfigError([f"config.toml: there is no setting {name!r}" for name in unknown])
+        raise UsageError("; ".join(f"config.toml: there is no setting {name!r}" for name in unknown))
+    try:
+        config = config_of(session, **options)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+    check_interface(config.interface)
+    return config
 
 
 def config_of(

@@ -9,7 +9,7 @@ import click
 import pytest
 from potluck.cli import COMMAND
 from potluck.overlay.config import Config
-from potluck.overlay.errors import ConfigError
+from potluck.overlay.errors import UsageError
 from potluck.verbs import up
 from potluck.verbs.answer import Session
 
@@ -49,7 +49,7 @@ def test_a_flag_is_above_the_environment_which_is_above_the_file(
 )
 def test_a_setting_that_could_not_be_typed_is_refused_by_name(tmp_path: Path, line: str, complaint: str) -> None:
     (tmp_path / "config.toml").write_text(line)
-    with pytest.raises(ConfigError, match=complaint):
+    with pytest.raises(UsageError, match=complaint):
         settings(tmp_path)
 
 
