@@ -53,11 +53,14 @@ class Memory:
 
     def __delitem__(self, key: str) -> None:
         """Raises KeyError when nothing is stored under `key`."""
-        self[key]
-        if inside.current() is not None:
-            inside.call("mem_del", [key])
-        else:
-            self._ask(control.MemoryDelete, key)
+        checked_key(key)
+        try:
+            if inside.current() is not None:
+                inside.call("mem_del", [key])
+            else:
+                self._ask(control.MemoryDelete, key)
+        except NotFound:
+            raise KeyError(key) from None
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self.get(key, _ABSENT) is not _ABSENT

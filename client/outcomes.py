@@ -66,7 +66,7 @@ def value_of(inline: Inline, *, pickled: bool, trusted: bool) -> Any:
         return values.decode(inline)
     if not trusted:
         raise ResultNotEncodable(
-            "the result is a pickle made on another owner's machine: return plain data, or use trust_results=True"
+            f"the result is not plain data but a pickle, made on another owner's machine: {values.REMEDY}"
         )
     try:
         return pickle.loads(inline.data, buffers=inline.buffers)  # noqa: S301  judged above

@@ -253,7 +253,7 @@ class _Connection:
             case control.MemoryIncrement(request, key, amount):
                 self._answer(request, await memory.increment(key, amount))
             case control.MemoryDelete(request, key):
-                self._answer(request, await memory.delete(key))
+                self._answer(request, await memory.remove(key))
             case control.MemoryGet(request, key):
                 value, version = await memory.get(key)
                 self._post(control.MemoryValue(request, value, version))

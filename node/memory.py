@@ -70,6 +70,11 @@ class SharedMemory:
     async def delete(self, key: str) -> dict[str, object]:
         return await self._put(key, None, None, None)
 
+    async def remove(self, key: str) -> dict[str, object]:
+        """`delete`, for whoever has to know that there was something. Raises NotFound."""
+        await self.get(key)
+        return await self.delete(key)
+
     async def _put(
         self, key: str, value: bytes | None, ttl_s: float | None, if_version: int | None
     ) -> dict[str, object]:

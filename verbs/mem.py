@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import click
 
@@ -18,6 +19,7 @@ from .asking import ask, ask_json, connected
 from .reading import json_of
 from .rendering import jsonable
 
+_FILE: Final = click.File("rb")
 NEGATIVE: Final = re.compile(r"-\.?[0-9]")
 
 
@@ -33,9 +35,8 @@ class _TakesNumbers(click.Command):
 @click.argument("key")
 @click.argument("value", required=False)
 @click.option("--ttl", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Forget it after this time.")
-@click.option(
-    "--bytes-from", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Store a file's bytes."
-)
+@click.option("--value-from", type=_FILE, metavar="FILE", help="Take VALUE from a file; `-`: from standard input.")
+@click.option("--bytes-from", type=_FILE, metavar="FILE", help="Store a file's bytes; `-`: those of standard input.")
 @click.option(
     "--if-version",
     type=click.IntRange(0, (1 << 63) - 1),
@@ -43,26 +44,79 @@ class _TakesNumbers(click.Command):
     help="Only if the key has this version now; 0: only if it has no value. Makes the key agreed for ever.",
 )
 def _set(
-    session: Session, key: str, value: str | None, ttl: float | None, bytes_from: Path | None, if_version: int | None
+    session: Session,
+    key: str,
+    value: str | None,
+    ttl: float | None,
+    value_from: BinaryIO | None,
+    bytes_from: BinaryIO | None,
+    if_version: int | None,
 ) -> Answer:
     """Store VALUE under KEY: JSON if it parses, else text."""
-    if (value is None) == (bytes_from is None):
-        raise UsageError("give either a VALUE or --bytes-from FILE")
-    data: object = bytes_from.read_bytes() if bytes_from is not None else _parsed(value or "")
+    data = _given(value, value_from, bytes_from)
     with connected(session) as connection:
         answer: dict[str, Any] = ask_json(connection, MemorySet, checked_key(key), encoded(data), ttl, if_version)
     return Answer(answer, notes=f"{key} is kept by {answer['replicas']} node(s)")
 
 
+def _given(value: str | None, value_from: BinaryIO | None, bytes_from: BinaryIO | None) -> object:
+    """Raises UsageError unless it was given in one way."""
+    match value, value_from, bytes_from:
+        case str(), None, None:
+            return _parsed(value)
+        case None, file, None if file is not None:
+            try:
+                return _parsed(file.read().decode())
+            except UnicodeDecodeError:
+                raise UsageError(f"{file.name} holds no text: --bytes-from takes its bytes") from None
+        case None, None, file if file is not None:
+            return file.read()
+    raise UsageError("give either a VALUE, --value-from FILE or --bytes-from FILE")
+
+
 @verb("get", summary="Show the value of a key.")
 @click.argument("key")
-def _get(session: Session, key: str) -> Answer:
-    """Show the value under KEY."""
+@click.option("--raw", is_flag=True, help="Only the value: bytes and text as they are, anything else as JSON.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write that into a file.")
+def _get(session: Session, key: str, raw: bool, output: Path | None) -> Answer:
+    """Show the value under KEY. Bytes are shown in base64, unless they are wanted --raw."""
+    if raw and session.as_json:
+        raise UsageError("JSON holds no raw bytes: leave out --raw or --json")
     with connected(session) as connection:
         answer = ask(connection, MemoryGet, checked_key(key))
     value = values.decode_bytes(answer.value)
-    shown = value if isinstance(value, str) else json.dumps(jsonable(value), ensure_ascii=False)
-    return Answer({"key": key, "value": jsonable(value), "version": answer.version}, shown or "\n")
+    found = {"key": key, "value": jsonable(value), "version": answer.version, "type": type(value).__name__}
+    if output is not None:
+        output.write_bytes(_raw(value))
+        return Answer(found, notes=f"{output} holds {key}: {_kind(value)}")
+    if raw:
+        sys.stdout.buffer.write(_raw(value))
+        sys.stdout.buffer.flush()
+        return Answer(found, told=True)
+    return Answer(found, _shown(value) or "\n", notes="" if _says_itself(value) else _kind(value))
+
+
+def _raw(value: object) -> bytes:
+    return bytes(value) if isinstance(value, bytes | bytearray) else _shown(value).encode()
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(jsonable(value), ensure_ascii=False)
+
+
+def _says_itself(value: object) -> bool:
+    """Whether what is shown has no other reading."""
+    if isinstance(value, str):
+        return _parsed(value) == value
+    return value is None or isinstance(value, bool | int | float | list | dict)
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, str):
+        return "text, though it reads like something else"
+    if isinstance(value, bytes | bytearray):
+        return f"{len(value)} bytes, which --raw or --output FILE give as they are"
+    return f"of type {type(value).__name__}"
 
 
 @verb("del", summary="Forget a key.")

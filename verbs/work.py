@@ -13,6 +13,7 @@ from ..client.connection import Connection
 from ..client.futures import Job, TaskFuture
 from ..client.options import job_options_of
 from ..overlay.errors import Cancelled, PotluckError, ResultNotEncodable, TaskFailed, from_wire
+from ..overlay.wire import values
 from ..overlay.wire.control import JobOptions
 from ..overlay.wire.work import Fault
 from .rendering import duration_text, jsonable, text_of
@@ -148,7 +149,7 @@ def _task(name: str, future: TaskFuture, value: object, error: BaseException | N
 
 def _error(fault: Fault | None, error: BaseException) -> dict[str, str]:
     if fault is None:  # the task went well, but its result is nothing to show
-        message = "the result is not plain data: return numbers, text, lists and the like"
+        message = f"the result is not plain data: {values.REMEDY}"
         return {"kind": ResultNotEncodable.__name__, "message": message, "traceback": ""}
     kind = from_wire(fault.code, "").kind
     name = fault.exception_type.rpartition(".")[2]

@@ -43,7 +43,7 @@ def outcome_of(value: object, *, may_pickle: bool) -> Outcome:
         return values.encode(value), False, None
     except ResultNotEncodable as error:
         if not may_pickle:
-            return None, False, Fault(ResultNotEncodable.wire_code, _cut(f"the result holds {error}"))
+            return None, False, Fault(ResultNotEncodable.wire_code, _cut(f"in the result, {error}"))
     try:
         return _pickled(value), True, None
     except Exception as error:  # noqa: BLE001 (the value's own code decides what is raised here)

@@ -89,8 +89,13 @@ class Founding:
         if self._known is not None:
             return None
         absent = [one.name for one in self._membership.members if one.status is not Status.LEFT and not one.present]
-        whom = f": {', '.join(sorted(absent)[:5])} must be back or leave" if absent else ""
-        return Unavailable(f"the mesh's first agreed value needs everyone who is known{whom}")
+        needs = "the mesh's first agreed value needs every machine that is known here"
+        if not absent:
+            return Unavailable(f"{needs}, and not all of them answer")
+        return Unavailable(
+            f"{needs}, and {', '.join(sorted(absent)[:5])} died: start it again with `potluck up`, then end it with"
+            " `potluck down` if it is to stay away; what never comes back is forgotten after six hours"
+        )
 
     async def _found(self) -> None:
         await trio.sleep_until(self._began_s + self.look_around_s)

@@ -157,7 +157,7 @@ class MemoryValue(Message, frozen=True, tag=15):
 
 
 class MemoryDelete(Message, frozen=True, tag=16):
-    """Answer: JSON `{"key", "version", "replicas"}`."""
+    """Answer: JSON `{"key", "version", "replicas"}`, or Failure NotFound."""
 
     request: RequestId
     key: ShortText

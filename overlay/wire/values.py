@@ -40,7 +40,8 @@ _ARRAY, _ARRAY_SCALAR, _ARROW_TABLE, _ARROW_BATCH = 17, 18, 19, 20
 """Permanent numbers on the wire."""
 
 _SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
-_REMEDY: Final = "use plain data (numbers, text, lists, dicts, arrays), or Executor(trust_results=True)"
+REMEDY: Final = "use plain data (numbers, text, lists, dicts, arrays), or Executor(trust_results=True)"
+"""What to do about a result that is not."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decode = msgspec.msgpack.decode
@@ -84,7 +85,7 @@ def _encode(value: object, buffers: list[Any] | None) -> bytes:
                 buffers.clear()
             return _encoder.encode(_Packing(buffers, careful=True).pack(value, 0))
     except UnicodeEncodeError as error:
-        raise ResultNotEncodable(f"a str with a lone surrogate is not plain data: {_REMEDY}") from error
+        raise ResultNotEncodable(f"a str with a lone surrogate is not plain data: {REMEDY}") from error
     except (OverflowError, ValueError) as error:
         raise ResultNotEncodable(f"a {_name(type(value))} too large for plain data: {error}") from error
 
@@ -107,14 +108,14 @@ class _Packing:
                 return Ext(_BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
             return value
         if depth >= DEPTH_MAX:
-            raise ResultNotEncodable(f"a value nested {DEPTH_MAX} levels deep, or one that holds itself: {_REMEDY}")
+            raise ResultNotEncodable(f"a value nested {DEPTH_MAX} levels deep, or one that holds itself: {REMEDY}")
         if kind is list:
             return self.items(value, depth)
         if kind is dict:
             return self.mapping(value, depth)
         packer = _PACKERS.get(kind) or _foreign_packer(kind)
         if packer is None:
-            raise ResultNotEncodable(f"a value of type {_name(kind)} is not plain data: {_REMEDY}")
+            raise ResultNotEncodable(f"a value of type {_name(kind)} is not plain data: {REMEDY}")
         return packer(self, value, depth + 1)
 
     def items(self, values: Any, depth: int) -> Any:
@@ -175,7 +176,7 @@ def _pack_path(packing: _Packing, value: pathlib.PurePath, depth: int) -> Ext:
 def _pack_array(packing: _Packing, value: Any, depth: int) -> Ext:
     dtype = value.dtype
     if dtype.hasobject or dtype.kind not in _ARRAY_KINDS or not dtype.itemsize:
-        raise ResultNotEncodable(f"a NumPy array of dtype {dtype} is not plain data: {_REMEDY}")
+        raise ResultNotEncodable(f"a NumPy array of dtype {dtype} is not plain data: {REMEDY}")
     fortran = value.flags.f_contiguous and not value.flags.c_contiguous
     flat = value.reshape(-1, order="F" if fortran else "C")
     data = memoryview(flat.view("u1")) if flat.size else memoryview(b"")
@@ -185,7 +186,7 @@ def _pack_array(packing: _Packing, value: Any, depth: int) -> Ext:
 def _pack_array_scalar(packing: _Packing, value: Any, depth: int) -> Ext:
     dtype = value.dtype
     if dtype.hasobject or dtype.kind not in _ARRAY_KINDS:
-        raise ResultNotEncodable(f"a NumPy scalar of dtype {dtype} is not plain data: {_REMEDY}")
+        raise ResultNotEncodable(f"a NumPy scalar of dtype {dtype} is not plain data: {REMEDY}")
     return Ext(_ARRAY_SCALAR, _encoder.encode([_pack_dtype(packing, dtype), value.tobytes()[: dtype.itemsize]]))
 
 

@@ -175,7 +175,7 @@ def test_the_first_agreed_value_needs_everyone_who_is_known() -> None:
     async def story(world: World, names: list[str]) -> None:
         world.power_off(names[2])
         await trio.sleep(6)
-        with pytest.raises(Unavailable, match=f"{names[2]} must be back or leave"):
+        with pytest.raises(Unavailable, match=f"and {names[2]} died: start it again with `potluck up`"):
             await world.node(names[0]).memory.increment("k", 1)
         await world.start(names[2])
         await all_know(world, names)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -125,6 +128,11 @@ def test_other_failures_have_their_kind(pair: Mesh, arguments: list[str], kind: 
     assert kind in said.err or said.err == ""
 
 
+def test_a_result_that_is_no_data_is_refused_with_what_to_do(pair: Mesh) -> None:
+    said = pair.type("run", "job.py", "--function", "odd", "--json")
+    assert "use plain data (numbers, text, lists, dicts, arrays)" in said.json["error"]["message"]
+
+
 def test_a_task_runs_where_it_is_told(pair: Mesh) -> None:
     for name in ("ant", "bee"):
         record = pair.json("run", "-c", "def f(): return 1", "--function", "f", "--on", name)
@@ -180,6 +188,48 @@ def test_numbers_below_zero_are_no_options(pair: Mesh) -> None:
     assert pair.json("mem", "incr", "below", "-3")["value"] == -8
     pair.json("mem", "set", "below", "-.5e1", "--ttl", "60")
     assert pair.type("mem", "set", "below", "-5", "--tlt", "60").code == 2
+
+
+def test_bytes_come_back_as_they_were_given(pair: Mesh) -> None:
+    data = bytes(range(256))
+    (pair.folder / "data.bin").write_bytes(data)
+    pair.json("mem", "set", "bytes", "--bytes-from", "data.bin")
+    assert pair.json("mem", "get", "bytes")["type"] == "bytes"
+    said = pair.type("mem", "get", "bytes")
+    assert json.loads(said.out) == base64.b64encode(data).decode()
+    assert "256 bytes" in said.err
+    assert "--raw" in said.err
+    assert pair.type("mem", "get", "bytes", "--output", "copy.bin").code == 0
+    assert (pair.folder / "copy.bin").read_bytes() == data
+    piped = f"{sys.executable} -m potluck mem get bytes --raw | {sys.executable} -m potluck mem set copy --bytes-from -"
+    subprocess.run(piped, shell=True, check=True, env=pair.environment, timeout=60)
+    assert pair.json("mem", "get", "copy")["value"] == pair.json("mem", "get", "bytes")["value"]
+    assert pair.type("mem", "get", "bytes", "--raw", "--json").code == 2
+
+
+def test_a_value_may_come_from_a_file(pair: Mesh) -> None:
+    (pair.folder / "value.json").write_text('{"a": [1, 2]}\n')
+    pair.json("mem", "set", "from-file", "--value-from", "value.json")
+    assert pair.json("mem", "get", "from-file")["value"] == {"a": [1, 2]}
+    (pair.folder / "data.bin").write_bytes(b"\xff\xfe")
+    assert "--bytes-from" in pair.type("mem", "set", "from-file", "--value-from", "data.bin").err
+    assert pair.type("mem", "set", "from-file", "1", "--value-from", "value.json").code == 2
+
+
+def test_text_that_reads_like_a_number_is_called_text(pair: Mesh) -> None:
+    pair.json("mem", "set", "text", '"42"')
+    assert "text" in pair.type("mem", "get", "text").err
+    pair.json("mem", "set", "number", "42")
+    assert pair.type("mem", "get", "number").err == ""
+
+
+def test_what_is_not_there_cannot_be_deleted(pair: Mesh) -> None:
+    for key in ("never-set", "agreed"):
+        if key == "agreed":
+            pair.json("mem", "incr", key)
+            pair.json("mem", "del", key)
+        said = pair.type("mem", "del", key, "--json")
+        assert (said.code, said.json["error"]["kind"]) == (1, "NotFound")
 
 
 def test_people_see_values_in_their_own_letters(pair: Mesh) -> None:
