@@ -138,7 +138,6 @@ class Door:
         admission = admit(mesh, name, owner_public_key, invites=invite.invites)
         if self._bans.is_owner_banned(admission.owner_chain):
             raise NotAllowed(
-                "this owner is banned from the mesh; a new one is not: move `owner-key` and `mesh.toml` out of the data"
-                " directory, and join again"
+                "this owner is banned from the mesh, and a new one is not: `potluck join CODE --anew` comes as one"
             )
         return admission

@@ -95,7 +95,7 @@ class Node:
         self.timekeeping = Timekeeping(self.mesh_time, self._clock_judged)
         introduction = Introduction(
             identity,
-            BanSet(identity.mesh.root_der),
+            BanSet(identity.mesh.root_der, identity.mesh.owner_chain),
             self.mesh_time.says,
             capabilities=lambda: self.capabilities,
             incarnation=lambda: self.membership.incarnation,
@@ -135,6 +135,7 @@ class Node:
         self.membership.observers.append(self.upkeep.member_changed)
         self.membership.observers.append(self._member_changed)
         self.banning.fallen.append(self._somebody_fell)
+        self.links.bans.fell.append(self._fell)
         self.links.up.append(self._link_up)
         self.links.on(InstructionAssignment, self._assigned)
         self.links.on(CancelInstructions, self._cancelled)
@@ -150,6 +151,7 @@ class Node:
         async with trio.open_nursery() as nursery:
             for rotation in self.identity.mesh.rotations[:1]:
                 self.roster.carry_over(rotation)
+            self.roster.met(self.node_id, self.name, self.identity.chain)
             await nursery.start(self.banning.run)
             nursery.start_soon(self.membership.run)
             await nursery.start(self.dht.run)
@@ -247,6 +249,7 @@ class Node:
             "uptime_s": round(trio.current_time() - self._started_s, 3),
             "mesh": self.identity.mesh.mesh_id,
             "peers": len(self.membership.present()),
+            "banned": self.links.bans.against_this_node is not None,
             "load": _load(self.presence.load),
             "policy": self.config.policy,
             "sandbox": {"backend": able.sandbox, "guarantees": able.guarantees.as_dict()},
@@ -312,7 +315,6 @@ class Node:
 
     async def members(self) -> list[dict[str, object]]:
         """Everyone it has met or can look up, running or not."""
-        self.roster.met(self.node_id, self.name, self.identity.chain)
         unknown = [one.node_id for one in self.membership.present() if not self.roster.knows(one.node_id)]
         await self._look_up("node", unknown, self._card_found)
         return self.roster.rows(self.links.bans.is_banned)
@@ -377,6 +379,11 @@ class Node:
     def _somebody_fell(self) -> None:
         self.membership.expel(self.links.bans.nodes)
         self.dht.share.drop_shunned()
+
+    def _fell(self) -> None:
+        mesh_id = self.identity.mesh.mesh_id
+        logger.warning("Node %s is banned from mesh %s: no member lets it in any more", self.name, mesh_id)
+        self._tell({"event": "banned", "node": self.name, "node_id": self.node_id.hex(), "mesh": mesh_id})
 
     def _work_changed(self) -> None:
         load = self.execution.load()

@@ -261,6 +261,7 @@ def _info(identity: Identity, address: Address) -> PeerInfo:
         public_key=identity.key.public,
         said=Said(EPOCH_S, 0.0),
         ban_digest=b"",
+        ban_digest_said=b"",
     )
 
 

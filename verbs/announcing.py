@@ -10,6 +10,13 @@ from collections.abc import Mapping
 def event_line(event: Mapping[str, object]) -> str:
     if event.get("event") == "clock":
         return f"clock: {event.get('error_s')} s ahead of the others"
+    if event.get("event") == "banned":
+        return (
+            f"banned: this machine is shut out of mesh {event.get('mesh')}. Ask who let you in, or a founder, for a new"
+            " invite, and take it with `potluck join CODE --anew`"
+        )
+    if event.get("event") == "cleared":
+        return f"cleared: {event.get('node')} ({str(event.get('node_id'))[:12]}) is there after all"
     if event.get("event") != "ready":
         return f"{event.get('event')}: {event.get('node')} ({str(event.get('node_id'))[:12]})"
     return (

@@ -45,19 +45,19 @@ def ask_json(connection: Connection, message: Callable[..., Message], *arguments
     return json.loads(ask(connection, message, *arguments).json)
 
 
-def await_in_mesh(session: Session, name: str, mesh_id: str) -> None:
-    """Waits until that node has begun again in this mesh."""
-    deadline_s = time.monotonic() + RELOAD_TIMEOUT_S
-    while not _is_in(replace(session, node=name), mesh_id):
-        if time.monotonic() > deadline_s:
+def await_in_mesh(session: Session, name: str, mesh_id: str, since_s: float) -> None:
+    """Waits until that node has begun again in this mesh. `since_s`: when it was told to, by `time.monotonic`."""
+    while not _is_in(replace(session, node=name), mesh_id, since_s):
+        if time.monotonic() > since_s + RELOAD_TIMEOUT_S:
             raise DeadlineExceeded(f"{name} has not come back in the new mesh after {RELOAD_TIMEOUT_S:g} s")
         time.sleep(LOOK_AGAIN_S)
 
 
-def _is_in(session: Session, mesh_id: str) -> bool:
+def _is_in(session: Session, mesh_id: str, since_s: float) -> bool:
     try:
         with connected(session) as connection:
-            mesh: object = ask_json(connection, AskStatus)["mesh"]
+            status: dict[str, Any] = ask_json(connection, AskStatus)
     except PotluckError:
         return False  # between its two lives
-    return mesh == mesh_id
+    has_begun_again: bool = status["uptime_s"] < time.monotonic() - since_s
+    return status["mesh"] == mesh_id and has_begun_again

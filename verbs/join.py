@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     envvar=["POTLUCK_INTERFACE"],
     help="Look for the inviter here.  [that of the running node]",
 )
-def command(session: Session, code: tuple[str, ...], peer: str | None, interface: str | None) -> Answer:
+@click.option("--anew", is_flag=True, help="Leave the mesh it is in, whoever else is there, and come as a new owner.")
+def command(session: Session, code: tuple[str, ...], peer: str | None, interface: str | None, anew: bool) -> Answer:
     """Put this machine into the mesh of whoever shows CODE (`potluck invite`). Its nodes and their data move along."""
     from ..discovery.codes import parse
     from ..discovery.knocking import Where
@@ -41,13 +43,14 @@ def command(session: Session, code: tuple[str, ...], peer: str | None, interface
     check_interface(interface)
     names = running(session.surroundings)
     where = Where(address, interface or _interface_of(session, names))
-    joined = _pair(session.surroundings.data_dir, words, where)
-    move(session.surroundings.data_dir, joined.mesh)
+    joined = _pair(session.surroundings.data_dir, words, where, anew=anew)
+    move(session.surroundings.data_dir, joined.mesh, anew=anew)
+    asked_s = time.monotonic()
     for name in names:
         with connected(replace(session, node=name)) as connection:
             ask(connection, Reload, [str(joined.address)])
     for name in names:
-        await_in_mesh(session, name, joined.mesh.mesh_id)
+        await_in_mesh(session, name, joined.mesh.mesh_id, asked_s)
     notes = "" if names else "Start a node here with `potluck up`."
     return Answer(
         {"mesh": joined.mesh.mesh_id, "inviter": joined.inviter}, f"joined the mesh of {joined.inviter}", notes
@@ -72,16 +75,20 @@ def _address(peer: str) -> Address:
     return Address(host, int(port))
 
 
-def _pair(data_dir: Path, code: Code, where: Where) -> Joined:
+def _pair(data_dir: Path, code: Code, where: Where, *, anew: bool) -> Joined:
     import trio
 
     from ..discovery.knocking import join
     from ..node.system import SystemEntropy
     from ..overlay.identity.joining import check_may_move, open_owner
+    from ..overlay.identity.keys import KeyPair
 
     entropy = SystemEntropy()
     owner, mesh = open_owner(data_dir, entropy)
-    check_may_move(mesh, data_dir)
+    if anew:
+        owner = KeyPair.from_seed(entropy.token(32))
+    else:
+        check_may_move(mesh)
     try:
         return trio.run(join, code, owner, where, entropy)
     except BaseExceptionGroup as group:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+import time
 from typing import Any, Final
 
 import click
@@ -60,8 +61,9 @@ def _rotate(session: Session, without: tuple[str, ...]) -> Answer:
     and who is away finds back by itself, but for the founders that are left behind, with whomever they have let in."""
     with connected(session) as connection:
         name = connection.greeted.result().name
+        asked_s = time.monotonic()
         answer: dict[str, Any] = ask_json(connection, Rotate, list(without))
-    await_in_mesh(session, name, answer["root"])
+    await_in_mesh(session, name, answer["root"], asked_s)
     left = f"left behind: {', '.join(answer['left_out'])}" if answer["left_out"] else ""
     return Answer(answer, f"the mesh is {answer['root']} now", left)
 

@@ -18,13 +18,13 @@ def command(session: Session) -> Answer:
     with connected(session) as connection:
         status: dict[str, Any] = ask_json(connection, AskStatus)
     load = status.get("load") or {}
-    sandbox = status.get("sandbox") or {}
+    sandbox, peers = status.get("sandbox") or {}, status.get("peers")
     kept = [name for name, holds in (sandbox.get("guarantees") or {}).items() if holds]
     rows = (
         ("node", f"{status['name']} ({status['node_id']})"),
         ("address", str(status.get("address"))),
         ("up for", duration_text(status.get("uptime_s") or 0.0)),
-        ("mesh", f"{status.get('mesh')}, {status.get('peers')} peers"),
+        ("mesh", f"{status.get('mesh')}, {'BANNED from it' if status.get('banned') else f'{peers} peers'}"),
         ("slots", f"{load.get('busy', 0)} of {load.get('slots', 0)} busy, {load.get('queued', 0)} tasks queued"),
         ("clock", _clock_text(status.get("clock_error_s") or 0.0)),
         ("policy", str(status.get("policy"))),

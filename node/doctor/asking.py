@@ -7,6 +7,7 @@ from typing import Final
 import trio
 
 from ...overlay.errors import NotAllowed, Unavailable
+from ...overlay.links.opening import PeerInfo
 from ...overlay.transport.interfaces import choose
 from ..daemon import Node
 from . import judging, machine
@@ -14,6 +15,8 @@ from .findings import Finding, well
 from .judging import Member
 
 _ECHO_S: Final = 1.0
+_COMPARE_S: Final = 2.0
+_COMPARED_MAX: Final = 16
 
 
 async def examine(node: Node) -> list[Finding]:
@@ -32,7 +35,8 @@ async def examine(node: Node) -> list[Finding]:
         judging.strangers(now_s, node.heard, alone=node.identity.mesh.alone and not linked),
     ]
     held = node.links.bans
-    found.append(judging.bans(len(held), is_banned=held.is_banned(node.identity.chain)))
+    banned_from = node.identity.mesh.mesh_id if held.against_this_node else None
+    found.append(judging.bans(len(held), banned_from, await _compare_bans(node)))
     found.append(judging.root(node.identity.mesh.mesh_id, node.rotating.conflicts))
     abilities = [Member(peer.name, peer.capabilities.python, peer.capabilities.version) for peer in linked]
     own = node.capabilities
@@ -45,6 +49,23 @@ async def _multicast(node: Node, linked: int) -> Finding:
     addresses = choose(node.config.interface)
     echoed = await node.beacon.echo(addresses, _ECHO_S)
     return judging.multicast(trio.current_time(), node.heard, addresses, echoed, linked)
+
+
+async def _compare_bans(node: Node) -> dict[str, bool]:
+    """Of some neighbours by name, whether they had the same bans as this node until just now."""
+    same: dict[str, bool] = {}
+
+    async def ask(peer: PeerInfo) -> None:
+        try:
+            same[peer.name] = await node.links.compare_bans(peer.node_id, peer.address)
+        except (Unavailable, NotAllowed):
+            pass  # gone meanwhile, which is nothing about bans
+
+    with trio.move_on_after(_COMPARE_S):
+        async with trio.open_nursery() as nursery:
+            for link in list(node.links)[:_COMPARED_MAX]:
+                nursery.start_soon(ask, link.peer)
+    return same
 
 
 async def _dial_itself(node: Node) -> str | None:

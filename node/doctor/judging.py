@@ -14,6 +14,7 @@ from .findings import Finding, well, worth_knowing, wrong
 
 RECENTLY_S: Final = 600.0
 _SHOWN_MAX: Final = 5
+BANNED_REMEDY: Final = "ask who let you in, or a founder, for a new invite, and take it with `potluck join CODE --anew`"
 _CLOCK_HIDES_S: Final = 2 * PERIOD_S
 """A beacon whose clock is this far off is no member's any more."""
 
@@ -89,6 +90,8 @@ def _remedy(failure: Failure) -> str:
         return "it is of another mesh: `potluck invite` there and `potluck join CODE` here, or the other way round"
     if "wire version" in reason:
         return "install the same potluck on both machines"
+    if "this machine is banned" in reason:
+        return BANNED_REMEDY
     if "banned" in reason:
         return "it is banned from this mesh; `potluck mesh members` says so"
     if "closed the connection" in reason:
@@ -157,10 +160,19 @@ def strangers(now_s: float, heard: Heard, *, alone: bool) -> Finding:
     )
 
 
-def bans(count: int, *, is_banned: bool) -> Finding:
-    if is_banned:
-        return wrong("bans", "this machine is banned from its mesh", "ask who let you in for a new invite")
-    return well("bans", f"this machine is not banned, as far as it knows; {count} bans are known here")
+def bans(count: int, banned_from: str | None, same: Mapping[str, bool]) -> Finding:
+    """`same`: of neighbours, whether they had the same bans as this node until they were asked."""
+    if banned_from:
+        return wrong("bans", f"this machine is banned from mesh {banned_from}", BANNED_REMEDY)
+    others = sorted(name for name, is_same in same.items() if not is_same)
+    if others:
+        return worth_knowing(
+            "bans",
+            f"{several(others)} did not know the same bans as this node, and do now: {count}",
+            "nothing, once; where it is said again and again, see whether those machines can write to their disks",
+        )
+    known = f"{count} bans are known here" + (f", the same to {len(same)} neighbours asked" if same else "")
+    return well("bans", f"this machine is not banned, as far as it knows; {known}")
 
 
 def root(mesh_id: str, conflicts: Collection[str]) -> Finding:

@@ -181,7 +181,7 @@ class Contacts:
 
     def _member_changed(self, change: Changed) -> None:
         member = change.member
-        if change.event != "suspected":
+        if change.event not in ("suspected", "cleared"):
             self._found = {}
         if member.present:
             self._aside.release(member.node_id)

@@ -41,6 +41,8 @@ class Publishers:
 
     def load(self) -> None:
         for public_key, written in list(self._store.scan(_TABLE)):
+            if public_key == self._own:
+                continue  # its chain is this life's, and may be another than that of its last one
             encoded = opened(written)
             if encoded is None or not self._in_use(public_key) or not self.prove(public_key, _decoder.decode(encoded)):
                 self._store.delete(_TABLE, public_key)

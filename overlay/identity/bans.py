@@ -62,10 +62,16 @@ def _signed_bytes(owner_chain: Sequence[bytes], writer: int, root_der: bytes) ->
 
 
 class BanSet:
-    """Of one mesh. `grown` hears of every ban that is new."""
+    """Of one mesh. `grown` hears of every ban that is new.
 
-    def __init__(self, root_der: bytes) -> None:
+    What bans this node itself, the one below `own_chain`, is no part of the set: the node has nobody left to tell it
+    to, and goes on with what it has. It is kept aside, and `fell` hears of the first."""
+
+    def __init__(self, root_der: bytes, own_chain: Sequence[bytes] = ()) -> None:
         self._root_der = root_der
+        self._own_places = frozenset(_places(own_chain, root_der))
+        self.against_this_node: Ban | None = None
+        self.fell: list[Callable[[], None]] = []
         self._held: dict[bytes, _Held] = {}
         self._places: frozenset[bytes] = frozenset()
         self.digest = hashlib.sha256(_NO_BANS).digest()
@@ -92,6 +98,9 @@ class BanSet:
         if not unknown:
             return []
         read = [self._read(digest, ban) for digest, ban in unknown.items()]
+        if own := [held for held in read if held.place in self._own_places]:
+            read = [held for held in read if held not in own]
+            self._falls(own[0].ban)
         self._held = {held.digest: held for held in _standing([*self._held.values(), *read])}
         new = [ban for digest, ban in unknown.items() if digest in self._held]
         if new:
@@ -100,6 +109,12 @@ class BanSet:
             for hear in self.grown:
                 hear(new)
         return new
+
+    def _falls(self, ban: Ban) -> None:
+        if self.against_this_node is None:
+            self.against_this_node = ban
+            for hear in self.fell:
+                hear()
 
     def _read(self, digest: bytes, ban: Ban) -> _Held:
         depth = len(ban.chain) - ban.writer
@@ -120,6 +135,11 @@ class BanSet:
 
     def is_owner_banned(self, owner_chain: Sequence[bytes]) -> bool:
         return bool(self._places) and not self._places.isdisjoint(_places(owner_chain, self._root_der))
+
+    def against(self, chain: Sequence[bytes]) -> list[Ban]:
+        """What a node of this verified chain is banned by."""
+        places = frozenset(_places(chain[1:], self._root_der))
+        return [held.ban for held in self._held.values() if held.place in places]
 
     def judge(self, node_id: NodeId, chain: Sequence[bytes]) -> bool:
         """Whether the node of this chain is banned; it is then known by its id, too, until it shows another chain."""

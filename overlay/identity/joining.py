@@ -67,12 +67,11 @@ def open_owner(data_dir: Path, entropy: Entropy) -> tuple[KeyPair, Mesh | None]:
         return owner, read_mesh(toml, owner) if toml.exists() else None
 
 
-def check_may_move(mesh: Mesh | None, data_dir: Path) -> None:
-    """Raises NotAllowed for a data directory whose mesh has, or has had, other members."""
+def check_may_move(mesh: Mesh | None) -> None:
+    """Raises NotAllowed for a machine whose mesh has, or has had, other members."""
     if mesh is not None and not mesh.alone:
         raise NotAllowed(
-            f"this machine is in a mesh with others ({mesh.mesh_id}): to leave it for good, stop its nodes and move"
-            f" {data_dir / 'mesh.toml'} away"
+            f"this machine is in a mesh with others ({mesh.mesh_id}): `potluck join --anew` leaves it for good"
         )
 
 
@@ -85,18 +84,25 @@ def mesh_of(admission: Admission, owner: KeyPair) -> Mesh:
     return mesh
 
 
-def move(data_dir: Path, mesh: Mesh) -> None:
+def move(data_dir: Path, mesh: Mesh, *, anew: bool = False) -> None:
     """Makes `mesh` the one of this data directory, whole or not at all; what it was in before is kept in `left`.
+    `anew`: whoever else is in that, and also where it is the same mesh, in which another owner comes back.
 
     Raises NotAllowed if it may not move.
     """
     with locked(data_dir):
         finish_move(data_dir)
         before = present_mesh(data_dir)
-        check_may_move(before, data_dir)
-        if before is not None and before.root_der == mesh.root_der:
+        if not anew:
+            check_may_move(before)
+        if before is not None and before.root_der == mesh.root_der and not (anew and _are_different(before, mesh)):
             raise NotAllowed(f"this machine is in that mesh already ({mesh.mesh_id})")
         put_in_place(data_dir, before, {"owner-key": mesh.owner.to_pem(), "mesh.toml": mesh_toml(mesh)})
+
+
+def _are_different(one: Mesh, other: Mesh) -> bool:
+    """As owners."""
+    return one.owner.public != other.owner.public
 
 
 def no_longer_alone(data_dir: Path) -> None:

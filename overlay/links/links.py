@@ -137,6 +137,15 @@ class Links:
             raise LinkLost(f"{address} is {peer.name} now, another node")
         return conversation
 
+    async def compare_bans(self, node_id: NodeId, address: Address) -> bool:
+        """Whether it had the same bans as this node, a moment ago: now it has. Raises Unavailable or NotAllowed."""
+        own = self.bans.digest
+        conversation, peer = await self._open(address, "bulk")
+        await conversation.aclose()
+        if peer.node_id != node_id:
+            raise LinkLost(f"{address} is {peer.name} now, another node")
+        return peer.ban_digest_said == own
+
     async def _open(self, address: Address, purpose: str) -> tuple[Conversation, PeerInfo]:
         conversation = Conversation(await self.network.dial(address), Role.INITIATOR)
         try:

@@ -1,12 +1,12 @@
 """The opening of a conversation: each side proves who it is and says what it can do.
 
-A banned peer is told nothing after its HANDSHAKE. Where the two hold different bans they exchange them before anything
-else, and judge each other by the union.
+A banned peer is told nothing after its HANDSHAKE but the ban that shuts it out, which it can verify. Where the two hold
+different bans they exchange them before anything else, and judge each other by the union.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -47,6 +47,8 @@ class PeerInfo:
     """Of its clock."""
     ban_digest: bytes
     """Of bans of ours that it knows, all of them."""
+    ban_digest_said: bytes
+    """Of those that it had when the opening began."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,11 @@ async def open_as_initiator(conversation: Conversation, me: Introduction, purpos
         raise refusal if isinstance(refusal, Unavailable | NotAllowed) else NotAllowed(ack.reason)
     handshake = Handshake(*me.fields())
     await conversation.send(handshake)
-    answer = await _expect(conversation, HandshakeResponse)
+    answer = await _introduction(conversation, me.bans)
     member = verify_chain(answer.chain, identity.mesh.root_der, conversation.stream.leaf_der)
     _check_id(member, ack.node_id)
-    me.bans.check(member.node_id, answer.chain)
     digest = handshake.ban_digest
+    await _check_bans(conversation, me.bans, member, answer.chain, telling=answer.ban_digest != digest)
     if answer.ban_digest != digest:
         told = list(me.bans)
         await _tell(conversation, told)
@@ -123,7 +125,7 @@ async def open_as_responder(conversation: Conversation, me: Introduction) -> tup
     handshake = await _expect(conversation, Handshake)
     member = verify_chain(handshake.chain, identity.mesh.root_der, conversation.stream.leaf_der)
     _check_id(member, request.node_id)
-    me.bans.check(member.node_id, handshake.chain)
+    await _check_bans(conversation, me.bans, member, handshake.chain, telling=True)
     response = HandshakeResponse(*me.fields())
     await conversation.send(response)
     digest = response.ban_digest
@@ -134,6 +136,28 @@ async def open_as_responder(conversation: Conversation, me: Introduction) -> tup
         await _tell(conversation, me.bans.beyond(heard))
     me.bans.check(member.node_id, handshake.chain)
     return _peer_info(member, request, handshake, conversation.stream.remote, digest), request.purpose
+
+
+async def _introduction(conversation: Conversation, bans: BanSet) -> HandshakeResponse:
+    """The responder's. Raises NotAllowed where it shows a ban instead."""
+    answer = await conversation.receive()
+    if isinstance(answer, HandshakeResponse):
+        return answer
+    assert isinstance(answer, Bans)
+    bans.learn(answer.bans)
+    raise NotAllowed("this machine is banned from the mesh" if bans.against_this_node else "refused for no reason")
+
+
+async def _check_bans(
+    conversation: Conversation, bans: BanSet, member: Member, chain: Sequence[bytes], *, telling: bool
+) -> None:
+    """Raises NotAllowed for a banned peer; `telling` it why first."""
+    try:
+        bans.check(member.node_id, chain)
+    except NotAllowed:
+        if telling:
+            await conversation.send(next(paged(bans.against(chain)[:1])))
+        raise
 
 
 async def _tell(conversation: Conversation, bans: list[Ban]) -> None:
@@ -197,4 +221,5 @@ def _peer_info(
         public_key=member.node_public_key,
         said=Said(intro.time_s, intro.age_s, intro.wall_s),
         ban_digest=ban_digest,
+        ban_digest_said=intro.ban_digest,
     )

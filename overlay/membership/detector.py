@@ -1,4 +1,4 @@
-"""Engine of the failure detector: links, answers and news in; joined, suspected, left and died out.
+"""Engine of the failure detector: links, answers and news in; joined, suspected, cleared, left and died out.
 
                  link up, news: alive                     heard again, or it refutes
     (unknown) ───────────────────────▶ ALIVE ◀──────────────────────────────────────── SUSPECTED
@@ -46,8 +46,9 @@ _LATE_S: Final = 0.05
 
 @dataclass(frozen=True)
 class Changed:
-    """For everyone on this node: `event` is one of discovered, joined, suspected, left, died; or `returned`: this node
-    itself was held for dead by others, as the member says, and has missed what they agreed on without it."""
+    """For everyone on this node: `event` is one of discovered, joined, suspected, cleared (of that suspicion), left,
+    died; or `returned`: this node itself was held for dead by others, as the member says, and has missed what they
+    agreed on without it."""
 
     event: str
     member: Member
@@ -100,8 +101,7 @@ class Detector:
     def tick(self, now_s: float, heard_s: Mapping[NodeId, float]) -> list[Effect]:
         """`heard_s`: when each linked peer was last heard."""
         self._woke(now_s)
-        self._hear(heard_s)
-        effects: list[Effect] = [*self._prober.tick(now_s), *self._judge(now_s)]
+        effects: list[Effect] = [*self._hear(heard_s), *self._prober.tick(now_s), *self._judge(now_s)]
         if now_s >= self._burial_s:
             effects += self._bury(now_s)
         self._dialling.changed(now_s)
@@ -114,8 +114,7 @@ class Detector:
         effects: list[Effect] = [*self._reproach(node_id, news), *self._met(now_s, news)]
         member = self._members.by_id[node_id]
         self._prober.drop(node_id)
-        if member.status is Status.SUSPECTED:
-            self._members.move(member, Status.ALIVE, now_s)
+        effects += self._cleared(now_s, member)
         self._members.link(member)
         member.heard_s, member.unanswered, member.dials_failed = now_s, False, 0
         member.name, member.address = news.name, Address(news.host, news.port)
@@ -170,8 +169,7 @@ class Detector:
     ) -> list[Effect]:
         """What a neighbour believes."""
         self._woke(now_s)
-        self._hear(heard_s)
-        effects: list[Effect] = []
+        effects = self._hear(heard_s)
         for item in message.members:
             if item.incarnation > INCARNATION_MAX:
                 continue
@@ -184,8 +182,11 @@ class Detector:
 
     def answered(self, now_s: float, sender: NodeId, number: int) -> list[Effect]:
         self._woke(now_s)
-        self._hear({sender: now_s})
-        effects: list[Effect] = [*self._prober.answered(sender, number), *self._judge(now_s)]
+        effects: list[Effect] = [
+            *self._hear({sender: now_s}),
+            *self._prober.answered(sender, number),
+            *self._judge(now_s),
+        ]
         return self._told(now_s, effects)
 
     def answered_for(self, now_s: float, question: AskThrough, reach: Reach) -> list[Effect]:
@@ -222,14 +223,22 @@ class Detector:
         for member in self._members.by_id.values():
             member.accused_s += late_s
 
-    def _hear(self, heard_s: Mapping[NodeId, float]) -> None:
+    def _hear(self, heard_s: Mapping[NodeId, float]) -> list[Effect]:
+        effects: list[Effect] = []
         for node_id, at_s in heard_s.items():
             member = self._members.by_id.get(node_id)
             if member is None or not member.linked or at_s <= member.heard_s:
                 continue
             member.heard_s, member.unanswered = at_s, False
-            if member.status is Status.SUSPECTED:
-                self._members.move(member, Status.ALIVE, at_s)
+            effects += self._cleared(at_s, member)
+        return effects
+
+    def _cleared(self, now_s: float, member: Member) -> list[Effect]:
+        """It lives; says so where that was doubted."""
+        if member.status is not Status.SUSPECTED:
+            return []
+        self._members.move(member, Status.ALIVE, now_s)
+        return [Changed("cleared", member)]
 
     def _is_fresh(self, now_s: float, member: Member) -> bool:
         return now_s - member.heard_s < self._config.probe_interval_s
@@ -293,13 +302,15 @@ class Detector:
         self._members.renew(member, item.incarnation)
         if item.host and not member.linked:
             member.name, member.address = item.name, Address(item.host, item.port)
-        returned = not member.present
         member.dials_failed = 0
-        if member.status is not Status.ALIVE:
-            member.checked_s = now_s
-            self._members.move(member, Status.ALIVE, now_s)
         self._exchange.news(member.node_id)
-        return [Changed("joined", member)] if returned else []
+        if member.status is Status.ALIVE:
+            return []
+        member.checked_s = now_s
+        if member.present:
+            return self._cleared(now_s, member)
+        self._members.move(member, Status.ALIVE, now_s)
+        return [Changed("joined", member)]
 
     def _accused(self, now_s: float, member: Member, item: MemberNews, accusers: Collection[bytes]) -> list[Effect]:
         """A neighbour is asked, unless it was heard just now: then it is told, so that it refutes."""

@@ -39,6 +39,7 @@ class State(Enum):
     LEFT_BY_PEER = auto()
     """The peer asked to disconnect; we owe the acknowledgement."""
     REFUSED = auto()
+    """By the responder: with a reason, or after the initiator's introduction with the ban that shuts it out."""
     CLOSED = auto()
 
 
@@ -79,7 +80,10 @@ TRANSITIONS: Final[dict[Role, dict[State, dict[Move, State]]]] = {
         State.OPENING: {(SENT, opening.ConnectRequest): State.CONNECTING},
         State.CONNECTING: {(RECEIVED, opening.ConnectAck): State.ACCEPTED},
         State.ACCEPTED: {(SENT, opening.Handshake): State.INTRODUCING},
-        State.INTRODUCING: {(RECEIVED, opening.HandshakeResponse): State.READY},
+        State.INTRODUCING: {
+            (RECEIVED, opening.HandshakeResponse): State.READY,
+            (RECEIVED, bans.Bans): State.REFUSED,
+        },
         State.TELLING_BANS: {(SENT, bans.Bans): State.HEARING_BANS},
         State.HEARING_BANS: {(RECEIVED, bans.Bans): State.READY},
         State.READY: _READY_MOVES,
@@ -94,7 +98,10 @@ TRANSITIONS: Final[dict[Role, dict[State, dict[Move, State]]]] = {
         State.OPENING: {(RECEIVED, opening.ConnectRequest): State.CONNECTING},
         State.CONNECTING: {(SENT, opening.ConnectAck): State.ACCEPTED},
         State.ACCEPTED: {(RECEIVED, opening.Handshake): State.INTRODUCING},
-        State.INTRODUCING: {(SENT, opening.HandshakeResponse): State.READY},
+        State.INTRODUCING: {
+            (SENT, opening.HandshakeResponse): State.READY,
+            (SENT, bans.Bans): State.REFUSED,
+        },
         State.HEARING_BANS: {(RECEIVED, bans.Bans): State.TELLING_BANS},
         State.TELLING_BANS: {(SENT, bans.Bans): State.READY},
         State.READY: _READY_MOVES,

@@ -29,7 +29,7 @@ class Ban(msgspec.Struct, frozen=True, array_like=True):
 
 class Bans(Message, frozen=True, tag=60):
     """Some of the sender's bans. At an opening first the initiator says all of its own, then the responder those that
-    the initiator lacks; over a ready link, what is new."""
+    the initiator lacks; over a ready link, what is new. To a banned peer, and then nothing else: what shuts it out."""
 
     bans: Annotated[list[Ban], Meta(max_length=1024)]
     more: bool = False

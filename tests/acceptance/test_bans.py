@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +15,18 @@ from potluck.overlay.identity.mesh import Mesh, read_mesh
 from potluck.overlay.ids import node_id_of
 from potluck.overlay.session.session import NEED_BYTES, Session
 from potluck.overlay.session.states import Role
+from potluck.overlay.wire.bans import Bans
 from potluck.overlay.wire.capabilities import Capabilities
 from potluck.overlay.wire.codec import Message
 from potluck.overlay.wire.opening import ConnectAck, ConnectRequest, Handshake, HandshakeResponse
 
-from .harness import NodeProcess, Pool, pool, wait_until
+from .harness import NodeProcess, Pool, wait_until
+from .owners import alive, await_alive, let_in, machines, up
 
+__all__ = ["machines"]
 pytestmark = pytest.mark.processes
 
 BAN_S = 5.0
-
-
-@pytest.fixture
-def machines(tmp_path: Path) -> Iterator[list[Pool]]:
-    """Of three owners."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(pool(tmp_path / name)) for name in ("one", "two", "three")]
-
-
-def up(machine: Pool, name: str, *flags: str) -> NodeProcess:
-    node = machine.up(name, "--slots=1", *flags)
-    node.await_ready()
-    return node
-
-
-def let_in(inviter: Pool, machine: Pool, *flags: str) -> None:
-    code = inviter.call("invite", "--json", *flags).value["code"]
-    assert machine.call("join", "--interface", "127.0.0.1", code).code == 0
-
-
-def alive(machine: Pool) -> set[str]:
-    return {row["name"] for row in machine.call("peers", "--json").value if row["state"] == "alive"}
-
-
-def await_alive(machine: Pool, *names: str) -> None:
-    wait_until(lambda: alive(machine) == set(names), f"{names} see each other")
 
 
 def await_gone(since_s: float, node: NodeProcess, gone: str) -> None:
@@ -107,7 +82,8 @@ def assert_no_further_than_the_handshake(machine: Pool, port: int) -> None:
         (fresh, (issue(friend, fresh.public, may_issue=False), *friend_chain)),
     ):
         heard = say_hello(machine.folder, mesh, key, chain, port)
-        assert [type(message) for message in heard] == [ConnectAck]
+        assert [type(message) for message in heard] == [ConnectAck, Bans], "it is told what shuts it out"
+        assert len(heard[1].bans) == 1  # type: ignore[attr-defined]
 
 
 def say_hello(folder: Path, mesh: Mesh, key: KeyPair, chain: tuple[bytes, ...], port: int) -> list[Message]:
@@ -161,3 +137,36 @@ def test_who_let_somebody_in_bans_it_while_it_is_off_and_hears_clearly_whom_it_m
     assert two.call("mesh", "ban", "west", "--yes", "--json").value == {"banned": ["west"]}
     wait_until(lambda: banned(one) == {"west"}, "north hears of it")
     assert one.call("mesh", "ban", "south", "--yes", "--json").value == {"banned": ["south", "west"]}
+
+
+def bans_check(machine: Pool) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = machine.call("doctor", "--json").value
+    return next(row for row in rows if row["check"] == "bans")
+
+
+def test_a_banned_machine_is_told_so_and_comes_back_with_one_command_and_its_data(machines: list[Pool]) -> None:
+    one, two, _ = machines
+    up(one, "north")
+    south = up(two, "south")
+    let_in(one, two)
+    await_alive(one, "north", "south")
+    assert two.call("mem", "set", "from-south", "1").code == 0
+    assert one.call("mesh", "ban", "south", "--yes").code == 0
+    wait_until(lambda: bool(south.event_times("banned", "south")), "south is told")
+    found = bans_check(two)
+    assert not found["ok"]
+    assert "--anew" in found["fix"]
+    assert two.call("doctor").code == 1
+    assert two.call("status", "--json").value["banned"]
+    assert "BANNED" in two.call("status").out
+    code = one.call("invite", "--json").value["code"]
+    refused = two.call("join", code)
+    assert refused.code == 1
+    assert "--anew" in refused.err
+    rejoined = two.call("join", "--anew", code)
+    assert rejoined.code == 0, f"it looks where its node is: {rejoined}"
+    await_alive(one, "north", "south")
+    assert bans_check(two)["ok"]
+    assert not two.call("status", "--json").value["banned"]
+    assert two.call("mem", "set", "again", "2").code == 0
+    wait_until(lambda: one.call("mem", "get", "from-south").code == 0, "its data came along")

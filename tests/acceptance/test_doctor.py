@@ -101,7 +101,7 @@ def test_a_banned_machine_is_told_to_ask(machines: tuple[Pool, Pool]) -> None:
     assert join(two, invite(one)).code == 0
     wait_until(lambda: set(alive(one)) == {"north", "south"}, "they find each other")
     assert one.call("mesh", "ban", "south", "--yes").code == 0
-    wait_until(lambda: "is this machine banned" in examined(two)[1]["peers"]["fix"], "south is told")
+    wait_until(lambda: "new invite" in examined(two)[1]["bans"]["fix"], "south is told")
     assert "1 bans are known" in examined(one)[1]["bans"]["detail"]
 
 

@@ -56,7 +56,7 @@ def test_a_finding_is_one_line_and_says_what_to_do_if_and_only_if_something_is_w
         judging.given_peers(NOW_S, heard, nobody),
         judging.unreached(NOW_S, heard, nobody),
         judging.strangers(NOW_S, heard, alone=alone),
-        judging.bans(linked, is_banned=alone),
+        judging.bans(linked, "mesh" if alone else None, {"b1": not alone}),
     ]
     for finding in found:
         assert finding.ok == (not finding.fix)
@@ -122,6 +122,15 @@ def test_what_others_say_is_short_and_does_nothing_to_a_terminal(words: str) -> 
     assert isinstance(shown, str)
     assert shown.isprintable()
     assert len(shown) < 500
+
+
+def test_bans_that_neighbours_did_not_know_are_worth_a_word() -> None:
+    assert "the same to 2 neighbours" in judging.bans(3, None, {"b1": True, "c1": True}).detail
+    apart = judging.bans(3, None, {"b1": True, "c1": False})
+    assert not apart.ok
+    assert not apart.matters
+    assert apart.detail.startswith("c1 did not know")
+    assert judging.bans(3, "mesh", {"c1": False}).matters
 
 
 def test_other_versions_are_named() -> None:

@@ -55,6 +55,14 @@ def test_after_a_restart_those_are_known_whose_records_are_here(garbled: bool) -
     assert len(list(store.scan("publishers"))) == (not garbled)
 
 
+def test_a_node_is_known_by_the_chain_of_this_life_also_where_its_last_one_had_another() -> None:
+    book, store = known({ME.key.public})
+    book.keep(ME.key.public)
+    again = Publishers(member(1, owner=7), store, {ME.key.public}.__contains__)
+    again.load()
+    assert again.chain_of(ME.key.public) == tuple(member(1, owner=7).chain) != tuple(ME.chain)
+
+
 def test_when_there_is_no_more_room_those_without_records_make_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publishers, "PUBLISHERS_MAX", 3)
     book, store = known({key(2).public})

@@ -76,6 +76,20 @@ def test_what_grows_is_told_once() -> None:
     assert told == [ban((1, 2)), ban((5, 6))]
 
 
+@pytest.mark.parametrize("fallen", [(1, 2), (1, 2, 3), (1, 3), (5, 2)])
+def test_what_bans_this_node_is_kept_aside_and_said_once(fallen: tuple[int, ...]) -> None:
+    own = place(1, 2, 3)
+    made, told = BanSet(ROOT, own.owner_chain), list[bool]()
+    made.fell.append(lambda: told.append(True))
+    made.learn([ban(fallen), ban((5, 6))])
+    made.learn([ban(fallen)])
+    hits = fallen == (1, 2, 3)[: len(fallen)]
+    assert (made.against_this_node == ban(fallen)) == hits
+    assert told == [True] * hits
+    assert len(made) == (1 if hits else 2)
+    assert made.against(node_at(5, 6).chain) == [ban((5, 6))]
+
+
 def test_a_banned_node_is_known_by_its_id_once_its_chain_was_judged() -> None:
     made, node = set_of([ban((1, 2))]), node_at(1, 2, 3)
     assert not made.nodes

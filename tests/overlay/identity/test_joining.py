@@ -20,7 +20,7 @@ from potluck.overlay.identity.joining import (
 from potluck.overlay.identity.mesh import Mesh, open_identity, open_mesh
 from potluck.simulations.entropy import SeededEntropy
 
-from ...strategies.identities import mesh
+from ...strategies.identities import key, mesh
 
 
 def entropy(name: str) -> SeededEntropy:
@@ -104,8 +104,21 @@ def test_whoever_let_somebody_in_or_met_another_owner_is_not_moved_away(tmp_path
     with pytest.raises(NotAllowed, match="in a mesh with others"):
         move(tmp_path, new)
     with pytest.raises(NotAllowed):
-        check_may_move(open_owner(tmp_path, entropy("a"))[1], tmp_path)
+        check_may_move(open_owner(tmp_path, entropy("a"))[1])
     assert (tmp_path / "secret").exists()
+
+
+def test_whoever_comes_anew_leaves_any_mesh_and_may_come_back_to_it_as_somebody_else(tmp_path: Path) -> None:
+    before = open_mesh(tmp_path, entropy("a"))
+    no_longer_alone(tmp_path)
+    again = mesh_of(admit(before, "north", key(9).public, invites=False), key(9))
+    move(tmp_path, again, anew=True)
+    now = open_mesh(tmp_path, entropy("b"))
+    assert (now.root_der, now.owner.public) == (before.root_der, key(9).public)
+    assert not now.alone
+    assert (tmp_path / "left" / before.mesh_id / "owner-key").exists()
+    with pytest.raises(NotAllowed, match="already"):
+        move(tmp_path, again, anew=True)
 
 
 def test_whoever_was_given_a_secret_shares_it_with_others(tmp_path: Path) -> None:

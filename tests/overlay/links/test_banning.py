@@ -47,7 +47,7 @@ class Party:
         self.host = f"10.0.0.{identity.name[1:]}"
         config = Config(identity.name, Path("nowhere"), Path("nowhere"))
         self.network = VirtualNetwork(ether, self.host, config, identity)
-        self.bans = BanSet(identity.mesh.root_der)
+        self.bans = BanSet(identity.mesh.root_der, identity.mesh.owner_chain)
         self.me = Introduction(
             identity, self.bans, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: self.links.port
         )
@@ -206,22 +206,66 @@ def _ask(node: Party) -> list[Message]:
     return [ConnectRequest(identity.node_id, identity.name, 1, "bulk"), Handshake(*fields), ObjectWant(1, bytes(16))]
 
 
-def test_a_banned_node_hears_nothing_after_its_handshake() -> None:
+def test_a_banned_node_hears_nothing_after_its_handshake_but_what_shuts_it_out() -> None:
     """Whatever digest it claims."""
 
     async def scenario(made: World) -> None:
         founder, guest = await made.up(FOUNDER), await made.up(GUEST)
-        founder.bans.learn([ban(1, 2)])
+        founder.bans.learn([ban(1, 2), ban(1, 6)])
         for claim in (False, True):
             if claim:
-                guest.bans.learn([ban(1, 2)])
+                guest.bans.digest = founder.bans.digest
             conversation = Conversation(await guest.network.dial(founder.address), Role.INITIATOR)
             request, handshake, _ = _ask(guest)
             await conversation.send(request)
             assert isinstance(await conversation.receive(), ConnectAck)
             await conversation.send(handshake)
+            assert await conversation.receive() == Bans([ban(1, 2)])
             with pytest.raises(LinkLost), trio.fail_after(SOON_S):
                 await conversation.receive()
+
+    in_virtual_time(scenario)
+
+
+@pytest.mark.parametrize("banned_dials", [True, False])
+def test_whoever_is_banned_is_told_so_and_keeps_what_it_has(banned_dials: bool) -> None:
+    async def scenario(made: World) -> None:
+        founder, below, friend = await made.up(FOUNDER), await made.up(BELOW), await made.up(GUEST)
+        await all_linked(below, friend)
+        founder.bans.learn([ban(1, 2)])
+        with pytest.raises(NotAllowed, match="this machine is banned" if banned_dials else "is banned"):
+            await (below.links.connect(founder.address) if banned_dials else founder.links.connect(below.address))
+        await trio.sleep(SOON_S)
+        assert below.bans.against_this_node == ban(1, 2)
+        assert below.linked() == {"n2"}
+
+    in_virtual_time(scenario)
+
+
+def test_two_compare_their_bans_and_agree_from_then_on() -> None:
+    async def scenario(made: World) -> None:
+        one, other = await made.up(FOUNDER), await made.up(OTHER)
+        await all_linked(one, other)
+        other_id = other.identity.node_id
+        assert await one.links.compare_bans(other_id, other.address)
+        other.bans.learn([ban(1, 6)])
+        for link in one.links:
+            link.lose(LinkLost("before it was told"))
+        one.bans.learn([ban(1, 7)])
+        assert not await one.links.compare_bans(other_id, other.address)
+        assert await one.links.compare_bans(other_id, other.address)
+
+    in_virtual_time(scenario)
+
+
+def test_nobody_makes_a_node_believe_that_it_is_banned() -> None:
+    async def scenario(made: World) -> None:
+        liar, other = await made.up(GUEST), await made.up(OTHER)
+        await all_linked(liar, other)
+        for link in liar.links:
+            link.post(Bans([forged()]))
+        await trio.sleep(SOON_S)
+        assert other.bans.against_this_node is None
 
     in_virtual_time(scenario)
 

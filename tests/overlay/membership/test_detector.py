@@ -55,6 +55,7 @@ class DetectorMachine(RuleBasedStateMachine):
         self.now_s = 0.0
         self.linked: dict[NodeId, int] = {}
         self.present: set[NodeId] = set()
+        self.suspected: set[NodeId] = set()
         self.known: set[NodeId] = set()
         self.last_ended: dict[NodeId, tuple[str, bytes, int]] = {}
         self.questions: list[AskThrough] = []
@@ -72,11 +73,15 @@ class DetectorMachine(RuleBasedStateMachine):
                     if member.node_id != proved:
                         self.may_return(member)
                     self.present.add(member.node_id)
-                case Changed("suspected" | "returned", member):
-                    assert member.node_id in self.present or effect.event == "returned"
+                case Changed("suspected", member):
+                    assert member.node_id in self.present - self.suspected
+                    self.suspected.add(member.node_id)
+                case Changed("cleared", member):
+                    self.suspected.remove(member.node_id)
                 case Changed(("left" | "died") as event, member):
                     assert member.node_id in self.present
                     self.present.discard(member.node_id)
+                    self.suspected.discard(member.node_id)
                     self.last_ended[member.node_id] = (event, member.boot_id, member.incarnation)
                     if self.linked.pop(member.node_id, None) is not None:
                         assert event == "left" or DropLink(member.node_id) in effects or member.node_id == proved
@@ -108,7 +113,7 @@ class DetectorMachine(RuleBasedStateMachine):
         self.linked[node_id] = boot
         assert node_id in self.present
         assert self.detector.members[node_id].status is Status.ALIVE
-        assert set(happened) <= {"discovered", "joined", "died"}
+        assert set(happened) <= {"discovered", "joined", "cleared", "died"}
 
     @rule(node_id=st.sampled_from(IDS), left=st.booleans())
     def link_down(self, node_id: NodeId, left: bool) -> None:
@@ -183,6 +188,8 @@ class DetectorMachine(RuleBasedStateMachine):
         self.detector.check()
         assert {member.node_id for member in self.detector.present()} == self.present
         assert {one.node_id for one in self.detector.members.values() if one.linked} == set(self.linked)
+        doubted = {one.node_id for one in self.detector.members.values() if one.status is Status.SUSPECTED}
+        assert doubted == self.suspected, "every suspicion that began has been told, and every one that ended"
         self.known &= set(self.detector.members)
 
 
@@ -370,7 +377,7 @@ def test_a_link_that_comes_back_in_time_clears_the_suspicion() -> None:
     detector = make()
     detector.link_up(0.0, news(IDS[0]))
     detector.link_down(1.0, IDS[0], BOOTS[0], left=False)
-    assert events(detector.link_up(2.0, news(IDS[0]))) == []
+    assert events(detector.link_up(2.0, news(IDS[0]))) == ["cleared"]
     assert changes(run(detector, 2.9, {IDS[0]: 2.5})) == []
     assert detector.members[IDS[0]].status is Status.ALIVE
 
