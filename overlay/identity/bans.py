@@ -69,7 +69,7 @@ class BanSet:
 
     def __init__(self, root_der: bytes, own_chain: Sequence[bytes] = ()) -> None:
         self._root_der = root_der
-        self._own_places = frozenset(_places(own_chain, root_der))
+        self._own_places = frozenset(places_of(own_chain, root_der))
         self.against_this_node: Ban | None = None
         self.fell: list[Callable[[], None]] = []
         self._held: dict[bytes, _Held] = {}
@@ -127,18 +127,18 @@ class BanSet:
         writer = public_keys_of([*ban.chain, self._root_der])[ban.writer]
         if not signed_by(writer, ban.signature, _signed_bytes(ban.chain, ban.writer, self._root_der)):
             raise RemoteProtocolError("the signature of a ban is wrong")
-        return _Held(depth, digest, _places(ban.chain, self._root_der)[-1], writer, ban)
+        return _Held(depth, digest, places_of(ban.chain, self._root_der)[-1], writer, ban)
 
     def is_banned(self, chain: Sequence[bytes]) -> bool:
         """Whether a node's verified chain stands at a banned place or below one."""
         return self.is_owner_banned(chain[1:])
 
     def is_owner_banned(self, owner_chain: Sequence[bytes]) -> bool:
-        return bool(self._places) and not self._places.isdisjoint(_places(owner_chain, self._root_der))
+        return bool(self._places) and not self._places.isdisjoint(places_of(owner_chain, self._root_der))
 
     def against(self, chain: Sequence[bytes]) -> list[Ban]:
         """What a node of this verified chain is banned by."""
-        places = frozenset(_places(chain[1:], self._root_der))
+        places = frozenset(places_of(chain[1:], self._root_der))
         return [held.ban for held in self._held.values() if held.place in places]
 
     def judge(self, node_id: NodeId, chain: Sequence[bytes]) -> bool:
@@ -158,7 +158,7 @@ class BanSet:
 
 def lies_below(owner_chain: Sequence[bytes], banned: Sequence[bytes], root_der: bytes) -> bool:
     """Whether a ban of the owner whose chain is `banned` would take that owner down, too."""
-    return _places(banned, root_der)[-1] in _places(owner_chain, root_der)
+    return places_of(banned, root_der)[-1] in places_of(owner_chain, root_der)
 
 
 def _standing(held: list[_Held]) -> list[_Held]:
@@ -176,7 +176,7 @@ def _digest(ban: Ban) -> bytes:
     return hashlib.sha256(msgspec.msgpack.encode(ban)).digest()
 
 
-def _places(owner_chain: Sequence[bytes], root_der: bytes) -> list[bytes]:
+def places_of(owner_chain: Sequence[bytes], root_der: bytes) -> list[bytes]:
     """What names the places on the way from the root's first owner down to the one whose certificate comes first."""
     place = hashlib.sha256(root_der).digest()
     places = []

@@ -30,14 +30,20 @@ Write = tuple[bytes, bytes]
 """Key and value of what has to be on disk before the answer is given."""
 
 
+_ROOT_KEY: Final = b""
+
+
 def slot_key(founding: bytes, name: bytes) -> bytes:
-    """The root exists once on a node, everything else once per founding: what was founded apart never mixes."""
-    return b"" if name == ROOT else founding + name
+    """The root is in force once on a node, everything else exists once per founding: what was founded apart never
+    mixes. A root that is not in force lies aside under its founding's id."""
+    return _ROOT_KEY if name == ROOT else founding + name
 
 
 class Acceptor:
     def __init__(self) -> None:
         self._slots: dict[bytes, Slot] = {}
+        self._founding = b""
+        """That this node holds to; empty while it knows of none."""
 
     def load(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Takes up what an earlier run has written."""
@@ -50,7 +56,7 @@ class Acceptor:
     def prepare(self, message: Prepare) -> tuple[Promise, Write | None]:
         key = slot_key(message.founding, message.name)
         slot, ballot = self._slots.get(key, Slot()), message.ballot
-        if self._is_apart(key, slot, message.founding):
+        if self._is_apart(key, slot, message):
             return Promise(message.request, ballot, slot.promised, apart=True), None
         if ballot < slot.promised:
             return Promise(message.request, ballot, slot.promised), None
@@ -60,22 +66,37 @@ class Acceptor:
     def accept(self, message: Accept) -> tuple[Accepted, Write | None]:
         key = slot_key(message.founding, message.name)
         slot, ballot = self._slots.get(key, Slot()), message.ballot
-        if self._is_apart(key, slot, message.founding):
+        if self._is_apart(key, slot, message):
             return Accepted(message.request, ballot, slot.promised, apart=True), None
         if ballot < slot.promised:
             return Accepted(message.request, ballot, slot.promised), None
         return Accepted(message.request, ballot, ballot), self._write(key, Slot(ballot, ballot, message.state))
 
-    def give_up_root(self) -> Write:
-        """Forgets a root whose founding has given way. What was promised stays promised."""
-        return self._write(b"", Slot(self._slots.get(b"", Slot()).promised))
+    def hold_to(self, founding: bytes) -> list[Write]:
+        """From now on the root is that of this founding. Another one's is put aside with what was promised for it, and
+        comes back should that founding do so."""
+        self._founding = founding
+        root = self._slots.get(_ROOT_KEY, Slot())
+        theirs = _founding_of(root.state)
+        aside = self._slots.get(founding, Slot())
+        if theirs == founding or (theirs == b"" and aside.state is None):
+            return []
+        restored = msgspec.structs.replace(aside, promised=max(aside.promised, root.promised))
+        moved = [(theirs, root)] if theirs else []
+        return [self._write(key, slot) for key, slot in (*moved, (_ROOT_KEY, restored), (founding, Slot()))]
 
-    def _is_apart(self, key: bytes, slot: Slot, founding: bytes) -> bool:
-        """A root of another founding; whoever has none yet may ask."""
-        if key or not founding or slot.state is None:
+    def _is_apart(self, key: bytes, slot: Slot, message: Prepare | Accept) -> bool:
+        """Whether this is about a root of another founding than ours; whoever knows of none yet may ask."""
+        if key != _ROOT_KEY:
             return False
-        return root_content(slot.state).founding not in (b"", founding)
+        theirs = {message.founding, _founding_of(message.state) if isinstance(message, Accept) else b""}
+        ours = self._founding or _founding_of(slot.state)
+        return bool(ours) and not theirs <= {b"", ours}
 
     def _write(self, key: bytes, slot: Slot) -> Write:
         self._slots[key] = slot
         return key, msgspec.msgpack.encode(slot)
+
+
+def _founding_of(state: State | None) -> bytes:
+    return b"" if state is None else root_content(state).founding

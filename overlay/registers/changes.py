@@ -12,7 +12,17 @@ from msgspec import Meta
 from ..errors import LimitExceeded, PotluckError, RemoteProtocolError, Unavailable
 from ..wire.codec import RawId
 from ..wire.framing import VALUE_BYTES_MAX
-from ..wire.registers import ACCEPTORS_MAX, FOUNDERS_MAX, RECENT_MAX, Applied, Ballot, Configuration, State
+from ..wire.registers import (
+    ACCEPTORS_MAX,
+    FOUNDERS_MAX,
+    RECENT_MAX,
+    WITNESSES_MAX,
+    Applied,
+    Ballot,
+    Configuration,
+    State,
+    Witness,
+)
 from .quorums import FOUNDERS, is_changing, moved, settled
 
 ROOT: Final = b""
@@ -107,6 +117,8 @@ class Directory(msgspec.Struct, frozen=True, array_like=True):
     founding: bytes = b""
     """Of the root only."""
     entries: dict[bytes, Entry] = {}
+    witnesses: Annotated[list[Witness], Meta(max_length=WITNESSES_MAX)] = []
+    """Who stands for the founding; of the root only."""
 
 
 _directory: Final = msgspec.msgpack.Decoder(Directory)
@@ -186,6 +198,20 @@ class Found:
         if state.configuration.number != FOUNDERS:
             return state, None
         return State(moved(state.configuration, self._acceptors), 0, self._content), None
+
+
+class SettleFounding:
+    """From the founding to its acceptors alone, with those who bear witness to it written down."""
+
+    def __init__(self, chosen: State, witnesses: list[Witness]) -> None:
+        self._settle = Settle(chosen.configuration)
+        self._content = msgspec.msgpack.encode(msgspec.structs.replace(root_content(chosen), witnesses=witnesses))
+
+    def __call__(self, state: State, ballot: Ballot) -> tuple[State, Any]:
+        following, _ = self._settle(state, ballot)
+        if following is state:
+            return state, None
+        return msgspec.structs.replace(following, content=self._content), None
 
 
 def founding_id(founders: int, draw: bytes) -> bytes:

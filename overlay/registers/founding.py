@@ -1,8 +1,9 @@
 """How the first acceptors of all are agreed, and what every node knows of them.
 
 The founding waits until a node has looked around, and needs everyone it then knows, the dead included who have not
-left: two founders who know a node in common cannot miss each other there. Afterwards everybody is told, at every new
-link and whenever the root's acceptors change.
+left: two founders who know a node in common cannot miss each other there. With its agreement each signs that it agrees;
+the signatures of those who weigh most become part of the root. Afterwards everybody is told, at every new link and
+whenever the root's acceptors change. What a node makes of what it is told: `beliefs`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 import trio
 
 from ..errors import LinkLost, RemoteProtocolError, Unavailable
+from ..identity.mesh import Identity
 from ..links.link import Link
 from ..links.links import Links
 from ..membership.service import Membership
@@ -22,10 +24,12 @@ from ..ports import Entropy, Store
 from ..wire import registers as wire
 from ..wire.codec import Message
 from ..wire.gossip import Status
-from ..wire.registers import Configuration, State
-from .changes import ROOT, Found, Settle, founding_id, root_content, unchanged
+from ..wire.registers import Configuration, State, Witness
+from .beliefs import Beliefs, Held
+from .changes import ROOT, Found, SettleFounding, founding_id, root_content, unchanged
 from .proposer import Register
 from .quorums import FOUNDERS, FOUNDING, is_changing
+from .witnesses import Witnesses, path_of, stand_for
 
 if TYPE_CHECKING:
     from .service import Registers
@@ -38,31 +42,57 @@ LOOK_AROUND_S: Final = 2.0
 """A node that has just started does not believe that it is alone. Discovery takes a tenth of this on a LAN."""
 _ACCEPTORS: Final = 5
 
-_decoder: Final = msgspec.msgpack.Decoder(wire.Founded)
+_decoder: Final = msgspec.msgpack.Decoder(Held)
 
 
 class Founding:
     def __init__(
-        self, registers: Registers, links: Links, membership: Membership, store: Store, entropy: Entropy
+        self,
+        registers: Registers,
+        identity: Identity,
+        links: Links,
+        membership: Membership,
+        store: Store,
+        entropy: Entropy,
     ) -> None:
         self._registers = registers
+        self._identity = identity
         self._links = links
         self._membership = membership
         self._store = store
         self._entropy = entropy
-        self._known: wire.Founded | None = None
+        self._root_der = identity.mesh.root_der
+        self._witnesses = Witnesses(self._root_der, links.bans.is_banned)
+        self._beliefs = Beliefs(path_of(identity.chain, self._root_der), self._witnesses)
+        self._gathered: list[Witness] = []
+        """To the founding that this node is carrying out."""
         self._founding = trio.Lock()
         self._began_s = 0.0
         self.look_around_s = LOOK_AROUND_S
         self.given_up: list[Callable[[bytes, bytes], None]] = []
         """Called with name and content of every register held here whose founding gives way."""
-        links.up.append(self._link_up)
+        links.up.append(self._tell)
+        links.down.append(lambda link: self._beliefs.gone(link.peer.node_id))
         links.on(wire.Founded, self._told)
+        links.bans.grown.append(lambda _: self._change(self._beliefs.reconsider))
 
     def load(self) -> None:
         self._began_s = trio.current_time()
         packed = self._store.get(_TABLE, _KEY)
-        self._known = None if packed is None else _decoder.decode(packed)
+        if packed is not None:
+            held = _decoder.decode(packed)
+            self._beliefs.held = Held(self._vouched(held.news), held.sure)
+            self._hold_to(held.news.founding)
+
+    def _vouched(self, news: wire.Founded) -> wire.Founded:
+        """Where nobody of this mesh stands for it, because its nodes have moved here or have a new root, we do."""
+        if self._witnesses.best(news.founding, news.witnesses):
+            return news
+        return msgspec.structs.replace(news, witnesses=[stand_for(self._identity, news.founding)])
+
+    @property
+    def _known(self) -> wire.Founded | None:
+        return self._beliefs.known
 
     @property
     def known(self) -> bytes | None:
@@ -107,44 +137,61 @@ class Founding:
         register = Register(b"", ROOT)
         state, _ = await self._registers.operate_from(register, everyone, Found(founding, acceptors))
         if state.configuration.number == FOUNDING:
+            self._gathered.clear()
             state, _ = await self._registers.operate_from(register, state.configuration, unchanged, confirm=True)
             if is_changing(state.configuration):
-                step = Settle(state.configuration)
+                step = SettleFounding(state, self._witnesses.best(root_content(state).founding, self._gathered))
                 await self._registers.operate_from(register, state.configuration, step)
 
     def _everyone(self) -> Configuration:
         others: list[bytes] = sorted(one.node_id for one in self._membership.members if one.status is not Status.LEFT)
         return Configuration(FOUNDERS, [self._registers.own_id, *others][: wire.FOUNDERS_MAX])
 
+    def witness_of(self, state: State) -> Witness | None:
+        """What goes with this node's acceptance of a root: its signature, where that is the founding."""
+        if state.configuration.number != FOUNDING:
+            return None
+        return stand_for(self._identity, root_content(state).founding)
+
+    def gather(self, witness: Witness) -> None:
+        if self._founding.locked() and len(self._gathered) < 2 * wire.FOUNDERS_MAX:
+            self._gathered.append(witness)
+
     # What is known of it
 
     def learned(self, state: State) -> None:
-        """The root as it was agreed."""
-        self._heard(wire.Founded(root_content(state).founding, state.configuration))
+        """The root as it was agreed; a founding that is under way is none yet."""
+        if state.configuration.number > FOUNDING:
+            content = root_content(state)
+            news = self._vouched(wire.Founded(content.founding, state.configuration, content.witnesses))
+            self._change(lambda: self._beliefs.learned(news))
 
     def is_apart(self, register: Register) -> None:
         logger.warning("registers were founded apart: a node refuses %s of ours", register.founding.hex())
 
-    def _heard(self, news: wire.Founded) -> None:
-        known = self._known
-        if known is not None:
-            same = news.founding == known.founding
-            if news.founding > known.founding or (same and news.configuration.number <= known.configuration.number):
-                return
-            if not same:
-                logger.error(
-                    "agreed values were founded twice, by parts of the mesh that did not know of each other;"
-                    " those of founding %s are not served any more",
-                    known.founding.hex(),
-                )
-                self._registers.put(self._registers.acceptor.give_up_root())
-        self._known = news
-        if known is not None and known.founding != news.founding:
-            self._give_up(known.founding)
-        self._store.put(_TABLE, _KEY, msgspec.msgpack.encode(news))
+    def _change(self, happen: Callable[[], None]) -> None:
+        """Something happens to what is believed, and what follows from it here."""
+        before = self._beliefs.held
+        happen()
+        held = self._beliefs.held
+        if held is None or held == before:
+            return
+        if before is not None and before.news.founding != held.news.founding:
+            logger.error(
+                "agreed values were founded twice, by parts of the mesh that did not know of each other;"
+                " those of founding %s are not served any more",
+                before.news.founding.hex(),
+            )
+            self._give_up(before.news.founding)
+        self._hold_to(held.news.founding)
+        self._store.put(_TABLE, _KEY, msgspec.msgpack.encode(held))
         self._registers.start(self._commit)
         for link in self._links:
             self._tell(link)
+
+    def _hold_to(self, founding: bytes) -> None:
+        for write in self._registers.acceptor.hold_to(founding):
+            self._registers.put(write)
 
     async def _commit(self) -> None:
         try:
@@ -154,12 +201,9 @@ class Founding:
 
     def _give_up(self, founding: bytes) -> None:
         for key, state in self._registers.acceptor:
-            if key.startswith(founding) and state.content is not None:
+            if key.startswith(founding) and key != founding and state.content is not None:
                 for observer in self.given_up:
                     observer(key[len(founding) :], state.content)
-
-    def _link_up(self, link: Link) -> None:
-        self._tell(link)
 
     def _tell(self, link: Link) -> None:
         if self._known is not None:
@@ -173,4 +217,5 @@ class Founding:
         if len(message.founding) != wire.FOUNDING_BYTES or not message.configuration.acceptors:
             link.lose(RemoteProtocolError(f"{link.peer.name} told of a founding that is none"))
             return
-        self._heard(message)
+        path = path_of(link.peer.chain, self._root_der)
+        self._change(lambda: self._beliefs.told(link.peer.node_id, path, message))

@@ -56,7 +56,7 @@ class Registers:
         self._proposer_id = self._own_id + entropy.token(wire.PROPOSER_BYTES - len(self._own_id))
         self._counter = 0
         self.acceptor = Acceptor()
-        self.founding = Founding(self, links, membership, store, entropy)
+        self.founding = Founding(self, dht.identity, links, membership, store, entropy)
         self._known: dict[tuple[bytes, bytes], Configuration] = {}
         self._turns: dict[bytes, _Turn] = {}
         self._answers_under_way = 0
@@ -156,6 +156,8 @@ class Registers:
         if answer is not None and answer.apart:
             self.founding.is_apart(register)
             answer = None
+        if isinstance(answer, wire.Accepted) and answer.witness is not None:
+            self.founding.gather(answer.witness)
         try:
             answers.send_nowait((send, answer))
         except (trio.BrokenResourceError, trio.WouldBlock):
@@ -211,7 +213,7 @@ class Registers:
 
     def _asked(self, link: Link, message: Message) -> None:
         assert isinstance(message, wire.Prepare | wire.Accept)
-        if error := _fault(message):
+        if error := _fault(message, link.peer.node_id):
             link.lose(error)
             return
         if self._answers_under_way < _ANSWERS_AT_ONCE:  # else silence: whoever asks asks again
@@ -233,6 +235,8 @@ class Registers:
             answer, write = self.acceptor.prepare(message)
         else:
             answer, write = self.acceptor.accept(message)
+            if message.name == ROOT and write is not None:
+                answer = msgspec.structs.replace(answer, witness=self.founding.witness_of(message.state))
         if write is not None:
             self.put(write)
             await self._store.commit()
@@ -270,8 +274,10 @@ def _take(proposer: Proposer, send: Send, answer: wire.Promise | wire.Accepted |
     return proposer.failed(send.to, send.message.ballot)
 
 
-def _fault(message: wire.Prepare | wire.Accept) -> RemoteProtocolError | None:
+def _fault(message: wire.Prepare | wire.Accept, proposer: NodeId) -> RemoteProtocolError | None:
     """What no proposer of ours asks."""
+    if not message.ballot.proposer.startswith(proposer):
+        return RemoteProtocolError("a ballot is somebody else's")
     if message.ballot.counter > _COUNTER_MAX:
         return RemoteProtocolError("a ballot is higher than any that is ever needed")
     if isinstance(message, wire.Accept) and message.name == ROOT:

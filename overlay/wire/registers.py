@@ -9,12 +9,14 @@ from msgspec import Meta
 
 from .codec import Count, Message, RawId, RequestId
 from .framing import VALUE_BYTES_MAX
+from .opening import CertificateDer
 
 PROPOSER_BYTES = 28
 ACCEPTORS_MAX = 16
 FOUNDERS_MAX = 512
 RECENT_MAX = 32
 FOUNDING_BYTES = 8
+WITNESSES_MAX = 8
 
 RegisterName = Annotated[bytes, Meta(max_length=1100)]
 FoundingId = Annotated[bytes, Meta(max_length=FOUNDING_BYTES)]
@@ -62,6 +64,13 @@ class State(msgspec.Struct, frozen=True, array_like=True):
     """The last changes, oldest first: whoever tries again finds its own."""
 
 
+class Witness(msgspec.Struct, frozen=True, array_like=True):
+    """A node that has agreed to a founding. Whose node it is, is proved by its chain, leaf first."""
+
+    chain: Annotated[list[CertificateDer], Meta(min_length=2, max_length=8)]
+    signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
+
+
 class Prepare(Message, frozen=True, tag=40):
     """Promise to accept nothing below this ballot, and say what was accepted. Answer: Promise."""
 
@@ -102,10 +111,13 @@ class Accepted(Message, frozen=True, tag=43):
     ballot: Ballot
     promised: Ballot
     apart: bool = False
+    witness: Witness | None = None
+    """To the founding, where that is what was taken."""
 
 
 class Founded(Message, frozen=True, tag=44):
-    """Where the sender believes the root register to be. A hint: whoever follows it asks a majority."""
+    """Which founding the sender's registers belong to, who bears witness to it, and its root's acceptors now."""
 
     founding: FoundingId
     configuration: Configuration
+    witnesses: Annotated[list[Witness], Meta(max_length=WITNESSES_MAX)] = []
