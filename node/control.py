@@ -19,6 +19,7 @@ import trio
 
 from ..overlay.errors import (
     LimitExceeded,
+    LinkLost,
     LocalProtocolError,
     NameInUse,
     NotFound,
@@ -26,6 +27,8 @@ from ..overlay.errors import (
     RemoteProtocolError,
 )
 from ..overlay.ids import NodeId
+from ..overlay.outbox import Outbox
+from ..overlay.transport.sockets import SocketStream
 from ..overlay.wire import control
 from ..overlay.wire.codec import Message
 from ..overlay.wire.control import TO_NODE, TO_PROGRAM, NodeReports
@@ -37,7 +40,6 @@ from .objects import PART_BYTES, Objects
 
 logger = logging.getLogger("potluck.control")
 
-_RECEIVE_BYTES: Final = 256 << 10
 _UPLOADS_BYTES_MAX: Final = 1 << 30
 _ASKING_AT_ONCE: Final = 64
 
@@ -88,8 +90,11 @@ async def serve(node: Served, house: House, listener: trio.SocketListener, path:
 
     async def admit(stream: trio.SocketStream) -> None:
         if _uid_of_peer(stream) == os.getuid():
-            await _Connection(node, house, stream).run()
-        await trio.aclose_forcefully(stream)
+            program = SocketStream.of(stream, "the program has gone")
+            try:
+                await _Connection(node, house, program).run()
+            finally:
+                program.close()
 
     try:
         await trio.serve_listeners(admit, [listener])
@@ -123,14 +128,12 @@ def _uid_of_peer(stream: trio.SocketStream) -> int:
 class _Connection:
     """One program."""
 
-    def __init__(self, node: Served, house: House, stream: trio.SocketStream) -> None:
+    def __init__(self, node: Served, house: House, stream: SocketStream) -> None:
         self._node = node
         self._house = house
         self._stream = stream
         self._frames = TO_NODE.frames()
-        self._outbox = bytearray()
-        self._wake = trio.Event()
-        self._drained = trio.Event()
+        self._outbox = Outbox()
         self._jobs: set[str] = set()
         self._uploads: dict[bytes, bytearray] = {}
         self._uploaded_bytes = 0
@@ -141,7 +144,7 @@ class _Connection:
     async def run(self) -> None:
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._guarded, self._write, nursery.cancel_scope)
+                nursery.start_soon(self._guarded, self._outbox.run, nursery.cancel_scope, self._stream)
                 await self._guarded(self._read, nursery.cancel_scope, nursery)
         finally:
             for unwatch in self._unwatch:
@@ -153,26 +156,17 @@ class _Connection:
     async def _guarded(self, work: Callable[..., Awaitable[None]], scope: trio.CancelScope, *args: object) -> None:
         try:
             await work(*args)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the program is gone
+        except LinkLost:
+            pass  # the program has gone
         except RemoteProtocolError as error:
             logger.warning("a program broke the control protocol: %s", error)
         scope.cancel()
 
-    async def _write(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            data, self._outbox = self._outbox, bytearray()
-            await self._stream.send_all(data)
-            self._drained.set()
-
     def _post(self, message: Message) -> None:
-        self._outbox += TO_PROGRAM.encode(message)
-        self._wake.set()
+        self._outbox.put(TO_PROGRAM.encode(message))
 
     async def _read(self, nursery: trio.Nursery) -> None:
-        while chunk := await self._stream.receive_some(_RECEIVE_BYTES):
+        while chunk := await self._stream.receive_some():
             self._frames.feed(chunk)
             while (body := self._frames.next_body()) is not None:
                 message = TO_NODE.decode(body)
@@ -305,10 +299,7 @@ class _Connection:
         for offset in range(0, max(len(data), 1), PART_BYTES):
             part = bytes(data[offset : offset + PART_BYTES])
             self._post(control.ObjectBytes(message.request, offset, len(data), part))
-            if len(self._outbox) > 4 * VALUE_BYTES_MAX:
-                if self._drained.is_set():
-                    self._drained = trio.Event()
-                await self._drained.wait()
+            await self._outbox.wait_below(4 * VALUE_BYTES_MAX)
         self._node.objects.done_with(reference)
 
     def _watch(self, message: control.Watch) -> None:

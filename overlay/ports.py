@@ -33,6 +33,14 @@ class Stream(Protocol):
     @property
     def remote(self) -> Address: ...
 
+    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
+        """Without waiting. False where some of it is left for `flush`; it may not be changed until then.
+
+        Not while a `send_all` is under way.
+        """
+
+    async def flush(self) -> None: ...
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None: ...
 
     async def receive_some(self) -> bytes:
@@ -131,7 +139,10 @@ class WorkerProcess(Protocol):
     @property
     def guarantees(self) -> Guarantees: ...
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None: ...
+    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
+        """As a `Stream`. Raises LinkLost when the process has gone."""
+
+    async def flush(self) -> None: ...
 
     async def receive_some(self) -> bytes:
         """b"" once the process has closed the pipe or died."""

@@ -7,6 +7,7 @@ other end, and an identity of another mesh is refused as TLS would refuse it.
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Final
 
 import trio
@@ -36,7 +37,8 @@ class VirtualStream:
         self._leaf_der = leaf_der
         self._remote = remote
         self._closed = False
-        self._sending = trio.Lock()
+        self._unsent: deque[bytes] = deque()
+        self._flushing = trio.Lock()
         host.endpoints[number] = self
 
     @property
@@ -47,22 +49,30 @@ class VirtualStream:
     def remote(self) -> Address:
         return self._remote
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Lets others run only where it waits, as `receive_some`: a simulation spends its time on switching tasks."""
-        await trio.lowlevel.checkpoint_if_cancelled()
+    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
         self._check()
         if self._host.mouth is not None:
             data = self._host.mouth(bytes(data))
-        if len(data) <= _PIECE_BYTES and self._outgoing.has_room and not self._sending.locked():
+        if len(data) <= _PIECE_BYTES and self._outgoing.has_room and not self._unsent:
             self._put(bytes(data))
-            return
-        async with self._sending:
-            view = memoryview(data)
-            for start in range(0, len(view), _PIECE_BYTES):
+            return True
+        view = memoryview(data)
+        self._unsent += [bytes(view[start : start + _PIECE_BYTES]) for start in range(0, len(view), _PIECE_BYTES)]
+        return False
+
+    async def flush(self) -> None:
+        async with self._flushing:
+            while self._unsent:
                 while not self._outgoing.has_room:
                     await self._outgoing.wait_room()
                     self._check()
-                self._put(bytes(view[start : start + _PIECE_BYTES]))
+                self._put(self._unsent.popleft())
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Lets others run only where it waits, as `receive_some`: a simulation spends its time on switching tasks."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not self.send_now(data):
+            await self.flush()
 
     def _put(self, piece: bytes) -> None:
         late_s = self._outgoing.late_s()

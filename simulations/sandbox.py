@@ -18,7 +18,7 @@ from typing import Any, Final
 import trio
 
 from ..node.execution.reports import fault_of, outcome_of
-from ..overlay.errors import BadProgram, SandboxUnavailable
+from ..overlay.errors import BadProgram, LinkLost, SandboxUnavailable
 from ..overlay.wire import values, worker
 from ..overlay.wire.capabilities import Guarantees
 from ..overlay.wire.work import Fault, Inline
@@ -66,15 +66,18 @@ class VirtualWorker:
     def guarantees(self) -> Guarantees:
         return ALL_GUARANTEES
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await trio.lowlevel.checkpoint()
+    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
         if self._ended.is_set():
-            raise trio.BrokenResourceError("the worker has ended")
+            raise LinkLost("the worker has ended")
         self._frames.feed(data)
         while (body := self._frames.next_body()) is not None:
             self._take(worker.TO_WORKER.decode(body))
         self._begin()
         self._changed.set()
+        return True
+
+    async def flush(self) -> None:
+        await trio.lowlevel.checkpoint()
 
     def _take(self, message: object) -> None:
         if isinstance(message, worker.LoadProgram):

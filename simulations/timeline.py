@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import trio
 
+from ..overlay.outbox import end_turn
+
 
 class Timeline(trio.abc.Clock):
     """Time begins at zero and moves only while every task waits.
@@ -37,6 +39,8 @@ class Timeline(trio.abc.Clock):
         return self._now_s
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
+        if end_turn():
+            return 0  # what was said now is on its way from now on
         arrivals = self._arrivals
         next_s = min(deadline, arrivals[0][0]) if arrivals else deadline
         if next_s == math.inf:

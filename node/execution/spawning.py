@@ -19,11 +19,11 @@ from typing import Final
 import trio
 
 from ...overlay.errors import LinkLost, RemoteProtocolError, SandboxUnavailable
+from ...overlay.transport.sockets import SocketStream
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.worker import FROM_WORKER, WorkerReady
 
 READY_TIMEOUT_S: Final = 20.0
-RECEIVE_BYTES: Final = 64 << 10
 STDERR_SHOWN_BYTES: Final = 500
 END_TIMEOUT_S: Final = 2.0
 
@@ -63,7 +63,6 @@ def spawn(
         raise SandboxUnavailable(f"a worker process cannot be started: {error}") from error
     finally:
         theirs.close()
-    ours.setblocking(False)
     return Spawned(popen, ours, outputs)
 
 
@@ -78,7 +77,7 @@ class SpawnedWorker:
 
     def __init__(self, spawned: Spawned, guarantees: Guarantees) -> None:
         self._popen = spawned.popen
-        self._pipe = spawned.pipe
+        self._pipe = SocketStream(spawned.pipe, "the worker has gone")
         self._outputs = spawned.outputs
         self._guarantees = guarantees
         self._pidfd = os.pidfd_open(spawned.popen.pid)
@@ -94,31 +93,17 @@ class SpawnedWorker:
     def pid(self) -> int:
         return self._popen.pid
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Raises LinkLost when the process has gone."""
-        rest = memoryview(data)
-        await trio.lowlevel.checkpoint_if_cancelled()
-        try:
-            while rest:
-                try:
-                    rest = rest[self._pipe.send(rest) :]
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(self._pipe)
-        except (OSError, trio.ClosedResourceError) as error:
-            raise LinkLost(f"the worker has gone: {error}") from error
-        # Others run after the bytes are on their way, not before.
-        await trio.lowlevel.cancel_shielded_checkpoint()
+    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
+        return self._pipe.send_now(data)
+
+    async def flush(self) -> None:
+        await self._pipe.flush()
 
     async def receive_some(self) -> bytes:
-        await trio.lowlevel.checkpoint()
-        while True:
-            try:
-                return self._pipe.recv(RECEIVE_BYTES)
-            except BlockingIOError:
-                with suppress(trio.ClosedResourceError):
-                    await trio.lowlevel.wait_readable(self._pipe)
-            except OSError:
-                return b""
+        try:
+            return await self._pipe.receive_some()
+        except LinkLost:
+            return b""
 
     def read_output(self, stream: int, start: int, size_bytes_max: int) -> bytes:
         """b"" after `kill`."""
@@ -148,7 +133,6 @@ class SpawnedWorker:
 
     def _close(self) -> None:
         self._closed = True
-        trio.lowlevel.notify_closing(self._pipe)
         self._pipe.close()
         for descriptor in (self._pidfd, *self._outputs):
             os.close(descriptor)

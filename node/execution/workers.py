@@ -17,6 +17,7 @@ from ...overlay.errors import (
     RemoteProtocolError,
     SandboxUnavailable,
 )
+from ...overlay.outbox import Outbox
 from ...overlay.ports import Sandbox, WorkerProcess
 from ...overlay.wire import values
 from ...overlay.wire.framing import CONTROL_FRAME_BYTES_MAX
@@ -62,11 +63,10 @@ class WorkerLife:
         self._job_of = job_of
         self._node_call = node_call
         self._scope = trio.CancelScope()
-        self._outbox: list[bytes] = []
-        self._wanted = trio.Event()
+        self._outbox = Outbox()
         self._calls = 0
         self._answers_bytes = 0
-        """Of answers that the process has not taken yet."""
+        """Of answers, since everything that was sent had been taken."""
         self._read_to = [0, 0]
         self._end: events.WorkerGone | events.WorkerNotStarted = events.WorkerNotStarted(number, "it was stopped")
 
@@ -100,22 +100,16 @@ class WorkerLife:
 
     def send(self, messages: list[LoadProgram | RunTask | WithdrawTasks]) -> None:
         try:
-            self._outbox += map(TO_WORKER.encode, messages)
+            for message in messages:
+                self._outbox.put(TO_WORKER.encode(message))
         except LocalProtocolError:
             self.kill()  # longer than any pipe takes: the task is lost with its worker, and its master told so
-        self._wanted.set()
 
     async def _write(self, process: WorkerProcess) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted = trio.Event()
-            outbox, self._outbox = self._outbox, []
-            answers_bytes = self._answers_bytes
-            try:
-                await process.send_all(outbox[0] if len(outbox) == 1 else b"".join(outbox))
-            except (LinkLost, trio.BrokenResourceError):
-                return  # the reader sees the end too, and says how
-            self._answers_bytes -= answers_bytes
+        try:
+            await self._outbox.run(process)
+        except LinkLost:
+            pass  # the reader sees the end too, and says how
 
     async def _read(self, process: WorkerProcess, tell: Callable[[events.Event], None], nursery: trio.Nursery) -> str:
         """How the process ended."""
@@ -177,6 +171,8 @@ class WorkerLife:
 
     def _called(self, call: NodeCall, nursery: trio.Nursery) -> None:
         """Raises RemoteProtocolError once too many answers lie unread."""
+        if self._outbox.is_empty:
+            self._answers_bytes = 0
         if self._answers_bytes > ANSWERS_BYTES_MAX:
             raise RemoteProtocolError("it asks and does not read the answers")
         if len(call.arguments) > CONTROL_FRAME_BYTES_MAX:  # before they are opened: what they hold may be larger yet
@@ -204,8 +200,7 @@ class WorkerLife:
     def _answer(self, answer: NodeAnswer) -> None:
         frame = TO_WORKER.encode(answer)
         self._answers_bytes += len(frame)
-        self._outbox.append(frame)
-        self._wanted.set()
+        self._outbox.put(frame)
 
 
 def _fault(error: PotluckError) -> Fault:

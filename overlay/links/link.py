@@ -10,6 +10,7 @@ import trio
 
 from ..config import Links as LinksConfig
 from ..errors import DeadlineExceeded, LinkLost, PotluckError, RemoteProtocolError
+from ..outbox import Outbox
 from ..session.session import NEED_BYTES
 from ..session.states import ANSWERS, Role, State
 from ..wire.codec import Message
@@ -47,9 +48,7 @@ class Link:
         self.lost_because: PotluckError | None = None
         self._conversation = conversation
         self._config = config
-        self._outbox = bytearray()
-        self._wake = trio.Event()
-        self._room = trio.Event()
+        self._outbox = Outbox()
         self._requests: dict[int, _Waiting] = {}
         self._next_request = 0
         self._owes_goodbye = False
@@ -73,20 +72,16 @@ class Link:
         if not isinstance(message, GOSSIP):
             self.used_s = trio.current_time()
         self._queue(message)
-        if len(self._outbox) > 2 * self._config.queue_bytes_max:
+        if self._outbox.queued_bytes > 2 * self._config.queue_bytes_max:
             self.lose(LinkLost(f"{self.peer.name} does not read what it is sent"))
 
     async def send(self, message: Message) -> None:
         """Queues a message once there is room."""
-        while len(self._outbox) > self._config.queue_bytes_max and not self.lost:
-            if self._room.is_set():
-                self._room = trio.Event()  # one for all who wait: replacing one that is waited for would strand them
-            await self._room.wait()
+        await self._outbox.wait_below(self._config.queue_bytes_max)
         self.post(message)
 
     def _queue(self, message: Message) -> None:
-        self._outbox += self._conversation.session.send(message)
-        self._wake.set()
+        self._outbox.put(self._conversation.session.send(message))
 
     async def request(self, make: Callable[[int], Message], answer_type: type[M], timeout_s: float) -> M:
         """Posts `make(number)` and waits for its answer. Raises LinkLost, DeadlineExceeded."""
@@ -118,7 +113,6 @@ class Link:
         if self.lost_because is None:
             self.lost_because = error
             self._scope.cancel()
-            self._room.set()
             for waiting in self._requests.values():
                 waiting.event.set()
 
@@ -137,7 +131,7 @@ class Link:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._guarded, self._write)
+                    nursery.start_soon(self._guarded, self._outbox.run, self._conversation.stream)
                     await self._guarded(self._read, dispatch)
         finally:
             self.lose(LinkLost(f"the link to {self.peer.name} is closed"))
@@ -152,16 +146,6 @@ class Link:
         except (LinkLost, RemoteProtocolError) as error:
             self.lose(error)
 
-    async def _write(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            data, self._outbox = self._outbox, bytearray()
-            self._room.set()
-            await self._conversation.stream.send_all(data)
-            if not self._outbox and self._conversation.session.state is State.CLOSED:
-                raise LinkLost("disconnected")
-
     async def _read(self, dispatch: Dispatch) -> None:
         session = self._conversation.session
         while True:
@@ -173,8 +157,8 @@ class Link:
             await self._conversation.receive_bytes()
             self.last_heard_s = trio.current_time()
         if self._owes_goodbye:
-            self._wake.set()
-            await trio.sleep(_GOODBYE_S)  # the writer ends the link once the acknowledgement is out, if it is read
+            with trio.move_on_after(_GOODBYE_S):  # if it is read
+                await self._outbox.wait_empty()
         raise LinkLost("disconnected")
 
     def _take(self, message: Message, dispatch: Dispatch) -> None:

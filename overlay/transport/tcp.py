@@ -21,6 +21,7 @@ from ..identity.certificates import to_pem
 from ..ports import Address, StreamHandler
 from .interfaces import choose
 from .multicast import MulticastGroup
+from .sockets import SocketStream
 from .tls import KNOCK, RETURN, TlsStream, knock, make_context, make_door, make_knocking, open_to_knocks
 
 DEFAULT_PORT: Final = 9000
@@ -79,20 +80,28 @@ class TcpNetwork:
     ) -> None:
         listeners, port = await self._listen()
 
-        async def admit(socket: trio.SocketStream) -> None:
-            stream = await self._authenticate(socket)
-            if stream is None:
+        async def admit(accepted: trio.SocketStream) -> None:
+            try:
+                remote = Address(*accepted.socket.getpeername()[:2])
+            except OSError:  # reset before anyone looked at it, as port scanners do
                 return
-            if not stream.knocked:
-                await handler(stream)
-            elif stream.knocked in self._doors:
-                await self._door_handlers[stream.knocked](stream)
-            else:  # closed meanwhile
-                await stream.aclose()
+            socket = SocketStream.of(accepted, _to(remote))
+            try:
+                stream = await self._authenticate(socket, remote)
+                if stream is not None:
+                    await self._receive(stream, handler)
+            finally:
+                socket.close()
 
         async with trio.open_nursery() as nursery:
             await nursery.start(trio.serve_listeners, admit, listeners)
             task_status.started(Address(self._addresses[0], port))
+
+    async def _receive(self, stream: TlsStream, handler: StreamHandler) -> None:
+        if not stream.knocked:
+            await handler(stream)
+        elif stream.knocked in self._doors:  # else closed meanwhile
+            await self._door_handlers[stream.knocked](stream)
 
     async def _listen(self) -> tuple[list[trio.SocketListener], int]:
         """On the wanted port of every address, or on the first port that is free on all of them, the former first."""
@@ -120,22 +129,17 @@ class TcpNetwork:
             raise
         return listeners
 
-    async def _authenticate(self, socket: trio.SocketStream) -> TlsStream | None:
-        """None, and everything closed, for whoever cannot prove membership in time.
+    async def _authenticate(self, socket: SocketStream, remote: Address) -> TlsStream | None:
+        """None for whoever cannot prove membership in time.
 
         Strangers can hold at most `pending_max` connections open, each for `handshake_timeout_s`; when one more
         comes, the oldest goes. Nothing is read from them but the TLS handshake.
         """
-        try:
-            host, port = socket.socket.getpeername()[:2]
-        except OSError:  # reset before anyone looked at it, as port scanners do
-            await trio.aclose_forcefully(socket)
-            return None
         self._accepted += 1
         number = self._accepted
         if len(self._pending) >= self._links.pending_max:
             self._pending.pop(next(iter(self._pending))).cancel()
-        stream = TlsStream(socket, self._server, server=True, remote=Address(host, port), doors=dict(self._doors))
+        stream = TlsStream(socket, self._server, server=True, remote=remote, doors=dict(self._doors))
         with trio.move_on_after(self._links.handshake_timeout_s) as scope:
             self._pending[number] = scope
             try:
@@ -145,7 +149,6 @@ class TcpNetwork:
                 pass  # whoever it was is told nothing
             finally:
                 self._pending.pop(number, None)
-        await trio.aclose_forcefully(socket)
         return None
 
     async def dial(self, address: Address) -> TlsStream:
@@ -155,7 +158,7 @@ class TcpNetwork:
             with trio.fail_after(self._links.handshake_timeout_s):
                 await stream.authenticate()
         except BaseException as error:
-            await trio.aclose_forcefully(socket)
+            socket.close()
             if isinstance(error, trio.TooSlowError):
                 raise DeadlineExceeded(f"{address} did not finish the handshake") from error
             raise
@@ -188,13 +191,13 @@ async def _knock(address: Address, links: LinksConfig, context: ssl.SSLContext, 
         with trio.fail_after(links.handshake_timeout_s):
             return await knock(socket, address, context, door)
     except BaseException as error:
-        await trio.aclose_forcefully(socket)
+        socket.close()
         if isinstance(error, trio.TooSlowError):
             raise DeadlineExceeded(f"{address} did not finish the handshake") from error
         raise
 
 
-async def _connect(address: Address, links: LinksConfig) -> trio.SocketStream:
+async def _connect(address: Address, links: LinksConfig) -> SocketStream:
     try:
         with trio.fail_after(links.dial_timeout_s):
             socket = trio.socket.socket()
@@ -211,4 +214,8 @@ async def _connect(address: Address, links: LinksConfig) -> trio.SocketStream:
         refused = error.errno == errno.ECONNREFUSED
         why = os.strerror(error.errno) if error.errno else str(error)
         raise LinkLost(f"cannot connect to {address}: {why}", refused=refused) from error
-    return trio.SocketStream(socket)
+    return SocketStream.of(trio.SocketStream(socket), _to(address))
+
+
+def _to(remote: Address) -> str:
+    return f"the connection to {remote} broke"

@@ -20,8 +20,10 @@ import trio
 
 from ..errors import LinkLost, NotAllowed
 from ..ports import Address
+from .sockets import SocketStream
 
-_RECEIVE_BYTES: Final = 256 << 10
+_RECORD_BYTES: Final = 16 << 10
+_RECEIVE_BYTES_MAX: Final = 256 << 10
 _SEND_BYTES: Final = 256 << 10
 _HELLO_BYTES_MAX: Final = 64 << 10
 KNOCK: Final = "pairing"
@@ -89,7 +91,7 @@ class TlsStream:
 
     def __init__(
         self,
-        socket: trio.SocketStream,
+        socket: SocketStream,
         context: ssl.SSLContext,
         *,
         server: bool,
@@ -124,9 +126,9 @@ class TlsStream:
         """Raises NotAllowed when the peer is not of this mesh, LinkLost when the connection breaks."""
         try:
             while not self._handshake_step():
-                await self._flush()
+                await self._answer()
                 await self._feed()
-            await self._flush()
+            await self._answer()
         except ssl.SSLError as error:
             raise NotAllowed(f"{self._remote} is not of this mesh: {error.reason or error}") from error
         self._leaf_der = self._tls.getpeercert(binary_form=True) or b""
@@ -153,48 +155,62 @@ class TlsStream:
         self._wrap(door, server=True)
         self._incoming.write(self._hello)
 
-    async def _flush(self) -> None:
-        while data := self._outgoing.read(_SEND_BYTES):
-            try:
-                await self._socket.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise LinkLost(f"the connection to {self._remote} broke") from error
+    async def _answer(self) -> None:
+        """What the handshake has to say."""
+        if data := self._outgoing.read():
+            await self._socket.send_all(data)
 
     async def _feed(self) -> None:
         """One read from the socket into TLS."""
-        try:
-            data = await self._socket.receive_some(_RECEIVE_BYTES)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise LinkLost(f"the connection to {self._remote} broke") from error
-        if data:
+        if data := await self._socket.receive_some():
             if self._doors and len(self._hello) < _HELLO_BYTES_MAX:
                 self._hello += data
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
 
+    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise self._broken(error) from error
+        return self._socket.send_now(self._outgoing.read())
+
+    async def flush(self) -> None:
+        await self._socket.flush()
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         async with self._sending:
             view = memoryview(data)
-            try:
-                for start in range(0, len(view), _SEND_BYTES):
-                    self._tls.write(view[start : start + _SEND_BYTES])
-                    await self._flush()
-            except ssl.SSLError as error:
-                raise LinkLost(f"the connection to {self._remote} broke: {error.reason or error}") from error
+            for start in range(0, len(view), _SEND_BYTES):
+                if not self.send_now(view[start : start + _SEND_BYTES]):
+                    await self.flush()
 
     async def receive_some(self) -> bytes:
-        while True:
-            try:
-                data = self._tls.read(_RECEIVE_BYTES)
-            except ssl.SSLWantReadError:
+        """As much as has come, up to a limit: TLS gives out one record at a time."""
+        records: list[bytes] = []
+        size_bytes = 0
+        while size_bytes < _RECEIVE_BYTES_MAX:
+            if not self._incoming.pending and not self._incoming.eof:
+                if records:
+                    break
                 await self._feed()
+            try:
+                record = self._tls.read(_RECORD_BYTES)
+            except ssl.SSLWantReadError:
                 continue
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return b""
+            except ssl.SSLEOFError:
+                break
             except ssl.SSLError as error:
-                raise LinkLost(f"the connection to {self._remote} broke: {error.reason or error}") from error
-            return data
+                raise self._broken(error) from error
+            if not record:
+                break  # the peer has said goodbye
+            records.append(record)
+            size_bytes += len(record)
+        return records[0] if len(records) == 1 else b"".join(records)
+
+    def _broken(self, error: ssl.SSLError) -> LinkLost:
+        return LinkLost(f"the connection to {self._remote} broke: {error.reason or error}")
 
     async def aclose(self) -> None:
         """Says goodbye if that takes no time, and closes."""
@@ -205,15 +221,13 @@ class TlsStream:
         with trio.move_on_after(0.5) as scope:
             scope.shield = True
             try:
-                await self._flush()
-            except (LinkLost, trio.BusyResourceError):
+                await self._answer()
+            except LinkLost:
                 pass  # it is closed either way
-        await trio.aclose_forcefully(self._socket)
+        self._socket.close()
 
 
-async def knock(
-    socket: trio.SocketStream, remote: Address, context: ssl.SSLContext, server_name: str = KNOCK
-) -> TlsStream:
+async def knock(socket: SocketStream, remote: Address, context: ssl.SSLContext, server_name: str = KNOCK) -> TlsStream:
     """A channel to whoever is there; `leaf_der` is the certificate they show. Raises NotAllowed, LinkLost."""
     stream = TlsStream(socket, context, server=False, remote=remote, server_name=server_name)
     await stream.authenticate()

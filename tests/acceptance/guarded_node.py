@@ -29,13 +29,13 @@ if record := os.environ.get("POTLUCK_TEST_RECORD"):
     recording = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def recorded(method):
-        async def send(self, data):
+        def send(self, data):
             os.write(recording, data)
-            await method(self, data)
+            return method(self, data)
 
         return send
 
-    TlsStream.send_all = recorded(TlsStream.send_all)
+    TlsStream.send_now = recorded(TlsStream.send_now)
     MulticastGroup.send = recorded(MulticastGroup.send)
 
 if ahead := os.environ.get("POTLUCK_TEST_CLOCK_AHEAD"):

@@ -51,7 +51,7 @@ class _Socket:
     async def send_all(self, data: bytes) -> None:
         self.sent_bytes += len(data)
 
-    async def receive_some(self, _size: int) -> bytes:
+    async def receive_some(self) -> bytes:
         return self._script.piece() if self._script.goes_on else b""
 
 

@@ -41,8 +41,8 @@ async def read(process: VirtualWorker) -> worker.TaskFinished:
     return finished
 
 
-async def give(process: VirtualWorker, *messages: worker.LoadProgram | worker.RunTask | worker.WithdrawTasks) -> None:
-    await process.send_all(b"".join(map(worker.TO_WORKER.encode, messages)))
+def give(process: VirtualWorker, *messages: worker.LoadProgram | worker.RunTask | worker.WithdrawTasks) -> None:
+    process.send_now(b"".join(map(worker.TO_WORKER.encode, messages)))
 
 
 def load(entry: str, source: bytes = SOURCE, number: int = 1) -> worker.LoadProgram:
@@ -64,7 +64,7 @@ def test_a_task_takes_the_time_it_says() -> None:
     async def play(process: VirtualWorker) -> None:
         began_s = trio.current_time()
         tasks = [worker.RunTask(n, 1, encoded_call(n, 10, cost_s=2)) for n in (1, 2)]
-        await give(process, load("add"), *tasks)
+        give(process, load("add"), *tasks)
         for n in (1, 2):
             finished = await read(process)
             assert (finished.task, finished.fault) == (n, None)
@@ -80,7 +80,7 @@ def test_a_task_takes_the_time_it_says() -> None:
 @pytest.mark.parametrize("message", [load("add", b"def add(:"), load("missing"), load("add", b"add = 1")])
 def test_what_cannot_run_is_a_bad_program(message: worker.LoadProgram) -> None:
     async def play(process: VirtualWorker) -> None:
-        await give(process, message, worker.RunTask(1, 1, encoded_call(1, 2)))
+        give(process, message, worker.RunTask(1, 1, encoded_call(1, 2)))
         fault = (await read(process)).fault
         assert fault is not None
         assert fault.code == BadProgram.wire_code
@@ -91,8 +91,8 @@ def test_what_cannot_run_is_a_bad_program(message: worker.LoadProgram) -> None:
 def test_withdrawn_tasks_do_not_run() -> None:
     async def play(process: VirtualWorker) -> None:
         tasks = [worker.RunTask(n, 1, encoded_call(n, 0, cost_s=1)) for n in (1, 2, 3)]
-        await give(process, load("add"), *tasks)
-        await give(process, worker.WithdrawTasks([1, 2]))
+        give(process, load("add"), *tasks)
+        give(process, worker.WithdrawTasks([1, 2]))
         assert [(await read(process)).task for _ in range(2)] == [1, 3]  # the first had begun
 
     with_worker(play)
@@ -100,7 +100,7 @@ def test_withdrawn_tasks_do_not_run() -> None:
 
 def test_killing_ends_a_task_in_the_middle() -> None:
     async def play(process: VirtualWorker) -> None:
-        await give(process, load("add"), worker.RunTask(1, 1, encoded_call(1, 2, cost_s=100)))
+        give(process, load("add"), worker.RunTask(1, 1, encoded_call(1, 2, cost_s=100)))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(expect_the_end, process)
             await trio.sleep(5)

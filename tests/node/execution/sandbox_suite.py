@@ -34,7 +34,8 @@ class Talk:
         self._frames = FROM_WORKER.frames()
 
     async def give(self, *messages: Any) -> None:
-        await self.process.send_all(b"".join(map(TO_WORKER.encode, messages)))
+        if not self.process.send_now(b"".join(map(TO_WORKER.encode, messages))):
+            await self.process.flush()
 
     async def take(self) -> Any:
         while (body := self._frames.next_body()) is None:

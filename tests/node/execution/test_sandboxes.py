@@ -323,7 +323,7 @@ async def main():
     process = await available_sandboxes({backend!r})[0].start()
     source = b"import time\\ndef task(): time.sleep(600)"
     load = LoadProgram(1, "function", Inline(source), "task", "busy.py")
-    await process.send_all(TO_WORKER.encode(load) + TO_WORKER.encode(RunTask(1, 1, values.encode([[], {{}}]))))
+    process.send_now(TO_WORKER.encode(load) + TO_WORKER.encode(RunTask(1, 1, values.encode([[], {{}}]))))
     print(process.pid, flush=True)
     await trio.sleep_forever()
 

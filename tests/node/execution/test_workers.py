@@ -35,15 +35,18 @@ class Hostile:
     async def start(self) -> Hostile:
         return self
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
         if not self._reads:
-            await trio.sleep_forever()
-        await trio.lowlevel.checkpoint()
+            return False
         self._frames.feed(data)
         while (body := self._frames.next_body()) is not None:
             message = TO_WORKER.decode(body)
             assert isinstance(message, NodeAnswer)
             self.heard.append(message)
+        return True
+
+    async def flush(self) -> None:
+        await trio.sleep_forever()
 
     async def receive_some(self) -> bytes:
         await trio.lowlevel.checkpoint()

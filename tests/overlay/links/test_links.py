@@ -153,7 +153,7 @@ def test_a_peer_that_does_not_read_loses_its_link_before_memory_is_short() -> No
                 for _ in range(10_000):
                     link.post(big)
                     await trio.lowlevel.checkpoint()
-            assert len(link._outbox) <= 2 * LIMITS.queue_bytes_max + 100_000
+            assert link._outbox.queued_bytes <= 2 * LIMITS.queue_bytes_max + 100_000
 
     determinism.run(scenario, seed=1)
 

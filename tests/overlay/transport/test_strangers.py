@@ -351,6 +351,6 @@ def test_a_flood_of_forged_probes_is_answered_or_cut_and_others_are_served() -> 
                     await conversation.stream.send_all(frames)
                 except LinkLost:
                     break
-        await trio.aclose_forcefully(conversation.stream._socket)
+        conversation.stream._socket.close()
 
     attacked(flood)

@@ -1,0 +1,146 @@
+"""What is queued in one turn of the event loop leaves as one write, before the loop sleeps.
+
+A task of its own for every writer would cost each message a turn of the loop. So the event loop itself calls whoever
+has something to send, once per turn, and only what a stream cannot take at once is left to a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import trio
+
+
+class Sink(Protocol):
+    """Where the bytes go."""
+
+    def send_now(self, data: bytes | bytearray | memoryview) -> bool: ...
+
+    async def flush(self) -> None: ...
+
+
+class Outbox:
+    """EMPTY ──put──▶ DUE ──end of the turn──▶ EMPTY
+                       │ the sink is full or has failed, or somebody waits for room
+                       └──▶ JAMMED ──`run` has sent everything, and has woken whoever waits──▶ EMPTY
+
+    What is put before `run` begins leaves with its beginning, what is put after its end goes nowhere.
+    """
+
+    def __init__(self) -> None:
+        self._frames: list[bytes] = []
+        self._bytes = 0
+        self._sink: Sink | None = None
+        self._jammed = False
+        self._jam = trio.Event()
+        self._error: Exception | None = None
+        self._waiting = trio.lowlevel.ParkingLot()
+        self._departures: _Departures | None = None
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._bytes
+
+    @property
+    def is_empty(self) -> bool:
+        """Everything has been handed to the system."""
+        return not self._frames and not self._jammed
+
+    def put(self, frame: bytes) -> None:
+        """Never waits."""
+        if not self._frames and self._departures is not None:
+            self._departures.due.append(self._depart)
+        self._frames.append(frame)
+        self._bytes += len(frame)
+
+    async def wait_below(self, bytes_max: int) -> None:
+        """Until no more than this is queued. Returns, too, when `run` has ended."""
+        while self._sink is not None and self._bytes > bytes_max:
+            await self._waiting.park()
+
+    async def wait_empty(self) -> None:
+        """Until everything has been handed to the system. Returns, too, when `run` has ended."""
+        while self._sink is not None and not self.is_empty:
+            await self._waiting.park()
+
+    async def run(self, sink: Sink) -> None:
+        """Sends until cancelled. Raises what the sink raises."""
+        self._sink = sink
+        self._departures = _of_this_run()
+        if self._frames:
+            self._departures.due.append(self._depart)
+        try:
+            while True:
+                await self._jam.wait()
+                self._jam = trio.Event()
+                if self._error is not None:
+                    raise self._error
+                await self._send_all(sink)
+                self._jammed = False
+                self._waiting.unpark_all()
+        finally:
+            self._sink = self._departures = None
+            self._frames.clear()
+            self._waiting.unpark_all()
+
+    async def _send_all(self, sink: Sink) -> None:
+        await sink.flush()
+        while self._frames:
+            if not sink.send_now(self._take()):
+                await sink.flush()
+
+    def _take(self) -> bytes:
+        frames, self._frames, self._bytes = self._frames, [], 0
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
+    def _depart(self) -> None:
+        """At the end of a turn, where no task may be woken: the loop knows already for how long it sleeps."""
+        if self._sink is None or self._jammed:
+            return
+        try:
+            all_gone = self._sink.send_now(self._take())
+        except Exception as error:  # noqa: BLE001  raised by `run`, where it is expected; here trio would only log it
+            self._error, all_gone = error, False
+        if not all_gone or self._waiting:
+            self._jammed = True
+            trio.lowlevel.current_trio_token().run_sync_soon(self._jam.set)
+
+
+class _Departures(trio.abc.Instrument):
+    """Of one run of the event loop."""
+
+    def __init__(self) -> None:
+        self.due: list[Callable[[], None]] = []
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.leave()
+
+    def leave(self) -> bool:
+        if not self.due:
+            return False
+        due, self.due = self.due, []
+        for depart in due:
+            depart()
+        return True
+
+
+_departures: Final = trio.lowlevel.RunVar[_Departures]("departures")
+
+
+def _of_this_run() -> _Departures:
+    try:
+        return _departures.get()
+    except LookupError:
+        made = _Departures()
+        _departures.set(made)
+        trio.lowlevel.add_instrument(made)
+        return made
+
+
+def end_turn() -> bool:
+    """For a clock that moves when everybody waits, before it does: sends what is queued. Whether anything was."""
+    try:
+        return _departures.get().leave()
+    except LookupError:
+        return False

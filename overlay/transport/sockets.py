@@ -1,0 +1,111 @@
+"""Bytes over a connected socket of the system: tried first, and waited for only where it has to be.
+
+trio's own `SocketStream` lets others run before every call and asks before every wait. On the way of a message that is
+most of what a hop costs.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from ..errors import LinkLost
+
+_RECEIVE_BYTES: Final = 16 << 10
+_RECEIVE_LONG_BYTES: Final = 256 << 10
+"""While the last read was full: large buffers cost more than small messages do."""
+
+
+class SocketStream:
+    """Owns the socket. Every method but `close` raises LinkLost, which begins with `name`, once the other side is gone.
+
+    One task receives; what has to be sent goes in the order of the calls, whoever makes them.
+    """
+
+    def __init__(self, connected: socket.socket, name: str) -> None:
+        connected.setblocking(False)
+        self._socket = connected
+        self._name = name
+        self._unsent: deque[memoryview] = deque()
+        self._flushing = trio.Lock()
+        self._more_waits = False
+
+    @classmethod
+    def of(cls, stream: trio.SocketStream, name: str) -> SocketStream:
+        """Takes the socket over, with the options that trio has set on it."""
+        return cls(socket.socket(fileno=stream.socket.detach()), name)
+
+    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
+        """Without waiting. False where some of it is left for `flush`; it may not be changed until then."""
+        if self._unsent:
+            self._unsent.append(memoryview(data))
+            return False
+        sent = self._send(data)
+        if sent == len(data):
+            return True
+        self._unsent.append(memoryview(data)[sent:])
+        return False
+
+    def _send(self, data: bytes | bytearray | memoryview) -> int:
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise self._lost(error) from error
+
+    async def flush(self) -> None:
+        async with self._flushing:
+            while self._unsent:
+                await self._wait(trio.lowlevel.wait_writable)
+                first = self._unsent[0]
+                sent = self._send(first)
+                if sent == len(first):
+                    self._unsent.popleft()
+                else:
+                    self._unsent[0] = first[sent:]
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self.send_now(data):
+            await trio.lowlevel.checkpoint()
+        else:
+            await self.flush()
+
+    async def receive_some(self) -> bytes:
+        """b"" when the other side has closed."""
+        while True:
+            if self._more_waits:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._wait(trio.lowlevel.wait_readable)
+            wanted = _RECEIVE_LONG_BYTES if self._more_waits else _RECEIVE_BYTES
+            try:
+                data = self._socket.recv(wanted)
+            except BlockingIOError:
+                self._more_waits = False
+                continue
+            except OSError as error:
+                raise self._lost(error) from error
+            self._more_waits = len(data) == wanted
+            return data
+
+    async def _wait(self, ready: Callable[[socket.socket], Awaitable[None]]) -> None:
+        if self._socket.fileno() < 0:
+            raise LinkLost(self._name)
+        try:
+            await ready(self._socket)
+        except trio.ClosedResourceError as error:
+            raise LinkLost(self._name) from error
+
+    def _lost(self, error: OSError) -> LinkLost:
+        return LinkLost(f"{self._name}: {error.strerror}")
+
+    def close(self) -> None:
+        """At once; whoever waits here is told."""
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
