@@ -29,9 +29,14 @@ class AsyncExecutor:
     """
 
     def __init__(
-        self, node: str | None = None, *, trust_results: bool = False, surroundings: Surroundings | None = None
+        self,
+        node: str | None = None,
+        *,
+        trust_results: bool = False,
+        output: bool = True,
+        surroundings: Surroundings | None = None,
     ) -> None:
-        self._executor = Executor(node, trust_results=trust_results, surroundings=surroundings)
+        self._executor = Executor(node, trust_results=trust_results, output=output, surroundings=surroundings)
         self._token: trio.lowlevel.TrioToken | None = None
 
     async def __aenter__(self) -> AsyncExecutor:

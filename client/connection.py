@@ -26,6 +26,7 @@ from .dependencies import Turns
 from .dialling import RECEIVE_BYTES, Link
 from .forking import forgets_parent
 from .futures import Job, TaskFuture
+from .output import JobOutput, Printer
 from .programs import Body, travels_inline
 from .uploads import named, upload
 
@@ -77,6 +78,7 @@ class Connection:
         self._close_when_idle = False
         self._idle = threading.Condition()
         self.turns = Turns()
+        self.printer = Printer()
         self._writer = threading.Thread(target=self._write, name="potluck-writer", daemon=True)
         self._reader = threading.Thread(target=self._read, name="potluck-reader", daemon=True)
         self._bell.acquire()
@@ -106,9 +108,16 @@ class Connection:
             self._drop_all()
         return answer
 
+    def tell(self, message: Message) -> None:
+        """Sends what is not answered."""
+        self._urgent.append(TO_NODE.encode(message))
+        self._ring()
+
     def open_job(self, options: JobOptions, *, as_reports: bool = False) -> Job:
         """At once; the node's answer is awaited by the tasks, not by the caller."""
         job = Job(self, options, as_reports=as_reports)
+        if options.streams_output:
+            job.output = JobOutput(self.printer, self.tell, by_line=not as_reports)
         with self._lock:
             self._jobs = tuple(sorted((*self._jobs, job), key=lambda each: -each.options.priority))
         opened = self.ask(control.OpenJob, options)
@@ -140,13 +149,17 @@ class Connection:
         return self._error
 
     def wait_idle(self) -> None:
-        """Returns when every task has finished. Not to be waited for in a callback: the reader is who finishes them."""
+        """Returns when every task has finished, and what they printed is shown.
+
+        Not to be waited for in a callback: the reader is who finishes them.
+        """
         self._awaited = True
         if threading.current_thread() is self._reader:
             return
         self._ring()
         with self._idle:
             self._idle.wait_for(lambda: self.is_idle or self._error is not None)
+        self.printer.flush()
 
     def close_when_idle(self) -> None:
         self._close_when_idle = True
@@ -325,6 +338,9 @@ class Connection:
     def _take(self, message: Message) -> None:
         if isinstance(message, control.TaskReports):
             self._take_reports(message)
+        elif isinstance(message, control.Printed):
+            if (job := self._by_id.get(message.output.job)) is not None and job.output is not None:
+                job.output.take(message)
         elif isinstance(message, control.ObjectBytes):
             self._take_part(message)
         elif isinstance(message, control.Answer | control.MemoryValue):

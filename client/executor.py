@@ -70,6 +70,7 @@ class Executor(concurrent.futures.Executor):
 
     node           which of the user's nodes; default: POTLUCK_NODE, else the first by name that runs
     trust_results  open results that are pickles even when another owner's machine made them
+    output         what tasks print is shown here, as lines, while they run; `future.stdout` has it in any case
     surroundings   where the user's nodes lie; default: what the environment says
 
     A function is pickled when it is first submitted and remembered by identity: what it closes over is taken as it
@@ -78,9 +79,15 @@ class Executor(concurrent.futures.Executor):
     """
 
     def __init__(
-        self, node: str | None = None, *, trust_results: bool = False, surroundings: Surroundings | None = None
+        self,
+        node: str | None = None,
+        *,
+        trust_results: bool = False,
+        output: bool = True,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self._node = node
+        self._output = output
         self._surroundings = surroundings
         self._trust_results = trust_results
         self._connection: Connection | None = None
@@ -223,7 +230,8 @@ class Executor(concurrent.futures.Executor):
         """Raises NoNode where the named node does not run."""
         with self._lock:
             options = fn.options if isinstance(fn, Optioned) else JobOptions()
-            job = self._job(msgspec.structs.replace(options, trust_results=self._trust_results))
+            trusts, shows = self._trust_results, self._output
+            job = self._job(msgspec.structs.replace(options, trust_results=trusts, streams_output=shows))
             try:
                 line = _Line(job, self._packer.body(plain(fn)), None)
             except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__

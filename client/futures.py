@@ -10,6 +10,7 @@ from ..overlay.errors import PotluckError, RemoteProtocolError
 from ..overlay.wire.control import JobOptions
 from ..overlay.wire.work import Finished, Inline
 from .outcomes import exception_of, value_of
+from .output import JobOutput
 from .programs import Body, size_of
 from .waiting import SharedCondition
 
@@ -38,6 +39,8 @@ class Job:
         self.in_flight: dict[int, TaskFuture] = {}
         self.deferred: set[TaskFuture] = set()
         """Not in the backlog yet, because they await others."""
+        self.output: JobOutput | None = None
+        """Shows what its tasks print, if that is wanted."""
         self.next_index = 0
         self.programs_sent: set[bytes] = set()
 
@@ -172,6 +175,8 @@ class TaskFuture(Future[Any]):
         if finished.stdout or finished.stderr:
             self.stdout = finished.stdout.decode(errors="replace")
             self.stderr = finished.stderr.decode(errors="replace")
+        if self.job.output is not None:
+            self.job.output.ended(finished)
         if self.job.as_reports:
             self.finished = finished
         if finished.fault is not None:

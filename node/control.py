@@ -37,6 +37,7 @@ from ..overlay.wire.work import Fault, Finished, Reference, Report
 from .jobs.service import Jobs
 from .memory import SharedMemory
 from .objects import PART_BYTES, Objects
+from .streams import Streams
 
 logger = logging.getLogger("potluck.control")
 
@@ -48,6 +49,7 @@ class Served(Protocol):
     """What a node offers to its user's programs."""
 
     jobs: Jobs
+    streams: Streams
     memory: SharedMemory
     objects: Objects
 
@@ -150,7 +152,7 @@ class _Connection:
             for unwatch in self._unwatch:
                 unwatch()
             for job in sorted(self._jobs):
-                self._node.jobs.close(job)
+                self._close(job)
             self._node.objects.table.release(self._upload_name)
 
     async def _guarded(self, work: Callable[..., Awaitable[None]], scope: trio.CancelScope, *args: object) -> None:
@@ -198,12 +200,13 @@ class _Connection:
             case control.PutPart():
                 self._upload(message)
             case control.OpenJob():
-                job = node.jobs.open(message.options, self._report)
-                self._jobs.add(job)
-                self._answer(message.request, {"job": job})
+                self._open(message)
             case control.CloseJob():
                 self._jobs.discard(message.job)
-                node.jobs.close(message.job)
+                self._close(message.job)
+            case control.OutputShown(source, taken):
+                if taken.job in self._jobs:
+                    node.streams.shown(NodeId(source), taken)
             case control.Greeting():
                 self._greet(message)
             case control.AskStatus():
@@ -262,6 +265,17 @@ class _Connection:
             raise RemoteProtocolError(f"control version {message.version} is not spoken here")
         node = self._node
         self._post(control.Welcome(control.CONTROL_VERSION, node.name, node.node_id, node.slots_in_mesh()))
+
+    def _open(self, message: control.OpenJob) -> None:
+        job = self._node.jobs.open(message.options, self._report)
+        self._jobs.add(job)
+        if message.options.streams_output:
+            self._node.streams.follow(job, lambda node_id, output: self._post(control.Printed(node_id, output)))
+        self._answer(message.request, {"job": job})
+
+    def _close(self, job: str) -> None:
+        self._node.streams.leave(job)
+        self._node.jobs.close(job)
 
     def _submit(self, message: control.Submit) -> None:
         if message.job not in self._jobs:

@@ -36,6 +36,7 @@ from ..overlay.wire.capabilities import LoadReport
 from ..overlay.wire.codec import Message
 from ..overlay.wire.gossip import Status
 from ..overlay.wire.records import Record
+from ..overlay.wire.streams import TaskOutput
 from ..overlay.wire.work import CancelInstructions, ExecutionConfirmation, InstructionAssignment, TaskComplete
 from . import capabilities as abilities
 from .execution.service import ExecutionService
@@ -46,6 +47,7 @@ from .objects import Objects, ObjectTable
 from .presence import Presence
 from .roster import Roster
 from .rotating import Rotating
+from .streams import Streams
 from .timekeeping import Timekeeping
 
 logger = logging.getLogger("potluck.node")
@@ -127,6 +129,7 @@ class Node:
             mesh_time_s=self.mesh_time.now_s,
             node_call=self._called_by_task,
         )
+        self.streams = Streams(identity.node_id, self.links, self.jobs.has_given, self.execution.output_shown)
         self.presence = Presence(config, identity, self.membership, self.replication, ports.host)
         self._wire()
 
@@ -449,6 +452,9 @@ class _Here:
     def confirm(self, confirmation: ExecutionConfirmation) -> None:
         self._node.jobs.own_confirmed(confirmation)
 
+    def say(self, message: TaskOutput) -> None:
+        self._node.streams.said(self._node.node_id, message)
+
 
 class _Elsewhere:
     """A master on another node: confirmations go over whatever link there is."""
@@ -468,6 +474,13 @@ class _Elsewhere:
                 link.post(ExecutionConfirmation(confirmation.job, confirmation.epoch, part))
             except LinkLost:
                 return
+
+    def say(self, message: TaskOutput) -> None:
+        if (link := self._links.get(self._node_id)) is not None:
+            try:
+                link.post(message)
+            except LinkLost:
+                pass  # said again when it assigns again
 
 
 _load_decoder = msgspec.msgpack.Decoder(LoadReport)

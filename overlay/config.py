@@ -150,7 +150,7 @@ class Execution:
     """Work that waits in a worker's pipe, so that it never idles between short tasks."""
     pipe_window_max: int = 64
     output_bytes_max: int = 256 << 10
-    """Of stdout and of stderr, each, that comes home with a task; the rest is cut and says so."""
+    """Of stdout and of stderr, each, that comes home with a task's end; the middle is left out, and that is said."""
     started_notice_s: float = 0.01
     """A task that ends sooner is reported once, as finished."""
     result_bytes_max: int = 512 << 20

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import trio
 
@@ -133,6 +133,9 @@ class Store(Protocol):
     async def aclose(self) -> None: ...
 
 
+OUTPUT_PART_BYTES: Final = 64 << 10
+
+
 class WorkerProcess(Protocol):
     """A sandboxed process that speaks `wire.worker` frames over a two-way pipe."""
 
@@ -147,8 +150,15 @@ class WorkerProcess(Protocol):
     async def receive_some(self) -> bytes:
         """b"" once the process has closed the pipe or died."""
 
-    def read_output(self, stream: int, start: int, size_bytes_max: int) -> bytes:
-        """Bytes the process wrote to stdout (1) or stderr (2), from offset `start` on; never blocks."""
+    def receive_ready(self) -> bytes:
+        """What has come over the pipe and was not received yet; never blocks."""
+
+    async def output_arrived(self, stream: int) -> bool:
+        """Waits until there is output to stdout (1) or stderr (2); False once there will be no more."""
+
+    def read_output(self, stream: int) -> bytes:
+        """The next bytes of it, as they were written, `OUTPUT_PART_BYTES` at most; never blocks. While nobody reads,
+        whoever prints waits."""
 
     async def wait(self) -> str:
         """How it ended, for a person: `exit status 3`, `killed by SIGSEGV`."""

@@ -19,6 +19,7 @@ import trio
 
 from ..node.execution.reports import fault_of, outcome_of
 from ..overlay.errors import BadProgram, LinkLost, SandboxUnavailable
+from ..overlay.ports import OUTPUT_PART_BYTES
 from ..overlay.wire import values, worker
 from ..overlay.wire.capabilities import Guarantees
 from ..overlay.wire.work import Fault, Inline
@@ -46,6 +47,38 @@ class _Clock:
         self.spent_s += max(0.0, float(seconds))
 
 
+class _Printed:
+    """A stream of output: a pipe with room for everything."""
+
+    def __init__(self) -> None:
+        self.bytes_ever = 0
+        self._unread = bytearray()
+        self._changed = trio.Event()
+        self._ended = False
+
+    def write(self, text: str) -> None:
+        data = text.encode()
+        self.bytes_ever += len(data)
+        self._unread += data
+        self._changed.set()
+
+    def end(self) -> None:
+        self._ended = True
+        self._changed.set()
+
+    async def arrived(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        while not (self._unread or self._ended):
+            self._changed = trio.Event()
+            await self._changed.wait()
+        return bool(self._unread)
+
+    def read(self) -> bytes:
+        data = bytes(self._unread[:OUTPUT_PART_BYTES])
+        del self._unread[:OUTPUT_PART_BYTES]
+        return data
+
+
 class VirtualWorker:
     """A `ports.WorkerProcess`."""
 
@@ -58,7 +91,7 @@ class VirtualWorker:
         self._finished: bytes | None = None
         """What the running task will say, once `_due_s` has come."""
         self._due_s = math.inf
-        self._output = (io.StringIO(), io.StringIO())
+        self._output = _Printed(), _Printed()
         self._changed = trio.Event()
         self._ended = trio.Event()
 
@@ -98,27 +131,35 @@ class VirtualWorker:
     async def receive_some(self) -> bytes:
         await trio.lowlevel.checkpoint()
         while not self._ended.is_set():
-            if self._finished is not None and self._due_s <= trio.current_time():
-                said, self._finished, self._due_s = self._finished, None, math.inf
-                self._begin()
+            if said := self.receive_ready():
                 return said
             self._changed = trio.Event()
             with trio.move_on_at(self._due_s):
                 await self._changed.wait()
         return b""
 
+    def receive_ready(self) -> bytes:
+        if self._finished is None or self._due_s > trio.current_time():
+            return b""
+        said, self._finished, self._due_s = self._finished, None, math.inf
+        self._begin()
+        return said
+
     def _run(self, task: worker.RunTask) -> worker.TaskFinished:
         self._on_task()
         clock = _Clock()
         value, fault = None, None
-        with contextlib.redirect_stdout(self._output[0]), contextlib.redirect_stderr(self._output[1]):
+        printed = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(printed[0]), contextlib.redirect_stderr(printed[1]):
             try:
                 value, _, fault = outcome_of(self._value(task, clock), may_pickle=False)
             except _Unloadable as error:
                 fault = Fault(BadProgram.wire_code, str(error))
             except BaseException as error:  # noqa: BLE001 - a task's end, whatever it raised, is the task's alone
                 fault = fault_of(_without_our_frames(error))
-        ends = [len(file.getvalue().encode()) for file in self._output]
+        for stream, file in zip(self._output, printed, strict=True):
+            stream.write(file.getvalue())
+        ends = [stream.bytes_ever for stream in self._output]
         return worker.TaskFinished(task.task, value, fault, False, TASK_S + clock.spent_s, *ends)
 
     def _value(self, task: worker.RunTask, clock: _Clock) -> object:
@@ -137,8 +178,11 @@ class VirtualWorker:
                 return function(*positional, **named)
         raise _Unloadable("the arguments of a function are [args, kwargs]")
 
-    def read_output(self, stream: int, start: int, size_bytes_max: int) -> bytes:
-        return self._output[stream - 1].getvalue().encode()[start : start + size_bytes_max]
+    async def output_arrived(self, stream: int) -> bool:
+        return await self._output[stream - 1].arrived()
+
+    def read_output(self, stream: int) -> bytes:
+        return self._output[stream - 1].read()
 
     async def wait(self) -> str:
         await self._ended.wait()
@@ -148,6 +192,8 @@ class VirtualWorker:
         if not self._ended.is_set():
             self._ended.set()
             self._changed.set()
+            for stream in self._output:
+                stream.end()
             self._on_end(self)
         await trio.lowlevel.checkpoint()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+import msgspec
 
 from ..client.programs import Body, body_of, size_of
 from ..overlay.errors import UsageError
@@ -13,7 +14,8 @@ from ..overlay.wire.work import Inline
 from .answer import Answer, Session, verb
 from .asking import connected
 from .programs import Source, call_arguments, check_function, libraries_of, source_of
-from .work import Done, finish, job_options, options_from, output_of, ship_option
+from .rendering import text_of
+from .work import Done, finish, job_options, options_from, ship_option
 
 
 @verb("run", summary="Run a file or a function on the mesh.")
@@ -40,11 +42,16 @@ def command(
         argv, file = (file, *argv), None
     program = source_of(file, source)
     body, arguments = _program(program, argv, function, args, libraries_of(program, ship))
-    wanted = options_from(**options)
+    wanted = msgspec.structs.replace(options_from(**options), streams_output=not session.as_json)
     with connected(session) as connection:
         job = connection.open_job(wanted, as_reports=True)
-        done = finish(connection, job, [job.submit(body, arguments, size_of(arguments))])
-    return _answer(done, with_value=function is not None)
+        future = job.submit(body, arguments, size_of(arguments))
+        connection.printer.on_broken = future.kill
+        done = finish(connection, job, [future])
+        connection.printer.flush()
+        if connection.printer.broken is not None:
+            raise BrokenPipeError from connection.printer.broken
+        return _answer(done, with_value=function is not None, at_line_start=connection.printer.at_line_start)
 
 
 def _program(
@@ -62,12 +69,12 @@ def _program(
     return body, values.encode(call_arguments(args or "[]", where="--args"))
 
 
-def _answer(done: Done, *, with_value: bool) -> Answer:
-    (task,), (value,) = done.tasks, done.values
-    notes = [task["stderr"].rstrip("\n"), done.who(), done.complaints()]
+def _answer(done: Done, *, with_value: bool, at_line_start: bool) -> Answer:
+    """What it printed has been shown."""
+    (value,) = done.values
+    shown = text_of(value) if with_value and not done.faults else ""
+    if shown and not at_line_start:
+        shown = "\n" + shown
     return Answer(
-        done.record,
-        output_of(task, value, with_value=with_value),
-        "\n".join(note for note in notes if note),
-        done.exit_code,
+        done.record, shown, "\n".join(note for note in (done.who(), done.complaints()) if note), done.exit_code
     )

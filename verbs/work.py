@@ -16,7 +16,7 @@ from ..overlay.errors import Cancelled, PotluckError, ResultNotEncodable, TaskFa
 from ..overlay.wire import values
 from ..overlay.wire.control import JobOptions
 from ..overlay.wire.work import Fault
-from .rendering import duration_text, jsonable, text_of
+from .rendering import duration_text, jsonable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -161,13 +161,3 @@ def _error(fault: Fault | None, error: BaseException) -> dict[str, str]:
 
 def _first_line(text: str) -> str:
     return next((line for line in text.splitlines() if line.strip()), text)
-
-
-def output_of(task: dict[str, Any], value: object, *, with_value: bool) -> str:
-    """What a person sees on stdout: what the task printed, then its value."""
-    shown = str(task["stdout"])
-    if not with_value or task["error"] is not None:
-        return shown
-    if shown and not shown.endswith("\n"):
-        shown += "\n"
-    return shown + text_of(value)

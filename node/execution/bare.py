@@ -80,9 +80,9 @@ def _age_s(folder: Path) -> float:
         return os.fstat(now.fileno()).st_mtime - folder.stat().st_mtime
 
 
-def _command(descriptor: int) -> Sequence[str]:
+def _command(descriptors: str) -> Sequence[str]:
     limits = (f"end_with={os.getpid()}", "core=0")
-    return (sys.executable, "-P", "-m", WORKER_MODULE, str(descriptor), *limits)
+    return (sys.executable, "-P", "-m", WORKER_MODULE, descriptors, *limits)
 
 
 class BareWorker(SpawnedWorker):

@@ -114,7 +114,7 @@ class BubblewrapSandbox:
         told, tells = os.pipe()
         os.set_blocking(told, False)
         try:
-            spawned = spawn(lambda descriptor: self._command(descriptor, tells), env={}, keep=(tells,))
+            spawned = spawn(lambda descriptors: self._command(descriptors, tells), env={}, keep=(tells,))
         except BaseException:  # cancellation too: nobody else knows of the descriptor yet
             os.close(told)
             raise
@@ -124,16 +124,16 @@ class BubblewrapSandbox:
         await worker.await_ready()
         return worker
 
-    def _command(self, descriptor: int, tells: int) -> Sequence[str]:
+    def _command(self, descriptors: str, tells: int) -> Sequence[str]:
         sizes = self._sizes
         limits = (
             "core=0",
             f"files={sizes.files}",
             f"processes={sizes.processes}",
-            # Nothing in here could be larger anyway, except what is printed.
+            # Nothing in here could be larger anyway.
             f"file_bytes={sizes.scratch_bytes}",
         )
-        worker = (sys.executable, "-P", "-m", WORKER_MODULE, str(descriptor), *limits)
+        worker = (sys.executable, "-P", "-m", WORKER_MODULE, descriptors, *limits)
         return (*self._line(), "--info-fd", str(tells), "--", *worker)
 
     def _line(self) -> Iterator[str]:

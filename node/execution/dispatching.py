@@ -112,7 +112,7 @@ class Dispatcher:
             if (
                 worker.pipe
                 and worker.ready
-                and worker.takes_tasks
+                and not worker.dying
                 and len(worker.pipe) < self._window(now_s, worker, task)
             ):
                 best = worker if best is None or len(worker.pipe) < len(best.pipe) else best

@@ -38,11 +38,10 @@ from . import events
 from .answers import fault_for, forgotten, judged, returned
 from .dispatching import WITHDRAW_AFTER_S, Dispatcher
 from .events import Confirm, Effect, Event, Fetch, Reply
+from .outgoing import Outgoing
 from .pool import Load, WorkerPool
+from .streaming import Streaming
 from .tasks import MEAN_WEIGHT, Job, Numbers, ProgramState, Task, Worker, is_current
-
-OUTPUT_BYTES_WORN: Final = 64 << 20
-"""What a worker has printed lies in memory until the worker ends."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,7 @@ class Engine:
         used = sorted({place for place in (self._own_sandbox, self._others_sandbox) if place is not None})
         self.pool = WorkerPool(slots=slots, spares=spares, sandboxes=used, effects=self._effects)
         self._dispatcher = Dispatcher(config, policy, self.pool, self._numbers, self._effects)
+        self.streaming = Streaming(self.pool, self._effects)
         self._jobs: dict[tuple[bytes, str], Job] = {}
         self._fetches: dict[int, Task | ProgramState] = {}
         self._unfinished = 0
@@ -87,6 +87,8 @@ class Engine:
             events.WorkerStarted: self._worker_started,
             events.WorkerNotStarted: self._worker_not_started,
             events.WorkerReplied: self._worker_replied,
+            events.Printed: self.streaming.printed,
+            events.OutputShown: self._output_shown,
             events.WorkerGone: self._worker_gone,
             events.Tick: self._tick,
         }
@@ -137,6 +139,8 @@ class Engine:
             return
         refusal = self._refusal(now_s, job)
         program = None if refusal else self._program_of(job, message)
+        if job.outgoing is not None and any(self._knows(job, instruction) for instruction in message.instructions):
+            self.streaming.again(job)
         for instruction in message.instructions:
             if self._answered_already(job, instruction):
                 continue
@@ -157,6 +161,7 @@ class Engine:
         if job is None:
             sandbox = self._own_sandbox if event.owner == self._own_owner else self._others_sandbox
             job = self._jobs[key] = Job(event.owner, message.job, event.assigner, message.epoch, sandbox)
+            job.outgoing = Outgoing(message.job) if message.streams_output else None
         if message.epoch < job.epoch or (message.epoch == job.epoch and event.assigner != job.assigner):
             return None
         job.epoch, job.assigner = message.epoch, event.assigner
@@ -188,6 +193,9 @@ class Engine:
             if isinstance(program.body, Reference) and state.body is None:
                 self._fetch(state, program.body)
         return state
+
+    def _knows(self, job: Job, instruction: Instruction) -> bool:
+        return instruction.index in job.tasks or instruction.index in job.reports
 
     def _answered_already(self, job: Job, instruction: Instruction) -> bool:
         known = job.reports.get(instruction.index)
@@ -242,6 +250,9 @@ class Engine:
     def _assigner_gone(self, now_s: float, event: events.AssignerGone) -> None:
         for job in self._jobs_of(event.assigner):
             self._end(job)
+
+    def _output_shown(self, now_s: float, event: events.OutputShown) -> None:
+        self.streaming.shown(self._jobs_of(event.assigner, event.message.job), event.message.position)
 
     def _jobs_of(self, assigner: bytes, name: str | None = None) -> list[Job]:
         return [job for job in self._jobs.values() if job.assigner == assigner and name in (None, job.name)]
@@ -340,7 +351,6 @@ class Engine:
                 worker.withdrawn.discard(reply.task)
             else:
                 self._dispatcher.condemn(worker, fault_for(WorkerLost("the worker process broke the protocol")))
-        worker.worn = worker.worn or event.output_bytes > OUTPUT_BYTES_WORN
         if worker.active and not worker.pipe and not worker.dying:
             self.pool.vacate(worker)
 
@@ -349,6 +359,7 @@ class Engine:
         elapsed_s = reply.elapsed_s if 0 <= reply.elapsed_s < math.inf else now_s - task.begun_s
         task.program.ran(elapsed_s)
         self._task_mean_s += (elapsed_s - self._task_mean_s) * (MEAN_WEIGHT if self._task_mean_s else 1)
+        self.streaming.ends(task, reply.rest)
         self._finish(task, judged(task, reply, elapsed_s, self.mesh_ahead_s, worker))
         if worker.pipe:
             self._dispatcher.begin(now_s, worker.pipe[0])
@@ -361,6 +372,7 @@ class Engine:
         if worker.condemned is not None:
             task, fault = worker.condemned
             if is_current(task):
+                self.streaming.ends(task, event.rest)
                 begun_s = now_s if task.begun_s is None else task.begun_s
                 report = Finished(
                     task.index,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ...overlay.errors import PotluckError
 from ...overlay.wire.capabilities import Guarantees
+from ...overlay.wire.streams import OutputTaken, TaskOutput
 from ...overlay.wire.work import (
     CancelInstructions,
     ExecutionConfirmation,
@@ -19,6 +20,7 @@ from ...overlay.wire.work import (
     TaskComplete,
 )
 from ...overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
+from .printed import Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +82,30 @@ class Reply(NamedTuple):
     elapsed_s: float = 0.0
     stdout: bytes = b""
     stderr: bytes = b""
+    rest: Sequence[Piece] = ()
+    """What it printed last, that has not been told as Printed."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerReplied:
-    """All that one read brought. `output_bytes` is what the worker has printed in its life."""
+    """All that one read brought."""
 
     worker: int
     replies: Sequence[Reply]
-    output_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """By the task that runs there, while somebody waits for what it says."""
+
+    worker: int
+    pieces: Sequence[Piece]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputShown:
+    assigner: bytes
+    message: OutputTaken
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +116,7 @@ class WorkerGone:
     how: str
     stdout: bytes = b""
     stderr: bytes = b""
+    rest: Sequence[Piece] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +134,8 @@ Event = (
     | WorkerStarted
     | WorkerNotStarted
     | WorkerReplied
+    | Printed
+    | OutputShown
     | WorkerGone
     | Tick
 )
@@ -150,6 +170,21 @@ class Confirm:
 
 
 @dataclass(frozen=True, slots=True)
+class Say:
+    """To a master, for whoever waits for a job's output."""
+
+    assigner: bytes
+    message: TaskOutput
+
+
+@dataclass(frozen=True, slots=True)
+class RoomForOutput:
+    """This worker's output may be read again."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fetch:
     """Answered by Fetched."""
 
@@ -164,4 +199,4 @@ class InstructionBegins:
     arguments: Inline
 
 
-Effect = StartWorker | Send | KillWorker | Confirm | Fetch | InstructionBegins
+Effect = StartWorker | Send | KillWorker | Confirm | Say | RoomForOutput | Fetch | InstructionBegins

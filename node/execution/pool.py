@@ -83,7 +83,7 @@ class WorkerPool:
     def lease(self, now_s: float, job: Job) -> Worker | None:
         """An idle worker of this job, else a spare, else a new one; None while its sandbox rests from a failure."""
         for worker in job.workers.values():
-            if not worker.pipe and worker.takes_tasks:
+            if not worker.pipe and not worker.dying:
                 self._idle.pop(worker.number, None)
                 return worker
         assert job.sandbox is not None
@@ -107,9 +107,6 @@ class WorkerPool:
     def vacate(self, worker: Worker) -> None:
         """Its pipe is empty. It waits for more of its job; of too many that wait, the one waiting longest goes."""
         self._free(worker)
-        if worker.worn:
-            self.kill(worker)
-            return
         self._idle[worker.number] = worker
         if len(self._idle) > self._idle_max:
             self.kill(next(iter(self._idle.values())))

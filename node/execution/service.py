@@ -13,6 +13,7 @@ from ...overlay.config import Execution
 from ...overlay.errors import PotluckError, RemoteProtocolError
 from ...overlay.ports import Sandbox
 from ...overlay.wire import values
+from ...overlay.wire.streams import OutputTaken, TaskOutput
 from ...overlay.wire.work import (
     CancelInstructions,
     ExecutionConfirmation,
@@ -26,6 +27,7 @@ from ..capabilities import FOR_OTHERS
 from ..scheduling.fcfs import FirstCome
 from . import events
 from .engine import Engine, Place
+from .listening import Listener
 from .pool import Load
 from .tasks import Task
 from .workers import WorkerLife
@@ -37,7 +39,9 @@ class Assigner(Protocol):
     """Who gave this node work and is told what became of it."""
 
     def confirm(self, confirmation: ExecutionConfirmation) -> None:
-        """Never blocks; keeps the order."""
+        """Never blocks; keeps the order, also with what is said."""
+
+    def say(self, message: TaskOutput) -> None: ...
 
 
 class Objects(Protocol):
@@ -110,6 +114,9 @@ class ExecutionService:
     def cancel(self, assigner_id: bytes, message: CancelInstructions) -> None:
         self._step(events.CancelAsked(assigner_id, message))
 
+    def output_shown(self, assigner_id: bytes, message: OutputTaken) -> None:
+        self._step(events.OutputShown(assigner_id, message))
+
     def complete(self, assigner_id: bytes, message: TaskComplete) -> None:
         self._step(events.JobCompleted(assigner_id, message))
 
@@ -172,12 +179,16 @@ class ExecutionService:
         elif isinstance(effect, events.Confirm):
             if (assigner := self._assigners.get(effect.assigner)) is not None:
                 assigner.confirm(effect.message)
+        elif isinstance(effect, events.Say):
+            if (assigner := self._assigners.get(effect.assigner)) is not None:
+                assigner.say(effect.message)
+        elif isinstance(effect, events.RoomForOutput):
+            self._workers[effect.worker].room_for_output()
         elif isinstance(effect, events.InstructionBegins):
             if logger.isEnabledFor(logging.INFO):
                 logger.info("Node %s executing: %s", self._name, _text_of(effect.arguments))
         elif isinstance(effect, events.StartWorker):
-            life = WorkerLife(effect.worker, self._config, self._objects, self._engine.job_served_by, self._node_call)
-            self._workers[effect.worker] = life
+            self._workers[effect.worker] = life = self._life(effect.worker)
             nursery.start_soon(self._live, life, self._sandboxes[effect.sandbox])
         elif isinstance(effect, events.KillWorker):
             self._workers[effect.worker].kill()
@@ -189,6 +200,11 @@ class ExecutionService:
             with trio.CancelScope(deadline=self._engine.next_deadline_s(trio.current_time())) as self._deadline:
                 await trio.sleep_forever()
             self._step(events.Tick())
+
+    def _life(self, number: int) -> WorkerLife:
+        engine = self._engine
+        listener = Listener(number, self._config.output_bytes_max, engine.streaming.outgoing_of, self._step)
+        return WorkerLife(number, self._config, self._objects, engine.job_served_by, self._node_call, listener)
 
     async def _live(self, life: WorkerLife, sandbox: Sandbox) -> None:
         await life.run(sandbox, self._step)

@@ -6,22 +6,24 @@ that forked, so a thread of a pool would take the worker with it when it goes id
 
 from __future__ import annotations
 
-import fcntl
 import os
+import select
 import signal
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from ...overlay.errors import LinkLost, RemoteProtocolError, SandboxUnavailable
+from ...overlay.ports import OUTPUT_PART_BYTES
 from ...overlay.transport.sockets import SocketStream
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.worker import FROM_WORKER, WorkerReady
+from .tally import Tally
 
 READY_TIMEOUT_S: Final = 20.0
 STDERR_SHOWN_BYTES: Final = 500
@@ -32,44 +34,49 @@ WORKER_MODULE: Final = "potluck.node.execution.worker"
 
 @dataclass
 class Spawned:
-    """A started process with this side of its pipe, and its stdout and stderr as files in memory."""
+    """A started process, and this side of its pipe and of its stdout and stderr."""
 
     popen: subprocess.Popen[bytes]
     pipe: socket.socket
     outputs: tuple[int, int]
+    tally: Tally
 
 
 def spawn(
-    command: Callable[[int], Sequence[str]], *, env: dict[str, str], cwd: str | None = None, keep: Sequence[int] = ()
+    command: Callable[[str], Sequence[str]], *, env: dict[str, str], cwd: str | None = None, keep: Sequence[int] = ()
 ) -> Spawned:
-    """Starts `command(descriptor of the worker's end)`. Raises SandboxUnavailable."""
-    ours, theirs = socket.socketpair()
-    outputs = _output_file("stdout"), _output_file("stderr")
-    try:
-        popen = subprocess.Popen(
-            command(theirs.fileno()),
-            stdin=subprocess.DEVNULL,
-            stdout=outputs[0],
-            stderr=outputs[1],
-            pass_fds=(theirs.fileno(), *keep),
-            env=env,
-            cwd=cwd,
-            start_new_session=True,
-        )
-    except OSError as error:
-        ours.close()
-        for descriptor in outputs:
-            os.close(descriptor)
-        raise SandboxUnavailable(f"a worker process cannot be started: {error}") from error
-    finally:
-        theirs.close()
-    return Spawned(popen, ours, outputs)
+    """Starts `command(the worker's descriptors, as its first argument)`. Raises SandboxUnavailable."""
+    with ExitStack() as theirs, ExitStack() as ours:
+        try:
+            pipe, worker_pipe = socket.socketpair()
+            ours.callback(pipe.close)
+            theirs.callback(worker_pipe.close)
+            tally = Tally()
+            ours.callback(tally.close)
+            theirs.callback(os.close, tally.descriptor)
+            stdout, stderr = _output_pipe(ours, theirs), _output_pipe(ours, theirs)
+            popen = subprocess.Popen(
+                command(f"{worker_pipe.fileno()},{tally.descriptor}"),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout[1],
+                stderr=stderr[1],
+                pass_fds=(worker_pipe.fileno(), tally.descriptor, *keep),
+                env=env,
+                cwd=cwd,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise SandboxUnavailable(f"a worker process cannot be started: {error}") from error
+        ours.pop_all()
+    return Spawned(popen, pipe, (stdout[0], stderr[0]), tally)
 
 
-def _output_file(name: str) -> int:
-    descriptor = os.memfd_create(f"potluck-{name}")
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_APPEND)
-    return descriptor
+def _output_pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
+    read, write = os.pipe()
+    ours.callback(os.close, read)
+    theirs.callback(os.close, write)
+    os.set_blocking(read, False)
+    return read, write
 
 
 class SpawnedWorker:
@@ -79,6 +86,7 @@ class SpawnedWorker:
         self._popen = spawned.popen
         self._pipe = SocketStream(spawned.pipe, "the worker has gone")
         self._outputs = spawned.outputs
+        self._tally = spawned.tally
         self._guarantees = guarantees
         self._pidfd = os.pidfd_open(spawned.popen.pid)
         self._reaping = trio.Lock()
@@ -105,9 +113,20 @@ class SpawnedWorker:
         except LinkLost:
             return b""
 
-    def read_output(self, stream: int, start: int, size_bytes_max: int) -> bytes:
+    def receive_ready(self) -> bytes:
+        return self._pipe.receive_ready()
+
+    async def output_arrived(self, stream: int) -> bool:
+        pipe = self._outputs[stream - 1]
+        try:
+            await trio.lowlevel.wait_readable(pipe)
+        except trio.ClosedResourceError:
+            return False
+        return not _has_ended(pipe)
+
+    def read_output(self, stream: int) -> bytes:
         """b"" after `kill`."""
-        return b"" if self._closed else os.pread(self._outputs[stream - 1], size_bytes_max, start)
+        return b"" if self._closed else self._tally.take(stream, self._outputs[stream - 1], OUTPUT_PART_BYTES)
 
     async def wait(self) -> str:
         async with self._reaping:
@@ -133,7 +152,10 @@ class SpawnedWorker:
 
     def _close(self) -> None:
         self._closed = True
+        for descriptor in self._outputs:
+            trio.lowlevel.notify_closing(descriptor)
         self._pipe.close()
+        self._tally.close()
         for descriptor in (self._pidfd, *self._outputs):
             os.close(descriptor)
 
@@ -143,7 +165,7 @@ class SpawnedWorker:
             with trio.fail_after(READY_TIMEOUT_S):
                 await self._receive_ready()
         except (trio.TooSlowError, RemoteProtocolError) as error:
-            said = self.read_output(2, 0, STDERR_SHOWN_BYTES).decode(errors="replace").strip()
+            said = self.read_output(2)[:STDERR_SHOWN_BYTES].decode(errors="replace").strip()
             await self.kill()
             reason = said or str(error) or f"it was not ready within {READY_TIMEOUT_S:.0f} s"
             raise SandboxUnavailable(f"a worker process did not start: {reason}") from error
@@ -160,6 +182,13 @@ class SpawnedWorker:
             frames.feed(chunk)
         if not isinstance(FROM_WORKER.decode(body), WorkerReady) or frames.pending_bytes:
             raise RemoteProtocolError("its first message was not that it is ready")
+
+
+def _has_ended(pipe: int) -> bool:
+    """Nobody writes to it any more, and all of it has been read."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    return poll.poll(0) == [(pipe, select.POLLHUP)]
 
 
 def _ending(returncode: int) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.work import Fault, Finished, Inline, Program
+from .outgoing import Outgoing
 
 MEAN_WEIGHT: Final = 0.2
 REPORTS_KEPT: Final = 65_536
@@ -68,6 +69,8 @@ class Task:
     """When it came to the head of a ready worker's pipe."""
     noticed: bool = False
     """Whether its master knows that it has begun."""
+    streamed: bool = False
+    """Some of its output has gone home: then all of it does, before its end is told."""
 
 
 @dataclass(eq=False)
@@ -85,6 +88,8 @@ class Job:
     workers: dict[int, Worker] = field(default_factory=dict)
     reports: OrderedDict[int, Finished] = field(default_factory=OrderedDict)
     report_bytes: int = 0
+    outgoing: Outgoing | None = None
+    """Where the output of its tasks goes, if somebody waits for it."""
 
     def forget_program(self, state: ProgramState) -> None:
         """It cannot be had: nor can what needs it."""
@@ -124,8 +129,6 @@ class Worker:
     """Whom it serves, for its whole life once it has begun to."""
     ready: bool = False
     dying: bool = False
-    worn: bool = False
-    """It has printed so much that it is replaced when its pipe is empty."""
     active: bool = False
     """It holds a slot."""
     guarantees: Guarantees = field(default_factory=Guarantees)
@@ -134,7 +137,3 @@ class Worker:
     withdrawn: set[int] = field(default_factory=set)
     condemned: tuple[Task, Fault] | None = None
     """The task it was killed for, reported when it is gone."""
-
-    @property
-    def takes_tasks(self) -> bool:
-        return not (self.dying or self.worn)

@@ -1,8 +1,8 @@
-"""The program inside a sandbox: `python -m potluck.node.execution.worker DESCRIPTOR [LIMIT=N ...]`.
+"""The program inside a sandbox: `python -m potluck.node.execution.worker PIPE,TALLY [LIMIT=N ...]`.
 
-It speaks `overlay.wire.worker` over the inherited descriptor and runs one task at a time, in the main thread. What it
-needs before the first task is the standard library and msgspec alone. File descriptors 1 and 2 are files that the node
-reads: whatever a task, its children or its C code print arrives, and the protocol never touches them.
+It speaks `overlay.wire.worker` over the first inherited descriptor and runs one task at a time, in the main thread.
+What it needs before the first task is the standard library and msgspec alone. File descriptors 1 and 2 are pipes that
+the node reads: whatever a task, its children or its C code print arrives, and the protocol never touches them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ...overlay.wire.work import Fault, Inline
 from ...overlay.wire.worker import LoadProgram, RunTask, TaskFinished, WorkerReady
 from .programs import Libraries, Program, load
 from .reports import fault_of, outcome_of
+from .tally import Written
 
 LOOK_AGAIN_S: Final = 0.002
 """After a task this long, the node may have withdrawn what waits behind it."""
@@ -35,9 +36,10 @@ _LIMITS: Final = {
 
 
 class Output:
-    """stdout and stderr as files: one duplicate of each is kept, so that a task may close or replace them."""
+    """stdout and stderr: one duplicate of each is kept, so that a task may close or replace them."""
 
-    def __init__(self) -> None:
+    def __init__(self, written: Written) -> None:
+        self._written = written
         self._kept = (os.dup(1), os.dup(2))
         self._ours = (self._open(1), self._open(2))
         sys.stdout, sys.stderr = self._ours
@@ -47,9 +49,9 @@ class Output:
         return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
     def ends(self) -> tuple[int, int]:
-        """Flushes; the sizes of both files, which is where the next task's output begins."""
+        """Flushes; how much has been written to both, which is where the next task's output begins."""
         self._settle()
-        return os.lseek(self._kept[0], 0, os.SEEK_END), os.lseek(self._kept[1], 0, os.SEEK_END)
+        return self._written.bytes_of(1, self._kept[0]), self._written.bytes_of(2, self._kept[1])
 
     def _settle(self) -> None:
         try:
@@ -75,9 +77,9 @@ class Output:
 
 
 class Worker:
-    def __init__(self, pipe: inside.NodePipe) -> None:
+    def __init__(self, pipe: inside.NodePipe, written: Written) -> None:
         self._pipe = pipe
-        self._output = Output()
+        self._output = Output(written)
         self._unloaded: dict[int, LoadProgram] = {}
         self._programs: dict[int, Program] = {}
         self._libraries = Libraries()
@@ -145,12 +147,14 @@ def _end_with(parent: int) -> None:
 
 def main(arguments: list[str]) -> None:
     sys.argv = [""]  # ours say nothing to a task
-    descriptor = int(arguments[0])
+    descriptor, tally = map(int, arguments[0].split(","))
     os.set_inheritable(descriptor, False)
+    written = Written(tally)
+    os.close(tally)
     _limit(arguments[1:])
     pipe = inside.NodePipe(descriptor)
     inside.enter(pipe)
-    program = Worker(pipe)
+    program = Worker(pipe, written)
     try:
         pipe.send(WorkerReady(f"{sys.version_info.major}.{sys.version_info.minor}"))
         importlib.import_module("cloudpickle")  # while the node prepares the first task

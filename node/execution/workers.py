@@ -33,6 +33,7 @@ from ...overlay.wire.worker import (
     WithdrawTasks,
 )
 from . import events
+from .listening import Listener
 
 CALLS_AT_ONCE_MAX: Final = 16
 EXIT_GRACE_S: Final = 0.2
@@ -56,18 +57,21 @@ class WorkerLife:
         objects: Keeper,
         job_of: Callable[[int], str | None],
         node_call: Callable[[str, str, object], Awaitable[object]],
+        listener: Listener,
     ) -> None:
         self.number = number
         self._config = config
         self._objects = objects
         self._job_of = job_of
         self._node_call = node_call
+        self._listener = listener
         self._scope = trio.CancelScope()
         self._outbox = Outbox()
         self._calls = 0
         self._answers_bytes = 0
         """Of answers, since everything that was sent had been taken."""
-        self._read_to = [0, 0]
+        self._frames = FROM_WORKER.frames()
+        self._how = "it was stopped"
         self._end: events.WorkerGone | events.WorkerNotStarted = events.WorkerNotStarted(number, "it was stopped")
 
     async def run(self, sandbox: Sandbox, tell: Callable[[events.Event], None]) -> None:
@@ -79,24 +83,27 @@ class WorkerLife:
             except SandboxUnavailable as error:
                 self._end = events.WorkerNotStarted(self.number, str(error))
                 return
-            how = "it was stopped"
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write, process)
                     tell(events.WorkerStarted(self.number, process.guarantees))
-                    how = await self._read(process, tell, nursery)
+                    nursery.start_soon(self._listener.run, process, lambda: self._catch_up(process, tell, nursery))
+                    self._how = await self._read(process, tell, nursery)
                     nursery.cancel_scope.cancel()
             finally:
                 with trio.CancelScope(shield=True):
-                    output = self._output(process, 1, None), self._output(process, 2, None)
+                    output = self._listener.lost(process)
                     await process.kill()
-                    self._end = events.WorkerGone(self.number, how, *output)
+                    self._end = events.WorkerGone(self.number, self._how, *output)
 
     def end(self) -> events.WorkerGone | events.WorkerNotStarted:
         return self._end
 
     def kill(self) -> None:
         self._scope.cancel()
+
+    def room_for_output(self) -> None:
+        self._listener.room_again()
 
     def send(self, messages: list[LoadProgram | RunTask | WithdrawTasks]) -> None:
         try:
@@ -113,27 +120,39 @@ class WorkerLife:
 
     async def _read(self, process: WorkerProcess, tell: Callable[[events.Event], None], nursery: trio.Nursery) -> str:
         """How the process ended."""
-        frames = FROM_WORKER.frames()
         try:
             while chunk := await process.receive_some():
-                frames.feed(chunk)
-                replies, printed_bytes = [], 0
-                while (body := frames.next_body()) is not None:
-                    message = FROM_WORKER.decode(body)
-                    if isinstance(message, TaskFinished):
-                        replies.append(self._reply(process, message))
-                        printed_bytes = message.stdout_end + message.stderr_end
-                    elif isinstance(message, NodeCall):
-                        self._called(message, nursery)
-                    else:
-                        raise RemoteProtocolError("it said twice that it is ready")
-                if replies:
-                    tell(events.WorkerReplied(self.number, replies, printed_bytes))
+                self._take(chunk, process, tell, nursery)
         except RemoteProtocolError as error:
             return f"it broke the protocol: {error}"
         with trio.move_on_after(EXIT_GRACE_S):
             return await process.wait()
         return "it closed its pipe"
+
+    def _catch_up(self, process: WorkerProcess, tell: Callable[[events.Event], None], nursery: trio.Nursery) -> None:
+        """Takes what has come, whoever else waits for it."""
+        try:
+            if chunk := process.receive_ready():
+                self._take(chunk, process, tell, nursery)
+        except RemoteProtocolError as error:
+            self._how = f"it broke the protocol: {error}"
+            nursery.cancel_scope.cancel()
+
+    def _take(
+        self, chunk: bytes, process: WorkerProcess, tell: Callable[[events.Event], None], nursery: trio.Nursery
+    ) -> None:
+        self._frames.feed(chunk)
+        replies = []
+        while (body := self._frames.next_body()) is not None:
+            message = FROM_WORKER.decode(body)
+            if isinstance(message, TaskFinished):
+                replies.append(self._reply(process, message))
+            elif isinstance(message, NodeCall):
+                self._called(message, nursery)
+            else:
+                raise RemoteProtocolError("it said twice that it is ready")
+        if replies:
+            tell(events.WorkerReplied(self.number, replies))
 
     def _reply(self, process: WorkerProcess, message: TaskFinished) -> events.Reply:
         value, fault = message.value, message.fault
@@ -153,21 +172,8 @@ class WorkerLife:
             fault,
             message.pickled,
             message.elapsed_s,
-            self._output(process, 1, message.stdout_end),
-            self._output(process, 2, message.stderr_end),
+            *self._listener.ended(process, message.stdout_end, message.stderr_end),
         )
-
-    def _output(self, process: WorkerProcess, stream: int, end: int | None) -> bytes:
-        """What was printed up to offset `end`, or up to now; cut where it is too long."""
-        start, most = self._read_to[stream - 1], self._config.output_bytes_max
-        if end is None:
-            printed = process.read_output(stream, start, most)
-            return printed if len(printed) < most else _cut(printed, most, "the rest of the output is not shown")
-        if end <= start:
-            return b""
-        self._read_to[stream - 1] = end
-        printed = process.read_output(stream, start, min(most, end - start))
-        return printed if end - start <= most else _cut(printed, most, f"{end - start} bytes of output were cut here")
 
     def _called(self, call: NodeCall, nursery: trio.Nursery) -> None:
         """Raises RemoteProtocolError once too many answers lie unread."""
@@ -209,8 +215,3 @@ def _fault(error: PotluckError) -> Fault:
 
 def _refusal(call: NodeCall, error: PotluckError) -> NodeAnswer:
     return NodeAnswer(call.request, code=error.wire_code, reason=str(error)[:REASON_CHARS_MAX])
-
-
-def _cut(printed: bytes, bytes_max: int, why: str) -> bytes:
-    note = f"\n[potluck: {why}]\n".encode()
-    return printed[: bytes_max - len(note)] + note

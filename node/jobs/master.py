@@ -428,6 +428,7 @@ class Master:
                 priority=options.priority,
                 trust_results=options.trust_results,
                 known_only=known_only,
+                streams_output=options.streams_output,
             ),
         )
 

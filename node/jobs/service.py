@@ -150,6 +150,11 @@ class Jobs:
 
     # Workers
 
+    def has_given(self, job_id: str, node_id: NodeId) -> bool:
+        """Whether that node has been given work of a job of this node's."""
+        job = self.master.jobs.get(job_id)
+        return job is not None and node_id in job.at
+
     def own_confirmed(self, confirmation: ExecutionConfirmation) -> None:
         self._take(self._identity.node_id, confirmation)
 

@@ -52,7 +52,7 @@ Move = tuple[Direction, type[Message]]
 SENT: Final = Direction.SENT
 RECEIVED: Final = Direction.RECEIVED
 
-_FREELY: Final = (*peer.GOSSIP, *peer.WORK, *peer.RECORDS, *peer.REGISTERS, *peer.EXCLUSION)
+_FREELY: Final = (*peer.GOSSIP, *peer.WORK, *peer.STREAMS, *peer.RECORDS, *peer.REGISTERS, *peer.EXCLUSION)
 
 _READY_MOVES: Final[dict[Move, State]] = {
     **{(direction, message): State.READY for direction in Direction for message in _FREELY},

@@ -21,7 +21,7 @@ _RECEIVE_LONG_BYTES: Final = 256 << 10
 
 
 class SocketStream:
-    """Owns the socket. Every method but `close` raises LinkLost, which begins with `name`, once the other side is gone.
+    """Owns the socket. Whoever sends or waits is raised LinkLost that begins with `name`, once the other side is gone.
 
     One task receives; what has to be sent goes in the order of the calls, whoever makes them.
     """
@@ -92,6 +92,13 @@ class SocketStream:
                 raise self._lost(error) from error
             self._more_waits = len(data) == wanted
             return data
+
+    def receive_ready(self) -> bytes:
+        """What has come and was not received yet, without waiting. b"" also once the other side is gone."""
+        try:
+            return self._socket.recv(_RECEIVE_BYTES)
+        except OSError:
+            return b""
 
     async def _wait(self, ready: Callable[[socket.socket], Awaitable[None]]) -> None:
         if self._socket.fileno() < 0:

@@ -1,8 +1,8 @@
 """Between a user's program and a node of the same user, on the node's Unix socket. Versioned apart from the wire.
 
 A request carries a `request` number and is answered by exactly one `Answer` or `Failure` with that number, except:
-`Submit` and `CancelTasks` are answered by `TaskReports` as things happen, `PutPart` by nothing, `Watch` by `Answer`
-for every event until the connection closes.
+`Submit` and `CancelTasks` are answered by `TaskReports` as things happen, `PutPart` and `OutputShown` by nothing,
+`Watch` by `Answer` for every event until the connection closes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from .codec import Codec, Count, LongText, Message, RawId, RequestId, ShortText
 from .records import Version
+from .streams import OutputTaken, TaskOutput
 from .work import Inline, JobName, Program, Reference, Report
 
 CONTROL_VERSION: Final = 1
@@ -51,6 +52,8 @@ class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     """Pause before the first of these; it doubles from one to the next."""
     at_most_once: bool = False
     """Never run again once it may have begun: it ends as WorkerLost instead."""
+    streams_output: bool = False
+    """What tasks print comes while they run, as Printed."""
 
 
 class OpenJob(Message, frozen=True, tag=3):
@@ -122,6 +125,21 @@ class ObjectBytes(Message, frozen=True, tag=10):
     offset: Count
     total_bytes: Count
     data: bytes
+
+
+class Printed(Message, frozen=True, tag=51):
+    """Node → program, for jobs that want it. Answer: OutputShown."""
+
+    source: RawId
+    """The node that says it."""
+    output: TaskOutput
+
+
+class OutputShown(Message, frozen=True, tag=52):
+    """Program → node. Without this, those who print wait."""
+
+    source: RawId
+    taken: OutputTaken
 
 
 class AskStatus(Message, frozen=True, tag=11):
@@ -251,6 +269,7 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     Submit,
     CancelTasks,
     CloseJob,
+    OutputShown,
     PutPart,
     GetObject,
     AskStatus,
@@ -268,7 +287,15 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     Ban,
     Rotate,
 )
-_FROM_NODE: Final[tuple[type[Message], ...]] = (Welcome, TaskReports, ObjectBytes, MemoryValue, Answer, Failure)
+_FROM_NODE: Final[tuple[type[Message], ...]] = (
+    Welcome,
+    TaskReports,
+    Printed,
+    ObjectBytes,
+    MemoryValue,
+    Answer,
+    Failure,
+)
 
 TO_NODE: Final[Codec[Message]] = Codec(_FROM_PROGRAM)
 TO_PROGRAM: Final[Codec[Message]] = Codec(_FROM_NODE)

@@ -82,6 +82,8 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     """Whose work it is. Today always the owner of the master's own certificate."""
     known_only: bool = False
     """Said again, of tasks that must not run twice: those that are not known here any more are answered as lost."""
+    streams_output: bool = False
+    """Somebody waits for what tasks print while they run: it is sent as TaskOutput."""
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -113,6 +115,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """Mesh time."""
     elapsed_s: float = 0.0
     stdout: Annotated[bytes, Meta(max_length=262_144)] = b""
+    """Its beginning and end, if it was long."""
     stderr: Annotated[bytes, Meta(max_length=262_144)] = b""
     guarantees: Guarantees = Guarantees()
     """What the sandbox enforced. Who ran it is who sends it."""

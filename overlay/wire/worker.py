@@ -52,7 +52,7 @@ class TaskFinished(Message, frozen=True, tag=4):
     pickled: bool = False
     elapsed_s: float = 0.0
     stdout_end: Count = 0
-    """Offset in the output file at which this task's output ends; the next one's begins there."""
+    """How much the worker has ever printed when this task ends; the next one's output begins there."""
     stderr_end: Count = 0
 
 

@@ -11,6 +11,7 @@ from potluck.node.execution.engine import Engine, Place
 from potluck.node.scheduling.fcfs import FirstCome
 from potluck.overlay.config import Execution
 from potluck.overlay.wire.capabilities import Guarantees
+from potluck.overlay.wire.streams import TaskOutput
 from potluck.overlay.wire.work import (
     Finished,
     Inline,
@@ -64,6 +65,7 @@ class World:
         """Attempt of each (owner, job, index) that is owed a confirmation."""
         self.finished: Counter[tuple[bytes, str, int, int]] = Counter()
         self.reports: list[Any] = []
+        self.said: list[TaskOutput] = []
         self.task_jobs: dict[int, tuple[bytes, str]] = {}
         self.step(events.Tick())
 
@@ -108,6 +110,12 @@ class World:
 
     def _fetch(self, effect: events.Fetch) -> None:
         self.fetches.append(effect.fetch)
+
+    def _say(self, effect: events.Say) -> None:
+        self.said.append(effect.message)
+
+    def _roomforoutput(self, effect: events.RoomForOutput) -> None:
+        assert effect.worker in self.processes
 
     def _instructionbegins(self, effect: events.InstructionBegins) -> None:
         pass

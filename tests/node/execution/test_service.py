@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import trio
 from potluck.node.execution.bare import BareSandbox
+from potluck.node.execution.listening import PENDING_BYTES
+from potluck.node.execution.outgoing import WINDOW_BYTES
 from potluck.node.execution.service import ExecutionService
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import (
@@ -23,7 +27,9 @@ from potluck.overlay.errors import (
     TaskTimedOut,
     WorkerLost,
 )
+from potluck.overlay.ports import OUTPUT_PART_BYTES
 from potluck.overlay.wire import values
+from potluck.overlay.wire.streams import OutputTaken, TaskOutput
 from potluck.overlay.wire.work import (
     CancelInstructions,
     ExecutionConfirmation,
@@ -70,6 +76,7 @@ class Master:
     service: ExecutionService
     kept: Kept
     reports: dict[int, list[Report]] = field(default_factory=dict)
+    said: list[TaskOutput] = field(default_factory=list)
     batches: int = 0
     _changed: trio.Event = field(default_factory=trio.Event)
 
@@ -79,6 +86,16 @@ class Master:
             self.reports.setdefault(report.index, []).append(report)
         self._changed.set()
         self._changed = trio.Event()
+
+    def say(self, message: TaskOutput) -> None:
+        self.said.append(message)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def heard(self, wanted: Callable[[list[TaskOutput]], bool]) -> list[TaskOutput]:
+        while not wanted(self.said):
+            await self._changed.wait()
+        return self.said
 
     def assign(self, source: str, *calls: Payload, job: str = "j", owner: bytes = OWN, **options: Any) -> None:
         form = options.pop("form", "function")
@@ -223,7 +240,9 @@ async def test_results_and_output_beyond_the_limits_say_so(master: Master) -> No
     master.assign("def task(n):\n    print('y' * n)\n    return 'x' * n", call(5_000), call(5))
     report = await master.last(0)
     assert report.fault.code == LimitExceeded.wire_code
-    assert len(report.stdout) == 1_000 and b"5001 bytes of output were cut" in report.stdout
+    assert 990 <= len(report.stdout) <= 1_000 and report.stdout.endswith(b"yy\n")
+    beginning, note, end = report.stdout.split(b"\n[potluck: ")[0], *report.stdout.split(b"[potluck: ")[1].split(b"]\n")
+    assert note == b"%d bytes of output are left out here" % (5_001 - len(beginning) - len(end))
     assert (await master.last(1)).stdout == b"yyyyy\n"
 
 
@@ -361,3 +380,68 @@ def test_a_service_that_is_stopped_leaves_no_process() -> None:
 
     play()
     assert {process.pid for process in psutil.Process(os.getpid()).children(recursive=True)} <= before
+
+
+@service(slots=1)
+async def test_output_goes_home_while_the_task_runs_and_with_its_end_what_is_left(master: Master) -> None:
+    source = """
+import sys, time
+
+def task(until):
+    print("begins")
+    print("complains", file=sys.stderr)
+    while not until(): time.sleep(0.01)
+"""
+    source = source.replace("until()", "os.path.exists(until)").replace("import sys", "import os, sys")
+    with tempfile.TemporaryDirectory() as folder:
+        until = Path(folder) / "go on"
+        master.assign(source, call(str(until)), streams_output=True)
+        said = await master.heard(lambda said: len(said) == 2)
+        assert {(one.stream, one.data) for one in said} == {(1, b"begins\n"), (2, b"complains\n")}
+        assert not any(isinstance(report, Finished) for report in master.reports.get(0, ()))
+        until.touch()
+        assert (await master.last(0)).stdout == b"begins\n"
+
+
+@service(slots=1)
+async def test_a_short_task_costs_no_message_for_what_it_prints(master: Master) -> None:
+    master.assign("def task(n):\n    print(n)", *map(call, range(20)), streams_output=True)
+    for n in range(20):
+        assert (await master.last(n)).stdout == f"{n}\n".encode()
+    assert not master.said
+
+
+@service(slots=1)
+async def test_who_floods_waits_for_those_who_watch_and_nothing_is_lost(master: Master) -> None:
+    count = 3_000_000
+    master.assign(f"def task():\n    print('x' * {count - 1}, flush=True)\n    return 1", call(), streams_output=True)
+    ahead = await master.heard(lambda said: sum(len(one.data) for one in said) >= WINDOW_BYTES)
+    await trio.sleep(0.2)
+    assert sum(len(one.data) for one in ahead) <= WINDOW_BYTES + PENDING_BYTES + OUTPUT_PART_BYTES
+    assert 0 not in master.reports or not any(isinstance(report, Finished) for report in master.reports[0])
+    shown = 0
+    while shown < count:
+        before = shown
+        shown = end_of(await master.heard(lambda said, before=before: end_of(said) > before))
+        master.service.output_shown(MASTER, OutputTaken("j", shown))
+    assert (await master.value(0)) == 1
+    assert [one.position for one in master.said] == [
+        sum(len(one.data) for one in master.said[:before]) for before in range(len(master.said))
+    ]
+    report = await master.last(0)
+    assert report.stdout.startswith(b"x") and b"bytes of output are left out here" in report.stdout
+
+
+def end_of(said: list[TaskOutput]) -> int:
+    return said[-1].position + len(said[-1].data)
+
+
+@service(slots=1)
+async def test_what_nobody_has_shown_is_said_again_to_a_master_that_comes_back(master: Master) -> None:
+    master.assign("import time\ndef task():\n    print('heard?')\n    time.sleep(60)", call(), streams_output=True)
+    first = list(await master.heard(lambda said: len(said) == 1))
+    master.assign("import time\ndef task():\n    print('heard?')\n    time.sleep(60)", call(), streams_output=True)
+    assert await master.heard(lambda said: len(said) == 2) == first * 2
+    master.service.output_shown(MASTER, OutputTaken("j", end_of(first)))
+    master.assign("import time\ndef task():\n    print('heard?')\n    time.sleep(60)", call(), streams_output=True)
+    assert len(master.said) == 2

@@ -40,10 +40,8 @@ class Session:
         finished = await self.talk.finished()
         assert finished.task == number
         ends = finished.stdout_end, finished.stderr_end
-        self.stdout, self.stderr = (
-            self.talk.process.read_output(stream, start, end - start)
-            for stream, start, end in zip((1, 2), self._printed, ends, strict=True)
-        )
+        self.stdout, self.stderr = (self.talk.process.read_output(stream) for stream in (1, 2))
+        assert ends == (self._printed[0] + len(self.stdout), self._printed[1] + len(self.stderr))
         self._printed = list(ends)
         return finished
 

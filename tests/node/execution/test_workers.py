@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 from potluck.node.execution import events
+from potluck.node.execution.listening import Listener
 from potluck.node.execution.workers import WorkerLife
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import LimitExceeded
@@ -57,7 +58,14 @@ class Hostile:
         await trio.sleep(1)
         return b""
 
-    def read_output(self, stream: int, start: int, size_bytes_max: int) -> bytes:
+    def receive_ready(self) -> bytes:
+        return b""
+
+    async def output_arrived(self, stream: int) -> bool:
+        await self._ended.wait()
+        return False
+
+    def read_output(self, stream: int) -> bytes:
         return b""
 
     async def wait(self) -> str:
@@ -84,7 +92,8 @@ def live(process: Hostile) -> events.WorkerGone | events.WorkerNotStarted:
         with trio.fail_after(60):
             await life.run(process, lambda event: None)
 
-    life = WorkerLife(1, Execution(), Nothing(), lambda number: "job", node_call)
+    listener = Listener(1, 1000, lambda number: None, lambda event: None)
+    life = WorkerLife(1, Execution(), Nothing(), lambda number: "job", node_call, listener)
     determinism.run(story, seed=1)
     return life.end()
 

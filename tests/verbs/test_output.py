@@ -1,0 +1,98 @@
+"""What a script or a function prints comes home while it runs, over the network and all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+from potluck.client.executor import Executor
+from potluck.client.options import options
+
+from .mesh import Mesh, mesh
+
+pytestmark = pytest.mark.processes
+
+FLOOD_MEMORY_BYTES = 48 << 20
+"""A node may grow by so much, and no more, however much goes through it."""
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    with mesh(tmp_path_factory.mktemp("pair"), ["ant", "bee"]) as made:
+        yield made
+
+
+@contextmanager
+def typed(pair: Mesh, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "potluck", "run", "--node", "ant", "--on", "bee", *arguments],
+        env=pair.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        process.kill()
+
+
+def test_a_script_is_heard_while_it_runs(pair: Mesh) -> None:
+    source = """
+import sys, time
+print("out")
+print("err", file=sys.stderr)
+print("half", end="", flush=True)
+time.sleep(60)
+"""
+    with typed(pair, "-c", source) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "out\n"
+        assert process.stderr.readline() == "err\n"
+        assert process.stdout.read(4) == "half"
+
+
+def test_all_of_it_comes_in_order_and_the_value_on_a_line_of_its_own(pair: Mesh) -> None:
+    said = pair.type("run", "--on", "bee", "-c", "for n in range(100_000): print(n)")
+    assert said.out.splitlines() == [str(n) for n in range(100_000)]
+    (pair.folder / "talks.py").write_text("def task():\n    print('no end', end='')\n    return [1]")
+    assert pair.type("run", "talks.py", "--function", "task").out == "no end\n[1]\n"
+
+
+def test_who_is_not_read_waits_and_no_memory_fills(pair: Mesh) -> None:
+    nodes = [psutil.Process(node.process.pid) for node in pair.nodes.values()]
+    before_bytes = [node.memory_info().rss for node in nodes]
+    with typed(pair, "-c", "while True: print('x' * 1000)") as process:
+        assert process.stdout is not None
+        process.stdout.read(64 << 20)
+        for _ in range(3):
+            pair.json("status", "--node", "bee")
+        for node, before in zip(nodes, before_bytes, strict=True):
+            assert node.memory_info().rss - before < FLOOD_MEMORY_BYTES
+        process.stdout.close()
+        assert process.wait(30) == 1
+    while pair.json("status", "--node", "bee")["load"]["busy"]:
+        pass
+
+
+def chatters(number: int) -> int:
+    for line in range(20):
+        print(f"{number} says {line}")
+    return number
+
+
+def test_tasks_of_an_executor_are_heard_by_lines_unless_nobody_wants_to(
+    pair: Mesh, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Executor(surroundings=pair.surroundings) as pool:
+        assert list(pool.map(chatters, range(30), chunksize=1)) == list(range(30))
+    lines = capfd.readouterr().out.splitlines()
+    assert sorted(lines) == sorted(f"{number} says {line}" for number in range(30) for line in range(20))
+    with Executor(surroundings=pair.surroundings, output=False) as pool:
+        future = pool.submit(options(on="bee")(chatters), 7)
+        assert future.result() == 7
+        assert future.stdout.startswith("7 says 0\n")  # type: ignore[attr-defined]
+    assert capfd.readouterr().out == ""
