@@ -36,11 +36,10 @@ from ..overlay.wire.capabilities import LoadReport
 from ..overlay.wire.codec import Message
 from ..overlay.wire.gossip import Status
 from ..overlay.wire.records import Record
-from ..overlay.wire.streams import TaskOutput
-from ..overlay.wire.work import CancelInstructions, ExecutionConfirmation, InstructionAssignment, TaskComplete
+from ..overlay.wire.work import CancelInstructions, InstructionAssignment, TaskComplete
 from . import capabilities as abilities
+from .assigners import Elsewhere, Here
 from .execution.service import ExecutionService
-from .jobs.batches import cut, report_bytes
 from .jobs.service import Jobs
 from .memory import SharedMemory
 from .objects import Objects, ObjectTable
@@ -162,7 +161,9 @@ class Node:
             await nursery.start(self.registers.run)
             nursery.start_soon(self.upkeep.run)
             await nursery.start(self.execution.run)
-            nursery.start_soon(self.jobs.run, _Here(self), self.capabilities)
+            nursery.start_soon(
+                self.jobs.run, Here(self.identity, self.execution, self.jobs, self.streams), self.capabilities
+            )
             self._address = await nursery.start(self.links.run)
             logger.info("Node %s started on port %d", self.name, self._address.port)
             nursery.start_soon(self.presence.sample, self.execution.load)
@@ -399,7 +400,7 @@ class Node:
         assert isinstance(message, InstructionAssignment)
         peer = link.peer
         self.execution.assign(
-            peer.node_id, peer.owner_id, _Elsewhere(self.links, self.membership, peer.node_id), message
+            peer.node_id, peer.owner_id, Elsewhere(self.links, self.membership, peer.node_id), message
         )
 
     def _cancelled(self, link: Link, message: Message) -> None:
@@ -431,56 +432,6 @@ class Node:
             case "mem_del", [str(key)]:
                 return await self.memory.remove(key)
         raise UsageError(f"a task cannot ask its node for {operation!r}")
-
-
-class _Here:
-    """This node as worker of its own jobs."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    def assign(self, assignment: InstructionAssignment) -> None:
-        identity = self._node.identity
-        self._node.execution.assign(identity.node_id, identity.owner_id, self, assignment)
-
-    def cancel(self, message: CancelInstructions) -> None:
-        self._node.execution.cancel(self._node.node_id, message)
-
-    def complete(self, message: TaskComplete) -> None:
-        self._node.execution.complete(self._node.node_id, message)
-
-    def confirm(self, confirmation: ExecutionConfirmation) -> None:
-        self._node.jobs.own_confirmed(confirmation)
-
-    def say(self, message: TaskOutput) -> None:
-        self._node.streams.said(self._node.node_id, message)
-
-
-class _Elsewhere:
-    """A master on another node: confirmations go over whatever link there is."""
-
-    def __init__(self, links: Links, membership: Membership, node_id: NodeId) -> None:
-        self._links = links
-        self._membership = membership
-        self._node_id = node_id
-
-    def confirm(self, confirmation: ExecutionConfirmation) -> None:
-        link = self._links.get(self._node_id)
-        if link is None:
-            self._membership.reach(self._node_id)
-            return  # it assigns again when the link is back, and is answered then
-        for part in cut(confirmation.reports, report_bytes):
-            try:
-                link.post(ExecutionConfirmation(confirmation.job, confirmation.epoch, part))
-            except LinkLost:
-                return
-
-    def say(self, message: TaskOutput) -> None:
-        if (link := self._links.get(self._node_id)) is not None:
-            try:
-                link.post(message)
-            except LinkLost:
-                pass  # said again when it assigns again
 
 
 _load_decoder = msgspec.msgpack.Decoder(LoadReport)

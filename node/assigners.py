@@ -1,0 +1,67 @@
+"""Masters, as this node's execution knows them: itself, and those of other nodes."""
+
+from __future__ import annotations
+
+from ..overlay.errors import LinkLost
+from ..overlay.identity.mesh import Identity
+from ..overlay.ids import NodeId
+from ..overlay.links.links import Links
+from ..overlay.membership.service import Membership
+from ..overlay.wire.streams import TaskOutput
+from ..overlay.wire.work import CancelInstructions, ExecutionConfirmation, InstructionAssignment, TaskComplete
+from .execution.service import ExecutionService
+from .jobs.batches import cut, report_bytes
+from .jobs.service import Jobs
+from .streams import Streams
+
+
+class Here:
+    """This node as worker of its own jobs."""
+
+    def __init__(self, identity: Identity, execution: ExecutionService, jobs: Jobs, streams: Streams) -> None:
+        self._identity = identity
+        self._execution = execution
+        self._jobs = jobs
+        self._streams = streams
+
+    def assign(self, assignment: InstructionAssignment) -> None:
+        self._execution.assign(self._identity.node_id, self._identity.owner_id, self, assignment)
+
+    def cancel(self, message: CancelInstructions) -> None:
+        self._execution.cancel(self._identity.node_id, message)
+
+    def complete(self, message: TaskComplete) -> None:
+        self._execution.complete(self._identity.node_id, message)
+
+    def confirm(self, confirmation: ExecutionConfirmation) -> None:
+        self._jobs.own_confirmed(confirmation)
+
+    def say(self, message: TaskOutput) -> None:
+        self._streams.said(self._identity.node_id, message)
+
+
+class Elsewhere:
+    """A master on another node: confirmations go over whatever link there is."""
+
+    def __init__(self, links: Links, membership: Membership, node_id: NodeId) -> None:
+        self._links = links
+        self._membership = membership
+        self._node_id = node_id
+
+    def confirm(self, confirmation: ExecutionConfirmation) -> None:
+        link = self._links.get(self._node_id)
+        if link is None:
+            self._membership.reach(self._node_id)
+            return  # it assigns again when the link is back, and is answered then
+        for part in cut(confirmation.reports, report_bytes):
+            try:
+                link.post(ExecutionConfirmation(confirmation.job, confirmation.epoch, part))
+            except LinkLost:
+                return
+
+    def say(self, message: TaskOutput) -> None:
+        if (link := self._links.get(self._node_id)) is not None:
+            try:
+                link.post(message)
+            except LinkLost:
+                pass  # said again when it assigns again
