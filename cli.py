@@ -15,7 +15,7 @@ from typing import Final
 
 import click
 
-from .overlay.errors import ConfigError, PotluckError, Unavailable, UsageError
+from .overlay.errors import Cancelled, ConfigError, PotluckError, Unavailable, UsageError
 from .verbs.answer import Answer, Interrupted, Session
 
 EXIT_DONE: Final = 0
@@ -93,8 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PotluckError as error:
         return _complain(error, as_json, EXIT_FAILED)
     except (Interrupted, KeyboardInterrupt, click.Abort):
-        print("interrupted", file=sys.stderr)
-        return EXIT_FAILED
+        return _complain(Cancelled("interrupted"), as_json, EXIT_FAILED)
     except BrokenPipeError:
         # Whoever read our output has gone; nor must the interpreter try to flush it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,6 +14,7 @@ from ..overlay.errors import PotluckError
 from .checks import Check, check
 from .entropy import named_stream
 from .overlays import Overlay, Overlays
+from .programs import Deed
 
 KEYS_MIN: Final = 100
 KEYS_MAX: Final = 500
@@ -53,6 +54,7 @@ class Outcome:
     before: Reads = field(default_factory=Reads)
     after: Reads = field(default_factory=Reads)
     killed: int = 0
+    deeds: list[Deed] = field(default_factory=list)
 
 
 class ChurnScenario:
@@ -82,12 +84,20 @@ class ChurnScenario:
                 nursery.start_soon(self._set, self._draws.choice(self._world.alive), b"key %d" % number, value)
 
     async def _set(self, overlay: Overlay, key: bytes, value: bytes) -> None:
+        deed = self._deed("set", key, overlay)
         try:
             await overlay.replication.put("mem", key, value)
         except PotluckError as error:
+            deed.error = error.kind
             self.outcome.unwritten.append(f"{key.decode()}: {error}")
         else:
             self.outcome.values[key] = value
+        deed.returned_s = trio.current_time()
+
+    def _deed(self, kind: str, key: bytes, overlay: Overlay) -> Deed:
+        deed = Deed(kind, key.decode(), overlay.name, trio.current_time())
+        self.outcome.deeds.append(deed)
+        return deed
 
     async def _get_all(self, reads: Reads) -> None:
         """All of them at this moment, each by a node of its own."""
@@ -98,7 +108,7 @@ class ChurnScenario:
         reads.requests = self._world.air.requests - requests
 
     async def _get(self, overlay: Overlay, key: bytes, reads: Reads) -> None:
-        began_s = trio.current_time()
+        deed = self._deed("get", key, overlay)
         try:
             record = await overlay.replication.get("mem", key)
         except PotluckError as error:
@@ -107,10 +117,11 @@ class ChurnScenario:
             fault = "not found" if record is None else ""
             if record is not None and record.value != self.outcome.values[key]:
                 fault = "another value"
-        took_s = trio.current_time() - began_s
-        self._world.log.note(overlay.info.name, "got", f"{key.decode()} {fault or 'in'} {took_s:.4f} s")
+        deed.returned_s, deed.error = trio.current_time(), fault
+        took_s = deed.returned_s - deed.called_s
+        self._world.log.note(overlay.name, "got", f"{key.decode()} {fault or 'in'} {took_s:.4f} s")
         if fault:
-            reads.failed.append(f"{overlay.info.name} got {key.decode()}: {fault}")
+            reads.failed.append(f"{overlay.name} got {key.decode()}: {fault}")
         else:
             reads.took_s.append(took_s)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import trio
@@ -25,6 +27,14 @@ class Event(NamedTuple):
             f"{self.event:{EVENT_COLUMNS}}",
         )
         return f"{at}  {node}  {event}  {self.detail}".rstrip()
+
+
+@dataclass
+class Span:
+    """Of time; it ends never, as long as nobody says when."""
+
+    began_s: float
+    ended_s: float = math.inf
 
 
 class EventLog:

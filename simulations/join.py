@@ -18,6 +18,7 @@ from ..overlay.ids import ID_BYTES, distance
 from .checks import Check, check
 from .entropy import named_stream
 from .overlays import Overlay, Overlays
+from .programs import Deed
 
 JOIN_S: Final = 60.0
 """After the last has started."""
@@ -37,6 +38,7 @@ class Outcome:
     rpcs: list[int] = field(default_factory=list)
     took_s: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    deeds: list[Deed] = field(default_factory=list)
 
 
 class JoinScenario:
@@ -58,18 +60,22 @@ class JoinScenario:
                 nursery.start_soon(self._look_up, self._draws.choice(self._world.alive), target)
 
     async def _look_up(self, overlay: Overlay, target: bytes) -> None:
-        began_s = trio.current_time()
+        deed = Deed("look-up", target.hex()[:8], overlay.name, trio.current_time())
         count = overlay.config.dht.replicas
         search = overlay.dht.contacts.search_nodes(target, count)
         found = [contact.node_id for contact in await search.run()]
         outcome, lookup = self.outcome, search.lookup
+        deed.returned_s = trio.current_time()
+        deed.key += f" in {lookup.rounds} rounds, {lookup.requests} requests"
+        outcome.deeds.append(deed)
         outcome.rounds.append(lookup.rounds)
         outcome.rpcs.append(lookup.requests)
-        outcome.took_s.append(trio.current_time() - began_s)
-        self._world.log.note(overlay.info.name, "looked up", f"{lookup.rounds} rounds, {lookup.requests} requests")
+        outcome.took_s.append(deed.returned_s - deed.called_s)
+        self._world.log.note(overlay.name, "looked up", f"{lookup.rounds} rounds, {lookup.requests} requests")
         nearest = sorted((one.node_id for one in self._world.everyone), key=lambda one: distance(one, target))
         if found != nearest[:count]:
-            outcome.wrong.append(f"{overlay.info.name} did not find the nearest to {target.hex()}")
+            deed.error = "not the nearest"
+            outcome.wrong.append(f"{overlay.name} did not find the nearest to {target.hex()}")
 
 
 def judge(world: Overlays, scenario: JoinScenario) -> tuple[list[Check], dict[str, object]]:

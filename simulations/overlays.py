@@ -36,7 +36,7 @@ from ..overlay.wire.gossip import Status
 from ..overlay.wire.peer import PEER
 from .clock import EPOCH_S
 from .entropy import SeededEntropy, named_stream
-from .events import EventLog
+from .events import EventLog, Span
 from .store import VirtualDisk, VirtualStore
 from .timeline import timeline
 from .world import FSYNC_S, NODES_PER_OWNER
@@ -227,6 +227,8 @@ class Overlay:
         self.info = _info(identity, address)
         self._holds_records = holds_records
         self.alive = False
+        self.lives: list[Span] = []
+        self.pauses: tuple[Span, ...] = ()
         self.scope = trio.CancelScope()
         self.neighbours: list[Overlay] = []
         self.peers = Lines(air, self, config.links.dial_timeout_s)
@@ -238,6 +240,10 @@ class Overlay:
         self.hand_over = HandOver(self.dht)
         self.members.observers.append(self.hand_over.member_changed)
 
+    @property
+    def name(self) -> str:
+        return self.info.name
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with self.scope:
             async with trio.open_nursery() as nursery:
@@ -245,6 +251,7 @@ class Overlay:
                 if self._holds_records:
                     nursery.start_soon(self.hand_over.run)
                 self.alive = True
+                self.lives.append(Span(trio.current_time()))
                 task_status.started()
 
 
@@ -338,6 +345,7 @@ class Overlays:
         """Silence. Each of its neighbours notices in its own time."""
         self.log.note(overlay.info.name, "power off")
         overlay.alive = False
+        overlay.lives[-1].ended_s = trio.current_time()
         overlay.scope.cancel()
         for neighbour in overlay.neighbours:
             noticed_s = trio.current_time() + self._draws.uniform(*DEATH_NOTICED_S)

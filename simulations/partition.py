@@ -47,8 +47,9 @@ class PartitionScenario:
 
     async def play(self) -> None:
         await start_all(self._world, self._names, self._draws)
-        if await until(lambda: all_know_all(self._world), JOIN_S, _POLL_S):
-            self.joined_s = trio.current_time()
+        if not await until(lambda: all_know_all(self._world), JOIN_S, _POLL_S):
+            return  # there is nothing to part
+        self.joined_s = trio.current_time()
         await self._everybody_writes("before")
         await self._apart()
         await self._reconverge()
@@ -115,15 +116,20 @@ def _behind(diary: Diary, reads: list[Deed]) -> Iterator[str]:
 
 def judge(world: World, scenario: PartitionScenario) -> tuple[list[Check], dict[str, object]]:
     diary, joined_s, apart_s = scenario.programs.diary, scenario.joined_s, scenario.apart_s
+    whole = [
+        check("no node failed", world.failures, f"{len(world.machines)} nodes"),
+        check(
+            "everyone joined and knows everyone", [] if joined_s else ["not in time"], f"after {joined_s or 0:.2f} s"
+        ),
+    ]
+    if joined_s is None:
+        return whole, {"joined_s": None, "events": len(world.log.events)}
     acknowledged = sum(deed.acknowledged for deed in diary.deeds)
     took = f"{scenario.reconverged_s:.2f} s"
     late = [took] if scenario.reconverged_s > RECONVERGED_S else []
     both = ["both did"] if len(scenario.counted) > 1 else []
     checks = [
-        check("no node failed", world.failures, f"{len(world.machines)} nodes"),
-        check(
-            "everyone joined and knows everyone", [] if joined_s else ["not in time"], f"after {joined_s or 0:.2f} s"
-        ),
+        *whole,
         check("each island sees only itself", [] if apart_s else ["not in time"], f"after {apart_s or 0:.2f} s"),
         check("one island at most goes on counting", both, f"{len(scenario.counted)} did"),
         check("they are one again in time", late, f"after {took}"),

@@ -1,18 +1,17 @@
 """What happened in one run, as one HTML file that needs nothing else: a lane for each node, with its lives, what befell
-it, and what its programs did.
+it, and what its programs, or its overlay, looked up and did.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from .events import Event
+from .events import Event, Span
 from .programs import Deed
-from .world import Span, World
 
 _PLACE: Final = "/*DATA*/"
 _TEMPLATE: Final = "picture.html"
@@ -21,21 +20,32 @@ Story = dict[str, Any]
 """What the page shows, as JSON."""
 
 
-def story_of(world: World, until_s: float, deeds: Iterable[Deed]) -> Story:
-    lanes = {name: number for number, name in enumerate(world.machines)}
+class Lived(Protocol):
+    """A machine or an overlay."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def lives(self) -> Sequence[Span]: ...
+
+    @property
+    def pauses(self) -> Sequence[Span]: ...
+
+
+def story_of(nodes: Sequence[Lived], events: Sequence[Event], until_s: float, deeds: Iterable[Deed]) -> Story:
+    lanes = {node.name: number for number, node in enumerate(nodes)}
     return {
         "until_s": until_s,
         "lanes": [
-            {"name": machine.name, "lives": _times(machine.lives, until_s), "pauses": _times(machine.pauses, until_s)}
-            for machine in world.machines.values()
+            {"name": node.name, "lives": _times(node.lives, until_s), "pauses": _times(node.pauses, until_s)}
+            for node in nodes
         ],
-        "faults": list(_faults(world.log.events, until_s)),
+        "faults": list(_faults(events, until_s)),
         "operations": [
             [lanes[deed.node], deed.called_s, _time(deed.returned_s), deed.kind, deed.key, deed.error] for deed in deeds
         ],
-        "events": [
-            [event.at_s, lanes[event.node], event.event, event.detail] for event in _of(world.log.events, lanes)
-        ],
+        "events": [[event.at_s, lanes[event.node], event.event, event.detail] for event in _of(events, lanes)],
     }
 
 
@@ -48,7 +58,7 @@ def page(story: Story, answer: dict[str, object]) -> str:
     return template.replace(_PLACE, json.dumps(data).replace("</", "<\\/"))
 
 
-def _times(spans: list[Span], until_s: float) -> list[list[float]]:
+def _times(spans: Sequence[Span], until_s: float) -> list[list[float]]:
     return [[span.began_s, min(span.ended_s, until_s)] for span in spans]
 
 
@@ -56,7 +66,7 @@ def _time(time_s: float) -> float | None:
     return None if time_s == math.inf else time_s
 
 
-def _faults(events: list[Event], until_s: float) -> Iterator[dict[str, object]]:
+def _faults(events: Sequence[Event], until_s: float) -> Iterator[dict[str, object]]:
     """Each from where the log says that it began to where it says that it is over."""
     open_now: dict[tuple[str, str], list[dict[str, object]]] = {}
     for event in events:
@@ -70,5 +80,5 @@ def _faults(events: list[Event], until_s: float) -> Iterator[dict[str, object]]:
             begun.pop(0)["ended"] = event.at_s
 
 
-def _of(events: list[Event], lanes: dict[str, int]) -> Iterator[Event]:
+def _of(events: Sequence[Event], lanes: dict[str, int]) -> Iterator[Event]:
     return (event for event in events if event.node in lanes and event.event not in ("fault", "over"))

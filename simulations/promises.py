@@ -8,11 +8,12 @@ from itertools import groupby
 from typing import Any, Final
 
 from ..overlay.wire import values
+from .events import Span
 from .jobs import Job
 from .linearizability import TooMany, fault
 from .programs import Deed, Diary
 from .verdict import value_of
-from .world import Machine, Span, World
+from .world import Machine, World
 
 OPERATION_S: Final = 25.0
 """A deadline of 10 s for each of the two steps that an operation may take, and a bound for what follows."""

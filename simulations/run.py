@@ -31,20 +31,23 @@ from .verdict import judge
 from .world import World
 
 NODES: Final = 20
+KILL: Final = 0.1
 NODES_MAX: Final = 250
 OVERLAYS_MAX: Final = 10_000
 """Overlays alone are lighter than whole nodes."""
 GOSSIP_MAX: Final = 1000
+PICTURE_MAX: Final = NODES_MAX
 HOURS_MAX: Final = 10_000
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a scenario is told. `hours` of virtual time, and how many `nodes`, are the scenario's own where 0."""
+    """What a scenario is told. `hours` of virtual time, how many `nodes`, and which fraction of them to `kill`, are the
+    scenario's own where nothing is said."""
 
     seed: int = 1
     nodes: int = 0
-    kill: float = 0.1
+    kill: float | None = None
     hours: float = 0.0
     loss: float = 0.0
     duplicate: float = 0.0
@@ -53,12 +56,14 @@ class Settings:
         if not 0 <= self.hours <= HOURS_MAX:
             yield f"{self.hours:g} hours: up to {HOURS_MAX}"
         for name in ("kill", "loss", "duplicate"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
+            if (value := getattr(self, name)) is not None and not 0 <= value <= 1:
                 yield f"{name} {value:g}: a fraction from 0 to 1"
 
     def shown(self) -> str:
         """As options of the command."""
-        options = f"--nodes {self.nodes} --seed {self.seed} --kill {self.kill:g}"
+        options = f"--nodes {self.nodes} --seed {self.seed}"
+        if self.kill is not None:
+            options += f" --kill {self.kill:g}"
         for name in ("hours", "loss", "duplicate"):
             if value := getattr(self, name):
                 options += f" --{name} {value:g}"
@@ -84,12 +89,18 @@ class Scenario:
     nodes_max: int = NODES_MAX
     nodes_min: int = 1
     takes_hours: bool = False
+    kills: bool = False
+    """Machines die in it, as many as are wanted."""
     whole: bool = False
-    """Played by whole nodes: messages may go astray, and there is a picture."""
+    """Played by whole nodes: messages may go astray."""
+    engines: bool = False
+    """Played by engines alone, of which there is no picture."""
 
     def faults(self, name: str, settings: Settings) -> Iterator[str]:
         if settings.nodes and not self.nodes_min <= settings.nodes <= self.nodes_max:
             yield f"{settings.nodes} nodes: scenario {name} takes {self.nodes_min} to {self.nodes_max}"
+        if settings.kill is not None and not self.kills:
+            yield f"in scenario {name} no machine is killed: leave out --kill"
         if settings.hours and not self.takes_hours:
             yield f"scenario {name} takes as long as it takes: leave out --hours"
         if (settings.loss or settings.duplicate) and not self.whole:
@@ -110,7 +121,7 @@ def _on_nodes(
             await scenario.play()
             checks, figures = verdict(world, scenario)
             virtual_s, lines, digest = trio.current_time(), world.log.lines(), world.log.sha256
-            story = story_of(world, virtual_s, deeds(scenario))
+            story = story_of(list(world.machines.values()), world.log.events, virtual_s, deeds(scenario))
             nursery.cancel_scope.cancel()
         return Result(checks, figures, virtual_s, lines, digest, story)
 
@@ -129,8 +140,9 @@ def _on_overlays(
             await scenario.play()
             checks, figures = verdict(world, scenario)
             virtual_s, lines, digest = trio.current_time(), world.log.lines(), world.log.sha256
+            story = story_of(world.everyone, world.log.events, virtual_s, scenario.outcome.deeds)
             nursery.cancel_scope.cancel()
-        return Result(checks, figures, virtual_s, lines, digest)
+        return Result(checks, figures, virtual_s, lines, digest, story)
 
     return play
 
@@ -140,7 +152,7 @@ def _join(world: Overlays, settings: Settings) -> JoinScenario:
 
 
 def _churn(world: Overlays, settings: Settings) -> ChurnScenario:
-    return ChurnScenario(world, settings.seed, settings.nodes, settings.kill)
+    return ChurnScenario(world, settings.seed, settings.nodes, settings.kill or 0.0)
 
 
 async def _agreement(settings: Settings) -> Result:
@@ -151,8 +163,9 @@ async def _agreement(settings: Settings) -> Result:
 
 async def _suspicion(settings: Settings) -> Result:
     """Engines only, each of its three runs this long."""
-    checks, figures, digest = suspicion.play(settings.nodes, settings.seed)
-    return Result(checks, figures, suspicion.PLAYED_S, [], digest)
+    played_s = settings.hours * 3600 or suspicion.PLAYED_S
+    checks, figures, digest = suspicion.play(settings.nodes, settings.seed, played_s)
+    return Result(checks, figures, played_s, [], digest)
 
 
 async def _gossip(settings: Settings) -> Result:
@@ -161,15 +174,15 @@ async def _gossip(settings: Settings) -> Result:
 
 
 def _jobs(world: World, settings: Settings) -> JobsScenario:
-    return JobsScenario(world, settings.seed, settings.nodes, settings.kill)
+    return JobsScenario(world, settings.seed, settings.nodes, settings.kill or 0.0)
 
 
 def _loss(world: World, settings: Settings) -> LossScenario:
-    return LossScenario(world, settings.seed, settings.nodes, settings.kill)
+    return LossScenario(world, settings.seed, settings.nodes, settings.kill or 0.0)
 
 
 def _registers(world: World, settings: Settings) -> RegistersScenario:
-    return RegistersScenario(world, settings.seed, settings.nodes, settings.kill)
+    return RegistersScenario(world, settings.seed, settings.nodes, settings.kill or 0.0)
 
 
 def _partition(world: World, settings: Settings) -> PartitionScenario:
@@ -183,22 +196,24 @@ def _deeds(scenario: MixedScenario | PartitionScenario) -> list[Deed]:
 def _mixed(world: World, settings: Settings) -> MixedScenario:
     span_s = settings.hours * 3600 or mixed.SPAN_S
     lossless = settings.loss > 0
-    return MixedScenario(world, settings.seed, settings.nodes, span_s=span_s, kill=settings.kill, lossless=lossless)
+    return MixedScenario(
+        world, settings.seed, settings.nodes, span_s=span_s, kill=settings.kill or 0.0, lossless=lossless
+    )
 
 
 SCENARIOS: Final[dict[str, Scenario]] = {
-    "jobs": Scenario(_on_nodes(_jobs, judge), whole=True),
-    "loss": Scenario(_on_nodes(_loss, judge_loss), whole=True),
-    "registers": Scenario(_on_nodes(_registers, judge_registers), whole=True),
-    "agreement": Scenario(_agreement),
+    "jobs": Scenario(_on_nodes(_jobs, judge), kills=True, whole=True),
+    "loss": Scenario(_on_nodes(_loss, judge_loss), kills=True, whole=True),
+    "registers": Scenario(_on_nodes(_registers, judge_registers), kills=True, whole=True),
+    "agreement": Scenario(_agreement, engines=True),
     "join": Scenario(_on_overlays(_join, judge_join, holding_records=False), nodes_max=OVERLAYS_MAX),
-    "churn": Scenario(_on_overlays(_churn, judge_churn, holding_records=True), nodes_max=OVERLAYS_MAX),
-    "suspicion": Scenario(_suspicion),
-    "gossip": Scenario(_gossip, nodes_max=GOSSIP_MAX),
+    "churn": Scenario(_on_overlays(_churn, judge_churn, holding_records=True), nodes_max=OVERLAYS_MAX, kills=True),
+    "suspicion": Scenario(_suspicion, takes_hours=True, engines=True),
+    "gossip": Scenario(_gossip, nodes_max=GOSSIP_MAX, engines=True),
     "partition": Scenario(
         _on_nodes(_partition, partition.judge, _deeds), lambda seed: partition.NODES, nodes_min=2, whole=True
     ),
-    "mixed": Scenario(_on_nodes(_mixed, mixed.judge, _deeds), mixed.nodes_of, takes_hours=True, whole=True),
+    "mixed": Scenario(_on_nodes(_mixed, mixed.judge, _deeds), mixed.nodes_of, takes_hours=True, kills=True, whole=True),
 }
 
 
@@ -210,7 +225,8 @@ def checked(name: str, settings: Settings) -> Settings:
         raise UsageError(f"no scenario {name!r}: there is {', '.join(SCENARIOS)}")
     for fault in (*settings.faults(), *scenario.faults(name, settings)):
         raise UsageError(fault)
-    return settings if settings.nodes else replace(settings, nodes=scenario.nodes(settings.seed))
+    kill = KILL if settings.kill is None and scenario.kills else settings.kill
+    return replace(settings, nodes=settings.nodes or scenario.nodes(settings.seed), kill=kill)
 
 
 class Wishes(TypedDict, total=False):
@@ -218,7 +234,7 @@ class Wishes(TypedDict, total=False):
 
     seed: int
     nodes: int
-    kill: float
+    kill: float | None
     hours: float
     loss: float
     duplicate: float
@@ -239,8 +255,10 @@ def run_with_log(name: str, **wishes: Unpack[Wishes]) -> tuple[dict[str, object]
 def run_with_page(name: str, **wishes: Unpack[Wishes]) -> tuple[dict[str, object], str]:
     """The answer, and the picture of it as a page of HTML."""
     settings = checked(name, Settings(**wishes))
-    if not SCENARIOS[name].whole:
+    if SCENARIOS[name].engines:
         raise UsageError(f"of scenario {name} there is no picture")
+    if settings.nodes > PICTURE_MAX:
+        raise UsageError(f"a picture shows up to {PICTURE_MAX} nodes, not {settings.nodes}")
     answer, result = _run(name, settings)
     assert result.story is not None
     return answer, page(result.story, answer)

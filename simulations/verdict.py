@@ -14,12 +14,14 @@ from .world import World
 
 DEATH_KNOWN_S = 5.0
 LEAVING_KNOWN_S = 1.0
+"""Where no message is lost. A goodbye comes as late as its way makes it."""
 
 
 def judge(world: World, scenario: JobsScenario) -> tuple[list[Check], dict[str, object]]:
     outcome, chronicle = scenario.outcome, Chronicle(world.log.events)
     died = _departures(world, outcome.deaths, "died", DEATH_KNOWN_S)
-    left = _departures(world, outcome.left, "left", LEAVING_KNOWN_S)
+    leaving_known_s = LEAVING_KNOWN_S + world.ether.weather.resent_max_s
+    left = _departures(world, outcome.left, "left", leaving_known_s)
     jobs, survivors = outcome.plan.jobs, [machine.name for machine in world.running()]
     tasks = sum(len(job.expected) for job in jobs if job.survives)
     joined = "" if outcome.joined_s is None else f"after {outcome.joined_s:.2f} s"
@@ -31,7 +33,7 @@ def judge(world: World, scenario: JobsScenario) -> tuple[list[Check], dict[str, 
         check("every write is acknowledged while all is well", outcome.unwritten, f"{len(outcome.keys)} keys"),
         check("acknowledged memory is readable everywhere", outcome.read_faults, _memory(outcome, survivors)),
         check("the dead are known to all", unnoticed(chronicle, died), f"{len(died)} within {DEATH_KNOWN_S:g} s"),
-        check("who leaves is known to all", unnoticed(chronicle, left), f"{len(left)} within {LEAVING_KNOWN_S:g} s"),
+        check("who leaves is known to all", unnoticed(chronicle, left), f"{len(left)} within {leaving_known_s:g} s"),
         check("the living are not called dead", _slandered(world, chronicle), f"{len(survivors)} survivors"),
         check("survivors agree on who is there", scenario.disagreements(), f"{len(survivors)} survivors"),
         check("nothing is left running", outcome.busy, "all slots free, no worker but spares"),

@@ -36,6 +36,11 @@ class Weather:
         self._clogged: dict[Way, int] = {}
         self._streams: dict[Way, random.Random] = {}
 
+    @property
+    def resent_max_s(self) -> float:
+        """By how much loss makes a message late at most, as long as its connection lasts."""
+        return RESEND_S * ((1 << RESENDS_MAX) - 1) if self._loss else 0.0
+
     # What is made
 
     def cut(self, way: Way) -> None:

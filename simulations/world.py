@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from .clock import VirtualWallClock
 from .determinism import Frozen
 from .entropy import SeededEntropy
 from .ether import Ether
-from .events import EventLog
+from .events import EventLog, Span
 from .misconduct import Mouth
 from .network import VirtualNetwork
 from .sandbox import VirtualSandbox
@@ -66,21 +65,15 @@ class Machine:
     mouth: Mouth
     disk: VirtualDisk = field(default_factory=VirtualDisk)
     lives: list[Span] = field(default_factory=list)
+    """Each from ready to dead or gone."""
     pauses: list[Span] = field(default_factory=list)
+    """Each from frozen to thawed."""
     running: Running | None = None
     tasks_run: int = 0
     """Begun by its workers in all its lives, whatever became of them."""
 
     def count_task(self) -> None:
         self.tasks_run += 1
-
-
-@dataclass
-class Span:
-    """From ready to dead or gone; of a pause, from frozen to thawed."""
-
-    began_s: float
-    ended_s: float = math.inf
 
 
 @dataclass

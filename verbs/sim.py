@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,24 @@ from .rendering import duration_text
 @verb("sim", summary="Run thousands of nodes in virtual time.")
 @click.argument("scenario")
 @click.option("--nodes", type=click.IntRange(min=1), help="How many nodes.  [20; mixed: drawn, 3 to 10]")
-@click.option("--seed", type=int, default=1, help="Draws everything; the same seed gives the same run.  [1]")
+@click.option("--seed", type=int, help="Draws everything; the same seed gives the same run.  [1]")
 @click.option("--seeds", metavar="A..B", help="All of these, on all cores; shows only what failed.")
-@click.option("--kill", type=click.FloatRange(0, 1), default=0.1, help="The fraction of nodes that die.  [0.1]")
-@click.option("--hours", type=click.FloatRange(0), default=0.0, help="Of virtual time.  [mixed: five minutes]")
+@click.option("--kill", type=click.FloatRange(0, 1), help="The fraction of nodes that die.  [0.1]")
+@click.option(
+    "--hours", type=click.FloatRange(0), default=0.0, help="Of virtual time.  [minutes: mixed 5, suspicion 10]"
+)
 @click.option("--loss", type=click.FloatRange(0, 1), default=0.0, help="The fraction of messages lost on the way.  [0]")
 @click.option("--duplicate", type=click.FloatRange(0, 1), default=0.0, help="The fraction that comes twice.  [0]")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Draws what happened into this file.")
 def command(
-    session: Session, /, scenario: str, nodes: int | None, seeds: str | None, html: Path | None, **settings: Any
+    session: Session,
+    /,
+    scenario: str,
+    nodes: int | None,
+    seed: int | None,
+    seeds: str | None,
+    html: Path | None,
+    **settings: Any,
 ) -> Answer:
     """Run SCENARIO in virtual time with the shipped code, and check what must hold.
 
@@ -35,7 +45,8 @@ def command(
     from ..simulations.seeds import run_seeds
 
     logging.getLogger("potluck").addHandler(logging.NullHandler())  # what virtual nodes warn of, nobody can mend
-    settings["nodes"] = nodes or 0
+    settings |= {"nodes": nodes or 0, "seed": 1 if seed is None else seed}
+    _check(seed, seeds, html)
     if seeds is None:
         outcome: dict[str, Any]
         if html is None:
@@ -45,9 +56,6 @@ def command(
             html.write_text(page, encoding="utf-8")
         return Answer(outcome, "\n".join(_lines(outcome)), exit_code=0 if outcome["held"] else 1)
 
-    if html is not None:
-        raise UsageError("a picture is of one seed: leave out --seeds or --html")
-
     def tell(failed: dict[str, Any]) -> None:
         session.show(failed, "\n".join(_broken(failed)))
 
@@ -56,11 +64,32 @@ def command(
     return Answer(total, exit_code=1 if total["failed"] else 0, told=True)
 
 
+def _check(seed: int | None, seeds: str | None, html: Path | None) -> None:
+    """Raises UsageError before anything has been played for nothing."""
+    if seeds is not None and seed is not None:
+        raise UsageError("give either --seed or --seeds")
+    if seeds is not None and html is not None:
+        raise UsageError("a picture is of one seed: leave out --seeds or --html")
+    if html is not None and not os.access(html if html.exists() else html.parent, os.W_OK):
+        raise UsageError(f"--html {html} cannot be written: is there such a folder, and is it yours?")
+
+
 def _lines(outcome: dict[str, Any]) -> list[str]:
     lines = [_line(check) for check in outcome["checks"]]
-    lines += [f"{name} = {figure}" for name, figure in outcome["figures"].items()]
+    lines += [f"{name} = {_figure(figure)}" for name, figure in outcome["figures"].items()]
     took = f"{duration_text(outcome['virtual_s'])} of {outcome['nodes']} nodes in {duration_text(outcome['wall_s'])}"
     return [*lines, f"{took}; again with: {outcome['replay']}"]
+
+
+def _figure(figure: object) -> str:
+    """For a person: four digits tell enough."""
+    if isinstance(figure, float):
+        return f"{figure:.4g}"
+    if isinstance(figure, dict):
+        return ", ".join(f"{name} {_figure(one)}" for name, one in figure.items()) or "none"
+    if isinstance(figure, list | tuple):
+        return ", ".join(map(_figure, figure)) or "none"
+    return "not at all" if figure is None else str(figure)
 
 
 def _broken(outcome: dict[str, Any]) -> list[str]:

@@ -141,4 +141,4 @@ def test_ctrl_c_ends_a_simulation_with_one_line(nodes: Pool) -> None:
     os.killpg(simulation.pid, signal.SIGINT)
     _, said = simulation.communicate(timeout=10)
     assert time.monotonic() - started_s < 2
-    assert (simulation.returncode, said) == (1, b"interrupted\n")
+    assert (simulation.returncode, said) == (1, b"potluck: interrupted\n")

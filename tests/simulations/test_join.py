@@ -8,7 +8,7 @@ from potluck.simulations.run import run_scenario
 
 
 def _held(nodes: int, seed: int) -> dict[str, object]:
-    answer = run_scenario("join", nodes=nodes, seed=seed, kill=0)
+    answer = run_scenario("join", nodes=nodes, seed=seed)
     assert answer["held"], (answer["replay"], answer["checks"])
     figures = answer["figures"]
     assert isinstance(figures, dict)
@@ -25,7 +25,7 @@ def test_everybody_finds_everybody(nodes: int, seed: int) -> None:
 
 
 def test_a_seed_gives_one_run() -> None:
-    first, second, other = (run_scenario("join", nodes=20, seed=seed, kill=0) for seed in (5, 5, 6))
+    first, second, other = (run_scenario("join", nodes=20, seed=seed) for seed in (5, 5, 6))
     assert first["event_log_sha256"] == second["event_log_sha256"] != other["event_log_sha256"]
 
 

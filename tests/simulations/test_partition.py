@@ -32,6 +32,13 @@ def test_islands_of_five_are_one_again_for_many_seeds(seed: int) -> None:
     held(10, seed)
 
 
+def test_without_a_mesh_there_is_nothing_to_part() -> None:
+    answer = run_scenario("partition", nodes=3, seed=1, loss=1.0)
+    checks: Any = answer["checks"]
+    assert [one["name"] for one in checks if not one["held"]] == ["everyone joined and knows everyone"]
+    assert len(checks) == 2
+
+
 def _never_apart(original: Any) -> Any:
     return lambda self, groups: None
 

@@ -87,9 +87,24 @@ def test_nothing_in_the_data_can_end_the_script_around_it() -> None:
     assert "</" not in data
 
 
-def test_overlays_and_engines_alone_have_no_picture() -> None:
+def test_engines_alone_and_crowds_have_no_picture() -> None:
     with pytest.raises(UsageError, match="no picture"):
         run_with_page("agreement", nodes=1)
+    with pytest.raises(UsageError, match="up to 250 nodes"):
+        run_with_page("join", nodes=251)
+
+
+def test_a_picture_of_overlays_shows_who_lived_and_every_look_up() -> None:
+    answer, text = run_with_page("join", nodes=12, seed=1)
+    data, figures = Page(text).data, answer["figures"]
+    assert isinstance(figures, dict)
+    assert len(data["operations"]) == figures["lookups"]
+    assert {operation[3] for operation in data["operations"]} == {"look-up"}
+    answer, text = run_with_page("churn", nodes=10, seed=1, kill=0.3)
+    data = Page(text).data
+    ended = [lane["lives"][-1][1] for lane in data["lanes"]]
+    assert sum(end < data["until_s"] for end in ended) == 3
+    assert {operation[3] for operation in data["operations"]} == {"set", "get"}
 
 
 def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,5 +112,6 @@ def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert cli.main(["sim", "jobs", "--nodes", "2", "--kill", "0", "--html", str(file)]) == 0
     assert Page(file.read_text(encoding="utf-8")).data["title"] == "jobs, seed 1, 2 nodes"
     assert cli.main(["sim", "jobs", "--seeds", "1..2", "--html", str(file)]) == 2
-    assert cli.main(["sim", "jobs", "--nodes", "1", "--html", str(tmp_path / "missing" / "run.html")]) == 1
     capsys.readouterr()
+    assert cli.main(["sim", "jobs", "--nodes", "1", "--html", str(tmp_path / "missing" / "run.html")]) == 2
+    assert capsys.readouterr().out == "", "nothing was played for nothing"

@@ -86,6 +86,26 @@ def test_no_thread_is_started_and_the_answer_has_the_contracts_shape() -> None:
     json.dumps(answer)
 
 
+def test_what_a_scenario_makes_no_use_of_is_refused_and_not_replayed() -> None:
+    for name in ("partition", "join", "agreement", "suspicion", "gossip"):
+        with pytest.raises(UsageError, match="leave out --kill"):
+            run_scenario(name, nodes=2, kill=0.1)
+    assert run_scenario("join", nodes=2)["replay"] == "potluck sim join --nodes 2 --seed 1"
+
+
+def test_suspicion_is_played_for_as_long_as_it_is_told() -> None:
+    answer = run_scenario("suspicion", nodes=3, hours=0.01)
+    assert answer["virtual_s"] == 36
+    assert answer["replay"] == "potluck sim suspicion --nodes 3 --seed 1 --hours 0.01"
+
+
+def test_a_goodbye_may_come_as_late_as_loss_makes_it_and_no_later() -> None:
+    answer = run_scenario("jobs", nodes=12, seed=3, loss=0.2)
+    assert answer["held"], answer
+    shown = next(check for check in answer["checks"] if check["name"] == "who leaves is known to all")  # type: ignore[attr-defined]
+    assert "within 4 s" in shown["detail"]
+
+
 @pytest.mark.parametrize(
     "name,nodes,kill,match",
     [

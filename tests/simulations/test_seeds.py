@@ -69,6 +69,6 @@ def test_however_it_is_ended_it_leaves_no_process(how: signal.Signals) -> None:
         process.send_signal(how)
         _, complaint = process.communicate(timeout=60)
     if how == signal.SIGINT:
-        assert (process.returncode, complaint.strip()) == (1, "interrupted")
+        assert (process.returncode, complaint.strip()) == (1, "potluck: interrupted")
     _, left = psutil.wait_procs(children, timeout=30)
     assert not left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -50,10 +51,20 @@ def test_a_waiting_run_ends_and_its_task_is_cancelled(tmp_path: Path) -> None:
         while made.json("status")["load"]["busy"] == 0:
             pass
         took_s, out, err = interrupt(process)
-        assert (process.returncode, out, err) == (1, "", "interrupted\n")
+        assert (process.returncode, out, err) == (1, "", "potluck: interrupted\n")
         assert took_s < SOON_S + SLOW_MACHINE_S
         while made.json("status")["load"]["busy"]:
             pass
+
+
+def test_with_json_an_interruption_is_an_error_object(tmp_path: Path) -> None:
+    environment = {**os.environ, "POTLUCK_DATA_DIR": str(tmp_path / "data"), "XDG_RUNTIME_DIR": str(tmp_path)}
+    process = start(["join", "7-copper-lantern", "--interface", "127.0.0.1", "--json"], environment)
+    while not psutil.Process(process.pid).net_connections("udp"):
+        assert process.poll() is None
+    _, out, err = interrupt(process)
+    assert (process.returncode, err) == (1, "potluck: interrupted\n")
+    assert json.loads(out)["error"]["kind"] == "Cancelled"
 
 
 def test_an_interrupted_demo_cleans_up(tmp_path: Path) -> None:
@@ -62,7 +73,7 @@ def test_an_interrupted_demo_cleans_up(tmp_path: Path) -> None:
     while "takes a job" not in process.stdout.readline():
         assert process.poll() is None
     took_s, _, err = interrupt(process)
-    assert (process.returncode, err) == (1, "interrupted\n")
+    assert (process.returncode, err) == (1, "potluck: interrupted\n")
     assert took_s < SOON_S + SLOW_MACHINE_S
     assert not list(tmp_path.iterdir())
 
@@ -73,6 +84,6 @@ def test_a_join_that_still_looks_for_its_inviter_ends_and_changes_nothing(tmp_pa
     while not psutil.Process(process.pid).net_connections("udp"):
         assert process.poll() is None
     took_s, out, err = interrupt(process)
-    assert (process.returncode, out, err) == (1, "", "interrupted\n")
+    assert (process.returncode, out, err) == (1, "", "potluck: interrupted\n")
     assert took_s < SOON_S + SLOW_MACHINE_S
     assert not (tmp_path / "data" / "mesh.toml").exists()
