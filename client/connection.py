@@ -26,7 +26,7 @@ from .dependencies import Turns
 from .dialling import RECEIVE_BYTES, Link
 from .forking import forgets_parent
 from .futures import Job, TaskFuture
-from .output import JobOutput, Printer
+from .output import Printer
 from .programs import Body, travels_inline
 from .uploads import named, upload
 
@@ -116,8 +116,6 @@ class Connection:
     def open_job(self, options: JobOptions, *, as_reports: bool = False) -> Job:
         """At once; the node's answer is awaited by the tasks, not by the caller."""
         job = Job(self, options, as_reports=as_reports)
-        if options.streams_output:
-            job.output = JobOutput(self.printer, self.tell, by_line=not as_reports)
         with self._lock:
             self._jobs = tuple(sorted((*self._jobs, job), key=lambda each: -each.options.priority))
         opened = self.ask(control.OpenJob, options)
@@ -338,9 +336,9 @@ class Connection:
     def _take(self, message: Message) -> None:
         if isinstance(message, control.TaskReports):
             self._take_reports(message)
-        elif isinstance(message, control.Printed):
-            if (job := self._by_id.get(message.output.job)) is not None and job.output is not None:
-                job.output.take(message)
+        elif isinstance(message, control.Printed | control.InputAsked):
+            if job := self._by_id.get(message.job):
+                job.hear(message)
         elif isinstance(message, control.ObjectBytes):
             self._take_part(message)
         elif isinstance(message, control.Answer | control.MemoryValue):

@@ -7,8 +7,9 @@ from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..overlay.errors import PotluckError, RemoteProtocolError
-from ..overlay.wire.control import JobOptions
+from ..overlay.wire.control import InputAsked, JobOptions, Printed
 from ..overlay.wire.work import Finished, Inline
+from .input import StandardInput
 from .outcomes import exception_of, value_of
 from .output import JobOutput
 from .programs import Body, size_of
@@ -41,8 +42,19 @@ class Job:
         """Not in the backlog yet, because they await others."""
         self.output: JobOutput | None = None
         """Shows what its tasks print, if that is wanted."""
+        if options.streams_output:
+            self.output = JobOutput(connection.printer, connection.tell, by_line=not as_reports)
+        self.input = StandardInput(connection.tell) if options.takes_input else None
         self.next_index = 0
         self.programs_sent: set[bytes] = set()
+
+    def hear(self, message: Printed | InputAsked) -> None:
+        """What its tasks say while they run."""
+        if isinstance(message, InputAsked):
+            if self.input is not None:
+                self.input.ask(message)
+        elif self.output is not None:
+            self.output.take(message)
 
     def trusts(self, own: bool) -> bool:
         """Whether a pickled result of one of our own machines, or of another's, is opened."""

@@ -7,7 +7,7 @@ from ..overlay.identity.mesh import Identity
 from ..overlay.ids import NodeId
 from ..overlay.links.links import Links
 from ..overlay.membership.service import Membership
-from ..overlay.wire.streams import TaskOutput
+from ..overlay.wire.streams import InputWanted, TaskOutput
 from ..overlay.wire.work import CancelInstructions, ExecutionConfirmation, InstructionAssignment, TaskComplete
 from .execution.service import ExecutionService
 from .jobs.batches import cut, report_bytes
@@ -36,7 +36,7 @@ class Here:
     def confirm(self, confirmation: ExecutionConfirmation) -> None:
         self._jobs.own_confirmed(confirmation)
 
-    def say(self, message: TaskOutput) -> None:
+    def say(self, message: TaskOutput | InputWanted) -> None:
         self._streams.said(self._identity.node_id, message)
 
 
@@ -59,7 +59,7 @@ class Elsewhere:
             except LinkLost:
                 return
 
-    def say(self, message: TaskOutput) -> None:
+    def say(self, message: TaskOutput | InputWanted) -> None:
         if (link := self._links.get(self._node_id)) is not None:
             try:
                 link.post(message)

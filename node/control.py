@@ -33,6 +33,7 @@ from ..overlay.wire import control
 from ..overlay.wire.codec import Message
 from ..overlay.wire.control import TO_NODE, TO_PROGRAM, NodeReports
 from ..overlay.wire.framing import VALUE_BYTES_MAX
+from ..overlay.wire.streams import InputWanted, TaskOutput
 from ..overlay.wire.work import Fault, Finished, Reference, Report
 from .jobs.service import Jobs
 from .memory import SharedMemory
@@ -206,7 +207,10 @@ class _Connection:
                 self._close(message.job)
             case control.OutputShown(source, taken):
                 if taken.job in self._jobs:
-                    node.streams.shown(NodeId(source), taken)
+                    node.streams.answer(NodeId(source), taken)
+            case control.InputGiven(source, part):
+                if part.job in self._jobs:
+                    node.streams.answer(NodeId(source), part)
             case control.Greeting():
                 self._greet(message)
             case control.AskStatus():
@@ -269,9 +273,15 @@ class _Connection:
     def _open(self, message: control.OpenJob) -> None:
         job = self._node.jobs.open(message.options, self._report)
         self._jobs.add(job)
-        if message.options.streams_output:
-            self._node.streams.follow(job, lambda node_id, output: self._post(control.Printed(node_id, output)))
+        if message.options.streams_output or message.options.takes_input:
+            self._node.streams.follow(job, self._said)
         self._answer(message.request, {"job": job})
+
+    def _said(self, node_id: NodeId, said: TaskOutput | InputWanted) -> None:
+        if isinstance(said, TaskOutput):
+            self._post(control.Printed(node_id, said))
+        else:
+            self._post(control.InputAsked(node_id, said))
 
     def _close(self, job: str) -> None:
         self._node.streams.leave(job)

@@ -128,7 +128,10 @@ class Node:
             mesh_time_s=self.mesh_time.now_s,
             node_call=self._called_by_task,
         )
-        self.streams = Streams(identity.node_id, self.links, self.jobs.has_given, self.execution.output_shown)
+        execution = self.execution
+        self.streams = Streams(
+            identity.node_id, self.links, self.jobs.has_given, execution.output_shown, execution.input_came
+        )
         self.presence = Presence(config, identity, self.membership, self.replication, ports.host)
         self._wire()
 

@@ -1,7 +1,7 @@
 """What running tasks say, between the nodes that run them and the program that waits for it.
 
-A job's master passes it on and keeps nothing: how much is on its way is limited where it is printed. Of a job that
-nobody follows, everything counts as shown.
+A job's master passes it on and keeps nothing: how much is on its way is limited where it is printed or read. Of a job
+that nobody follows, everything counts as shown, and there is no input.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from ..overlay.ids import NodeId
 from ..overlay.links.link import Link
 from ..overlay.links.links import Links
 from ..overlay.wire.codec import Message
-from ..overlay.wire.streams import OutputTaken, TaskOutput
+from ..overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
 
-Follower = Callable[[NodeId, TaskOutput], None]
-"""Takes what tasks on a node have printed; must not wait, and has `shown` called when it has been shown."""
+Follower = Callable[[NodeId, TaskOutput | InputWanted], None]
+"""Takes what tasks on a node say; must not wait, and has it answered when it has been shown, or input is there."""
 
 
 class Streams:
@@ -28,14 +28,18 @@ class Streams:
         links: Links,
         has_given: Callable[[str, NodeId], bool],
         shown_here: Callable[[bytes, OutputTaken], None],
+        input_here: Callable[[bytes, InputPart], None],
     ) -> None:
         self._node_id = node_id
         self._links = links
         self._has_given = has_given
         self._shown_here = shown_here
+        self._input_here = input_here
         self._followers: dict[str, Follower] = {}
         links.on(TaskOutput, self._said_by_peer)
-        links.on(OutputTaken, self._taken_by_peer)
+        links.on(InputWanted, self._said_by_peer)
+        links.on(OutputTaken, self._answered_by_peer)
+        links.on(InputPart, self._answered_by_peer)
 
     def follow(self, job: str, follower: Follower) -> None:
         self._followers[job] = follower
@@ -43,27 +47,36 @@ class Streams:
     def leave(self, job: str) -> None:
         self._followers.pop(job, None)
 
-    def said(self, node_id: NodeId, output: TaskOutput) -> None:
-        if not self._has_given(output.job, node_id):
+    def said(self, node_id: NodeId, said: TaskOutput | InputWanted) -> None:
+        """By a task that runs on that node."""
+        if not self._has_given(said.job, node_id):
             return
-        if (follower := self._followers.get(output.job)) is not None:
-            follower(node_id, output)
+        if (follower := self._followers.get(said.job)) is not None:
+            follower(node_id, said)
+        elif isinstance(said, TaskOutput):
+            self.answer(node_id, OutputTaken(said.job, said.position + len(said.data)))
         else:
-            self.shown(node_id, OutputTaken(output.job, output.position + len(output.data)))
+            self.answer(node_id, InputPart(said.job, said.index, said.attempt, said.offset, end=True))
 
-    def shown(self, node_id: NodeId, taken: OutputTaken) -> None:
+    def answer(self, node_id: NodeId, answer: OutputTaken | InputPart) -> None:
         if node_id == self._node_id:
-            self._shown_here(node_id, taken)
+            self._answered(node_id, answer)
         elif (link := self._links.get(node_id)) is not None:
             try:
-                link.post(taken)
+                link.post(answer)
             except LinkLost:
-                pass  # over the next link it is sent again, and answered again
+                pass  # over the next link it is said again, and answered again
 
     def _said_by_peer(self, link: Link, message: Message) -> None:
-        assert isinstance(message, TaskOutput)
+        assert isinstance(message, TaskOutput | InputWanted)
         self.said(link.peer.node_id, message)
 
-    def _taken_by_peer(self, link: Link, message: Message) -> None:
-        assert isinstance(message, OutputTaken)
-        self._shown_here(link.peer.node_id, message)
+    def _answered_by_peer(self, link: Link, message: Message) -> None:
+        assert isinstance(message, OutputTaken | InputPart)
+        self._answered(link.peer.node_id, message)
+
+    def _answered(self, master: NodeId, answer: OutputTaken | InputPart) -> None:
+        if isinstance(answer, OutputTaken):
+            self._shown_here(master, answer)
+        else:
+            self._input_here(master, answer)

@@ -160,6 +160,12 @@ class WorkerProcess(Protocol):
         """The next bytes of it, as they were written, `OUTPUT_PART_BYTES` at most; never blocks. While nobody reads,
         whoever prints waits."""
 
+    async def send_input(self, data: bytes) -> None:
+        """To its standard input; waits while it is full. Raises LinkLost when the process has gone."""
+
+    def end_input(self) -> None:
+        """There is no more of it."""
+
     async def wait(self) -> str:
         """How it ended, for a person: `exit status 3`, `killed by SIGSEGV`."""
 

@@ -184,6 +184,12 @@ class VirtualWorker:
     def read_output(self, stream: int) -> bytes:
         return self._output[stream - 1].read()
 
+    async def send_input(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()  # what a virtual worker runs reads nothing
+
+    def end_input(self) -> None:
+        pass
+
     async def wait(self) -> str:
         await self._ended.wait()
         return "killed by SIGKILL"

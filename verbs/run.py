@@ -42,7 +42,9 @@ def command(
         argv, file = (file, *argv), None
     program = source_of(file, source)
     body, arguments = _program(program, argv, function, args, libraries_of(program, ship))
-    wanted = msgspec.structs.replace(options_from(**options), streams_output=not session.as_json)
+    wanted = msgspec.structs.replace(
+        options_from(**options), streams_output=not session.as_json, takes_input=function is None
+    )
     with connected(session) as connection:
         job = connection.open_job(wanted, as_reports=True)
         future = job.submit(body, arguments, size_of(arguments))

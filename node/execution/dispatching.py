@@ -9,7 +9,7 @@ from ...overlay.config import Execution
 from ...overlay.wire.work import Fault
 from ...overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
 from ..scheduling.policy import Policy
-from .events import Effect, InstructionBegins, Send
+from .events import Effect, Feed, InstructionBegins, Send
 from .pool import WorkerPool
 from .tasks import Numbers, Task, Worker, is_current
 
@@ -57,7 +57,9 @@ class Dispatcher:
                 program = state.program
                 outgoing.append(LoadProgram(state.number, program.form, state.body, program.entry, program.file_name))
         assert task.arguments is not None
-        outgoing.append(RunTask(task.key, task.program.number, task.arguments, task.may_pickle))
+        if takes_input := task.job.takes_input:
+            self._effects.append(Feed(worker.number))
+        outgoing.append(RunTask(task.key, task.program.number, task.arguments, task.may_pickle, takes_input))
 
     def could_withdraw(self, worker: Worker) -> bool:
         return len(worker.pipe) > 1 and not self.policy and self._pool.active < self._pool.slots
@@ -125,7 +127,7 @@ class Dispatcher:
         """
         running = worker.pipe[0]
         running_s, mean_s = running.program.mean_s, task.program.mean_s
-        if running_s is None or mean_s is None or running.begun_s is None:
+        if running_s is None or mean_s is None or running.begun_s is None or task.job.takes_input:
             return 1
         ahead = self._config.pipe_window_s / max(running_s, mean_s, now_s - running.begun_s, 1e-9)
         return 1 + int(min(self._config.pipe_window_max - 1, ahead))

@@ -89,6 +89,9 @@ class Engine:
             events.WorkerReplied: self._worker_replied,
             events.Printed: self.streaming.printed,
             events.OutputShown: self._output_shown,
+            events.Hungry: self.streaming.hungry,
+            events.InputCame: self._input_came,
+            events.Starved: self._starved,
             events.WorkerGone: self._worker_gone,
             events.Tick: self._tick,
         }
@@ -139,7 +142,7 @@ class Engine:
             return
         refusal = self._refusal(now_s, job)
         program = None if refusal else self._program_of(job, message)
-        if job.outgoing is not None and any(self._knows(job, instruction) for instruction in message.instructions):
+        if job.is_followed and any(self._knows(job, instruction) for instruction in message.instructions):
             self.streaming.again(job)
         for instruction in message.instructions:
             if self._answered_already(job, instruction):
@@ -162,6 +165,7 @@ class Engine:
             sandbox = self._own_sandbox if event.owner == self._own_owner else self._others_sandbox
             job = self._jobs[key] = Job(event.owner, message.job, event.assigner, message.epoch, sandbox)
             job.outgoing = Outgoing(message.job) if message.streams_output else None
+            job.takes_input = message.takes_input
         if message.epoch < job.epoch or (message.epoch == job.epoch and event.assigner != job.assigner):
             return None
         job.epoch, job.assigner = message.epoch, event.assigner
@@ -253,6 +257,13 @@ class Engine:
 
     def _output_shown(self, now_s: float, event: events.OutputShown) -> None:
         self.streaming.shown(self._jobs_of(event.assigner, event.message.job), event.message.position)
+
+    def _input_came(self, now_s: float, event: events.InputCame) -> None:
+        self.streaming.fed(self._jobs_of(event.assigner, event.message.job), event.message)
+
+    def _starved(self, now_s: float, event: events.Starved) -> None:
+        lost = WorkerLost("what an earlier attempt has read of its standard input cannot be given again")
+        self._dispatcher.condemn(self.pool.workers[event.worker], fault_for(lost))
 
     def _jobs_of(self, assigner: bytes, name: str | None = None) -> list[Job]:
         return [job for job in self._jobs.values() if job.assigner == assigner and name in (None, job.name)]
@@ -372,6 +383,7 @@ class Engine:
         if worker.condemned is not None:
             task, fault = worker.condemned
             if is_current(task):
+                task.streamed = task.streamed or bool(event.rest)  # a lost attempt's end is not shown
                 self.streaming.ends(task, event.rest)
                 begun_s = now_s if task.begun_s is None else task.begun_s
                 report = Finished(

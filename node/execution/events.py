@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ...overlay.errors import PotluckError
 from ...overlay.wire.capabilities import Guarantees
-from ...overlay.wire.streams import OutputTaken, TaskOutput
+from ...overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
 from ...overlay.wire.work import (
     CancelInstructions,
     ExecutionConfirmation,
@@ -103,6 +103,27 @@ class Printed:
 
 
 @dataclass(frozen=True, slots=True)
+class Hungry:
+    """The task that runs there has room for its standard input from this byte on."""
+
+    worker: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Starved:
+    """It cannot have what it asked for: an earlier attempt has had it."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class InputCame:
+    assigner: bytes
+    message: InputPart
+
+
+@dataclass(frozen=True, slots=True)
 class OutputShown:
     assigner: bytes
     message: OutputTaken
@@ -136,6 +157,9 @@ Event = (
     | WorkerReplied
     | Printed
     | OutputShown
+    | Hungry
+    | Starved
+    | InputCame
     | WorkerGone
     | Tick
 )
@@ -171,10 +195,18 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """To a master, for whoever waits for a job's output."""
+    """To a master, for whoever waits for a job's output or gives it input."""
 
     assigner: bytes
-    message: TaskOutput
+    message: TaskOutput | InputWanted
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Its task's standard input; without a part, the task is there that wants it, or what it has asked for is lost."""
+
+    worker: int
+    part: InputPart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,4 +231,4 @@ class InstructionBegins:
     arguments: Inline
 
 
-Effect = StartWorker | Send | KillWorker | Confirm | Say | RoomForOutput | Fetch | InstructionBegins
+Effect = StartWorker | Send | KillWorker | Confirm | Say | RoomForOutput | Feed | Fetch | InstructionBegins

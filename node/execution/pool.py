@@ -107,6 +107,9 @@ class WorkerPool:
     def vacate(self, worker: Worker) -> None:
         """Its pipe is empty. It waits for more of its job; of too many that wait, the one waiting longest goes."""
         self._free(worker)
+        if worker.job is not None and worker.job.takes_input:
+            self.kill(worker)
+            return
         self._idle[worker.number] = worker
         if len(self._idle) > self._idle_max:
             self.kill(next(iter(self._idle.values())))

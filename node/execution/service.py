@@ -13,7 +13,7 @@ from ...overlay.config import Execution
 from ...overlay.errors import PotluckError, RemoteProtocolError
 from ...overlay.ports import Sandbox
 from ...overlay.wire import values
-from ...overlay.wire.streams import OutputTaken, TaskOutput
+from ...overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
 from ...overlay.wire.work import (
     CancelInstructions,
     ExecutionConfirmation,
@@ -27,6 +27,7 @@ from ..capabilities import FOR_OTHERS
 from ..scheduling.fcfs import FirstCome
 from . import events
 from .engine import Engine, Place
+from .feeding import Feeder
 from .listening import Listener
 from .pool import Load
 from .tasks import Task
@@ -41,7 +42,7 @@ class Assigner(Protocol):
     def confirm(self, confirmation: ExecutionConfirmation) -> None:
         """Never blocks; keeps the order, also with what is said."""
 
-    def say(self, message: TaskOutput) -> None: ...
+    def say(self, message: TaskOutput | InputWanted) -> None: ...
 
 
 class Objects(Protocol):
@@ -117,6 +118,9 @@ class ExecutionService:
     def output_shown(self, assigner_id: bytes, message: OutputTaken) -> None:
         self._step(events.OutputShown(assigner_id, message))
 
+    def input_came(self, assigner_id: bytes, message: InputPart) -> None:
+        self._step(events.InputCame(assigner_id, message))
+
     def complete(self, assigner_id: bytes, message: TaskComplete) -> None:
         self._step(events.JobCompleted(assigner_id, message))
 
@@ -183,7 +187,10 @@ class ExecutionService:
             if (assigner := self._assigners.get(effect.assigner)) is not None:
                 assigner.say(effect.message)
         elif isinstance(effect, events.RoomForOutput):
-            self._workers[effect.worker].room_for_output()
+            self._workers[effect.worker].listener.room_again()
+        elif isinstance(effect, events.Feed):
+            feeder = self._workers[effect.worker].feeder
+            feeder.begin() if effect.part is None else feeder.take(effect.part)
         elif isinstance(effect, events.InstructionBegins):
             if logger.isEnabledFor(logging.INFO):
                 logger.info("Node %s executing: %s", self._name, _text_of(effect.arguments))
@@ -204,7 +211,10 @@ class ExecutionService:
     def _life(self, number: int) -> WorkerLife:
         engine = self._engine
         listener = Listener(number, self._config.output_bytes_max, engine.streaming.outgoing_of, self._step)
-        return WorkerLife(number, self._config, self._objects, engine.job_served_by, self._node_call, listener)
+        feeder = Feeder(
+            lambda offset: self._step(events.Hungry(number, offset)), lambda: self._step(events.Starved(number))
+        )
+        return WorkerLife(number, self._config, self._objects, engine.job_served_by, self._node_call, listener, feeder)
 
     async def _live(self, life: WorkerLife, sandbox: Sandbox) -> None:
         await life.run(sandbox, self._step)

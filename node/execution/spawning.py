@@ -34,10 +34,11 @@ WORKER_MODULE: Final = "potluck.node.execution.worker"
 
 @dataclass
 class Spawned:
-    """A started process, and this side of its pipe and of its stdout and stderr."""
+    """A started process, and this side of its pipe and of its stdin, stdout and stderr."""
 
     popen: subprocess.Popen[bytes]
     pipe: socket.socket
+    input: int
     outputs: tuple[int, int]
     tally: Tally
 
@@ -55,9 +56,10 @@ def spawn(
             ours.callback(tally.close)
             theirs.callback(os.close, tally.descriptor)
             stdout, stderr = _output_pipe(ours, theirs), _output_pipe(ours, theirs)
+            stdin = _input_pipe(ours, theirs)
             popen = subprocess.Popen(
                 command(f"{worker_pipe.fileno()},{tally.descriptor}"),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin[0],
                 stdout=stdout[1],
                 stderr=stderr[1],
                 pass_fds=(worker_pipe.fileno(), tally.descriptor, *keep),
@@ -68,7 +70,15 @@ def spawn(
         except OSError as error:
             raise SandboxUnavailable(f"a worker process cannot be started: {error}") from error
         ours.pop_all()
-    return Spawned(popen, pipe, (stdout[0], stderr[0]), tally)
+    return Spawned(popen, pipe, stdin[1], (stdout[0], stderr[0]), tally)
+
+
+def _input_pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
+    read, write = os.pipe()
+    theirs.callback(os.close, read)
+    ours.callback(os.close, write)
+    os.set_blocking(write, False)
+    return read, write
 
 
 def _output_pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
@@ -85,6 +95,7 @@ class SpawnedWorker:
     def __init__(self, spawned: Spawned, guarantees: Guarantees) -> None:
         self._popen = spawned.popen
         self._pipe = SocketStream(spawned.pipe, "the worker has gone")
+        self._input: int | None = spawned.input
         self._outputs = spawned.outputs
         self._tally = spawned.tally
         self._guarantees = guarantees
@@ -128,6 +139,24 @@ class SpawnedWorker:
         """b"" after `kill`."""
         return b"" if self._closed else self._tally.take(stream, self._outputs[stream - 1], OUTPUT_PART_BYTES)
 
+    async def send_input(self, data: bytes) -> None:
+        rest = memoryview(data)
+        await trio.lowlevel.checkpoint()
+        try:
+            while rest and self._input is not None:
+                try:
+                    rest = rest[os.write(self._input, rest) :]
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._input)
+        except (OSError, trio.ClosedResourceError) as error:
+            raise LinkLost(f"the worker has gone: {error}") from error
+
+    def end_input(self) -> None:
+        if self._input is not None:
+            trio.lowlevel.notify_closing(self._input)
+            os.close(self._input)
+            self._input = None
+
     async def wait(self) -> str:
         async with self._reaping:
             if self._popen.returncode is None:
@@ -152,6 +181,7 @@ class SpawnedWorker:
 
     def _close(self) -> None:
         self._closed = True
+        self.end_input()
         for descriptor in self._outputs:
             trio.lowlevel.notify_closing(descriptor)
         self._pipe.close()

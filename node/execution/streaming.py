@@ -1,4 +1,4 @@
-"""The part of the execution engine that sends home what running tasks print.
+"""The part of the execution engine that sends home what running tasks print, and gives them what they are told.
 
 Of a task, all of its output goes home before its end is told, or none of it: then it comes with the end.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .events import Effect, Printed, RoomForOutput, Say
+from ...overlay.wire.streams import InputPart, InputWanted
+from .events import Effect, Feed, Hungry, Printed, RoomForOutput, Say
 from .outgoing import Outgoing
 from .pool import WorkerPool
 from .printed import Piece
@@ -42,10 +43,23 @@ class Streaming:
                 if job.outgoing.room:
                     self._effects += [RoomForOutput(worker) for worker in job.workers]
 
+    def hungry(self, now_s: float, event: Hungry) -> None:
+        if (task := self._running(event.worker)) is not None:
+            wanted = InputWanted(task.job.name, task.index, task.attempt, event.offset)
+            self._effects.append(Say(task.job.assigner, wanted))
+
+    def fed(self, jobs: Iterable[Job], part: InputPart) -> None:
+        for job in jobs:
+            task = job.tasks.get(part.index)
+            if task is not None and task.worker is not None and task.attempt == part.attempt:
+                self._effects.append(Feed(task.worker.number, part))
+
     def again(self, job: Job) -> None:
-        """Its master is another, or back: what it has not said to be shown may have been lost on the way."""
+        """Its master is another, or back: what it has not answered may have been lost on the way."""
         if job.outgoing is not None:
             self._effects += [Say(job.assigner, message) for message in job.outgoing.again()]
+        if job.takes_input:
+            self._effects += [Feed(worker.number) for worker in job.workers.values() if worker.ready and worker.pipe]
 
     def _send(self, task: Task, pieces: Sequence[Piece]) -> None:
         job = task.job

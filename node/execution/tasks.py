@@ -90,6 +90,13 @@ class Job:
     report_bytes: int = 0
     outgoing: Outgoing | None = None
     """Where the output of its tasks goes, if somebody waits for it."""
+    takes_input: bool = False
+    """Each of its workers is fed once, and so runs one task."""
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether a program talks with its tasks while they run."""
+        return self.outgoing is not None or self.takes_input
 
     def forget_program(self, state: ProgramState) -> None:
         """It cannot be had: nor can what needs it."""

@@ -2,7 +2,8 @@
 
 It speaks `overlay.wire.worker` over the first inherited descriptor and runs one task at a time, in the main thread.
 What it needs before the first task is the standard library and msgspec alone. File descriptors 1 and 2 are pipes that
-the node reads: whatever a task, its children or its C code print arrives, and the protocol never touches them.
+the node reads, 0 is one that it feeds: whatever a task, its children or its C code print or read goes that way, and the
+protocol never touches them.
 """
 
 from __future__ import annotations
@@ -76,10 +77,38 @@ class Output:
         sys.stdout, sys.stderr = self._ours
 
 
+class StandardInput:
+    """Descriptor 0: nothing, but while a task runs that has a standard input."""
+
+    def __init__(self) -> None:
+        self._pipe = os.dup(0)
+        self._point_at_nothing()
+
+    def open(self) -> None:
+        os.dup2(self._pipe, 0)
+        sys.stdin = self._file()
+
+    def close(self) -> None:
+        self._point_at_nothing()
+        sys.stdin = self._file()
+
+    @staticmethod
+    def _file() -> TextIO:
+        return open(0, encoding="utf-8", errors="surrogateescape", closefd=False)
+
+    @staticmethod
+    def _point_at_nothing() -> None:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        if nothing:  # a task may have closed the descriptor
+            os.dup2(nothing, 0)
+            os.close(nothing)
+
+
 class Worker:
     def __init__(self, pipe: inside.NodePipe, written: Written) -> None:
         self._pipe = pipe
         self._output = Output(written)
+        self._input = StandardInput()
         self._unloaded: dict[int, LoadProgram] = {}
         self._programs: dict[int, Program] = {}
         self._libraries = Libraries()
@@ -105,11 +134,15 @@ class Worker:
         fault: Fault | None = None
         pickled = False
         started_s = perf_counter()
+        if task.takes_input:
+            self._input.open()
         try:
             program = self._programs.get(task.program) or self._load(task.program)
             value, pickled, fault = outcome_of(program.run(task.arguments), may_pickle=task.may_pickle)
         except BaseException as error:  # noqa: BLE001 (SystemExit and KeyboardInterrupt too end the task, not the worker)
             fault = fault_of(error)
+        if task.takes_input:
+            self._input.close()
         stdout_end, stderr_end = self._output.ends()
         return TaskFinished(task.task, value, fault, pickled, perf_counter() - started_s, stdout_end, stderr_end)
 

@@ -33,6 +33,7 @@ from ...overlay.wire.worker import (
     WithdrawTasks,
 )
 from . import events
+from .feeding import Feeder
 from .listening import Listener
 
 CALLS_AT_ONCE_MAX: Final = 16
@@ -58,13 +59,15 @@ class WorkerLife:
         job_of: Callable[[int], str | None],
         node_call: Callable[[str, str, object], Awaitable[object]],
         listener: Listener,
+        feeder: Feeder,
     ) -> None:
         self.number = number
         self._config = config
         self._objects = objects
         self._job_of = job_of
         self._node_call = node_call
-        self._listener = listener
+        self.listener = listener
+        self.feeder = feeder
         self._scope = trio.CancelScope()
         self._outbox = Outbox()
         self._calls = 0
@@ -87,12 +90,13 @@ class WorkerLife:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write, process)
                     tell(events.WorkerStarted(self.number, process.guarantees))
-                    nursery.start_soon(self._listener.run, process, lambda: self._catch_up(process, tell, nursery))
+                    nursery.start_soon(self.feeder.run, process)
+                    nursery.start_soon(self.listener.run, process, lambda: self._catch_up(process, tell, nursery))
                     self._how = await self._read(process, tell, nursery)
                     nursery.cancel_scope.cancel()
             finally:
                 with trio.CancelScope(shield=True):
-                    output = self._listener.lost(process)
+                    output = self.listener.lost(process)
                     await process.kill()
                     self._end = events.WorkerGone(self.number, self._how, *output)
 
@@ -101,9 +105,6 @@ class WorkerLife:
 
     def kill(self) -> None:
         self._scope.cancel()
-
-    def room_for_output(self) -> None:
-        self._listener.room_again()
 
     def send(self, messages: list[LoadProgram | RunTask | WithdrawTasks]) -> None:
         try:
@@ -172,7 +173,7 @@ class WorkerLife:
             fault,
             message.pickled,
             message.elapsed_s,
-            *self._listener.ended(process, message.stdout_end, message.stderr_end),
+            *self.listener.ended(process, message.stdout_end, message.stderr_end),
         )
 
     def _called(self, call: NodeCall, nursery: trio.Nursery) -> None:

@@ -429,6 +429,7 @@ class Master:
                 trust_results=options.trust_results,
                 known_only=known_only,
                 streams_output=options.streams_output,
+                takes_input=options.takes_input,
             ),
         )
 

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from .codec import Codec, Count, LongText, Message, RawId, RequestId, ShortText
 from .records import Version
-from .streams import OutputTaken, TaskOutput
+from .streams import InputPart, InputWanted, OutputTaken, TaskOutput
 from .work import Inline, JobName, Program, Reference, Report
 
 CONTROL_VERSION: Final = 1
@@ -54,6 +54,8 @@ class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     """Never run again once it may have begun: it ends as WorkerLost instead."""
     streams_output: bool = False
     """What tasks print comes while they run, as Printed."""
+    takes_input: bool = False
+    """A script reads what this program gives it when it is asked with InputAsked."""
 
 
 class OpenJob(Message, frozen=True, tag=3):
@@ -134,12 +136,32 @@ class Printed(Message, frozen=True, tag=51):
     """The node that says it."""
     output: TaskOutput
 
+    @property
+    def job(self) -> str:
+        return self.output.job
+
 
 class OutputShown(Message, frozen=True, tag=52):
     """Program → node. Without this, those who print wait."""
 
     source: RawId
     taken: OutputTaken
+
+
+class InputAsked(Message, frozen=True, tag=53):
+    """Node → program. Answer: InputGiven."""
+
+    source: RawId
+    wanted: InputWanted
+
+    @property
+    def job(self) -> str:
+        return self.wanted.job
+
+
+class InputGiven(Message, frozen=True, tag=54):
+    source: RawId
+    part: InputPart
 
 
 class AskStatus(Message, frozen=True, tag=11):
@@ -270,6 +292,7 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     CancelTasks,
     CloseJob,
     OutputShown,
+    InputGiven,
     PutPart,
     GetObject,
     AskStatus,
@@ -291,6 +314,7 @@ _FROM_NODE: Final[tuple[type[Message], ...]] = (
     Welcome,
     TaskReports,
     Printed,
+    InputAsked,
     ObjectBytes,
     MemoryValue,
     Answer,

@@ -31,7 +31,7 @@ REGISTERS: Final = (
     registers.Founded,
 )
 EXCLUSION: Final = (bans.Bans, rotation.Rotated)
-STREAMS: Final = (streams.TaskOutput, streams.OutputTaken)
+STREAMS: Final = (streams.TaskOutput, streams.OutputTaken, streams.InputWanted, streams.InputPart)
 BULK: Final = (work.ObjectWant, work.ObjectPart, work.ObjectMissing)
 
 PEER_MESSAGES: Final[tuple[type[Message], ...]] = (

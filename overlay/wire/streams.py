@@ -4,6 +4,8 @@ worker node           master              program
 TaskOutput  ────────▶        ───────────▶            while the task runs
             ◀────────        ◀─────────── OutputTaken  when it has been shown; the worker node sends no more than a
                                                      window ahead of this
+InputWanted ────────▶        ───────────▶              when a script's standard input has room
+            ◀────────        ◀─────────── InputPart
 """
 
 from __future__ import annotations
@@ -32,3 +34,24 @@ class OutputTaken(Message, frozen=True, tag=29):
     job: JobName
     position: Count
     """Everything before has been shown, or nobody wants it."""
+
+
+class InputWanted(Message, frozen=True, tag=63):
+    """From this byte on. Answer: InputPart. Asked again over a new link, and by another attempt from the beginning."""
+
+    job: JobName
+    index: Count
+    attempt: Count
+    offset: Count
+
+
+class InputPart(Message, frozen=True, tag=64):
+    job: JobName
+    index: Count
+    attempt: Count
+    offset: Count
+    data: Annotated[bytes, Meta(max_length=65_536)] = b""
+    end: bool = False
+    """There is no more after it."""
+    gone: bool = False
+    """It was given to an earlier attempt, and was too much to be kept."""

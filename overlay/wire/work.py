@@ -84,6 +84,8 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     """Said again, of tasks that must not run twice: those that are not known here any more are answered as lost."""
     streams_output: bool = False
     """Somebody waits for what tasks print while they run: it is sent as TaskOutput."""
+    takes_input: bool = False
+    """Scripts have a standard input, to be asked for with InputWanted."""
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -43,6 +43,8 @@ class RunTask(Message, frozen=True, tag=3):
     arguments: Inline
     may_pickle: bool = False
     """A result that is not plain data may come back as a pickle."""
+    takes_input: bool = False
+    """What comes through descriptor 0 of the worker is this task's standard input; no other task has one."""
 
 
 class TaskFinished(Message, frozen=True, tag=4):

@@ -1,4 +1,4 @@
-"""What a script or a function prints comes home while it runs, over the network and all."""
+"""What a script prints comes home while it runs, and it reads what it is told, over the network and all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -27,11 +29,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
 
 @contextmanager
-def typed(pair: Mesh, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def typed(pair: Mesh, *arguments: str, stdin: Any = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [sys.executable, "-m", "potluck", "run", "--node", "ant", "--on", "bee", *arguments],
         env=pair.environment,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -76,6 +78,26 @@ def test_who_is_not_read_waits_and_no_memory_fills(pair: Mesh) -> None:
         assert process.wait(30) == 1
     while pair.json("status", "--node", "bee")["load"]["busy"]:
         pass
+
+
+def test_a_script_is_talked_with(pair: Mesh) -> None:
+    with typed(
+        pair, "-c", "for line in open(0): print(line.upper(), end='', flush=True)", stdin=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        for line in ("one\n", "two\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert process.stdout.readline() == line.upper()
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+def test_a_script_that_reads_nothing_leaves_the_rest_and_ends(pair: Mesh) -> None:
+    with Path("/dev/zero").open("rb") as endless, typed(pair, "-c", "print('done')", stdin=endless) as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == "done\n"
+        assert process.wait(30) == 0
 
 
 def chatters(number: int) -> int:

@@ -117,6 +117,9 @@ class World:
     def _roomforoutput(self, effect: events.RoomForOutput) -> None:
         assert effect.worker in self.processes
 
+    def _feed(self, effect: events.Feed) -> None:
+        assert effect.worker in self.processes
+
     def _instructionbegins(self, effect: events.InstructionBegins) -> None:
         pass
 

@@ -29,7 +29,7 @@ from potluck.overlay.errors import (
 )
 from potluck.overlay.ports import OUTPUT_PART_BYTES
 from potluck.overlay.wire import values
-from potluck.overlay.wire.streams import OutputTaken, TaskOutput
+from potluck.overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
 from potluck.overlay.wire.work import (
     CancelInstructions,
     ExecutionConfirmation,
@@ -76,7 +76,7 @@ class Master:
     service: ExecutionService
     kept: Kept
     reports: dict[int, list[Report]] = field(default_factory=dict)
-    said: list[TaskOutput] = field(default_factory=list)
+    said: list[Any] = field(default_factory=list)
     batches: int = 0
     _changed: trio.Event = field(default_factory=trio.Event)
 
@@ -87,12 +87,12 @@ class Master:
         self._changed.set()
         self._changed = trio.Event()
 
-    def say(self, message: TaskOutput) -> None:
+    def say(self, message: TaskOutput | InputWanted) -> None:
         self.said.append(message)
         self._changed.set()
         self._changed = trio.Event()
 
-    async def heard(self, wanted: Callable[[list[TaskOutput]], bool]) -> list[TaskOutput]:
+    async def heard(self, wanted: Callable[[list[Any]], bool]) -> list[Any]:
         while not wanted(self.said):
             await self._changed.wait()
         return self.said
@@ -445,3 +445,55 @@ async def test_what_nobody_has_shown_is_said_again_to_a_master_that_comes_back(m
     master.service.output_shown(MASTER, OutputTaken("j", end_of(first)))
     master.assign("import time\ndef task():\n    print('heard?')\n    time.sleep(60)", call(), streams_output=True)
     assert len(master.said) == 2
+
+
+async def give(master: Master, offset: int, data: bytes, **more: bool) -> None:
+    """Once the task asks for it."""
+    asked = InputWanted("j", 0, 0, offset)
+    await master.heard(lambda said: asked in said)
+    master.service.input_came(MASTER, InputPart("j", 0, 0, offset, data, **more))
+
+
+READING = """
+import os, sys
+print(os.read(0, 3).decode(), flush=True)
+os.system("head -c 3; echo")
+print(sys.stdin.read())
+"""
+
+
+@service(slots=1)
+async def test_a_script_its_children_and_its_descriptors_read_one_standard_input(master: Master) -> None:
+    master.assign(READING, values.encode([]), form="script", takes_input=True)
+    await give(master, 0, b"raw")
+    master.service.input_came(MASTER, InputPart("j", 0, 0, 0, b"raw"))  # answered twice
+    await give(master, 3, b"cat")
+    await give(master, 6, b"to the end", end=True)
+    assert (await master.last(0)).stdout == b"raw\ncat\nto the end\n"
+
+
+@service(slots=1)
+async def test_what_was_asked_for_is_asked_for_again_of_a_master_that_comes_back(master: Master) -> None:
+    master.assign(READING, values.encode([]), form="script", takes_input=True)
+    await master.heard(lambda said: len(said) == 1)
+    master.assign(READING, values.encode([]), form="script", takes_input=True)
+    assert await master.heard(lambda said: len(said) == 2) == [InputWanted("j", 0, 0, 0)] * 2
+
+
+@service(slots=1)
+async def test_a_task_whose_input_cannot_be_given_again_is_lost(master: Master) -> None:
+    master.assign(READING, values.encode([]), form="script", takes_input=True)
+    await give(master, 0, b"", gone=True)
+    fault = (await master.last(0)).fault
+    assert fault.code == WorkerLost.wire_code and "standard input" in fault.message
+
+
+@service(slots=1)
+async def test_the_next_script_does_not_read_what_the_one_before_has_left(master: Master) -> None:
+    source = "import sys\nif sys.argv[1:]: print(sys.stdin.read())"
+    calls = values.encode([]), values.encode(["read"])
+    master.assign(source, *calls, form="script", takes_input=True)
+    await give(master, 0, b"left", end=True)
+    await master.heard(lambda said: InputWanted("j", 1, 0, 0) in said)
+    master.service.input_came(MASTER, InputPart("j", 1, 0, 0, b"mine", end=True))
+    assert (await master.last(1)).stdout == b"mine\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 from potluck.node.execution import events
+from potluck.node.execution.feeding import Feeder
 from potluck.node.execution.listening import Listener
 from potluck.node.execution.workers import WorkerLife
 from potluck.overlay.config import Execution
@@ -68,6 +69,12 @@ class Hostile:
     def read_output(self, stream: int) -> bytes:
         return b""
 
+    async def send_input(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def end_input(self) -> None:
+        pass
+
     async def wait(self) -> str:
         await self._ended.wait()
         return "killed"
@@ -92,8 +99,9 @@ def live(process: Hostile) -> events.WorkerGone | events.WorkerNotStarted:
         with trio.fail_after(60):
             await life.run(process, lambda event: None)
 
+    feeder = Feeder(lambda offset: None, lambda: None)
     listener = Listener(1, 1000, lambda number: None, lambda event: None)
-    life = WorkerLife(1, Execution(), Nothing(), lambda number: "job", node_call, listener)
+    life = WorkerLife(1, Execution(), Nothing(), lambda number: "job", node_call, listener, feeder)
     determinism.run(story, seed=1)
     return life.end()
 

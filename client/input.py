@@ -1,0 +1,83 @@
+"""This program's standard input, for a script that runs elsewhere.
+
+Read in a thread of its own, and only what the script has room for. What was read is kept for a while: another attempt
+begins again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from ..overlay.wire.control import InputAsked, InputGiven
+from ..overlay.wire.streams import InputPart
+
+KEPT_BYTES_MAX: Final = 1 << 20
+"""A script that has been given more cannot be tried again."""
+PART_BYTES: Final = 64 << 10
+
+
+class StandardInput:
+    """`ask` is for the connection's reader. The thread is a daemon: nobody may ever write to what it reads from."""
+
+    def __init__(self, tell: Callable[[InputGiven], None], descriptor: int = 0) -> None:
+        self._tell = tell
+        self._descriptor = descriptor
+        self._asked: deque[InputAsked] = deque()
+        self._rung = threading.Semaphore(0)
+        self._kept = bytearray()
+        self._kept_from = 0
+        self._ended = False
+        self._thread: threading.Thread | None = None
+
+    def ask(self, asked: InputAsked) -> None:
+        self._asked.append(asked)
+        self._rung.release()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="potluck-input", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._rung.acquire()
+            asked = self._asked.popleft()
+            self._tell(InputGiven(asked.source, self._answer(asked)))
+
+    def _answer(self, asked: InputAsked) -> InputPart:
+        wanted = asked.wanted
+        while not self._ended and wanted.offset >= self._known:
+            self._read()
+        start = wanted.offset - self._kept_from
+        data = bytes(self._kept[max(0, start) : start + PART_BYTES]) if start >= 0 else b""
+        end = self._ended and wanted.offset + len(data) >= self._known
+        return InputPart(wanted.job, wanted.index, wanted.attempt, wanted.offset, data, end=end, gone=start < 0)
+
+    @property
+    def _known(self) -> int:
+        return self._kept_from + len(self._kept)
+
+    def _read(self) -> None:
+        data = b"" if _is_somebody_elses(self._descriptor) else _read(self._descriptor)
+        self._ended = not data
+        self._kept += data
+        if (excess := len(self._kept) - KEPT_BYTES_MAX) > 0:
+            del self._kept[:excess]
+            self._kept_from += excess
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, PART_BYTES)
+    except OSError:
+        return b""  # it is closed, or cannot be read from
+
+
+def _is_somebody_elses(descriptor: int) -> bool:
+    """A terminal whose keys are for another program now: to read from it would stop this one."""
+    try:
+        return os.tcgetpgrp(descriptor) != os.getpgrp()
+    except OSError:
+        return False  # no terminal, or not ours

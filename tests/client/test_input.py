@@ -1,0 +1,71 @@
+"""A program's standard input, given piece by piece to a script that runs elsewhere."""
+
+from __future__ import annotations
+
+import os
+import queue
+
+from hypothesis import given
+from hypothesis import strategies as st
+from potluck.client.input import KEPT_BYTES_MAX, StandardInput
+from potluck.overlay.wire.control import InputAsked, InputGiven
+from potluck.overlay.wire.streams import InputPart, InputWanted
+
+TIMEOUT_S = 30
+
+
+class Typed:
+    """What somebody types, and what a script far away is given of it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._read, self.write = os.pipe()
+        self._given: queue.Queue[InputGiven] = queue.Queue()
+        self._input = StandardInput(self._given.put, self._read)
+        os.set_blocking(self.write, True)
+        self._rest = data
+
+    def ask(self, offset: int, attempt: int = 0) -> InputPart:
+        self._input.ask(InputAsked(b"n" * 20, InputWanted("j", 0, attempt, offset)))
+        while self._given.empty() and self._rest is not None:
+            if self._rest:
+                self._rest = self._rest[os.write(self.write, self._rest[:4096]) :]
+            else:
+                os.close(self.write)
+                self._rest = None  # type: ignore[assignment]
+        return self._given.get(timeout=TIMEOUT_S).part
+
+    def all_of(self, attempt: int) -> bytes:
+        data = b""
+        while not (part := self.ask(len(data), attempt)).end:
+            assert part.offset == len(data) and not part.gone
+            data += part.data
+        return data + part.data
+
+    def close(self) -> None:
+        os.close(self._read)
+
+
+@given(st.binary(max_size=20_000), st.integers(1, 3))
+def test_every_attempt_is_given_all_of_it(data: bytes, attempts: int) -> None:
+    typed = Typed(data)
+    for attempt in range(attempts):
+        assert typed.all_of(attempt) == data
+    typed.close()
+
+
+def test_what_was_too_much_to_keep_is_not_made_up_for_another_attempt() -> None:
+    data = bytes(KEPT_BYTES_MAX + 100_000)
+    typed = Typed(data)
+    assert typed.all_of(0) == data
+    again = typed.ask(0, attempt=1)
+    assert again.gone and not again.data
+    assert typed.ask(len(data)).end
+    typed.close()
+
+
+def test_what_cannot_be_read_from_has_ended() -> None:
+    given: queue.Queue[InputGiven] = queue.Queue()
+    write_only = os.open(os.devnull, os.O_WRONLY)
+    StandardInput(given.put, write_only).ask(InputAsked(b"n" * 20, InputWanted("j", 0, 0, 0)))
+    assert given.get(timeout=TIMEOUT_S).part.end
+    os.close(write_only)
