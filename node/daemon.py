@@ -221,6 +221,7 @@ class Node:
     async def _say_goodbye(self) -> None:
         self.execution.hand_back()
         await trio.lowlevel.checkpoint()
+        await self.hand_over.give()
         await self.links.disconnect_all("the node leaves")
 
     # What it offers

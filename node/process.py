@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from ..overlay.config import Config
+from ..overlay.dht.handover import GIVE_S
 from ..overlay.errors import reason
 from ..overlay.identity.certificates import to_pem
 from ..overlay.identity.mesh import Identity, open_identity, open_mesh
@@ -29,7 +30,7 @@ from .house import House
 from .store import SqliteStore
 from .system import SystemEntropy, SystemHost, SystemWallClock
 
-_GOODBYE_S: Final = 1.5
+_GOODBYE_S: Final = GIVE_S + 1.5
 """A graceful end takes no longer; what is not said by then is not said."""
 
 

@@ -3,6 +3,9 @@
 Whoever starts anew asks everyone near; whoever loses a neighbour asks everyone again, because its reach has grown; of a
 newcomer only its own share is asked for. A round has two steps: all list what they have in reach, then each missing
 record is fetched once, in batches, from one of those that have it.
+
+Shell of `parting`, too: once nothing has moved for a while, copies that nobody needs here are dropped; and before this
+node says goodbye it gives what too few others have.
 """
 
 from __future__ import annotations
@@ -16,15 +19,16 @@ from typing import Final
 import trio
 
 from ..errors import NotAllowed, Unavailable
-from ..ids import NodeId
+from ..ids import NodeId, distance
 from ..membership.detector import Changed
 from ..wire import records as wire
 from ..wire.records import Holding, Record
 from .attendance import NOTE_EVERY_S
-from .batches import fetch
-from .records import place_of
+from .batches import cut, fetch, store
+from .parting import owed, spare, surplus
+from .records import has_further_copies, place_of
 from .service import Dht
-from .syncing import Comparison, Due, Listing, View
+from .syncing import ID_BITS, Comparison, Due, Listing, View
 
 logger = logging.getLogger("potluck.dht")
 
@@ -32,6 +36,10 @@ _SETTLE_S: Final = 0.1
 """Several changes come together."""
 _PAUSE_S: Final = 0.5
 _PAUSE_MAX_S: Final = 5.0
+SURPLUS_S: Final = 30.0
+"""After the last change of membership: whoever comes to hold a place has it by then, and readers know them."""
+GIVE_S: Final = 3.0
+"""A leaving node gives for no longer than this."""
 _ROUNDS_MAX: Final = 6
 """Who has not answered in so many is not waited for: one node that is there and says nothing keeps nobody syncing."""
 _LISTED_MAX: Final = 1 << 20
@@ -46,6 +54,8 @@ class HandOver:
         self._failures: Counter[NodeId] = Counter()
         self.taken = 0
         """Records fetched because they were due here."""
+        self.given = 0
+        """Records that others have taken because this node leaves."""
 
     def member_changed(self, change: Changed) -> None:
         if change.event == "returned":
@@ -63,9 +73,13 @@ class HandOver:
             if self._engine.settle():
                 self._failures.clear()
                 await self._note_company()
-                with trio.move_on_after(NOTE_EVERY_S):
+                with trio.move_on_after(SURPLUS_S):
                     await self._moved.wait()
-                    await trio.sleep(_SETTLE_S)
+                if not self._moved.is_set():
+                    await self._drop_surplus()
+                    with trio.move_on_after(NOTE_EVERY_S - SURPLUS_S):
+                        await self._moved.wait()
+                await trio.sleep(_SETTLE_S)
             else:
                 await self._round()
 
@@ -112,14 +126,16 @@ class HandOver:
 
     def _compare(self, listings: dict[NodeId, Listing], bits: int, *, whole: bool) -> Due:
         share = self._dht.share
-        mine = {holding.place: holding for page in self._own_pages(bits) for holding in page}
-        attendance = share.attendance
+        mine, attendance = self._own(bits), share.attendance
         view = self._view(self._dht.identity.node_id, attendance.view)
         own = Listing(mine, share.since_s, attendance.left_s, view)
         return Comparison(self._engine.view, own, listings, whole).due()
 
     def _view(self, node_id: bytes, others: Iterable[bytes]) -> View:
         return View(node_id, others, self._dht.config.replicas)
+
+    def _own(self, bits: int) -> dict[bytes, Holding]:
+        return {holding.place: holding for page in self._own_pages(bits) for holding in page}
 
     def _own_pages(self, bits: int) -> Iterator[list[Holding]]:
         own_id, after = self._dht.identity.node_id, b""
@@ -173,7 +189,64 @@ class HandOver:
                 logger.info("a record that is due here was not taken: %s", answer.reason)
 
     def _forget(self, due: Due) -> None:
-        share = self._dht.share
         for place in due.forget:
-            for record in share.records.get(self._dht.mesh_time.now_s(), place):
-                share.records.forget(record)
+            self._drop(place)
+
+    # What goes out
+
+    async def give(self) -> None:
+        """Before this node leaves. What cannot be given in time stays with those who have it."""
+        with trio.move_on_after(GIVE_S):
+            view = self._engine.view
+            bits = view.reach_bits() if len(view.others) >= self._dht.config.k else 0
+            if not view.others or not (mine := self._own(bits)):
+                return
+            listings = await self._listings(sorted(map(NodeId, view.others)), bits)
+            async with trio.open_nursery() as nursery:
+                for heir, places in owed(view, mine, listings).items():
+                    nursery.start_soon(self._give_to, heir, places)
+
+    async def _give_to(self, heir: NodeId, places: list[bytes]) -> None:
+        share, now_s = self._dht.share, self._dht.mesh_time.now_s()
+        records = [record for place in places for record in share.records.get(now_s, place)]
+        try:
+            for batch in cut(records):
+                verdicts = await store(self._dht, self._dht.contact(heir), batch)
+                self.given += sum(verdict.accepted for verdict in verdicts)
+        except (Unavailable, NotAllowed) as error:
+            logger.debug("an heir was not given what is here: %s", error)
+
+    async def _drop_surplus(self) -> None:
+        view, spared = self._engine.view, dict[bytes, Holding]()
+        for page in self._own_pages(0):
+            mine = {holding.place: holding for holding in page}
+            spared.update((place, mine[place]) for place in spare(view, mine, self._keepers))
+            await trio.lowlevel.checkpoint()  # a share may be large
+        if not spared:
+            return
+        asked = sorted({NodeId(holder) for place in spared for holder in view.nearest(place)})
+        listings = await self._listings(asked, _bits_in_common(self._dht.identity.node_id, spared))
+        if self._engine.settled is not view:
+            return  # somebody has come or gone meanwhile
+        for place in surplus(view, spared, listings):
+            self._drop(place)
+        try:
+            await self._dht.share.commit()
+        except Unavailable as full:
+            logger.warning("copies that nobody needs here are still on the disk: %s", full)
+
+    def _keepers(self, place: bytes) -> int:
+        """Small lasting values have further copies (`replication`)."""
+        config = self._dht.config
+        records = self._dht.share.records.get(self._dht.mesh_time.now_s(), place)
+        has_far = any(has_further_copies(record, config.small_value_bytes) for record in records)
+        return config.replicas + (config.replicas_far if has_far else 0)
+
+    def _drop(self, place: bytes) -> None:
+        records = self._dht.share.records
+        for record in records.get(self._dht.mesh_time.now_s(), place):
+            records.forget(record)
+
+
+def _bits_in_common(own_id: bytes, places: Iterable[bytes]) -> int:
+    return min(ID_BITS - distance(own_id, place).bit_length() for place in places)

@@ -85,6 +85,11 @@ NAMESPACES: Final[dict[str, Namespace]] = {
 }
 
 
+def has_further_copies(record: Record, small_value_bytes: int) -> bool:
+    """Whether more than its holders keep it: small values, in the background, as long as they last."""
+    return len(record.value) <= small_value_bytes and NAMESPACES[record.namespace].persistent
+
+
 @dataclass(frozen=True)
 class Draft:
     """A record before it is signed."""

@@ -20,7 +20,7 @@ from ..wire import records as wire
 from ..wire.records import Contact, Record
 from . import batches
 from .reading import ManyReadings, Reading
-from .records import LASTING, NAMESPACES, TOMBSTONE_S, Draft, place_of, sign
+from .records import LASTING, NAMESPACES, TOMBSTONE_S, Draft, has_further_copies, place_of, sign
 from .service import Dht
 
 logger = logging.getLogger("potluck.dht")
@@ -147,7 +147,7 @@ class Replication:
 
     async def spread_far(self, record: Record) -> None:
         """Further copies of a small lasting value, so that losing a third of the nodes at once loses nothing."""
-        if len(record.value) > self._config.small_value_bytes or not NAMESPACES[record.namespace].persistent:
+        if not has_further_copies(record, self._config.small_value_bytes):
             return
         near = self._config.replicas
         try:

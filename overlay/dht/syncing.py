@@ -50,11 +50,15 @@ class View:
         """How many nodes hold a record."""
         return min(self._replicas, len(self.others) + 1)
 
-    def is_holder(self, place: bytes) -> bool:
-        """Whether this node is one of the nearest to a place."""
+    def rank(self, place: bytes) -> int:
+        """How many are nearer to a place than this node; in a large mesh, at least so many."""
         at = _number(place)
         own = self._own ^ at
-        return sum(number ^ at < own for number in self._numbers) < self._replicas
+        return sum(number ^ at < own for number in self._numbers)
+
+    def is_holder(self, place: bytes) -> bool:
+        """Whether this node is one of the nearest to a place."""
+        return self.rank(place) < self._replicas
 
     def is_moved_by(self, node_id: bytes, size: int) -> bool:
         """Whether it makes a difference to the `size` nearest that this node comes or goes."""
@@ -66,6 +70,11 @@ class View:
         """Its holders."""
         at = _number(place)
         return sorted((self.own_id, *self.others), key=lambda one: _number(one) ^ at)[: self._replicas]
+
+    def heirs(self, place: bytes, among: Iterable[NodeId]) -> list[NodeId]:
+        """Who of these holds it when this node is gone."""
+        at = _number(place)
+        return sorted(among, key=lambda one: _number(one) ^ at)[: self._replicas]
 
     def reach_bits(self) -> int:
         """How many leading bits every place that this node may hold shares with its id.
@@ -202,7 +211,7 @@ class Comparison:
         mine = self.own.holdings.get(place)
         missing: dict[bytes, NodeId] = {}
         for node_id, offer in sorted(fresh.items()):
-            if mine is None or _adds(offer, mine):
+            if mine is None or adds(offer, mine):
                 missing.setdefault(offer.mark, node_id)
         wanted = [offers[node_id] for node_id in missing.values()]
         return [missing[offer.mark] for offer in wanted if not _is_outdone(offer, wanted)]
@@ -225,7 +234,7 @@ class Comparison:
         return self.own if node_id == self.view.own_id else self.listings.get(NodeId(node_id), _NOTHING_TOLD)
 
 
-def _adds(offer: Holding, mine: Holding) -> bool:
+def adds(offer: Holding, mine: Holding) -> bool:
     """Whether there may be something in it that is not here."""
     return offer.mark != mine.mark and (offer.several or _age(offer) >= _age(mine))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import trio
+from potluck.node.daemon import Node
+from potluck.overlay.dht.handover import GIVE_S, SURPLUS_S
 from potluck.overlay.ids import node_id_of
 from potluck.simulations.world import World
 
@@ -57,6 +59,86 @@ def test_who_goes_is_replaced_by_the_next_nearest_and_nothing_else_moves(how: st
         assert {name: count - before[name] for name, count in taken(world).items()} == due
 
     play(story, 9)
+
+
+def test_a_node_that_leaves_first_gives_what_it_alone_has() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        await write_all(world, names[0])
+        keeper = world.node(names[0])
+        for node in running(world):
+            for record in list(node.dht.share.records) if node is not keeper else []:
+                node.dht.share.records.forget(record)
+        kept = [key for key in KEYS if has(keeper, key)]
+        await world.leave(names[0])
+        assert keeper.hand_over.given
+        for key in kept:
+            assert sum(has(world.node(name), key) == [LARGE] for name in holders(running(world), key)) == 5
+        await settled(world)
+        for node in running(world):
+            for key in kept:
+                assert await node.replication.get("mem", key) is not None
+
+    play(story, 8)
+
+
+def test_a_node_that_leaves_gives_nothing_that_most_others_have() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        await write_all(world, names[0])
+        leaving = world.node(names[1])
+        await world.leave(names[1])
+        assert leaving.hand_over.given == 0
+
+    play(story, 8)
+
+
+def test_leaving_takes_no_longer_because_somebody_does_not_answer() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        await write_all(world, names[0])
+        world.freeze(names[1])
+        began_s = trio.current_time()
+        await world.leave(names[0])
+        assert trio.current_time() - began_s < GIVE_S + 2
+        world.thaw(names[1])
+
+    play(story, 6)
+
+
+def test_copies_that_nobody_needs_are_dropped_once_every_holder_has_them() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        await write_all(world, names[0])
+        for name in names[6:]:
+            await world.start(name)
+        await settled(world)
+        extra = [(node.name, key) for node in running(world) for key in KEYS if is_extra(world, node, key)]
+        assert extra, "who held a key before the others came still does"
+        await trio.sleep(SURPLUS_S + 5)
+        assert not [key for node in running(world) for key in KEYS if is_extra(world, node, key)]
+        for key in KEYS:
+            assert sum(has(node, key) == [LARGE] for node in running(world)) == 5
+            assert await world.node(names[0]).replication.get("mem", key) is not None
+
+    play(story, 10, started=6)
+
+
+def test_a_copy_stays_while_a_holder_lacks_it() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        await write_all(world, names[0])
+        for name in names[6:]:
+            await world.start(name)
+        await settled(world)
+        extra = [(node, key) for node in running(world) for key in KEYS if is_extra(world, node, key)]
+        for _, key in extra:
+            lacking = world.node(holders(running(world), key)[0])
+            for record in [one for one in lacking.dht.share.records if one.key == key]:
+                lacking.dht.share.records.forget(record)
+        await trio.sleep(SURPLUS_S + 5)
+        assert all(has(node, key) for node, key in extra)
+
+    play(story, 10, started=6)
+
+
+def is_extra(world: World, node: Node, key: bytes) -> bool:
+    return bool(has(node, key)) and node.name not in holders(running(world), key)
 
 
 def test_a_machine_whose_disk_is_lost_gets_back_what_it_has_to_hold() -> None:
