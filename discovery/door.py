@@ -109,7 +109,7 @@ class Door:
                 with trio.move_on_after(EXCHANGE_S):
                     await self._exchange(stream)
         except (LinkLost, RemoteProtocolError, ConfigError, OSError) as error:  # of `admitted`, too: then nobody is
-            logger.info("an exchange with %s ended: %s", stream.remote, error)
+            logger.debug("an exchange with %s ended: %s", stream.remote, error)
         finally:
             self._exchanges -= 1
             self._changed.set()

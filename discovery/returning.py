@@ -87,7 +87,7 @@ class ReturnDoor:
                 with trio.move_on_after(EXCHANGE_S):
                     await self._exchange(stream)
         except (LinkLost, RemoteProtocolError) as error:
-            logger.info("a return from %s ended: %s", stream.remote, error)
+            logger.debug("a return from %s ended: %s", stream.remote, error)
         finally:
             self._exchanges -= 1
             with trio.CancelScope(shield=True):

@@ -144,7 +144,9 @@ class Connector:
         try:
             await self._links.connect(address)
         except (Unavailable, NotAllowed) as error:
-            logger.info("no link to %s: %s", address, error)
+            known = self._heard.failures.entries.get(address)
+            said_before = known is not None and known.reason == str(error)
+            logger.log(logging.DEBUG if said_before else logging.INFO, "no link to %s: %s", address, error)
             self._heard.failed(trio.current_time(), address, str(error), given=address in self._lasting)
             self._candidates.failed(trio.current_time(), address)
             if isinstance(error, NotAllowed):

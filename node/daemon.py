@@ -319,7 +319,7 @@ class Node:
             try:
                 await self.replication.get_many(namespace, nodes, found)
             except PotluckError as error:
-                logger.info("not every %s record could be read: %s", namespace, error)
+                logger.debug("not every %s record could be read: %s", namespace, error)
 
     async def members(self) -> list[dict[str, object]]:
         """Everyone it has met or can look up, running or not."""

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-from ..overlay.errors import NotAllowed, NotFound, UsageError
+from ..overlay.errors import NotAllowed
 from ..overlay.identity.bans import lies_below, make_ban
 from ..overlay.identity.certificates import public_keys_of
 from ..overlay.identity.keys import KeyPair
 from ..overlay.identity.mesh import Identity
-from ..overlay.ids import NodeId
 from ..overlay.links.banning import Banning
 from ..overlay.wire.bans import Ban
 from .roster import Entry, Roster
-
-_ID_DIGITS_MIN: Final = 8
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class Exclusion:
         Raises NotFound, UsageError (several of that name), NotAllowed.
         """
         mesh = self._identity.mesh
-        owner_chain = self._owner_chain(name)
+        owner_chain = self._roster.owner_chain(name)
         if owner_chain[0] == mesh.owner_chain[0]:
             raise NotAllowed(
                 f"{name} is a machine of yours: who let you in, or a founder, can ban you, and nobody else"
@@ -58,23 +54,9 @@ class Exclusion:
         """For ever. Raises Unavailable when it could not be written to disk."""
         await self._banning.proclaim(verdict.ban)
 
-    def _owner_chain(self, name: str) -> list[bytes]:
-        found = [(node_id, entry) for node_id, entry in self._roster.entries() if _is_called(node_id, entry, name)]
-        if not found:
-            raise NotFound(f"no member named {name} is known here: `potluck mesh members` lists those that are")
-        if len({tuple(entry.chain[1:]) for _, entry in found}) > 1:
-            ids = ", ".join(node_id.hex()[:12] for node_id, _ in found)
-            raise UsageError(f"{len(found)} members are named {name}: say which by its node id: {ids}")
-        return found[0][1].chain[1:]
-
     def _who_may(self, owner_chain: list[bytes]) -> str:
         """By the names of their nodes."""
         above = set(public_keys_of(owner_chain)[1:])
         entries = self._roster.entries()
         names = sorted({entry.name for _, entry in entries if public_keys_of(entry.chain[1:2])[0] in above})
         return f": ask {' or '.join(names)}" if names else ""
-
-
-def _is_called(node_id: NodeId, entry: Entry, name: str) -> bool:
-    is_id = len(name) >= _ID_DIGITS_MIN and node_id.hex().startswith(name.lower())
-    return entry.name == name or is_id

@@ -11,7 +11,7 @@ import trio
 from ..discovery.returning import Keeper, ReturnDoor, ReturnNetwork, ask_for_new_root
 from ..overlay.background import Background
 from ..overlay.config import Config
-from ..overlay.errors import NotAllowed, NotFound, PotluckError, UsageError
+from ..overlay.errors import NotAllowed, PotluckError, UsageError
 from ..overlay.identity.certificates import issue, public_keys_of
 from ..overlay.identity.mesh import SECRET_BYTES, mesh_id_of, root_key
 from ..overlay.identity.rotation import (
@@ -80,12 +80,7 @@ class NewRoot:
 
     def _founder(self, name: str) -> bytes:
         """The key of an owner that the root has let in, by the name of a node of theirs."""
-        chains = {tuple(entry.chain[1:]) for _, entry in self._node.roster.entries() if entry.name == name}
-        if not chains:
-            raise NotFound(f"no member named {name} is known here: `potluck mesh members` lists those that are")
-        if len(chains) > 1:
-            raise UsageError(f"several members are named {name}")
-        (chain,) = chains
+        chain = self._node.roster.owner_chain(name)
         (key,) = public_keys_of(chain[:1])
         if key == self._node.identity.mesh.owner.public:
             raise NotAllowed(f"{name} is a machine of yours")
@@ -125,7 +120,8 @@ class NewRoot:
             self._told_at = address
             self._node.rotating.take(rotation)
         except PotluckError as error:
-            logger.info("nothing of a new root is to be learned at %s: %s", address, error)
+            level = logging.INFO if isinstance(error, NotAllowed) else logging.DEBUG  # with words for us, or without
+            logger.log(level, "nothing of a new root is to be learned at %s: %s", address, error)
             await self._knock_as_before(address)
         finally:
             self._knocking_at.discard(address)
@@ -140,4 +136,4 @@ class NewRoot:
                 chain = (leaf, *former_chain(self._data_dir, left, mesh.owner))
                 self._contradicted(await ask_for_new_root(self._network, address, chain))
             except PotluckError as error:
-                logger.info("nothing of %s is to be learned at %s: %s", mesh_id_of(left.former_root), address, error)
+                logger.debug("nothing of %s is to be learned at %s: %s", mesh_id_of(left.former_root), address, error)

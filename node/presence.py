@@ -116,5 +116,5 @@ class Presence:
             try:
                 await self._replication.put_many(due)
             except PotluckError as error:
-                logger.info("card and load were not published: %s", error)
+                logger.debug("card and load were not published: %s", error)
             await trio.sleep(dht.load_record_s / 3)

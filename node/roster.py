@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from ..overlay.errors import NotFound, UsageError
 from ..overlay.identity.certificates import owners_of
 from ..overlay.identity.mesh import Identity, mesh_id_of
 from ..overlay.identity.rotation import Succession
@@ -15,6 +16,8 @@ from ..overlay.ports import Store
 from ..overlay.wire.rotation import Rotation
 
 _TABLE: Final = "roster"
+_ID_DIGITS_MIN: Final = 8
+_SUGGESTED_MAX: Final = 3
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -74,9 +77,27 @@ class Roster:
         for node_id, entry in self.entries():
             yield node_id, entry.chain
 
+    def owner_chain(self, name: str) -> list[bytes]:
+        """Of the owner of the node of this name, or whose id begins like this. Raises NotFound, and UsageError where
+        several owners have one."""
+        found = [(node_id, entry) for node_id, entry in self.entries() if _is_called(node_id, entry, name)]
+        if not found:
+            near = sorted({entry.name for _, entry in self.entries() if name and entry.name.startswith(name)})
+            meant = f"is it {' or '.join(near[:_SUGGESTED_MAX])}?" if near else "`potluck mesh members` lists them"
+            raise NotFound(f"no member named {name} is known here: {meant}")
+        if len({tuple(entry.chain[1:]) for _, entry in found}) > 1:
+            ids = ", ".join(node_id.hex()[:12] for node_id, _ in found)
+            raise UsageError(f"{len(found)} members are named {name}: say which by its node id: {ids}")
+        return found[0][1].chain[1:]
+
     def rows(self, is_banned: Callable[[Sequence[bytes]], bool]) -> list[dict[str, object]]:
         """For people, in the order of `entries`; `is_banned` judges a chain."""
         return [_row(node_id, entry, is_banned(entry.chain)) for node_id, entry in self.entries()]
+
+
+def _is_called(node_id: NodeId, entry: Entry, name: str) -> bool:
+    is_id = len(name) >= _ID_DIGITS_MIN and node_id.hex().startswith(name.lower())
+    return entry.name == name or is_id
 
 
 def _row(node_id: bytes, entry: Entry, banned: bool) -> dict[str, object]:

@@ -94,7 +94,7 @@ def command(session: Session, /, **options: Any) -> Answer:
     """Start a node, and run until Ctrl+C; then leave gracefully."""
     nodes, detached, background = options.pop("nodes"), options.pop("detach"), options.pop("background")
     until_eof = options.pop("until_eof")
-    config = _checked(session, options)
+    config = checked(session, options)
     ensure_own_folder(config.runtime_dir)
     if detached:
         return detach(session, config, nodes, log=_log_file(config))
@@ -105,7 +105,7 @@ def command(session: Session, /, **options: Any) -> Answer:
     return _serve(session, config, background=background)
 
 
-def _checked(session: Session, options: Mapping[str, Any]) -> Config:
+def checked(session: Session, options: Mapping[str, Any]) -> Config:
     """Raises UsageError for whatever is wrong in the settings, wherever it was said."""
     known = {option for parameter in command.params for option in parameter.opts}
     unknown = sorted(name for name in session.settings if f"--{name}" not in known)

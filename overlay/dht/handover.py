@@ -186,7 +186,7 @@ class HandOver:
         for answer in await self._dht.share.keep_many(records, self._dht.peer(node_id)):
             self.taken += answer.accepted
             if answer.reason:
-                logger.info("a record that is due here was not taken: %s", answer.reason)
+                logger.debug("a record that is due here was not taken: %s", answer.reason)
 
     def _forget(self, due: Due) -> None:
         for place in due.forget:

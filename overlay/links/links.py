@@ -28,13 +28,15 @@ from ..session.states import Role
 from ..wire.codec import Message
 from .conversation import Conversation
 from .link import Link
-from .opening import Introduction, PeerInfo, open_as_initiator, open_as_responder
+from .opening import BANNED, Introduction, PeerInfo, open_as_initiator, open_as_responder
 
 logger = logging.getLogger("potluck.links")
 
 _ALIASES_MAX: Final = 1024
 _ACCEPTED_MAX: Final = 16
 """Connections from one node at a time: its link, those that crossed or were lost, and its fetches of objects."""
+_SHUT_OUT_S: Final = 60.0
+"""Whoever has shown this node that it is banned is not dialled again for so long: it will not change its mind."""
 _RETIRED_MAX: Final = 4
 """Second links of one pair that are still to be ended."""
 
@@ -56,6 +58,8 @@ class Links:
         self._retired: dict[NodeId, list[Link]] = {}
         self._aliases: dict[Address, NodeId] = {}
         self._dialling: dict[NodeId, _Dial] = {}
+        self._shut_out_until_s: dict[NodeId, float] = {}
+        """By members that do not let this node in."""
         self._handlers: dict[type[Message], Handler] = {}
         self._bulk_handler: BulkHandler | None = None
         self._bulk: dict[trio.CancelScope, PeerInfo] = {}
@@ -107,6 +111,8 @@ class Links:
         """The link to this node, dialled if there is none. Several callers share one dial, which goes on when they
         give up: a peer that had let us in would take a broken opening for a crash. Raises Unavailable or NotAllowed."""
         while (link := self._links.get(node_id)) is None:
+            if trio.current_time() < self._shut_out_until_s.get(node_id, 0.0):
+                raise NotAllowed(BANNED)
             dial = self._dialling.get(node_id)
             if dial is None:
                 if not self._background.running:
@@ -125,6 +131,8 @@ class Links:
                 dial.error = LinkLost(f"{address} is {link.peer.name} now, another node")
         except (Unavailable, NotAllowed) as error:
             dial.error = error
+            if self.bans.against_this_node and str(error) == BANNED and len(self._shut_out_until_s) < _ALIASES_MAX:
+                self._shut_out_until_s[node_id] = trio.current_time() + _SHUT_OUT_S
         finally:
             del self._dialling[node_id]
             dial.over.set()
@@ -177,7 +185,7 @@ class Links:
             else:
                 await self._run(Link(conversation, peer, self._config))
         except (Unavailable, NotAllowed, LimitExceeded, RemoteProtocolError, trio.TooSlowError) as error:
-            logger.info("a connection from %s ended: %s", stream.remote, error)
+            logger.debug("a connection from %s ended: %s", stream.remote, error)
         finally:
             self._accepted -= Counter([leaf_der])
             with trio.CancelScope(shield=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from .. import errors
 from ..clock import Said
@@ -24,6 +24,8 @@ from ..wire.codec import Message
 from ..wire.framing import OLDEST_WIRE_VERSION, WIRE_VERSION
 from ..wire.opening import ConnectAck, ConnectRequest, Handshake, HandshakeResponse
 from .conversation import Conversation
+
+BANNED: Final = "this machine is banned from the mesh"
 
 Purpose = Literal["control", "bulk"]
 M = TypeVar("M", bound=Message)
@@ -131,6 +133,8 @@ async def open_as_responder(conversation: Conversation, me: Introduction) -> tup
     digest = response.ban_digest
     if handshake.ban_digest != digest:
         heard = await _hear(conversation, me.bans)
+        if me.bans.against_this_node in heard:
+            raise NotAllowed(BANNED)
         me.bans.check(member.node_id, handshake.chain)
         digest = me.bans.digest
         await _tell(conversation, me.bans.beyond(heard))
@@ -145,7 +149,7 @@ async def _introduction(conversation: Conversation, bans: BanSet) -> HandshakeRe
         return answer
     assert isinstance(answer, Bans)
     bans.learn(answer.bans)
-    raise NotAllowed("this machine is banned from the mesh" if bans.against_this_node else "refused for no reason")
+    raise NotAllowed(BANNED if bans.against_this_node in answer.bans else "refused for no reason")
 
 
 async def _check_bans(

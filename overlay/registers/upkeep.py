@@ -70,7 +70,7 @@ class Upkeep:
             try:
                 await self._care_for(name)
             except PotluckError as error:
-                logger.info("the acceptors of a register were not changed: %s", error)
+                logger.debug("the acceptors of a register were not changed: %s", error)
                 done = False
         return done
 
@@ -85,7 +85,7 @@ class Upkeep:
             try:
                 await self._registers.operate(name, unchanged, confirm=True)
             except PotluckError as error:
-                logger.info("a register was not restored: %s", error)
+                logger.debug("a register was not restored: %s", error)
 
     def _held(self) -> list[tuple[bytes, State]]:
         """Registers of this founding with a value here."""
@@ -129,7 +129,7 @@ class Upkeep:
         state, _ = await registers.operate(name, unchanged, confirm=True)
         if is_changing(state.configuration):
             state, _ = await registers.operate(name, Settle(state.configuration))
-        logger.info("a register is now with %d acceptors", len(state.configuration.acceptors))
+        logger.debug("a register is now with %d acceptors", len(state.configuration.acceptors))
         if name != ROOT and not is_changing(state.configuration):
             entry = Entry(state.configuration.number, state.configuration.acceptors)
             await registers.change(directory_for(name), report(name, entry))

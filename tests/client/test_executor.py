@@ -248,12 +248,12 @@ def test_a_private_node_that_dies_fails_what_it_had_and_the_next_executor_has_an
     process = program(
         tmp_path,
         """
-        import os, time, potluck
+        import concurrent.futures, os, time, potluck
         with potluck.Executor() as pool:
             pending = pool.submit(time.sleep, 60)
             node = pool.submit(abs, -1) and potluck.client.private.OF_PROGRAM
             while not pending.running():
-                time.sleep(0.01)
+                concurrent.futures.wait([pending], 0.02)
             node._node.process.kill()
             print(type(pending.exception(20)).__name__, type(pool.submit(abs, -2).exception(20)).__name__)
         with potluck.Executor() as pool:
@@ -270,11 +270,11 @@ def test_a_killed_program_leaves_nothing_behind(tmp_path: Path) -> None:
     process = program(
         tmp_path,
         """
-        import potluck, time
+        import concurrent.futures, potluck, time
         with potluck.Executor() as pool:
             future = pool.submit(time.sleep, 60)
             while not (future.running() or future.done()):
-                time.sleep(0.01)
+                concurrent.futures.wait([future], 0.02)
             print("running", flush=True)
             future.result()
         """,
@@ -295,11 +295,11 @@ def test_ctrl_c_ends_a_waiting_program_at_once(tmp_path: Path) -> None:
     process = program(
         tmp_path,
         """
-        import potluck, time
+        import concurrent.futures, potluck, time
         with potluck.Executor() as pool:
             future = pool.submit(time.sleep, 60)
             while not (future.running() or future.done()):
-                time.sleep(0.01)
+                concurrent.futures.wait([future], 0.02)
             print("running", flush=True)
             future.result()
         """,

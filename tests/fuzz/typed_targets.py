@@ -71,10 +71,9 @@ def _config_file(data: bytes) -> None:
     _file("config.toml", data)
     session = Session({"POTLUCK_DATA_DIR": _folder().name}, lambda event, line: None)
     settings: dict[str, Any] = settings_of(session, up.command)
-    up._check_settings(session)
     context = up.command.make_context("up", [], obj=session, default_map=settings)
     apart = ("nodes", "detach", "background", "until_eof")
-    up.config_of(session, **{name: value for name, value in context.params.items() if name not in apart})
+    up.checked(session, {name: value for name, value in context.params.items() if name not in apart})
 
 
 def _lines(*texts: str) -> Callable[[], list[bytes]]:

@@ -14,32 +14,16 @@ import msgspec
 from potluck.overlay.clock import version_at
 from potluck.overlay.dht.records import NAMESPACES, Draft, place_of, refusal, sign, winners
 from potluck.overlay.errors import RemoteProtocolError
-from potluck.overlay.wire import control, pairing, rotation, values, worker
-from potluck.overlay.wire.beacon import BEACON, SEEKING
+from potluck.overlay.wire import values
 from potluck.overlay.wire.codec import Codec
 from potluck.overlay.wire.framing import HEADER_BYTES, FrameDecoder, encode_frame
-from potluck.overlay.wire.peer import PEER
 from potluck.overlay.wire.records import Record
 from potluck.overlay.wire.work import Inline
 
 from ..strategies.identities import key
-from ..strategies.messages import fullest, simplest
+from ..strategies.messages import CODECS, fullest, simplest
 from .target import Script, Target, piece
 
-CODECS: dict[str, Codec[Any]] = {
-    "peer": PEER,
-    "to_node": control.TO_NODE,
-    "to_program": control.TO_PROGRAM,
-    "to_worker": worker.TO_WORKER,
-    "from_worker": worker.FROM_WORKER,
-    "beacon": BEACON,
-    "seeking": SEEKING,
-    "to_inviter": pairing.TO_INVITER,
-    "to_joiner": pairing.TO_JOINER,
-    "admission": pairing.ADMISSION,
-    "to_new_root": rotation.TO_NEW_ROOT,
-    "to_returning": rotation.TO_RETURNING,
-}
 _NOW_S = 1.8e9
 
 

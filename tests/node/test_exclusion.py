@@ -67,6 +67,7 @@ def test_whoever_stands_above_bans_the_owner_and_all_below(
     ("asker", "name", "kind", "words"),
     [
         ("north", "nobody", NotFound, "no member named nobody"),
+        ("north", "sou", NotFound, "is it south or south-2?"),
         ("north", "twin", UsageError, "2 members are named twin: say which by its node id"),
         ("north", "north-2", NotAllowed, "a machine of yours"),
         ("south", "north", NotAllowed, "the one who let you in"),

@@ -8,7 +8,26 @@ from typing import Any
 import msgspec
 import msgspec.inspect as mi
 from hypothesis import strategies as st
+from potluck.overlay.wire import control, pairing, rotation, worker
+from potluck.overlay.wire.beacon import BEACON, SEEKING
 from potluck.overlay.wire.codec import Codec, Message
+from potluck.overlay.wire.peer import PEER
+
+CODECS: dict[str, Codec[Any]] = {
+    "peer": PEER,
+    "to_node": control.TO_NODE,
+    "to_program": control.TO_PROGRAM,
+    "to_worker": worker.TO_WORKER,
+    "from_worker": worker.FROM_WORKER,
+    "beacon": BEACON,
+    "seeking": SEEKING,
+    "to_inviter": pairing.TO_INVITER,
+    "to_joiner": pairing.TO_JOINER,
+    "admission": pairing.ADMISSION,
+    "to_new_root": rotation.TO_NEW_ROOT,
+    "to_returning": rotation.TO_RETURNING,
+}
+"""Everything that is spoken, by who reads it."""
 
 _SIZE_MAX = 24
 """Texts and byte strings are drawn no longer than this, unless their type wants more."""

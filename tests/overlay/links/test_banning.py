@@ -242,6 +242,31 @@ def test_whoever_is_banned_is_told_so_and_keeps_what_it_has(banned_dials: bool) 
     in_virtual_time(scenario)
 
 
+@pytest.mark.parametrize("banned_is_dialled", [True, False])
+def test_the_banned_neither_take_up_a_link_nor_knock_again_and_again(banned_is_dialled: bool) -> None:
+    async def scenario(made: World) -> None:
+        founder, guest = await made.up(FOUNDER), await made.up(GUEST)
+        founder.bans.learn([ban(1, 2)])
+        told: list[str] = []
+        guest.links.up.append(lambda link: told.append(link.peer.name))
+        if banned_is_dialled:
+            with pytest.raises(NotAllowed):
+                await founder.links.connect(guest.address)
+            await trio.sleep(SOON_S)
+        else:
+            for _ in range(20):
+                with pytest.raises(NotAllowed, match="this machine is banned"):
+                    await guest.links.link_to(FOUNDER.node_id, founder.address)
+            began_s = trio.current_time()
+            with pytest.raises(NotAllowed):
+                await guest.links.link_to(FOUNDER.node_id, founder.address)
+            assert trio.current_time() == began_s, "nobody was asked"
+        assert guest.bans.against_this_node
+        assert told == []
+
+    in_virtual_time(scenario)
+
+
 def test_two_compare_their_bans_and_agree_from_then_on() -> None:
     async def scenario(made: World) -> None:
         one, other = await made.up(FOUNDER), await made.up(OTHER)

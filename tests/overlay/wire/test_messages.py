@@ -11,30 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.overlay.errors import LocalProtocolError, RemoteProtocolError
-from potluck.overlay.wire import control, pairing, rotation, worker
-from potluck.overlay.wire.beacon import BEACON, SEEKING
+from potluck.overlay.wire.beacon import BEACON
 from potluck.overlay.wire.codec import Codec
 from potluck.overlay.wire.framing import CONTROL_FRAME_BYTES_MAX, HEADER_BYTES
 from potluck.overlay.wire.gossip import ACCUSERS_MAX, MemberNews, PeerExchange
 from potluck.overlay.wire.peer import PEER, PEER_MESSAGES
 from potluck.overlay.wire.work import InstructionAssignment
 
-from ...strategies.messages import messages_of, of_type, simplest, structs_of
+from ...strategies.messages import CODECS, messages_of, of_type, simplest, structs_of
 
-CODECS: dict[str, Codec[Any]] = {
-    "peer": PEER,
-    "to_node": control.TO_NODE,
-    "to_program": control.TO_PROGRAM,
-    "to_worker": worker.TO_WORKER,
-    "from_worker": worker.FROM_WORKER,
-    "beacon": BEACON,
-    "seeking": SEEKING,
-    "to_inviter": pairing.TO_INVITER,
-    "to_joiner": pairing.TO_JOINER,
-    "admission": pairing.ADMISSION,
-    "to_new_root": rotation.TO_NEW_ROOT,
-    "to_returning": rotation.TO_RETURNING,
-}
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
 every_message = pytest.mark.parametrize(
     ("codec", "message_type"),
