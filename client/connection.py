@@ -1,7 +1,8 @@
 """The conversation of a program with its node: one thread that writes, one that reads, and nobody else waits.
 
 Whoever submits appends to a job's backlog. The writer takes what has gathered, as much as the window towards the node
-has room for, and sends it as one. The reader resolves futures; their callbacks run in its thread, and may submit.
+has room for, and sends it as one; a short call with nothing else under way is sent where it is made. The reader
+resolves futures; their callbacks run in its thread, and may submit.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import atexit
 import itertools
 import socket
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, Final
 
@@ -20,21 +20,15 @@ import msgspec
 from ..overlay.errors import LinkLost, PotluckError, RemoteProtocolError, from_wire
 from ..overlay.wire import control
 from ..overlay.wire.codec import Message
-from ..overlay.wire.control import TO_NODE, TO_PROGRAM, JobOptions, TaskSpec, Welcome
-from ..overlay.wire.work import Finished, Inline, Reference, Started, decode_inline
+from ..overlay.wire.control import TO_NODE, TO_PROGRAM, JobOptions, Welcome
+from ..overlay.wire.work import Finished, Reference, Started, decode_inline
 from .dependencies import Turns
 from .dialling import RECEIVE_BYTES, Link
 from .forking import forgets_parent
 from .futures import Job, TaskFuture
 from .output import Printer
-from .programs import Body, travels_inline
-from .uploads import named, upload
+from .window import Window
 
-WINDOW_TASKS: Final = 16_384
-WINDOW_BYTES: Final = 32 << 20
-"""In flight towards the node; the rest waits in the program."""
-BATCH_TASKS: Final = 4096
-BATCH_BYTES: Final = 256 << 10
 CLOSE_TIMEOUT_S: Final = 5.0
 
 
@@ -60,9 +54,7 @@ class Connection:
         self._release = release
         self._link: Link | None = None
         self.greeted: Future[Welcome] = Future()
-        self._urgent: deque[bytes] = deque()
-        self._cancels: deque[TaskFuture] = deque()
-        self._jobs: tuple[Job, ...] = ()
+        self._window = Window()
         self._by_id: dict[str, Job] = {}
         self._asked: dict[int, Future[Any]] = {}
         self._fetches: dict[int, _Fetch] = {}
@@ -71,8 +63,7 @@ class Connection:
         self.futures_lock = threading.RLock()
         self._bell = threading.Lock()
         self._sleeping = False
-        self._sent_tasks = self._sent_bytes = 0  # the writer's
-        self._done_tasks = self._done_bytes = 0  # the reader's
+        self._writing = threading.Lock()
         self._error: PotluckError | None = None
         self._awaited = False
         self._close_when_idle = False
@@ -102,7 +93,7 @@ class Connection:
         number = next(self._requests)
         frame = TO_NODE.encode(message(number, *arguments))
         self._asked[number] = answer
-        self._urgent.append(frame)
+        self._window.urgent.append(frame)
         self._ring()
         if self._error is not None:
             self._drop_all()
@@ -110,14 +101,14 @@ class Connection:
 
     def tell(self, message: Message) -> None:
         """Sends what is not answered."""
-        self._urgent.append(TO_NODE.encode(message))
+        self._window.urgent.append(TO_NODE.encode(message))
         self._ring()
 
     def open_job(self, options: JobOptions, *, as_reports: bool = False) -> Job:
         """At once; the node's answer is awaited by the tasks, not by the caller."""
         job = Job(self, options, as_reports=as_reports)
         with self._lock:
-            self._jobs = tuple(sorted((*self._jobs, job), key=lambda each: -each.options.priority))
+            self._window.jobs = tuple(sorted((*self._window.jobs, job), key=lambda one: -one.options.priority))
         opened = self.ask(control.OpenJob, options)
         opened.add_done_callback(lambda answer: self._on_opened(job, answer))
         return job
@@ -125,7 +116,7 @@ class Connection:
     def post(self, future: TaskFuture) -> None:
         job = future.job
         job.backlog.append(future)
-        if self._sleeping:
+        if self._sleeping and not self._send_here(future):
             self._sleeping = False  # one ring wakes; it may take the writer a while to come
             self._ring()
         if error := self._error or job.error:
@@ -134,12 +125,12 @@ class Connection:
     def withdraw(self, future: TaskFuture) -> None:
         """Tells the node to drop a task, if the node has heard of it at all."""
         if future.index is not None:
-            self._cancels.append(future)
+            self._window.cancels.append(future)
         self._ring()
 
     @property
     def is_idle(self) -> bool:
-        return all(job.is_idle for job in self._jobs)
+        return all(job.is_idle for job in self._window.jobs)
 
     @property
     def error(self) -> PotluckError | None:
@@ -175,9 +166,9 @@ class Connection:
         """In a forked child, which has neither thread: nothing that is pending here will ever be answered."""
         atexit.unregister(self._finish)
         self._error = LinkLost("this is a forked copy: the connection, and what was pending, are the parent's")
-        self._lock, self._idle = threading.Lock(), threading.Condition()
+        self._lock, self._writing, self._idle = threading.Lock(), threading.Lock(), threading.Condition()
         self.futures_lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does; shared, so in place
-        for job in self._jobs:
+        for job in self._window.jobs:
             job.error = self._error
             for future in job.unfinished():
                 future.orphan(self._error)
@@ -204,11 +195,13 @@ class Connection:
             self._link = link = self._dial()
             if self._error is not None:
                 return
+            self._window.node_id = link.welcome.node_id
             _resolve(self.greeted, link.welcome)
             self._dialled.set()
             while self._error is None:
-                for data in self._outgoing():
-                    link.socket.sendall(data)
+                with self._writing:
+                    for data in self._window.frames():
+                        link.socket.sendall(data)
                 self._sleep()
         except OSError as error:
             self._fail(LinkLost(f"the connection to the node is lost: {error}"))
@@ -220,92 +213,32 @@ class Connection:
         finally:
             self._hang_up()
 
+    def _send_here(self, future: TaskFuture) -> bool:
+        """A lone call, in the thread that makes it: that saves waking the writer. Whether it could be done."""
+        if self._link is None or self._error is not None or not self._writing.acquire(blocking=False):
+            return False
+        try:
+            frame = self._window.lone_frame(future)
+            if frame is not None:
+                self._link.socket.sendall(frame)
+            return frame is not None
+        except OSError as error:
+            self._fail(LinkLost(f"the connection to the node is lost: {error}"))
+            return False
+        except BaseException:  # Ctrl+C: nobody knows how much of a frame has gone
+            self._fail(LinkLost("sending was interrupted"))
+            raise
+        finally:
+            self._writing.release()
+
     def _sleep(self) -> None:
         self._note_idle()
         self._sleeping = True
-        if not self._has_work():  # looked at after the flag is up, so that nobody's ring is missed
+        if (
+            self._error is None and not self._window.has_work
+        ):  # looked at after the flag is up, so that nobody's ring is missed
             self._bell.acquire()
         self._sleeping = False
-
-    def _has_work(self) -> bool:
-        if self._urgent or self._cancels or self._error is not None:
-            return True
-        return self._room() > 0 and any(job.backlog for job in self._jobs if job.id is not None)
-
-    def _room(self) -> int:
-        """Tasks the window has room for. One may always go, however long."""
-        waiting = self._sent_tasks - self._done_tasks
-        if waiting and self._sent_bytes - self._done_bytes >= WINDOW_BYTES:
-            return 0
-        return WINDOW_TASKS - waiting
-
-    def _outgoing(self) -> Iterator[bytes]:
-        """What is to be sent now, in pieces worth a call each."""
-        while self._urgent:
-            yield self._urgent.popleft()
-        yield from self._withdrawals()
-        for job in self._jobs:
-            while job.id is not None and job.backlog and (room := self._room()) > 0:
-                yield from self._batch(job, job.id, min(room, BATCH_TASKS))
-
-    def _withdrawals(self) -> Iterator[bytes]:
-        by_job: dict[str, list[int]] = {}
-        while self._cancels:
-            future = self._cancels.popleft()
-            if future.job.id is not None and future.index is not None and not future.attempts:
-                by_job.setdefault(future.job.id, []).append(future.index)
-        for job, indexes in by_job.items():
-            for start in range(0, len(indexes), BATCH_TASKS):
-                yield TO_NODE.encode(control.CancelTasks(job, indexes[start : start + BATCH_TASKS]))
-
-    def _batch(self, job: Job, job_id: str, tasks_max: int) -> Iterator[bytes]:
-        """The next tasks that share a program. A payload too long for a frame goes ahead, in parts."""
-        body: Body | None = None
-        tasks: list[TaskSpec] = []
-        size_bytes = 0
-        while job.backlog and len(tasks) < tasks_max and size_bytes < BATCH_BYTES:
-            future = job.backlog[0]
-            if future.withdrawn:
-                job.backlog.popleft()
-                continue
-            if body is not None and future.program is not body:
-                break
-            body = future.program
-            arguments = self._number(job, future)
-            payload: Inline | Reference = arguments
-            if not travels_inline(arguments, future.size_bytes):
-                payload = yield from upload(arguments, self._node_id())
-                tasks_max = 0  # the window is looked at again after each of these
-            size_bytes += future.size_bytes
-            assert future.index is not None
-            tasks.append(TaskSpec(future.index, payload, future.kind))
-        if body is not None and tasks:
-            for library in body.libraries:
-                if library.program.program_id not in job.programs_sent:
-                    program = yield from named(job, library, self._node_id())
-                    yield TO_NODE.encode(control.Submit(job_id, program, []))
-            program = yield from named(job, body, self._node_id())
-            yield TO_NODE.encode(control.Submit(job_id, program, tasks))
-
-    def _number(self, job: Job, future: TaskFuture) -> Inline:
-        """From the backlog into flight. In flight first: a task is never in neither."""
-        index = job.next_index
-        job.next_index = index + 1
-        job.in_flight[index] = future
-        job.backlog.popleft()
-        future.index = index
-        if future.withdrawn:  # between the first look and the number, where `withdraw` saw none
-            self._cancels.append(future)
-        self._sent_tasks += 1
-        self._sent_bytes += future.size_bytes
-        arguments = future.arguments
-        assert arguments is not None
-        future.arguments = None
-        return arguments
-
-    def _node_id(self) -> bytes:
-        assert self._link is not None
-        return self._link.welcome.node_id
 
     # ---- the reader
 
@@ -319,7 +252,7 @@ class Connection:
                 while (body := frames.next_body()) is not None:
                     self._take(TO_PROGRAM.decode(body))
                 self._note_idle()
-                if self._sleeping and self._has_work():
+                if self._sleeping and self._window.has_work:
                     self._ring()
                 chunk = sock.recv(RECEIVE_BYTES)
                 if not chunk:
@@ -374,14 +307,13 @@ class Connection:
         """After it is resolved: a task that is in flight no more has its result."""
         assert future.index is not None
         job.in_flight.pop(future.index, None)
-        self._done_tasks += 1
-        self._done_bytes += future.size_bytes
+        self._window.landed(future)
 
     def _fetch(self, fetch: _Fetch, reference: Reference) -> None:
         number = next(self._requests)
         self._fetches[number] = fetch
         assert fetch.job.id is not None
-        self._urgent.append(TO_NODE.encode(control.GetObject(number, fetch.job.id, reference)))
+        self._window.urgent.append(TO_NODE.encode(control.GetObject(number, fetch.job.id, reference)))
         self._ring()
 
     def _take_part(self, message: control.ObjectBytes) -> None:
@@ -421,7 +353,7 @@ class Connection:
         job.error = error
         _drop(job, error)
         with self._lock:
-            self._jobs = tuple(each for each in self._jobs if each is not job)
+            self._window.jobs = tuple(each for each in self._window.jobs if each is not job)
         self._note_idle()
 
     # ---- the end
@@ -456,7 +388,7 @@ class Connection:
             if answer := self._asked.pop(number, None):
                 _reject(answer, self._error)
         self._fetches.clear()
-        for job in self._jobs:
+        for job in self._window.jobs:
             _drop(job, self._error)
 
     def _hang_up(self) -> None:

@@ -41,13 +41,13 @@ class CountedNetwork(TcpNetwork):
         await super().serve(counted, task_status=task_status)
 
     def _counted(self, stream: Stream) -> Stream:
-        send_all = stream.send_all
+        send_now = stream.send_now
 
-        async def counted(data: bytes | bytearray | memoryview) -> None:
+        def counted(data: bytes | bytearray | memoryview) -> bool:
             self._crowd.bytes += len(data)
-            await send_all(data)
+            return send_now(data)
 
-        stream.send_all = counted
+        stream.send_now = counted
         return stream
 
 

@@ -104,9 +104,10 @@ class Engine:
         return self._collect()
 
     def load(self) -> Load:
-        queued = self._unfinished - sum(worker.active for worker in self.pool.workers.values())
         pool = self.pool
-        return Load(pool.slots, pool.active, max(0, queued), self._policy.lengths(), self._task_mean_s)
+        return Load(
+            pool.slots, pool.active, max(0, self._unfinished - pool.active), self._policy.lengths(), self._task_mean_s
+        )
 
     @property
     def unfinished(self) -> int:

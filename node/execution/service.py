@@ -35,6 +35,9 @@ from .workers import WorkerLife
 
 logger: Final = logging.getLogger("potluck.node")
 
+_LOAD_PAUSE_S: Final = 0.05
+"""Short tasks come and go faster than anybody can make use of."""
+
 
 class Assigner(Protocol):
     """Who gave this node work and is told what became of it."""
@@ -75,7 +78,7 @@ class ExecutionService:
         node_call: NodeCall,
     ) -> None:
         self.load_changed: Callable[[], None] = lambda: None
-        """Called when the number of busy slots or of waiting tasks has changed."""
+        """Called when the number of busy slots or of waiting tasks has changed, and not for every task of many."""
         self._config = config
         self._sandboxes = sandboxes
         self._objects = objects
@@ -92,13 +95,14 @@ class ExecutionService:
         self._nursery: trio.Nursery | None = None
         self._deadline = trio.CancelScope()
         self._nothing_left = trio.lowlevel.ParkingLot()
-        self._load = (0, 0)
+        self._stirred = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled; then every worker is killed and gone."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._step(events.Tick())
+            nursery.start_soon(self._watch_load)
             task_status.started()
             await self._watch_deadlines()
 
@@ -169,11 +173,10 @@ class ExecutionService:
         self._engine.mesh_ahead_s = self._mesh_time_s() - now_s
         for effect in self._engine.step(now_s, event):
             self._perform(nursery, effect)
-        self._deadline.deadline = min(self._deadline.deadline, self._engine.next_deadline_s(now_s))
-        load = self._engine.load()
-        if (load.busy, load.queued) != self._load:
-            self._load = load.busy, load.queued
-            self.load_changed()
+        deadline_s = self._engine.next_deadline_s(now_s)
+        if deadline_s < self._deadline.deadline:
+            self._deadline.deadline = deadline_s
+        self._stirred.set()
         if not self._engine.unfinished:
             self._nothing_left.unpark_all()
 
@@ -201,6 +204,17 @@ class ExecutionService:
             self._workers[effect.worker].kill()
         else:
             nursery.start_soon(self._fetch, effect)
+
+    async def _watch_load(self) -> None:
+        told = 0, 0
+        while True:
+            await self._stirred.wait()
+            self._stirred = trio.Event()
+            load = self._engine.load()
+            if (load.busy, load.queued) != told:
+                told = load.busy, load.queued
+                self.load_changed()
+            await trio.sleep(_LOAD_PAUSE_S)
 
     async def _watch_deadlines(self) -> None:
         while True:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from potluck.client import connection as connection_module
+from potluck.client import window as window_module
 from potluck.client.connection import Connection
 from potluck.client.dialling import greet
 from potluck.client.futures import Job, TaskFuture, cancel
@@ -68,7 +68,7 @@ def test_a_result_that_lies_at_the_node_is_fetched() -> None:
 def test_the_window_bounds_what_the_node_is_sent_and_cancel_reaches_what_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection_module, "WINDOW_TASKS", 10)
+    monkeypatch.setattr(window_module, "WINDOW_TASKS", 10)
     with double_node() as (double, connection):
         double.on_task = hold
         job = connection.open_job(JobOptions())
@@ -204,3 +204,35 @@ def test_a_worker_that_was_lost_is_an_error_of_that_task_only() -> None:
         lost, fine = (call(job, PACKER.body(abs), -1) for _ in range(2))
         assert type(lost.exception(10)).__name__ == "WorkerLost"
         assert fine.result(10) == 1
+
+
+def test_lone_calls_of_many_threads_each_get_their_own_result() -> None:
+    """Whoever finds nothing under way sends its call itself; none is sent twice or by nobody."""
+    body = PACKER.body(len)
+    with double_node() as (double, connection):
+        job = connection.open_job(JobOptions())
+        assert call(job, body, b"").result(10) == 0
+
+        def one_by_one(most: int) -> None:
+            for size in range(most):
+                assert call(job, body, bytes(size)).result(30) == size
+
+        threads = [threading.Thread(target=one_by_one, args=(100,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        connection.wait_idle()
+        sent = [task.index for one in double.received if isinstance(one, control.Submit) for task in one.tasks]
+        assert sorted(sent) == list(range(401))
+
+
+def test_a_lone_call_on_a_broken_connection_fails() -> None:
+    with double_node() as (double, connection):
+        job = connection.open_job(JobOptions())
+        body = PACKER.body(len)
+        assert call(job, body, b"x").result(10) == 1
+        double.stop()
+        with pytest.raises(LinkLost):
+            while True:
+                call(job, body, b"x").result(10)
