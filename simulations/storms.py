@@ -18,7 +18,7 @@ from .faults import Fault, Storm
 from .world import World
 
 _FLIPS_MAX: Final = 4
-_RECORDS: Final = "records"
+_TABLES: Final = ("records", "registers")
 
 Ways = list[tuple[str, str]]
 """By source and target, as addresses."""
@@ -180,7 +180,8 @@ class Storms:
 
     def _flip(self, name: str) -> None:
         for _ in range(self._draws.randint(1, _FLIPS_MAX)):
-            self._world.log.note(name, "bit flipped", self._world.machines[name].disk.flip_bit(_RECORDS, self._draws))
+            flipped = self._world.machines[name].disk.flip_bit(self._draws.choice(_TABLES), self._draws)
+            self._world.log.note(name, "bit flipped", flipped)
 
 
 _ON_WAYS: Final = {

@@ -10,7 +10,6 @@
 `store`     this node's share of the records
 `publishers`, `limits`, `attendance`
             whose records these are, what each owner may take of this node, whether it was away for long
-`sealing`   checksums of what lies on disk
 `share`     shell: takes records in, and answers peers
 `service`   shell: who holds what, and how they are asked
 `reading`   get: the newest of a majority; `batches` for several records in one message

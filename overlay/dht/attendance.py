@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from ..ports import Store
+from ..sealing import opened, sealed
 from .records import TOMBSTONE_S
-from .sealing import opened, sealed
 
 _ENTRY: Final = ("dht", b"attendance")
 NOTE_EVERY_S: Final = 3600.0

@@ -16,8 +16,8 @@ from ..identity.certificates import verify_chain
 from ..identity.mesh import Identity
 from ..ids import OwnerId
 from ..ports import Store
+from ..sealing import opened, sealed
 from ..wire.opening import CertificateDer
-from .sealing import opened, sealed
 
 _TABLE: Final = "publishers"
 PUBLISHERS_MAX: Final = 4096

@@ -18,9 +18,9 @@ import msgspec
 from ..clock import time_of
 from ..ids import distance
 from ..ports import Store
+from ..sealing import opened, sealed
 from ..wire.records import SET_RECORDS_MAX, Holding, Record
 from .records import LASTING, NAMESPACES, Namespace, place_of, slot_of
-from .sealing import opened, sealed
 
 _TABLE: Final = "records"
 _MARK_BYTES: Final = 8

@@ -1,19 +1,36 @@
 """Engine of one node's share in registers: what it has promised and what it has accepted.
 
 An answer holds only once the write that comes with it is on disk; the caller sees to that.
+
+An acceptor that has forgotten a promise must not vote: it could help two values to be chosen. So what lies on disk is
+sealed together with its key, and as long as one entry there is damaged (whose, its key may not tell any more) the
+acceptor *doubts* every register of which it holds no sound entry:
+
+| entry             | all others are sound | one is damaged                                                      |
+|-------------------|----------------------|---------------------------------------------------------------------|
+| sound             | answers              | answers                                                             |
+| none, or damaged  | answers as new       | refuses, until `restored` with what others have chosen without it   |
+
+A name that was asked about once is kept for ever, so that of one owner's nodes only so many are taken: more than all
+directories together hold, so that no node that speaks truly is refused.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
+from ..ids import ID_BYTES
+from ..sealing import opened, sealed
 from ..wire.registers import Accept, Accepted, Ballot, Prepare, Promise, State
 from .changes import ROOT, root_content
 
 NEVER: Final = Ballot()
+NAMES_OF_ONE_OWNER_MAX: Final = 1 << 19
 
 
 class Slot(msgspec.Struct, frozen=True, array_like=True):
@@ -22,9 +39,11 @@ class Slot(msgspec.Struct, frozen=True, array_like=True):
     promised: Ballot = NEVER
     accepted: Ballot | None = None
     state: State | None = None
+    brought_by: Annotated[bytes, Meta(max_length=ID_BYTES)] = b""
+    """The owner whose node has asked about it first."""
 
 
-_decoder: Final = msgspec.msgpack.Decoder(Slot)
+_decoder: Final = msgspec.msgpack.Decoder(tuple[bytes, Slot])
 
 Write = tuple[bytes, bytes]
 """Key and value of what has to be on disk before the answer is given."""
@@ -44,33 +63,62 @@ class Acceptor:
         self._slots: dict[bytes, Slot] = {}
         self._founding = b""
         """That this node holds to; empty while it knows of none."""
+        self._damaged: set[bytes] = set()
+        self._names: Counter[bytes] = Counter()
+        """How many each owner has brought."""
 
-    def load(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
-        """Takes up what an earlier run has written."""
-        self._slots = {key: _decoder.decode(value) for key, value in entries}
+    def load(self, entries: Iterable[tuple[bytes, bytes]]) -> int:
+        """Takes up what an earlier run has written; answers how many entries are damaged. These stay on disk until
+        they are restored: the next run is to know of them, too."""
+        for key, written in entries:
+            slot = _read(key, written)
+            if slot is None:
+                self._damaged.add(key)
+            else:
+                self._slots[key] = slot
+                self._names[slot.brought_by] += 1
+        return len(self._damaged)
 
     def __iter__(self) -> Iterator[tuple[bytes, State]]:
         """Every register of which a value was accepted here."""
         return ((key, slot.state) for key, slot in list(self._slots.items()) if slot.state is not None)
 
-    def prepare(self, message: Prepare) -> tuple[Promise, Write | None]:
+    def doubts(self, founding: bytes, name: bytes) -> bool:
+        """Whether it may have forgotten what it promised for this register."""
+        return bool(self._damaged) and slot_key(founding, name) not in self._slots
+
+    def restored(self, founding: bytes, name: bytes, ballot: Ballot, state: State) -> Write:
+        """Others have chosen this state under this ballot, in a round that this node has begun since it doubts, and in
+        which it had no vote. Whoever it had promised a higher ballot has asked one of them, too, or has given up."""
+        return self._write(slot_key(founding, name), Slot(ballot, ballot, state))
+
+    def prepare(self, message: Prepare, owner: bytes = b"") -> tuple[Promise, Write | None]:
+        """`owner`: whose node asks."""
         key = slot_key(message.founding, message.name)
-        slot, ballot = self._slots.get(key, Slot()), message.ballot
+        slot, ballot = self._slots.get(key, Slot(brought_by=owner)), message.ballot
         if self._is_apart(key, slot, message):
             return Promise(message.request, ballot, slot.promised, apart=True), None
+        if not self._votes(key, owner):
+            return Promise(message.request, ballot, NEVER), None
         if ballot < slot.promised:
             return Promise(message.request, ballot, slot.promised), None
         write = self._write(key, msgspec.structs.replace(slot, promised=ballot))
         return Promise(message.request, ballot, ballot, slot.accepted, slot.state), write
 
-    def accept(self, message: Accept) -> tuple[Accepted, Write | None]:
+    def accept(self, message: Accept, owner: bytes = b"") -> tuple[Accepted, Write | None]:
         key = slot_key(message.founding, message.name)
-        slot, ballot = self._slots.get(key, Slot()), message.ballot
+        slot, ballot = self._slots.get(key, Slot(brought_by=owner)), message.ballot
         if self._is_apart(key, slot, message):
             return Accepted(message.request, ballot, slot.promised, apart=True), None
+        if not self._votes(key, owner):
+            return Accepted(message.request, ballot, NEVER), None
         if ballot < slot.promised:
             return Accepted(message.request, ballot, slot.promised), None
-        return Accepted(message.request, ballot, ballot), self._write(key, Slot(ballot, ballot, message.state))
+        write = self._write(key, Slot(ballot, ballot, message.state, slot.brought_by))
+        return Accepted(message.request, ballot, ballot), write
+
+    def _votes(self, key: bytes, owner: bytes) -> bool:
+        return key in self._slots or not (self._damaged or self._names[owner] >= NAMES_OF_ONE_OWNER_MAX)
 
     def hold_to(self, founding: bytes) -> list[Write]:
         """From now on the root is that of this founding. Another one's is put aside with what was promised for it, and
@@ -94,8 +142,19 @@ class Acceptor:
         return bool(ours) and not theirs <= {b"", ours}
 
     def _write(self, key: bytes, slot: Slot) -> Write:
+        self._names[slot.brought_by] += key not in self._slots
         self._slots[key] = slot
-        return key, msgspec.msgpack.encode(slot)
+        self._damaged.discard(key)
+        return key, sealed(msgspec.msgpack.encode((key, slot)))
+
+
+def _read(key: bytes, written: bytes) -> Slot | None:
+    """None for an entry that is not as it was written, or not where."""
+    packed = opened(written)
+    if packed is None:
+        return None
+    where, slot = _decoder.decode(packed)
+    return slot if where == key else None
 
 
 def _founding_of(state: State | None) -> bytes:

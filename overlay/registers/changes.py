@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final, Protocol
 import msgspec
 from msgspec import Meta
 
-from ..errors import LimitExceeded, PotluckError, RemoteProtocolError, Unavailable
+from ..errors import LimitExceeded, PotluckError, QuotaExceeded, RemoteProtocolError, Unavailable
+from ..ids import ID_BYTES
 from ..wire.codec import RawId
 from ..wire.framing import VALUE_BYTES_MAX
 from ..wire.registers import (
@@ -28,6 +29,8 @@ from .quorums import FOUNDERS, is_changing, moved, settled
 ROOT: Final = b""
 _DIRECTORY: Final = b"directory\0"
 _DIRECTORIES: Final = 64
+ENTRIES_OF_ONE_OWNER_MAX: Final = 3000
+"""In each directory; not quite half of what it holds."""
 
 Content = Callable[[bytes | None], tuple[bytes | None, Any]]
 """From the present content to the next and what the operation answers. An error it raises is its answer."""
@@ -76,6 +79,17 @@ def unchanged(state: State, ballot: Ballot) -> tuple[State, Any]:
     return state, state.content
 
 
+class ChosenAgain:
+    """A read for whoever has to know under which ballot the state was chosen in the end."""
+
+    def __init__(self) -> None:
+        self.ballot = Ballot()
+
+    def __call__(self, state: State, ballot: Ballot) -> tuple[State, Any]:
+        self.ballot = ballot
+        return unchanged(state, ballot)
+
+
 class Move:
     """To other acceptors, unless they are changing already. `choose` goes by the acceptors that really are."""
 
@@ -108,6 +122,8 @@ class Settle:
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     number: int
     acceptors: Annotated[list[RawId], Meta(max_length=ACCEPTORS_MAX)]
+    owner: Annotated[bytes, Meta(max_length=ID_BYTES)] = b""
+    """Whose node has entered it."""
 
 
 class Directory(msgspec.Struct, frozen=True, array_like=True):
@@ -157,6 +173,8 @@ def enter(name: bytes, first: Entry) -> Content:
         present = directory.entries.get(key)
         if present is not None:
             return content, present
+        if sum(entry.owner == first.owner for entry in directory.entries.values()) >= ENTRIES_OF_ONE_OWNER_MAX:
+            raise QuotaExceeded("your machines have made as many agreed keys as one owner may: each of them stays")
         return _with(directory, key, first), first
 
     return change
@@ -171,7 +189,8 @@ def report(name: bytes, entry: Entry) -> Content:
         present = directory.entries.get(key)
         if present is not None and present.number >= entry.number:
             return content, None
-        return _with(directory, key, entry), None
+        owner = entry.owner if present is None else present.owner
+        return _with(directory, key, msgspec.structs.replace(entry, owner=owner)), None
 
     return change
 

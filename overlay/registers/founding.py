@@ -21,6 +21,7 @@ from ..links.link import Link
 from ..links.links import Links
 from ..membership.service import Membership
 from ..ports import Entropy, Store
+from ..sealing import opened, sealed
 from ..wire import registers as wire
 from ..wire.codec import Message
 from ..wire.gossip import Status
@@ -78,7 +79,8 @@ class Founding:
 
     def load(self) -> None:
         self._began_s = trio.current_time()
-        packed = self._store.get(_TABLE, _KEY)
+        written = self._store.get(_TABLE, _KEY)
+        packed = None if written is None else opened(written)
         if packed is not None:
             held = _decoder.decode(packed)
             self._beliefs.held = Held(self._vouched(held.news), held.sure)
@@ -184,7 +186,7 @@ class Founding:
             )
             self._give_up(before.news.founding)
         self._hold_to(held.news.founding)
-        self._store.put(_TABLE, _KEY, msgspec.msgpack.encode(held))
+        self._store.put(_TABLE, _KEY, sealed(msgspec.msgpack.encode(held)))
         self._registers.start(self._commit)
         for link in self._links:
             self._tell(link)

@@ -11,7 +11,7 @@ import trio
 from ..background import Background
 from ..dht.service import Dht
 from ..errors import LocalProtocolError, NotAllowed, PotluckError, RemoteProtocolError, Unavailable
-from ..ids import NodeId, key_id
+from ..ids import NodeId, OwnerId, key_id
 from ..links.link import Link
 from ..links.links import Links
 from ..membership.service import Membership
@@ -22,7 +22,7 @@ from ..wire.gossip import Status
 from ..wire.records import Contact
 from ..wire.registers import Ballot, Configuration, State
 from .acceptor import Acceptor, Write
-from .changes import ROOT, Content, ContentStep, Entry, Step, directory_for, enter, root_content, unchanged
+from .changes import ROOT, ChosenAgain, Content, ContentStep, Entry, Step, directory_for, enter, root_content, unchanged
 from .founding import Founding
 from .proposer import Done, Effect, Proposer, Register, Retry, Send
 from .quorums import FIRST
@@ -32,10 +32,13 @@ logger = logging.getLogger("potluck.registers")
 ACCEPTORS: Final = 5
 _TABLE: Final = "registers"
 _ANSWERS_AT_ONCE: Final = 256
+_RESTORED_AT_ONCE: Final = 64
 _ANSWERS_WAITING: Final = 2 * wire.FOUNDERS_MAX
 _KNOWN_MAX: Final = 4096
 _COUNTER_MAX: Final = 1 << 49
 """Ballots are outrun one by one: none of ours comes near."""
+_FOUNDING_TRIES: Final = 5
+"""The founding needs everyone: it asks again whoever is silent, where other operations go on without it."""
 _PAUSE_S: Final = 0.01
 _PAUSE_MAX_S: Final = 0.4
 
@@ -48,6 +51,7 @@ class Registers:
     def __init__(self, dht: Dht, links: Links, membership: Membership, store: Store, entropy: Entropy) -> None:
         self._dht = dht
         self._own_id = dht.identity.node_id
+        self._owner_id = dht.identity.owner_id
         self._links = links
         self._membership = membership
         self._store = store
@@ -60,13 +64,17 @@ class Registers:
         self._known: dict[tuple[bytes, bytes], Configuration] = {}
         self._turns: dict[bytes, _Turn] = {}
         self._answers_under_way = 0
+        self._restoring: set[Register] = set()
+        self._began_s = 0.0
         self._background = Background()
         self.start = self._background.start
         links.on(wire.Prepare, self._asked)
         links.on(wire.Accept, self._asked)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        self.acceptor.load(self._store.scan(_TABLE))
+        self._began_s = trio.current_time()
+        if damaged := self.acceptor.load(self._store.scan(_TABLE)):
+            logger.error("the disk has garbled what %d agreed values are: they are restored from other nodes", damaged)
         self.founding.load()
         await self._background.run(task_status=task_status)
 
@@ -153,6 +161,9 @@ class Registers:
 
     async def _ask(self, register: Register, send: Send, answers: trio.MemorySendChannel[_Answered]) -> None:
         answer = await self._answer_of(send)
+        tries = _FOUNDING_TRIES if not register.founding else 1
+        while answer is None and (tries := tries - 1):
+            answer = await self._answer_of(send)
         if answer is not None and answer.apart:
             self.founding.is_apart(register)
             answer = None
@@ -167,7 +178,7 @@ class Registers:
         message = send.message
         try:
             if send.to == self._own_id:
-                return await self._answer(message)
+                return await self._answer(message, self._owner_id)
             member = self._membership.get(send.to)
             if member is None or not member.present:
                 return None
@@ -189,7 +200,7 @@ class Registers:
             return self.founding.root
         known = self._known.get((register.founding, name))
         if known is None or afresh:
-            first = Entry(FIRST, [node.node_id for node in self._dht.nearest_members(place_of(name), ACCEPTORS)])
+            first = Entry(FIRST, self.nearest(name, ACCEPTORS), self._owner_id)
             step = ContentStep(self.token(), enter(name, first))
             _, entry = await self._operate(directory_for(name), step, confirm=False)
             if isinstance(entry, PotluckError):
@@ -222,19 +233,21 @@ class Registers:
 
     async def _answer_peer(self, link: Link, message: wire.Prepare | wire.Accept) -> None:
         try:
-            link.post(await self._answer(message))
+            link.post(await self._answer(message, link.peer.owner_id))
         except (Unavailable, LocalProtocolError) as error:
             logger.debug("a proposer was not answered: %s", error)
         finally:
             self._answers_under_way -= 1
 
-    async def _answer(self, message: wire.Prepare | wire.Accept) -> wire.Promise | wire.Accepted:
-        """On disk when this returns: what is answered and everything it follows from."""
+    async def _answer(self, message: wire.Prepare | wire.Accept, owner: OwnerId) -> wire.Promise | wire.Accepted:
+        """To a node of this owner. On disk when this returns: what is answered and everything it follows from."""
         answer: wire.Promise | wire.Accepted
+        if self.acceptor.doubts(message.founding, message.name):
+            self._begin_restoring(Register(message.founding, message.name))
         if isinstance(message, wire.Prepare):
-            answer, write = self.acceptor.prepare(message)
+            answer, write = self.acceptor.prepare(message, owner)
         else:
-            answer, write = self.acceptor.accept(message)
+            answer, write = self.acceptor.accept(message, owner)
             if message.name == ROOT and write is not None:
                 answer = msgspec.structs.replace(answer, witness=self.founding.witness_of(message.state))
         if write is not None:
@@ -244,6 +257,28 @@ class Registers:
 
     def put(self, write: Write) -> None:
         self._store.put(_TABLE, *write)
+
+    # What the disk has garbled
+
+    def _begin_restoring(self, register: Register) -> None:
+        if register not in self._restoring and len(self._restoring) < _RESTORED_AT_ONCE:
+            self._restoring.add(register)
+            self.start(self._restore, register)
+
+    async def _restore(self, register: Register) -> None:
+        """Has the present state chosen once more by the others. Not before all attempts are over that count on what
+        this node has promised in its former life."""
+        await trio.sleep_until(self._began_s + 2 * self._dht.config.request_timeout_s * self._dht.config.request_tries)
+        again = ChosenAgain()
+        try:
+            state, _ = await self.operate(register.name, again, confirm=True)
+            if self.acceptor.doubts(register.founding, register.name) and register.founding == self.founding.known:
+                self.put(self.acceptor.restored(register.founding, register.name, again.ballot, state))
+                await self._store.commit()
+        except PotluckError as error:
+            logger.warning("%s was not restored: %s", shown(register.name), error)
+        finally:
+            self._restoring.discard(register)
 
     # For those who care for registers
 

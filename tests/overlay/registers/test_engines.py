@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
-from potluck.overlay.errors import Conflict, LimitExceeded, Unavailable
+from potluck.overlay.errors import Conflict, LimitExceeded, QuotaExceeded, Unavailable
+from potluck.overlay.registers import acceptor as acceptors
 from potluck.overlay.registers import quorums
-from potluck.overlay.registers.acceptor import Acceptor
+from potluck.overlay.registers.acceptor import NEVER, Acceptor
 from potluck.overlay.registers.changes import (
+    ENTRIES_OF_ONE_OWNER_MAX,
     ROOT,
     ContentStep,
+    Directory,
     Entry,
     directory_for,
     directory_of,
@@ -95,6 +99,73 @@ def test_an_acceptor_keeps_its_promises_and_forgets_nothing_at_a_restart(
         acceptor.load(disk.items())
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from([b"r", b"s", b"t"]), BALLOTS), min_size=1, max_size=12),
+    st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 10_000)), min_size=1, max_size=4),
+)
+def test_an_acceptor_whose_disk_has_garbled_anything_breaks_no_promise(
+    asked: list[tuple[bytes, Ballot]], flips: list[tuple[int, bool, int]]
+) -> None:
+    """Bits flip in keys and in values; entries may end up in the place of others."""
+    before, disk = Acceptor(), {}
+    for name, ballot in asked:
+        _, write = before.accept(Accept(1, b"f", name, ballot, EMPTY))
+        if write is not None:
+            disk[write[0]] = write[1]
+    for number, in_key, bit in flips:
+        key = sorted(disk)[number % len(disk)]
+        garbled = [bytearray(key), bytearray(disk.pop(key))]
+        one = garbled[0 if in_key else 1]
+        one[bit // 8 % len(one)] ^= 1 << bit % 8
+        disk[bytes(garbled[0])] = bytes(garbled[1])
+    after = Acceptor()
+    after.load(disk.items())
+    for name in (b"r", b"s", b"t"):
+        probe = Prepare(1, b"f", name, Ballot(9, b"z"))
+        promise, _ = after.prepare(probe)
+        if promise.promised == probe.ballot:
+            sound = before.prepare(probe)[0]
+            assert (promise.accepted, promise.state) == (sound.accepted, sound.state)
+        else:
+            assert promise.promised == NEVER
+            assert after.doubts(b"f", name)
+            assert after.accept(Accept(1, b"f", name, probe.ballot, EMPTY))[1] is None
+
+
+def test_a_garbled_entry_is_known_at_every_start_until_it_is_restored() -> None:
+    before, disk = Acceptor(), {}
+    for name in (b"r", b"s"):
+        _, write = before.accept(Accept(1, b"f", name, Ballot(3, b"a"), EMPTY))
+        assert write is not None
+        disk[write[0]] = write[1]
+    disk[b"fr"] = disk[b"fr"][:-1]
+    for _ in range(2):
+        after = Acceptor()
+        assert after.load(disk.items()) == 1
+        assert after.doubts(b"f", b"r") and after.doubts(b"f", b"never heard of") and not after.doubts(b"f", b"s")
+    key, written = after.restored(b"f", b"r", Ballot(5, b"b"), EMPTY)
+    disk[key] = written
+    assert not after.doubts(b"f", b"r") and not after.doubts(b"f", b"never heard of")
+    after = Acceptor()
+    assert after.load(disk.items()) == 0
+    assert after.prepare(Prepare(1, b"f", b"r", Ballot(4, b"z")))[0].promised == Ballot(5, b"b")
+
+
+def test_one_owner_makes_an_acceptor_keep_only_so_many_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptors, "NAMES_OF_ONE_OWNER_MAX", 3)
+    acceptor, disk = Acceptor(), {}
+    for number in range(5):
+        promise, write = acceptor.prepare(Prepare(1, b"f", b"%d" % number, Ballot(1, b"a")), b"one")
+        assert (promise.promised == NEVER) == (write is None) == (number >= 3)
+        if write is not None:
+            disk[write[0]] = write[1]
+    acceptor = Acceptor()
+    acceptor.load(disk.items())
+    assert acceptor.prepare(Prepare(1, b"f", b"9", Ballot(1, b"a")), b"one")[1] is None
+    assert acceptor.prepare(Prepare(1, b"f", b"1", Ballot(2, b"a")), b"one")[1] is not None
+    assert acceptor.prepare(Prepare(1, b"f", b"9", Ballot(1, b"a")), b"other")[1] is not None
+
+
 def test_registers_of_two_foundings_do_not_mix() -> None:
     acceptor = Acceptor()
     acceptor.accept(Accept(1, b"f", b"r", Ballot(1, b"a"), EMPTY))
@@ -145,16 +216,25 @@ def test_a_directory_keeps_the_first_entry_and_follows_what_is_reported() -> Non
 
 def test_a_directory_that_is_full_says_so() -> None:
     content: bytes | None = None
-    entry = Entry(2, NODES[:5] * 3)
     with pytest.raises(LimitExceeded):
         for number in range(100_000):
+            entry = Entry(2, NODES[:5] * 3, number.to_bytes(20, "big"))
             content, _ = enter(b"name %d" % number, entry)(_grown(content, number))
+
+
+def test_one_owner_does_not_fill_a_directory() -> None:
+    many = {number.to_bytes(16, "big"): Entry(2, NODES[:5], NODES[0]) for number in range(ENTRIES_OF_ONE_OWNER_MAX)}
+    full = msgspec.msgpack.encode(Directory(b"", many))
+    with pytest.raises(QuotaExceeded):
+        enter(b"name", Entry(2, NODES[:5], NODES[0]))(full)
+    content, _ = enter(b"name", Entry(2, NODES[:5], NODES[1]))(full)
+    moved_on, _ = report(b"name", Entry(4, NODES[2:5], NODES[2]))(content)
+    _, present = enter(b"name", Entry(2, NODES[:5], NODES[0]))(moved_on)
+    assert present == Entry(4, NODES[2:5], NODES[1]), "what is there is found, and stays its owner's"
 
 
 def _grown(content: bytes | None, number: int) -> bytes | None:
     """Filled in leaps: one by one would take long."""
-    import msgspec
-
     if number != 3:
         return content
     entries = {number.to_bytes(16, "big"): Entry(2, NODES[:5]) for number in range(8_500)}
