@@ -8,6 +8,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar
 
@@ -16,9 +17,11 @@ import msgspec
 from ..overlay.errors import NoNode, NotAllowed
 from ..overlay.wire import inside
 from ..overlay.wire.control import JobOptions
+from ..overlay.wire.setting import Setting, encoded
 from .connection import Connection
 from .dependencies import Call, futures_in, resolved, when_done
 from .dialling import dial, greet
+from .files import Home, body_of_setting
 from .forking import forgets_parent
 from .futures import Job, TaskFuture
 from .mapping import Mapping, Pulse, Window, sizer_for
@@ -42,6 +45,8 @@ class _Line(NamedTuple):
     body: Body
     fault: Exception | None
     """Why the function cannot travel."""
+    libraries: tuple[Body, ...]
+    """Those of the program when the function was pickled."""
 
 
 class _Lines:
@@ -91,7 +96,8 @@ class Executor(concurrent.futures.Executor):
         self._surroundings = surroundings
         self._trust_results = trust_results
         self._connection: Connection | None = None
-        self._jobs: dict[JobOptions, Job] = {}
+        self._jobs: dict[tuple[JobOptions, bytes | None], Job] = {}
+        """By options, and the setting that their tasks run in."""
         self._lines = _Lines()
         self._packer = Packer()
         self._lock = threading.RLock()
@@ -116,7 +122,7 @@ class Executor(concurrent.futures.Executor):
             return line.job.failed(line.body, error)
         if line.fault is not None:
             return line.job.failed(line.body, line.fault)
-        if line.body.libraries is not self._packer.libraries:
+        if line.libraries is not self._packer.libraries:
             line = self._line(fn)  # the program has imported more since the function was pickled
         return line.job.submit(line.body, arguments, size_of(arguments))
 
@@ -129,8 +135,8 @@ class Executor(concurrent.futures.Executor):
         def send() -> None:
             try:
                 arguments = self._packer.arguments(*resolved(call))
-                if line.body.libraries is not self._packer.libraries:
-                    future.program = self._packer.body(plain(fn))  # the program has imported more meanwhile
+                if line.libraries is not self._packer.libraries:
+                    future.program = self._line(fn).body  # the program has imported more meanwhile
             except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
                 future.fail(error)
             else:
@@ -231,18 +237,24 @@ class Executor(concurrent.futures.Executor):
         with self._lock:
             options = fn.options if isinstance(fn, Optioned) else JobOptions()
             trusts, shows = self._trust_results, self._output
-            job = self._job(msgspec.structs.replace(options, trust_results=trusts, streams_output=shows))
+            setting = fn.setting if isinstance(fn, Optioned) else None
+            wanted = msgspec.structs.replace(options, trust_results=trusts, streams_output=shows)
+            job, needs = self._job(wanted, setting), body_of_setting(setting)
             try:
-                line = _Line(job, self._packer.body(plain(fn)), None)
+                body, fault = self._packer.body(plain(fn), needs), None
             except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
-                line = _Line(job, body_of("callable", b""), error)
+                body, fault = body_of("callable", b""), error
+            line = _Line(job, body, fault, self._packer.libraries)
             self._lines.keep(fn, line)
             return line
 
-    def _job(self, options: JobOptions) -> Job:
-        job = self._jobs.get(options)
+    def _job(self, options: JobOptions, setting: Setting | None) -> Job:
+        key = options, None if setting is None else encoded(setting).data
+        job = self._jobs.get(key)
         if job is None:
-            job = self._jobs[options] = self._connected().open_job(options)
+            job = self._jobs[key] = self._connected().open_job(options)
+            if setting is not None and setting.outputs:
+                job.home = Home(Path.cwd(), setting.outputs)
         return job
 
     def _connected(self) -> Connection:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..overlay.errors import PotluckError, RemoteProtocolError
 from ..overlay.wire.control import InputAsked, JobOptions, Printed
+from ..overlay.wire.setting import files_in
 from ..overlay.wire.work import Finished, Inline
+from .files import Home
 from .input import StandardInput
 from .outcomes import exception_of, value_of
 from .output import JobOutput
@@ -44,6 +46,8 @@ class Job:
         """Shows what its tasks print, if that is wanted."""
         if options.streams_output:
             self.output = JobOutput(connection.printer, connection.tell, by_line=not as_reports)
+        self.home: Home | None = None
+        """Where files go that its tasks bring."""
         self.input = StandardInput(connection.tell) if options.takes_input else None
         self.next_index = 0
         self.programs_sent: set[bytes] = set()
@@ -114,6 +118,8 @@ class TaskFuture(Future[Any]):
     stdout = ""
     """What the task printed, once it is done."""
     stderr = ""
+    files: tuple[str, ...] = ()
+    """Names of the outputs it brought home."""
     result_bytes = 0
     finished: Finished | None = None
     """All that was reported, for jobs that keep it."""
@@ -197,8 +203,10 @@ class TaskFuture(Future[Any]):
         if value is None:
             self.fail(RemoteProtocolError("the node reported a task as finished without a value or a fault"))
             return
-        self.result_bytes = size_of(value)
         try:
+            if finished.with_files:
+                value = self._unpack(value)
+            self.result_bytes = size_of(value)
             result = value_of(value, pickled=finished.pickled, trusted=self.job.trusts(own))
         except PotluckError as error:
             self.fail(error)
@@ -207,6 +215,14 @@ class TaskFuture(Future[Any]):
             self.set_result(result)
         except InvalidStateError:
             pass  # cancelled here while it finished there
+
+    def _unpack(self, value: Inline) -> Inline:
+        """The value proper; files go home. Raises errors of ours."""
+        both = files_in(value)
+        if self.job.home is not None:
+            self.job.home.bring(both.files)
+            self.files = tuple(sorted(both.files))
+        return both.value
 
     def fail(self, error: BaseException) -> None:
         try:

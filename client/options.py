@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import numbers
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Final, Generic, Literal, ParamSpec, TypeVar
 
 from ..overlay.errors import UsageError
 from ..overlay.wire.control import JobOptions
+from ..overlay.wire.setting import Setting
+from .files import setting_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,17 +32,19 @@ ON_LENGTH_MAX: Final = 256
 class Optioned(Generic[P, R]):
     """A function with its options. Called here, it is just the function."""
 
-    def __init__(self, function: Callable[P, R], options: JobOptions) -> None:
+    def __init__(self, function: Callable[P, R], options: JobOptions, setting: Setting | None = None) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.options = options
+        self.setting = setting
 
     @property
     def is_per_call(self) -> bool:
         """Whether something was said that holds for one call, not for several together."""
         default = JobOptions()
         per_call = ("timeout_s", "retries", "error_retries", "backoff_s", "at_most_once")
-        return any(getattr(self.options, name) != getattr(default, name) for name in per_call)
+        changed = any(getattr(self.options, name) != getattr(default, name) for name in per_call)
+        return changed or self.setting is not None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -60,6 +65,9 @@ def options(
     priority: Priority = "medium",
     confidential: bool = False,
     on: str = "",
+    env: Mapping[str, str] | None = None,
+    inputs: Iterable[str | Path] = (),
+    outputs: Iterable[str] = (),
 ) -> Callable[[Callable[P, R]], Optioned[P, R]]:
     """Wraps a function so that an executor runs it under these options.
 
@@ -71,6 +79,9 @@ def options(
     priority      "high", "medium", "low" or a number; higher goes first
     confidential  nothing of it leaves the node of this program
     on            the name of the one node to run it
+    env           variables of its environment
+    inputs        files, read now, that lie in its working folder; 1 MiB in all
+    outputs       globs of files there that come into this program's current folder when it returns; 1 MiB in all
     """
     job_options = job_options_of(
         timeout=timeout,
@@ -82,7 +93,8 @@ def options(
         confidential=confidential,
         on=on,
     )
-    return lambda function: Optioned(function, job_options)
+    setting = setting_of(env or {}, inputs, outputs)
+    return lambda function: Optioned(function, job_options, setting)
 
 
 def job_options_of(

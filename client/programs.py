@@ -72,10 +72,10 @@ class Packer:
         self._strays: tuple[ModuleType, ...] = ()
         self._modules_seen = 0
 
-    def body(self, function: Callable[..., Any]) -> Body:
-        """Raises whatever cloudpickle raises for a function that holds what cannot travel."""
+    def body(self, function: Callable[..., Any], needs: tuple[Body, ...] = ()) -> Body:
+        """`needs` beside the libraries. Raises whatever cloudpickle raises for a function that cannot travel."""
         with self._strays_by_value():
-            return body_of("callable", cloudpickle.dumps(function, protocol=5), libraries=self.libraries)
+            return body_of("callable", cloudpickle.dumps(function, protocol=5), libraries=(*self.libraries, *needs))
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inline:
         """Copies what it is given: later changes by the program do not reach the task."""

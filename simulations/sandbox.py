@@ -160,7 +160,7 @@ class VirtualWorker:
         for stream, file in zip(self._output, printed, strict=True):
             stream.write(file.getvalue())
         ends = [stream.bytes_ever for stream in self._output]
-        return worker.TaskFinished(task.task, value, fault, False, TASK_S + clock.spent_s, *ends)
+        return worker.TaskFinished(task.task, value, fault, False, TASK_S + clock.spent_s, ends[0], ends[1])
 
     def _value(self, task: worker.RunTask, clock: _Clock) -> object:
         program = self._programs[task.program]

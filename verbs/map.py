@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..client.files import body_of_setting
 from ..client.programs import body_of, size_of
 from ..overlay.errors import UsageError
 from ..overlay.wire import values
@@ -15,7 +16,7 @@ from .answer import Answer, Session, verb
 from .asking import connected
 from .programs import call_arguments, check_function, libraries_of, source_of
 from .rendering import text_of
-from .work import finish, job_options, options_from, ship_option
+from .work import bring_home, finish, job_options, options_from, setting_options, ship_option, take_setting
 
 
 @verb("map", summary="Run a function for every line of a file.")
@@ -28,6 +29,7 @@ from .work import finish, job_options, options_from, ship_option
     help="A JSON list of arguments per line.",
 )
 @ship_option
+@setting_options
 @job_options
 def command(
     session: Session, /, file: str, function: str, inputs: str, ship: tuple[str, ...], **options: Any
@@ -35,20 +37,21 @@ def command(
     """Call a function of FILE.py once for every line of INPUTS.jsonl, on the whole mesh."""
     program = source_of(file, None)
     check_function(program, function)
-    libraries = libraries_of(program, ship)
+    setting = take_setting(options)
+    libraries = (*libraries_of(program, ship), *body_of_setting(setting))
     body = body_of("function", program.text.encode(), entry=function, file_name=program.name, libraries=libraries)
     arguments = _inputs(Path(inputs))
     wanted = options_from(**options)
     with connected(session) as connection:
         job = connection.open_job(wanted, as_reports=True)
+        bring_home(job, setting)
         futures = [job.submit(body, inline, size_of(inline)) for inline in arguments]
         done = finish(connection, job, futures)
     lines = [
         text_of(value) if task["error"] is None else f"{task['error']['kind']}: {task['error']['message']}"
         for task, value in zip(done.tasks, done.values, strict=True)
     ]
-    notes = "\n".join(note for note in (done.who(), done.complaints()) if note)
-    return Answer(done.record, "\n".join(lines), notes, done.exit_code)
+    return Answer(done.record, "\n".join(lines), done.notes(), done.exit_code)
 
 
 def _inputs(file: Path) -> list[Inline]:

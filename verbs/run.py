@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from ..client.files import body_of_setting
 from ..client.programs import Body, body_of, size_of
 from ..overlay.errors import UsageError
 from ..overlay.wire import values
@@ -15,7 +16,7 @@ from .answer import Answer, Session, verb
 from .asking import connected
 from .programs import Source, call_arguments, check_function, libraries_of, source_of
 from .rendering import text_of
-from .work import Done, finish, job_options, options_from, ship_option
+from .work import Done, bring_home, finish, job_options, options_from, setting_options, ship_option, take_setting
 
 
 @verb("run", summary="Run a file or a function on the mesh.")
@@ -25,6 +26,7 @@ from .work import Done, finish, job_options, options_from, ship_option
 @click.option("--function", metavar="F", help="Call this function of it, and show what it returns.")
 @click.option("--args", "args", metavar="JSON", help="A list: positional; an object: keyword arguments.")
 @ship_option
+@setting_options
 @job_options
 def command(
     session: Session,
@@ -41,12 +43,15 @@ def command(
     if source is not None and file is not None:
         argv, file = (file, *argv), None
     program = source_of(file, source)
-    body, arguments = _program(program, argv, function, args, libraries_of(program, ship))
+    setting = take_setting(options)
+    needs = (*libraries_of(program, ship), *body_of_setting(setting))
+    body, arguments = _program(program, argv, function, args, needs)
     wanted = msgspec.structs.replace(
         options_from(**options), streams_output=not session.as_json, takes_input=function is None
     )
     with connected(session) as connection:
         job = connection.open_job(wanted, as_reports=True)
+        bring_home(job, setting)
         future = job.submit(body, arguments, size_of(arguments))
         connection.printer.on_broken = future.kill
         done = finish(connection, job, [future])
@@ -77,6 +82,4 @@ def _answer(done: Done, *, with_value: bool, at_line_start: bool) -> Answer:
     shown = text_of(value) if with_value and not done.faults else ""
     if shown and not at_line_start:
         shown = "\n" + shown
-    return Answer(
-        done.record, shown, "\n".join(note for note in (done.who(), done.complaints()) if note), done.exit_code
-    )
+    return Answer(done.record, shown, done.notes(), done.exit_code)

@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
 from ..client.connection import Connection
+from ..client.files import Home, setting_of
 from ..client.futures import Job, TaskFuture
 from ..client.options import job_options_of
-from ..overlay.errors import Cancelled, PotluckError, ResultNotEncodable, TaskFailed, from_wire
+from ..overlay.errors import (
+    Cancelled,
+    NotAllowed,
+    PotluckError,
+    RemoteProtocolError,
+    ResultNotEncodable,
+    TaskFailed,
+    Unavailable,
+    UsageError,
+    from_wire,
+)
 from ..overlay.wire import values
 from ..overlay.wire.control import JobOptions
+from ..overlay.wire.setting import Setting
 from ..overlay.wire.work import Fault
 from .rendering import duration_text, jsonable
 
@@ -49,6 +62,36 @@ def ship_option(function: F) -> F:
     """For programs in files: packages to send along."""
     text = "Send this pure-Python package along; may be repeated. Your own modules go by themselves."
     return click.option("--ship", multiple=True, metavar="PACKAGE", help=text)(function)
+
+
+def setting_options(function: F) -> F:
+    """What tasks find around them, and what comes home from there."""
+    for option in (
+        click.option(
+            "--output", "output_globs", multiple=True, metavar="GLOB", help="Files to bring home from its folder."
+        ),
+        click.option("--input", "input_files", multiple=True, metavar="FILE", help="Put this file into its folder."),
+        click.option("--env", multiple=True, metavar="K=V", help="Set a variable of its environment."),
+    ):
+        function = option(function)
+    return function
+
+
+def take_setting(options: dict[str, Any]) -> Setting | None:
+    """Takes the options above out of all that were given. Raises UsageError, LimitExceeded."""
+    variables = {}
+    for given in options.pop("env"):
+        name, equals, value = given.partition("=")
+        if not equals:
+            raise UsageError(f"--env {given}: write it NAME=VALUE")
+        variables[name] = value
+    return setting_of(variables, options.pop("input_files"), options.pop("output_globs"))
+
+
+def bring_home(job: Job, setting: Setting | None) -> None:
+    """Outputs of its tasks go into the current folder."""
+    if setting is not None and setting.outputs:
+        job.home = Home(Path.cwd(), setting.outputs)
 
 
 def options_from(**given: Any) -> JobOptions:
@@ -87,6 +130,12 @@ class Done:
             + (f" ({count} tasks)" if count > 1 else "")
             for (traceback, kind, message), count in seen.items()
         )
+
+    def notes(self) -> str:
+        """What a person is told beside the values."""
+        names = [name for task in self.tasks for name in task["files"]]
+        brought = f"brought home: {', '.join(names)}" if names else ""
+        return "\n".join(note for note in (self.who(), brought, self.complaints()) if note)
 
     def who(self) -> str:
         """Which nodes ran it, for a person."""
@@ -144,10 +193,13 @@ def _task(name: str, future: TaskFuture, value: object, error: BaseException | N
         "stdout": finished.stdout.decode(errors="replace"),
         "stderr": finished.stderr.decode(errors="replace"),
         "guarantees": finished.guarantees.as_dict(),
+        "files": list(future.files),
     }
 
 
 def _error(fault: Fault | None, error: BaseException) -> dict[str, str]:
+    if fault is None and isinstance(error, NotAllowed | Unavailable | RemoteProtocolError):  # of the files it brought
+        return {"kind": error.kind, "message": str(error), "traceback": ""}
     if fault is None:  # the task went well, but its result is nothing to show
         message = f"the result is not plain data: {values.REMEDY}"
         return {"kind": ResultNotEncodable.__name__, "message": message, "traceback": ""}

@@ -56,4 +56,5 @@ def judged(task: Task, reply: Reply, elapsed_s: float, mesh_ahead_s: float, work
         stdout=reply.stdout,
         stderr=reply.stderr,
         guarantees=worker.guarantees,
+        with_files=reply.with_files,
     )

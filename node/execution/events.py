@@ -84,6 +84,7 @@ class Reply(NamedTuple):
     stderr: bytes = b""
     rest: Sequence[Piece] = ()
     """What it printed last, that has not been told as Printed."""
+    with_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,12 @@ from typing import Final, TextIO
 
 from ...overlay.errors import LimitExceeded, LocalProtocolError
 from ...overlay.wire import inside
+from ...overlay.wire.setting import Setting, setting_in
 from ...overlay.wire.work import Fault, Inline
 from ...overlay.wire.worker import LoadProgram, RunTask, TaskFinished, WorkerReady
 from .programs import Libraries, Program, load
-from .reports import fault_of, outcome_of
+from .reports import Outcome, fault_of, outcome_of
+from .surroundings import TaskFolder
 from .tally import Written
 
 LOOK_AGAIN_S: Final = 0.002
@@ -112,6 +114,7 @@ class Worker:
         self._unloaded: dict[int, LoadProgram] = {}
         self._programs: dict[int, Program] = {}
         self._libraries = Libraries()
+        self._setting = Setting()
 
     def serve(self) -> None:
         """Returns when the node has gone."""
@@ -137,20 +140,39 @@ class Worker:
         if task.takes_input:
             self._input.open()
         try:
-            program = self._programs.get(task.program) or self._load(task.program)
-            value, pickled, fault = outcome_of(program.run(task.arguments), may_pickle=task.may_pickle)
+            value, pickled, fault = self._outcome(task)
         except BaseException as error:  # noqa: BLE001 (SystemExit and KeyboardInterrupt too end the task, not the worker)
             fault = fault_of(error)
         if task.takes_input:
             self._input.close()
         stdout_end, stderr_end = self._output.ends()
-        return TaskFinished(task.task, value, fault, pickled, perf_counter() - started_s, stdout_end, stderr_end)
+        elapsed_s = perf_counter() - started_s
+        with_files = value is not None and bool(self._setting.outputs)
+        return TaskFinished(task.task, value, fault, pickled, elapsed_s, stdout_end, stderr_end, with_files)
+
+    def _outcome(self, task: RunTask) -> Outcome:
+        if task.program not in self._programs:
+            self._take_needs()
+        if self._setting.is_plain:
+            return self._run_program(task)
+        with TaskFolder(self._setting) as folder:
+            return folder.run(lambda: self._run_program(task))
+
+    def _run_program(self, task: RunTask) -> Outcome:
+        program = self._programs.get(task.program) or self._load(task.program)
+        return outcome_of(program.run(task.arguments), may_pickle=task.may_pickle)
+
+    def _take_needs(self) -> None:
+        for needed in [message for message in self._unloaded.values() if message.form in ("library", "setting")]:
+            if needed.form == "library":
+                self._libraries.add(needed)
+            else:
+                self._setting = setting_in(needed.body)
+                os.environ.update(self._setting.env)
+            del self._unloaded[needed.program]
 
     def _load(self, number: int) -> Program:
         """A program that failed to load is tried again by the next task, which then has the same fault."""
-        for library in [message for message in self._unloaded.values() if message.form == "library"]:
-            self._libraries.add(library)
-            del self._unloaded[library.program]
         program = self._programs[number] = load(self._unloaded[number])
         del self._unloaded[number]
         return program

@@ -174,6 +174,7 @@ class WorkerLife:
             message.pickled,
             message.elapsed_s,
             *self.listener.ended(process, message.stdout_end, message.stderr_end),
+            with_files=message.with_files,
         )
 
     def _called(self, call: NodeCall, nursery: trio.Nursery) -> None:

@@ -35,7 +35,7 @@ class Reference(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
 
 Payload = Inline | Reference
 
-ProgramForm = Literal["callable", "function", "script", "kind", "library"]
+ProgramForm = Literal["callable", "function", "script", "kind", "library", "setting"]
 
 LIBRARIES_MAX = 256
 
@@ -48,6 +48,7 @@ class Program(msgspec.Struct, frozen=True, array_like=True):
     script     body: source text run as `__main__`; arguments: a `values` list of argv
     kind       no body: the node's handler for the instruction's kind; arguments: the `values` instruction
     library    body: a dict of relative path to content, one importable module or package; has no tasks of its own
+    setting    body: a `setting.Setting`, for all tasks of the job; has no tasks of its own
     """
 
     program_id: Digest
@@ -57,7 +58,7 @@ class Program(msgspec.Struct, frozen=True, array_like=True):
     body: Payload | None = None
     """None when the worker has it already; a worker that has not answers `program_missing`."""
     libraries: Annotated[list[Digest], Meta(max_length=LIBRARIES_MAX)] = []
-    """Programs of the job, of that form, that must be importable; each is assigned before, with no instructions."""
+    """Programs of the job without tasks, which this one needs; each is assigned before, with no instructions."""
 
 
 class Instruction(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -121,6 +122,8 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     stderr: Annotated[bytes, Meta(max_length=262_144)] = b""
     guarantees: Guarantees = Guarantees()
     """What the sandbox enforced. Who ran it is who sends it."""
+    with_files: bool = False
+    """The value is a `setting.WithFiles`, which holds the value proper."""
 
 
 class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):

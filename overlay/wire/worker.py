@@ -56,6 +56,8 @@ class TaskFinished(Message, frozen=True, tag=4):
     stdout_end: Count = 0
     """How much the worker has ever printed when this task ends; the next one's output begins there."""
     stderr_end: Count = 0
+    with_files: bool = False
+    """The value is a `setting.WithFiles`."""
 
 
 class NodeCall(Message, frozen=True, tag=5):

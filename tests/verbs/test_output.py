@@ -118,3 +118,27 @@ def test_tasks_of_an_executor_are_heard_by_lines_unless_nobody_wants_to(
         assert future.result() == 7
         assert future.stdout.startswith("7 says 0\n")  # type: ignore[attr-defined]
     assert capfd.readouterr().out == ""
+
+
+def test_files_go_along_and_come_home_by_verb_and_by_program(pair: Mesh) -> None:
+    home = pair.folder / "home"
+    home.mkdir()
+    (home / "in.txt").write_text("seven")
+    (home / "job.py").write_text(
+        "import os\nopen(os.environ['WHO'] + '.txt', 'w').write(open('in.txt').read())\nopen('.hidden', 'w').close()"
+    )
+    options = ("--on", "bee", "--env", "WHO=me", "--input", "in.txt", "--output", "*")
+    said = pair.type("run", *options, "job.py", cwd=home)
+    assert (said.code, (home / "me.txt").read_text()) == (0, "seven"), said
+    assert "brought home: me.txt" in said.err and not (home / ".hidden").exists()
+    refused = pair.type("run", "--output", "/etc/*", "job.py", cwd=home)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    (home / "program.py").write_text(
+        "import potluck\n"
+        "def task(n):\n"
+        "    open(f'{n}.csv', 'w').write(open('in.txt').read())\n"
+        "with potluck.Executor() as pool:\n"
+        "    list(pool.map(potluck.options(inputs=['in.txt'], outputs=['*.csv'])(task), range(3)))\n"
+    )
+    subprocess.run([sys.executable, "program.py"], cwd=home, env=pair.environment, check=True, timeout=60)
+    assert [(home / f"{n}.csv").read_text() for n in range(3)] == ["seven"] * 3

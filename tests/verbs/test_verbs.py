@@ -76,7 +76,7 @@ def test_run_calls_a_function(pair: Mesh) -> None:
     assert set(record) >= RECORD
     assert record["state"] == "completed"
     (task,) = record["tasks"]
-    assert set(task) == TASK
+    assert set(task) == TASK | {"files"}
     assert (task["value"], task["state"], task["error"], task["attempts"]) == (5, "completed", None, 1)
     assert task["task"] == f"{record['job']}/0"
     assert task["started_s"] > 1.7e9

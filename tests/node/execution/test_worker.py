@@ -15,8 +15,9 @@ import potluck.node.execution
 import pytest
 import trio
 from potluck.node.execution.bare import BareSandbox
-from potluck.overlay.errors import BadProgram, ResultNotEncodable, TaskFailed
+from potluck.overlay.errors import BadProgram, LimitExceeded, ResultNotEncodable, TaskFailed
 from potluck.overlay.wire import values
+from potluck.overlay.wire.setting import Setting, encoded, files_in
 from potluck.overlay.wire.work import Fault, Inline
 from potluck.overlay.wire.worker import LoadProgram, NodeAnswer, NodeCall, RunTask, TaskFinished
 
@@ -427,7 +428,8 @@ async def test_a_programs_file_does_not_hide_a_module_of_its_name(session: Sessi
 
 def modules() -> Iterator[Path]:
     folder = Path(potluck.node.execution.__file__).parent
-    yield from (path for path in folder.glob("*.py") if path.name not in ("worker.py", "programs.py", "reports.py"))
+    inside = ("worker.py", "programs.py", "reports.py", "surroundings.py")
+    yield from (path for path in folder.glob("*.py") if path.name not in inside)
     yield from (folder.parent / "scheduling").glob("*.py")
 
 
@@ -439,7 +441,7 @@ def test_what_runs_in_the_node_never_opens_a_pickle(path: Path) -> None:
             imported |= {alias.name for alias in part.names}
         elif isinstance(part, ast.ImportFrom):
             imported |= {part.module or "", *(alias.name for alias in part.names)}
-    assert not imported & {"pickle", "cloudpickle", "marshal", "shelve", "programs", "reports"}
+    assert not imported & {"pickle", "cloudpickle", "marshal", "shelve", "programs", "reports", "surroundings"}
 
 
 def test_the_worker_needs_little_before_it_is_ready() -> None:
@@ -449,3 +451,37 @@ def test_the_worker_needs_little_before_it_is_ready() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=20)
     assert ran.stdout.strip() == ""
+
+
+LEAVING = """
+import os, pathlib
+
+def task(n):
+    found = sorted(os.listdir())
+    pathlib.Path("in.txt").write_text("changed") if n == 2 else None
+    pathlib.Path(f"{n}.csv").write_text(str(n))
+    os.symlink("/etc/hostname", "link.csv")
+    if n == 3:
+        pathlib.Path("huge.csv").write_bytes(bytes(2_000_000))
+    if n == 4:
+        raise ValueError(n)
+    return found, os.environ["WHO"]
+"""
+
+
+@worker
+async def test_tasks_of_a_setting_find_a_fresh_folder_and_leave_their_outputs(session: Session) -> None:
+    setting = encoded(Setting({"WHO": "me"}, {"in.txt": b"as sent"}, ["*.csv", "in.txt"]))
+    await session.talk.give(LoadProgram(900, "setting", setting))
+    await session.talk.give(LoadProgram(901, "function", Inline(LEAVING.encode()), "task", "job.py"))
+    for n in range(5):
+        await session.talk.give(RunTask(n, 901, call(n)))
+        finished = await session.talk.finished()
+        if n < 3:
+            assert finished.value is not None and finished.with_files
+            both = files_in(finished.value)
+            assert values.decode(both.value) == (["in.txt"], "me")
+            assert both.files == {f"{n}.csv": str(n).encode()} | ({"in.txt": b"changed"} if n == 2 else {})
+        else:
+            assert finished.value is None and not finished.with_files and finished.fault is not None
+            assert finished.fault.code == (LimitExceeded if n == 3 else TaskFailed).wire_code
