@@ -197,7 +197,7 @@ def _free_disk_share(folder: Path) -> int:
 
 
 def _log_file(config: Config) -> Path:
-    config.data_dir.mkdir(parents=True, exist_ok=True)
+    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return config.data_dir / f"{config.name}.log"
 
 

@@ -33,6 +33,10 @@ def several(items: Sequence[str]) -> str:
     return "; ".join(items[:_SHOWN_MAX]) + (f"; and {more} more" if more > 0 else "")
 
 
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def ago(now_s: float, at_s: float) -> str:
     seconds = max(0.0, now_s - at_s)
     return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} min ago"
@@ -41,7 +45,11 @@ def ago(now_s: float, at_s: float) -> str:
 def multicast(now_s: float, heard: Heard, addresses: Collection[str], echoed: Collection[str], linked: int) -> Finding:
     """`echoed`: from which of the node's addresses its own call has just come back."""
     others = [at_s for at_s in heard.members.entries.values() if now_s - at_s < RECENTLY_S]
-    said = f"{len(others)} other beacons, the last {ago(now_s, max(others))}" if others else "nobody else's beacon"
+    said = (
+        f"{counted(len(others), 'other beacon')}, the last {ago(now_s, max(others))}"
+        if others
+        else "nobody else's beacon"
+    )
     silent = sorted(set(addresses) - set(echoed))
     if silent:
         return wrong(
@@ -53,7 +61,7 @@ def multicast(now_s: float, heard: Heard, addresses: Collection[str], echoed: Co
     if linked and not others:
         return worth_knowing(
             "multicast",
-            f"{detail}, though {linked} members are linked",
+            f"{detail}, though {counted(linked, 'member')} are linked",
             "the switch or the Wi-Fi may hold multicast back: where members do not find each other, give --peer",
         )
     return well("multicast", detail)
@@ -77,8 +85,8 @@ def port(address: Address, fault: str | None) -> Finding:
 
 def clock(error_s: float, neighbours: int) -> Finding:
     if abs(error_s) < RIGHT_S:
-        return well("clock", f"agrees with the others ({neighbours} neighbours asked)")
-    detail = f"{error_text(error_s)} ({neighbours} neighbours say so)"
+        return well("clock", f"agrees with the others ({counted(neighbours, 'neighbour')} asked)")
+    detail = f"{error_text(error_s)} (so {counted(neighbours, 'neighbour')})"
     fix = "set the clock, best by NTP (`timedatectl set-ntp true`), and start the node again"
     hides = abs(error_s) > _CLOCK_HIDES_S
     return wrong("clock", detail, fix) if hides else worth_knowing("clock", detail, fix)
@@ -112,9 +120,8 @@ def _failures(now_s: float, heard: Heard, is_linked: Callable[[Address], bool], 
 
 
 def _tries(failure: Failure) -> str:
-    return (
-        f"{failure.times} tries since it answered" if failure.answered else f"never answered in {failure.times} tries"
-    )
+    tries = f"{failure.times} tries" if failure.times > 1 else "1 try"
+    return f"{tries} since it answered" if failure.answered else f"never answered in {tries}"
 
 
 def given_peers(now_s: float, heard: Heard, is_linked: Callable[[Address], bool]) -> Finding:
@@ -171,7 +178,9 @@ def bans(count: int, banned_from: str | None, same: Mapping[str, bool]) -> Findi
             f"{several(others)} did not know the same bans as this node, and do now: {count}",
             "nothing, once; where it is said again and again, see whether those machines can write to their disks",
         )
-    known = f"{count} bans are known here" + (f", the same to {len(same)} neighbours asked" if same else "")
+    known = f"{counted(count, 'ban')} known here" + (
+        f", the same to {counted(len(same), 'neighbour')} asked" if same else ""
+    )
     return well("bans", f"this machine is not banned, as far as it knows; {known}")
 
 
@@ -190,7 +199,7 @@ def versions(own: Member, others: Sequence[Member]) -> Finding:
     python = [f"{one.name} has Python {one.python}" for one in others if one.python != own.python]
     potluck = [f"{one.name} has potluck {one.version}" for one in others if one.version != own.version]
     if not python and not potluck:
-        same = f", as on {len(others)} neighbours" if others else ""
+        same = f", as on {counted(len(others), 'neighbour')}" if others else ""
         return well("versions", f"potluck {own.version}, Python {own.python}{same}")
     detail = several([f"here potluck {own.version}, Python {own.python}", *python, *potluck])
     fix = "functions run only on nodes of the same Python minor version: install the same one"

@@ -76,7 +76,7 @@ def test_each_reason_has_its_own_remedy(reason: str, remedy: str) -> None:
     finding = judging.given_peers(NOW_S, heard, nobody)
     assert not finding.ok
     assert finding.matters
-    assert finding.detail.startswith("not there: 10.0.0.7:9000 (never answered in 1 tries")
+    assert finding.detail.startswith("not there: 10.0.0.7:9000 (never answered in 1 try")
     assert remedy in finding.fix
     heard.reached(NOW_S, THERE)
     heard.failed(NOW_S, THERE, reason, given=True)
