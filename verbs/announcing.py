@@ -9,7 +9,9 @@ from collections.abc import Mapping
 
 def event_line(event: Mapping[str, object]) -> str:
     if event.get("event") == "clock":
-        return f"clock: {event.get('error_s')} s ahead of the others"
+        from ..node.timekeeping import error_text
+
+        return f"clock: {error_text(float(str(event.get('error_s'))))}"
     if event.get("event") == "banned":
         return (
             f"banned: this machine is shut out of mesh {event.get('mesh')}. Ask who let you in, or a founder, for a new"
