@@ -30,6 +30,7 @@ VERBS: Final = {
     "peers": "List the nodes of the mesh.",
     "mesh": "Who is of the mesh: members, ban, rotate.",
     "status": "Show one node.",
+    "audit": "Who has run whose what on a node.",
     "doctor": "Say what is wrong here, and what to do about it.",
     "run": "Run a file or a function on the mesh.",
     "map": "Run a function for every line of a file.",

@@ -35,6 +35,7 @@ from ..overlay.wire.control import TO_NODE, TO_PROGRAM, NodeReports
 from ..overlay.wire.framing import VALUE_BYTES_MAX
 from ..overlay.wire.streams import InputWanted, TaskOutput
 from ..overlay.wire.work import Fault, Finished, Reference, Report
+from .audit.inquiry import Inquiry
 from .jobs.service import Jobs
 from .memory import SharedMemory
 from .objects import PART_BYTES, Objects
@@ -51,6 +52,7 @@ class Served(Protocol):
 
     jobs: Jobs
     streams: Streams
+    inquiry: Inquiry
     memory: SharedMemory
     objects: Objects
 
@@ -243,6 +245,8 @@ class _Connection:
                 self._answer(request, await self._node.peers())
             case control.AskDoctor(request):
                 self._answer(request, await self._house.examine())
+            case control.AskAudit(request, name, last):
+                self._answer(request, await self._node.inquiry.examine(name, last))
             case control.AskMembers(request):
                 self._answer(request, await self._node.members())
             case control.Rotate(request):

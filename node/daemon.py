@@ -36,10 +36,20 @@ from ..overlay.wire.capabilities import LoadReport
 from ..overlay.wire.codec import Message
 from ..overlay.wire.gossip import Status
 from ..overlay.wire.records import Record
-from ..overlay.wire.work import CancelInstructions, InstructionAssignment, TaskComplete
+from ..overlay.wire.work import (
+    CancelInstructions,
+    Finished,
+    Inline,
+    InstructionAssignment,
+    Reference,
+    TaskComplete,
+)
 from . import capabilities as abilities
 from .assigners import Elsewhere, Here
+from .audit.inquiry import Inquiry
+from .audit.log import AuditLog, Ran
 from .execution.service import ExecutionService
+from .execution.tasks import Task
 from .jobs.service import Jobs
 from .memory import SharedMemory
 from .objects import Objects, ObjectTable
@@ -133,6 +143,8 @@ class Node:
             identity.node_id, self.links, self.jobs.has_given, execution.output_shown, execution.input_came
         )
         self.presence = Presence(config, identity, self.membership, self.replication, ports.host)
+        self.audit = AuditLog(identity.key, ports.store, self.links, self.mesh_time)
+        self.inquiry = Inquiry(identity, self.audit, self.links, self.replication)
         self._wire()
 
     def _wire(self) -> None:
@@ -146,6 +158,8 @@ class Node:
         self.links.on(CancelInstructions, self._cancelled)
         self.links.on(TaskComplete, self._completed)
         self.execution.load_changed = self._work_changed
+        self.execution.ended = self._ended
+        self.presence.audit_head = lambda: self.audit.head
 
     # Life
 
@@ -163,6 +177,7 @@ class Node:
             nursery.start_soon(self.hand_over.run)
             await nursery.start(self.registers.run)
             nursery.start_soon(self.upkeep.run)
+            await nursery.start(self.audit.run)
             await nursery.start(self.execution.run)
             nursery.start_soon(
                 self.jobs.run, Here(self.identity, self.execution, self.jobs, self.streams), self.capabilities
@@ -220,7 +235,7 @@ class Node:
 
     async def _say_goodbye(self) -> None:
         self.execution.hand_back()
-        await trio.lowlevel.checkpoint()
+        await self.audit.write()
         await self.hand_over.give()
         await self.links.disconnect_all("the node leaves")
 
@@ -397,6 +412,19 @@ class Node:
         load = self.execution.load()
         self.presence.work_changed(load)
         self.jobs.own_load(load.busy, load.queued)
+
+    def _ended(self, runs: list[tuple[Task, Finished]]) -> None:
+        """Into the audit log, but for what is confidential: what others keep of the log would tell of it."""
+        own = self.node_id
+        self.audit.ran(
+            Ran(job.owner, job.assigner, job.name, task.program.program.program_id, report, self._value_of(report))
+            for task, report in runs
+            if (job := task.job).assigner != own or not self.jobs.is_confidential(job.name)
+        )
+
+    def _value_of(self, report: Finished) -> Inline | bytes | None:
+        value = report.value
+        return self.objects.table.get(value.object_id) if isinstance(value, Reference) else value
 
     # Work from other masters
 

@@ -52,6 +52,7 @@ class Presence:
         self._sample = HostSample(0.0, 0, 0)
         self._sequence = 0
         self.load = LoadReport()
+        self.audit_head: Callable[[], tuple[int, bytes]] = lambda: (0, b"")
 
     def work_changed(self, work: WorkLoad) -> None:
         """Busy slots or the queue have changed."""
@@ -97,18 +98,14 @@ class Presence:
         """Card and load in the DHT, refreshed well before they expire; the load only while somebody is not a neighbour,
         because neighbours are told."""
         identity, dht = self._identity, self._config.dht
-        card = Card(
-            identity.name,
-            address.host,
-            address.port,
-            list(identity.chain),
-            identity.boot_id,
-            msgspec.msgpack.encode(capabilities),
-        )
+        able = msgspec.msgpack.encode(capabilities)
+        chain = list(identity.chain)
         card_due_s = 0.0
         while True:
             due = []
             if trio.current_time() >= card_due_s:
+                head = self.audit_head()
+                card = Card(identity.name, address.host, address.port, chain, identity.boot_id, able, *head)
                 due.append(Write("node", identity.node_id, msgspec.msgpack.encode(card), dht.node_record_s))
                 card_due_s = trio.current_time() + dht.node_record_s / 3
             if not all(member.linked for member in self._membership.present()):

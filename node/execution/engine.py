@@ -37,7 +37,7 @@ from ..scheduling.policy import Policy
 from . import events
 from .answers import fault_for, forgotten, judged, returned
 from .dispatching import WITHDRAW_AFTER_S, Dispatcher
-from .events import Confirm, Effect, Event, Fetch, Reply
+from .events import Confirm, Effect, Ended, Event, Fetch, Reply
 from .outgoing import Outgoing
 from .pool import Load, WorkerPool
 from .streaming import Streaming
@@ -77,6 +77,7 @@ class Engine:
         self._task_mean_s = 0.0
         self._leaving = False
         self._reports: dict[tuple[bytes, str], tuple[Job, list[Report]]] = {}
+        self._ended: list[tuple[Task, Finished]] = []
         self._handlers: Final[dict[type, Callable[[float, Any], None]]] = {
             events.Assigned: self._assigned,
             events.CancelAsked: self._cancel_asked,
@@ -445,6 +446,8 @@ class Engine:
 
     def _finish(self, task: Task, report: Finished) -> None:
         self._forget(task)
+        if task.begun_s is not None:
+            self._ended.append((task, report))
         task.job.remember(report)
         self._report(task.job, report)
 
@@ -468,6 +471,9 @@ class Engine:
         for job, reports in self._reports.values():
             effects.append(Confirm(job.assigner, ExecutionConfirmation(job.name, job.epoch, reports)))
         self._reports.clear()
+        if self._ended:
+            effects.append(Ended(self._ended))
+            self._ended = []
         return effects
 
     def check(self) -> None:

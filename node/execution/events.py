@@ -13,6 +13,7 @@ from ...overlay.wire.work import (
     CancelInstructions,
     ExecutionConfirmation,
     Fault,
+    Finished,
     Inline,
     InstructionAssignment,
     Payload,
@@ -21,6 +22,7 @@ from ...overlay.wire.work import (
 )
 from ...overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
 from .printed import Piece
+from .tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,13 @@ class Confirm:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """What has begun here, and how it ended."""
+
+    runs: list[tuple[Task, Finished]]
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     """To a master, for whoever waits for a job's output or gives it input."""
 
@@ -232,4 +241,4 @@ class InstructionBegins:
     arguments: Inline
 
 
-Effect = StartWorker | Send | KillWorker | Confirm | Say | RoomForOutput | Feed | Fetch | InstructionBegins
+Effect = StartWorker | Send | KillWorker | Confirm | Ended | Say | RoomForOutput | Feed | Fetch | InstructionBegins

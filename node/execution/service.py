@@ -17,6 +17,7 @@ from ...overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOut
 from ...overlay.wire.work import (
     CancelInstructions,
     ExecutionConfirmation,
+    Finished,
     Inline,
     InstructionAssignment,
     Payload,
@@ -79,6 +80,8 @@ class ExecutionService:
     ) -> None:
         self.load_changed: Callable[[], None] = lambda: None
         """Called when the number of busy slots or of waiting tasks has changed, and not for every task of many."""
+        self.ended: Callable[[list[tuple[Task, Finished]]], None] = lambda runs: None
+        """Called with what has run here, and how it ended."""
         self._config = config
         self._sandboxes = sandboxes
         self._objects = objects
@@ -186,6 +189,8 @@ class ExecutionService:
         elif isinstance(effect, events.Confirm):
             if (assigner := self._assigners.get(effect.assigner)) is not None:
                 assigner.confirm(effect.message)
+        elif isinstance(effect, events.Ended):
+            self.ended(effect.runs)
         elif isinstance(effect, events.Say):
             if (assigner := self._assigners.get(effect.assigner)) is not None:
                 assigner.say(effect.message)

@@ -44,6 +44,9 @@ class Card(msgspec.Struct, frozen=True, array_like=True):
     chain: list[CertificateDer]
     boot_id: bytes
     capabilities: bytes = b""
+    audit_number: int = 0
+    audit_digest: bytes = b""
+    """Head of its audit log."""
 
 
 card_decoder: Final = msgspec.msgpack.Decoder(Card)

@@ -251,6 +251,16 @@ class Ban(Message, frozen=True, tag=43):
     asking: bool = False
 
 
+class AskAudit(Message, frozen=True, tag=55):
+    """Answer: JSON, the end of a node's audit log, and whether all of it is as it was."""
+
+    request: RequestId
+    node: ShortText = ""
+    """Its name; empty: the one that is asked."""
+    last: Annotated[int, Meta(ge=0, le=1000)] = 20
+    """How many of the newest entries are shown."""
+
+
 class AskDoctor(Message, frozen=True, tag=50):
     """Answer: JSON, a list of `{"check", "ok", "detail", "fix", "matters"}`: what only a running node can say."""
 
@@ -306,6 +316,7 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     Invite,
     AskMembers,
     AskDoctor,
+    AskAudit,
     Reload,
     Ban,
     Rotate,

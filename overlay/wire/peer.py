@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import bans, gossip, opening, records, registers, rotation, streams, work
+from . import audit, bans, gossip, opening, records, registers, rotation, streams, work
 from .codec import Codec, Message
 
 OPENING: Final = (opening.ConnectRequest, opening.ConnectAck, opening.Handshake, opening.HandshakeResponse)
@@ -32,9 +32,10 @@ REGISTERS: Final = (
 )
 EXCLUSION: Final = (bans.Bans, rotation.Rotated)
 STREAMS: Final = (streams.TaskOutput, streams.OutputTaken, streams.InputWanted, streams.InputPart)
+AUDIT: Final = (audit.AuditHead, audit.AskHeads, audit.Heads, audit.AskEntries, audit.Entries)
 BULK: Final = (work.ObjectWant, work.ObjectPart, work.ObjectMissing)
 
 PEER_MESSAGES: Final[tuple[type[Message], ...]] = (
-    OPENING + CLOSING + GOSSIP + WORK + STREAMS + RECORDS + REGISTERS + EXCLUSION + BULK
+    OPENING + CLOSING + GOSSIP + WORK + STREAMS + AUDIT + RECORDS + REGISTERS + EXCLUSION + BULK
 )
 PEER: Final[Codec[Message]] = Codec(PEER_MESSAGES)

@@ -117,6 +117,9 @@ class World:
     def _roomforoutput(self, effect: events.RoomForOutput) -> None:
         assert effect.worker in self.processes
 
+    def _ended(self, effect: events.Ended) -> None:
+        assert all(task.begun_s is not None for task, _report in effect.runs)
+
     def _feed(self, effect: events.Feed) -> None:
         assert effect.worker in self.processes
 
