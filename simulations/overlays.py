@@ -200,6 +200,9 @@ class Neighbourhood:
     def present(self) -> list[Member]:
         return [member for member in self._members.values() if member.present]
 
+    def somebody_is_missing(self) -> bool:
+        return any(not member.present for member in self._members.values())
+
     def has(self, info: PeerInfo) -> None:
         now_s = trio.current_time()
         member = Member(info.node_id, info.name, info.address, info.boot_id, 1, Status.ALIVE, now_s, linked=True)

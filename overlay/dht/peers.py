@@ -76,3 +76,6 @@ class Members(Protocol):
 
     def present(self) -> list[Member]:
         """This node not included."""
+
+    def somebody_is_missing(self) -> bool:
+        """Whether one of them has died, or is out of reach, and may come back."""

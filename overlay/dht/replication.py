@@ -28,7 +28,8 @@ logger = logging.getLogger("potluck.dht")
 _RETRY_PAUSE_S: Final = 0.1
 _READ_AT_ONCE: Final = 32
 _LIAR_ALONE_DECIDES: Final = 2
-"""Of so few holders all must agree, and the word of one is enough to refuse."""
+"""Of so few holders all must agree, and the word of one is enough to refuse: if there are no others, who are missing
+now and may accept what it refuses."""
 _LATE_MAX: Final = 1024
 """Stores that go on in the background for holders that have not answered."""
 
@@ -237,7 +238,8 @@ class _Spreading:
             if self._acknowledged + left < majority:
                 break
         refused = [one for one in self._refusals if isinstance(one, Refused)]
-        if len(refused) > (1 if len(holders) > _LIAR_ALONE_DECIDES else 0):
+        one_decides = len(holders) <= _LIAR_ALONE_DECIDES and not self._dht.somebody_is_missing()
+        if len(refused) > (0 if one_decides else 1):
             raise refused[-1]
         return None
 

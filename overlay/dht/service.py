@@ -63,6 +63,9 @@ class Dht:
         member = self._members.get(node_id)
         return node_id == self.identity.node_id or member is None or member.present
 
+    def somebody_is_missing(self) -> bool:
+        return self._members.somebody_is_missing()
+
     def nearest_members(self, place: bytes, count: int) -> list[Contact]:
         """By the member list, this node included, nearest first."""
         here, target = self.identity.node_id, int.from_bytes(place)

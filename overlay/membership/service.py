@@ -88,6 +88,9 @@ class Membership:
         """Alive or only suspected, this node not included."""
         return self._detector.present()
 
+    def somebody_is_missing(self) -> bool:
+        return any(member.status is Status.DEAD for member in self._detector.members.values())
+
     @property
     def complete(self) -> bool:
         """Whether everyone is in the list, by which the nearest to a place are known without a search."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from potluck.overlay.errors import RemoteProtocolError
+import trio
+from potluck.overlay.errors import NotAllowed, PotluckError, RemoteProtocolError, Unavailable
 from potluck.overlay.wire import peer
 from potluck.overlay.wire.capabilities import LoadReport
 from potluck.overlay.wire.codec import Message
@@ -13,7 +14,9 @@ from potluck.overlay.wire.gossip import LoadNews, PeerExchange, Probe
 from potluck.overlay.wire.opening import ConnectRequest, DisconnectRequest
 from potluck.overlay.wire.records import Record, Stored, Value
 from potluck.overlay.wire.work import ObjectWant
+from potluck.simulations import determinism
 from potluck.simulations.misconduct import MISCONDUCT, Mouth
+from potluck.simulations.world import World
 
 RECORD = Record("mem", b"k", b"v", 7, 1.0, bytes(32), bytes(64))
 LOAD = PeerExchange([], [LoadNews(bytes(20), bytes(16), LoadReport(1, slots=2, busy=2, queued=9))])
@@ -81,3 +84,28 @@ def test_two_ways_at_once_and_an_end() -> None:
         made.end(way)
     assert said(made, LOAD) == [LOAD]
     assert set(MISCONDUCT) == {"boasts", "refuses", "forges", "babbles", "repeats"}
+
+
+@pytest.mark.parametrize("others,error", [(0, NotAllowed), (2, Unavailable)])
+def test_the_last_neighbour_refuses_for_itself_alone_while_others_are_missing(
+    others: int, error: type[PotluckError]
+) -> None:
+    """Of a mesh of two, each is needed, and its word is the answer."""
+
+    async def told() -> None:
+        async with trio.open_nursery() as nursery:
+            world = World(5, nursery)
+            one, liar, *rest = [world.add_machine().name for _ in range(2 + others)]
+            for name in world.machines:
+                await world.start(name)
+            while any(len(world.node(name).membership.present()) <= others for name in world.machines):  # noqa: ASYNC110
+                await trio.sleep(0.1)
+            for name in rest:
+                world.power_off(name)
+            await trio.sleep(20)
+            world.machines[liar].mouth.begin("refuses")
+            with pytest.raises(error):
+                await world.node(one).memory.set("k", b"v", None)
+            nursery.cancel_scope.cancel()
+
+    determinism.run(told, seed=5)
