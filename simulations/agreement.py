@@ -2,8 +2,9 @@
 
 Groups of five nodes operate on registers: messages are lost, doubled and overtake each other, disks write late, nodes
 stand still for a while, die and come back with what was on their disks, are parted from each other in one direction or
-both, and acceptors are replaced. No engine here reads a clock: a clock that jumps is no more than another order of
-events, and every order is drawn. Nothing waits, so that a hundred thousand operations take a minute or two.
+both, acceptors are replaced, and told by others what these have accepted. No engine here reads a clock: a clock that
+jumps is no more than another order of events, and every order is drawn. Nothing waits, so that a hundred thousand
+operations take a minute or two.
 
 What must hold: every register's history is linearizable; no ballot carries two values; and of an operation that began
 during a partition, whoever has no majority of the acceptors on their side, or sees the other side answer, is answered
@@ -124,6 +125,12 @@ class Group:
     def settle(self, node: Node) -> None:
         """Has the change of acceptors chosen that is under way, if one is; what follows comes with its end."""
         self._begin(node, unchanged, None, confirm=True)
+
+    def pass_on(self, node: Node, to: Node) -> None:
+        """An acceptor tells another what it has accepted. Whatever is answered, nobody waits for it."""
+        accept = self.machines[node].acceptor.accepted(self.register.founding, self.register.name)
+        if accept is not None and node not in self.paused:
+            self.under_way.append(Parcel(0, node, to, accept))
 
     def _begin(self, node: Node, step: Step, operation: Operation | None, *, confirm: bool = False) -> None:
         machine = self.machines[node]
@@ -336,6 +343,8 @@ class Campaign:
             group.move(draws.choice(group.nodes), draws.sample(group.nodes, draws.choice((3, 4, 5))))
         elif draws.random() < 0.001:
             group.settle(draws.choice(group.nodes))
+        elif draws.random() < 0.005:
+            group.pass_on(*draws.sample(group.nodes, 2))
         elif draws.random() < self._parting:
             self._part()
         elif draws.random() < self._pausing:

@@ -83,6 +83,13 @@ class Acceptor:
         """Every register of which a value was accepted here."""
         return ((key, slot.state) for key, slot in list(self._slots.items()) if slot.state is not None)
 
+    def accepted(self, founding: bytes, name: bytes) -> Accept | None:
+        """The proposal that it has accepted last, as its proposer has sent it."""
+        slot = self._slots.get(slot_key(founding, name), Slot())
+        if slot.accepted is None or slot.state is None:
+            return None
+        return Accept(0, founding, name, slot.accepted, slot.state)
+
     def doubts(self, founding: bytes, name: bytes) -> bool:
         """Whether it may have forgotten what it promised for this register."""
         return bool(self._damaged) and slot_key(founding, name) not in self._slots

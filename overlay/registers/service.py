@@ -258,6 +258,13 @@ class Registers:
     def put(self, write: Write) -> None:
         self._store.put(_TABLE, *write)
 
+    async def pass_on(self, name: bytes, node_id: bytes) -> None:
+        """Has another acceptor accept what this one has, unless it has promised more."""
+        founding = self.founding.known
+        accept = None if founding is None else self.acceptor.accepted(founding, name)
+        if accept is not None:
+            await self._answer_of(Send(node_id, accept))
+
     # What the disk has garbled
 
     def _begin_restoring(self, register: Register) -> None:
@@ -310,8 +317,8 @@ def _take(proposer: Proposer, send: Send, answer: wire.Promise | wire.Accepted |
 
 
 def _fault(message: wire.Prepare | wire.Accept, proposer: NodeId) -> RemoteProtocolError | None:
-    """What no proposer of ours asks."""
-    if not message.ballot.proposer.startswith(proposer):
+    """What no proposer of ours asks. What has been proposed to one acceptor, that one may pass on to another."""
+    if isinstance(message, wire.Prepare) and not message.ballot.proposer.startswith(proposer):
         return RemoteProtocolError("a ballot is somebody else's")
     if message.ballot.counter > _COUNTER_MAX:
         return RemoteProtocolError("a ballot is higher than any that is ever needed")

@@ -26,7 +26,6 @@ logger = logging.getLogger("potluck.registers")
 SETTLE_S: Final = 5.0
 """A node that restarts is back by then, and keeps its place."""
 _AGAIN_S: Final = 5.0
-_RESTORERS: Final = 2
 
 
 class Upkeep:
@@ -75,17 +74,18 @@ class Upkeep:
         return done
 
     async def _restore(self, returned: set[bytes]) -> None:
-        """What those who have come should hold, they hold again."""
+        """What those who have come should hold, they are told again, as by a message that comes late: it was accepted
+        here under that ballot. Of those who tell them, at least one has the newest value that was chosen. To whom most
+        have come, it was itself away."""
         for name, state in self._held():
             acceptors = members(state.configuration)
-            if self._registers.own_id not in acceptors or not returned.intersection(acceptors):
+            come = returned.intersection(acceptors)
+            most = len(acceptors) // 2
+            if self._registers.own_id not in acceptors or len(come) > most:
                 continue
-            if self._nearer(name, set(acceptors) - returned) >= _RESTORERS:
-                continue
-            try:
-                await self._registers.operate(name, unchanged, confirm=True)
-            except PotluckError as error:
-                logger.debug("a register was not restored: %s", error)
+            if self._nearer(name, set(acceptors) - come) <= most:
+                for one in come:
+                    await self._registers.pass_on(name, one)
 
     def _held(self) -> list[tuple[bytes, State]]:
         """Registers of this founding with a value here."""

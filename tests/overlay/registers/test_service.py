@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import trio
 from potluck.overlay.wire.codec import Message
-from potluck.overlay.wire.registers import Accept, Ballot, Configuration, Founded, State
+from potluck.overlay.wire.registers import Accept, Ballot, Configuration, Founded, Prepare, State
 from potluck.simulations import determinism
 from potluck.simulations.world import World
 
@@ -14,7 +14,7 @@ CONFIGURATION = Configuration(2, [bytes(20)])
 STRANGE = {
     "a root that does not parse": Accept(1, b"", b"", Ballot(1), State(CONFIGURATION, 0, b"\xc1")),
     "a ballot beyond all others": Accept(1, b"", b"r", Ballot((1 << 50) - 1), State(CONFIGURATION)),
-    "a ballot of somebody else": Accept(1, b"", b"r", Ballot(1, bytes(28)), State(CONFIGURATION)),
+    "a ballot of somebody else": Prepare(1, b"", b"r", Ballot(1, bytes(28))),
     "a founding that is none": Founded(b"", CONFIGURATION),
     "a founding without acceptors": Founded(b"12345678", Configuration(2, [])),
 }
