@@ -9,6 +9,7 @@ from typing import NamedTuple
 import trio
 
 from ..overlay.errors import Unavailable
+from .timeline import timeline
 
 Table = dict[bytes, bytes]
 
@@ -80,7 +81,7 @@ class VirtualStore:
         """Commits may overlap: each covers what was written before it was called. While the disk is full they fail, and
         what was written waits for the next."""
         upto = self._committed + len(self._uncommitted)
-        await trio.sleep(self._fsync_s())
+        await timeline().pause(self._fsync_s())
         if self._disk.full and upto > self._committed:
             raise Unavailable("cannot write to disk: no space left on device")
         if not self._cut:

@@ -42,7 +42,13 @@ FOUND = [
 ]
 
 
-@pytest.mark.parametrize("named", FOUND, ids=lambda named: f"{named.seed}: {named.what}")
+def _case(named: Named) -> Any:
+    """A mesh of many nodes on a bad network takes most of a minute: its direct test is for every day."""
+    marks = [pytest.mark.nightly] if named.hit else []
+    return pytest.param(named, marks=marks, id=f"{named.seed}: {named.what}")
+
+
+@pytest.mark.parametrize("named", map(_case, FOUND))
 def test_what_a_seed_has_found_stays_mended(named: Named) -> None:
     answer, log = run_with_log("mixed", seed=named.seed, nodes=named.nodes, loss=named.hit, duplicate=named.hit)
     checks: Any = answer["checks"]

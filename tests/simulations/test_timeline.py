@@ -68,3 +68,21 @@ def test_what_is_late_already_happens_at_once() -> None:
         assert trio.current_time() == 3.0
 
     determinism.run(main, seed=1)
+
+
+def test_a_pause_ends_in_time_and_can_be_given_up() -> None:
+    async def play() -> list[tuple[str, float]]:
+        ended: list[tuple[str, float]] = []
+
+        async def pause(name: str, seconds: float) -> None:
+            await timeline().pause(seconds)
+            ended.append((name, trio.current_time()))
+
+        with trio.move_on_after(2.0):
+            async with trio.open_nursery() as nursery:
+                for name, seconds in (("too late", 3.0), ("second", 1.5), ("first", 1.0), ("at once", 0.0)):
+                    nursery.start_soon(pause, name, seconds)
+        await trio.sleep(5)
+        return ended
+
+    assert determinism.run(play, seed=1) == [("at once", 0.0), ("first", 1.0), ("second", 1.5)]
