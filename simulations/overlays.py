@@ -26,6 +26,7 @@ from ..overlay.identity.keys import KeyPair
 from ..overlay.identity.mesh import SECRET_BYTES, Identity, Mesh, found, make_identity
 from ..overlay.ids import NodeId
 from ..overlay.links.opening import PeerInfo
+from ..overlay.links.questions import ANSWER_TYPES, Answer, Hear, Questions
 from ..overlay.membership.detector import Changed
 from ..overlay.membership.members import Member
 from ..overlay.ports import Address
@@ -49,11 +50,7 @@ DEATH_NOTICED_S: Final = (1.6, 3.6)
 """A neighbour's detector: interval, time-out and suspicion, from wherever in the interval the death fell."""
 START_APART_S: Final = 0.02
 _PORT: Final = 9000
-_SMOOTHING: Final = 0.125
 _NOWHERE: Final = Path("/nonexistent/virtual")
-_ANSWER_TYPES: Final = frozenset(
-    answer for answers in ANSWERS.values() for answer in (answers if isinstance(answers, tuple) else (answers,))
-)
 
 
 class Air:
@@ -82,13 +79,15 @@ class Line:
 
     def __init__(self, air: Air, mine: Overlay, other: Overlay) -> None:
         self.peer = other.info
-        self.round_trip_s = 0.0
         self.far: Line = self
         self._air = air
         self._mine = mine
         self._delay_s = air.delay_s(mine.node_id, other.node_id)
-        self._waiting: dict[int, _Waiting] = {}
-        self._next_request = 0
+        self._questions = Questions()
+
+    @property
+    def round_trip_s(self) -> float:
+        return self._questions.round_trip_s
 
     def post(self, message: Message) -> None:
         if self._mine.alive:
@@ -102,37 +101,29 @@ class Line:
     def arrive(self, message: Message) -> None:
         if not self._mine.alive:
             return
-        if type(message) not in _ANSWER_TYPES:
+        if type(message) not in ANSWER_TYPES:
             self._mine.peers.dispatch(self, message)
-        elif (waiting := self._waiting.get(message.request)) is not None:  # type: ignore[attr-defined]
-            waiting.answer = message
-            waiting.event.set()
+        else:
+            self._questions.answered(message)
+
+    def ask(self, make: Callable[[int], Message], answer_type: type[M], hear: Hear[M]) -> int:
+        number = self._questions.put(answer_type, hear)
+        self.post(make(number))
+        return number
+
+    def forget(self, number: int) -> None:
+        self._questions.drop(number)
 
     async def request(self, make: Callable[[int], Message], answer_type: type[M], timeout_s: float) -> M:
-        number = self._next_request
-        self._next_request += 1
-        waiting = self._waiting[number] = _Waiting()
-        began_s = trio.current_time()
+        answer = Answer()
+        number = self.ask(make, answer_type, answer.hear)
         try:
-            self.post(make(number))
-            with trio.move_on_after(timeout_s):
-                await waiting.event.wait()
+            if not await answer.within(timeout_s):
+                raise DeadlineExceeded(f"{self.peer.name} did not answer in {timeout_s:g} s")
         finally:
-            del self._waiting[number]
-        if waiting.answer is None:
-            raise DeadlineExceeded(f"{self.peer.name} did not answer in {timeout_s:g} s")
-        assert isinstance(waiting.answer, answer_type)
-        sample_s = trio.current_time() - began_s
-        self.round_trip_s += (sample_s - self.round_trip_s) * (_SMOOTHING if self.round_trip_s else 1)
-        return waiting.answer
-
-
-class _Waiting:
-    __slots__ = ("answer", "event")
-
-    def __init__(self) -> None:
-        self.event = trio.Event()
-        self.answer: Message | None = None
+            self.forget(number)
+        message: M = answer.message
+        return message
 
 
 class Lines:

@@ -62,13 +62,13 @@ class WholeNodes(Crowd):
         self._count_requests()
 
     def _count_requests(self) -> None:
-        request = Link.request
+        ask = Link.ask
 
-        async def counted(link: Link, *arguments: object) -> object:
+        def counted(link: Link, *arguments: object) -> int:
             self.requests += 1
-            return await request(link, *arguments)
+            return ask(link, *arguments)
 
-        Link.request = counted
+        Link.ask = counted
 
     async def start(self, count: int, contact: str | None) -> list[str]:
         addresses = []

@@ -49,7 +49,8 @@ class Contacts:
         self._members = members
         self._start = start
         self._aside = Aside()
-        self._round_trip_s = 0.0
+        self.round_trip_s = 0.0
+        """Of all who are asked, smoothed; 0 before the first answer."""
         self._met = trio.Event()
         self._found: dict[tuple[bytes, int], list[Contact]] = {}
         """Holders, by place and how many were sought."""
@@ -140,7 +141,7 @@ class Contacts:
     def _patience_s(self, contact: Contact) -> float:
         """How long a contact may be silent before another is asked as well."""
         link = self._peers.get(contact.node_id)
-        round_trip_s = (link.round_trip_s if link is not None else 0.0) or self._round_trip_s
+        round_trip_s = (link.round_trip_s if link is not None else 0.0) or self.round_trip_s
         most_s = self._config.request_timeout_s
         return min(max(_LATE_MIN_S, _LATE_ROUND_TRIPS * round_trip_s), most_s) if round_trip_s else most_s
 
@@ -157,7 +158,7 @@ class Contacts:
                 if attempt == self._config.request_tries - 1:
                     raise
             else:
-                self._measure(trio.current_time() - began_s)
+                self.measure(trio.current_time() - began_s)
                 return answer
         raise LinkLost("no tries are left")
 
@@ -168,9 +169,10 @@ class Contacts:
             return await self._peers.link_to(NodeId(contact.node_id), Address(contact.host, contact.port))
         raise DeadlineExceeded(f"{contact.host}:{contact.port} does not answer")
 
-    def _measure(self, sample_s: float) -> None:
-        before_s = self._round_trip_s
-        self._round_trip_s = before_s + _SMOOTHING * (sample_s - before_s) if before_s else sample_s
+    def measure(self, sample_s: float) -> None:
+        """How long an answer has taken."""
+        before_s = self.round_trip_s
+        self.round_trip_s = before_s + _SMOOTHING * (sample_s - before_s) if before_s else sample_s
 
     # Who comes and goes
 

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from ..ids import NodeId
 from ..links.opening import PeerInfo
+from ..links.questions import Hear
 from ..membership.detector import Changed
 from ..membership.members import Member
 from ..ports import Address
@@ -36,6 +37,12 @@ class Peer(Protocol):
 
     def post(self, message: Message) -> None:
         """Never waits. Raises LinkLost."""
+
+    def ask(self, make: Callable[[int], Message], answer_type: type[M], hear: Hear[M]) -> int:
+        """Posts `make(number)`; `hear` is called with the answer, or None if the link is lost. Raises LinkLost."""
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for this answer any more."""
 
     async def request(self, make: Callable[[int], Message], answer_type: type[M], timeout_s: float) -> M:
         """Posts `make(number)` and waits for its answer. Raises LinkLost, DeadlineExceeded."""

@@ -10,24 +10,27 @@ rest.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
-from ..errors import NotAllowed, Syncing, Unavailable
+from ..errors import LinkLost, NotAllowed, Syncing, Unavailable
 from ..ids import NodeId, key_id
 from ..wire import records as wire
 from ..wire.records import Contact, Record
 from .batches import fetch
+from .peers import Peer
 from .records import place_of, winners
 from .service import Dht
 
 logger = logging.getLogger("potluck.dht")
 
 _HEDGE_ROUND_TRIPS: Final = 3.0
-_HEDGE_MIN_S: Final = 0.02
+_HEDGE_MIN_S: Final = 0.05
+"""Of a node that is busy for a moment nobody else need be asked."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,16 @@ class Answer:
 
     records: tuple[Record, ...]
     covers: bool
+
+
+class _Asked(NamedTuple):
+    """One question that is under way: by a link, or by a task that opens one and knows its own limit."""
+
+    limit_s: float
+    """When whoever is silent has failed."""
+    round_trip_s: float
+    link: Peer | None
+    number: int
 
 
 def quorum(dht: Dht, holders: Sequence[Contact]) -> int:
@@ -54,8 +67,10 @@ class Reading:
         self._place = key_id(namespace, key)
         self._answers: dict[NodeId, Answer] = {}
         self._failed: set[NodeId] = set()
-        self._under_way = 0
-        self._arrived = trio.Event()
+        self._asked: dict[NodeId, _Asked] = {}
+        """Who has neither answered nor failed yet."""
+        self._need = 1
+        self._moved = trio.Event()
 
     async def run(self) -> list[Record]:
         """The newest, or of a holder set the newest of each publisher; tombstones included. Raises Unavailable."""
@@ -68,27 +83,31 @@ class Reading:
             holders = await self._search(replicas // 2 + 1)
             need = min(replicas, len(holders)) // 2 + 1
         best = self._judge(holders, need)
-        if self._under_way or any(set(best).difference(answer.records) for answer in self._of(holders)):
+        if self._asked or any(set(best).difference(answer.records) for answer in self._of(holders)):
             self._dht.start(self._mend, holders)
         return best
 
     async def _ask_holders(self, holders: Sequence[Contact], need: int) -> None:
         """Until enough have answered, or all."""
+        self._need = need
         waiting = _this_node_first(holders, self._dht.identity.node_id)
         for contact in waiting[:need]:
             self._ask(contact)
         del waiting[:need]
-        while not self._enough(holders, need) and (waiting or self._under_way):
-            silent = await self._silence() if self._under_way else True
+        silent = False
+        while not self._enough(holders, need) and (waiting or self._asked):
             if waiting and (silent or self._failed or len(self._answers) >= need):
                 self._ask(waiting.pop(0))
+            silent = await self._silence()
 
     async def _search(self, need: int) -> list[Contact]:
         """Everyone who is asked the way to the holders is asked for the record: whoever has it says so at once. One
         more than have to answer are asked at a time."""
         self._ask(Contact(self._dht.identity.node_id, "", 0))
         search = self._dht.contacts.search(self._place, self._dht.config.replicas, self._ask_on_the_way, need + 1)
-        return await search.run(lambda nearest: self._enough(nearest, need))
+        with trio.move_on_after(self._dht.config.operation_timeout_s):
+            return await search.run(lambda nearest: self._enough(nearest, need))
+        raise Unavailable("the search for them takes too long")
 
     async def _ask_on_the_way(self, contact: Contact) -> list[Contact]:
         value = await self._value_at(contact)
@@ -123,20 +142,52 @@ class Reading:
     # Asking
 
     async def _silence(self) -> bool:
-        """Waits for an answer; whether none came for three round trips."""
-        with trio.move_on_after(max(_HEDGE_MIN_S, _HEDGE_ROUND_TRIPS * self._dht.round_trip_s())) as scope:
-            await self._arrived.wait()
-        self._arrived = trio.Event()
-        return scope.cancelled_caught
+        """Until as many have answered as are needed, or one has failed; whether nothing of the kind happens for three
+        round trips of those that are asked, or of all lately: where everyone is slow because everyone is busy, asking
+        more would make them slower."""
+        usual_s = self._dht.contacts.round_trip_s
+        slowest_s = max((one.round_trip_s for one in self._asked.values()), default=usual_s)
+        with trio.move_on_after(max(_HEDGE_MIN_S, _HEDGE_ROUND_TRIPS * max(slowest_s, usual_s))):
+            await self._moved.wait()
+        silent = not self._moved.is_set()
+        self._moved = trio.Event()
+        self._give_up_the_silent()
+        return silent
 
     def _ask(self, contact: Contact) -> None:
-        share = self._dht.share
-        if contact.node_id == self._dht.identity.node_id:
-            own = Answer(tuple(share.at(self._place)), share.syncing.covers(self._place))
-            self._answers[NodeId(contact.node_id)] = own
+        """By the link that there is, without a task of its own; else a task opens one."""
+        share, node_id = self._dht.share, NodeId(contact.node_id)
+        if node_id == self._dht.identity.node_id:
+            self._answers[node_id] = Answer(tuple(share.at(self._place)), share.syncing.covers(self._place))
+            return
+        link = self._dht.peer(node_id)
+        if link is None:
+            self._ask_by_opening(contact)
+            return
+
+        def hear(value: wire.Value | None) -> None:
+            if value is None:
+                self._ask_by_opening(contact)
+            elif self._asked.pop(node_id, None) is not None:
+                self._dht.contacts.measure(trio.current_time() - asked_s)
+                self._note(contact, value)
+                self._move()
+
+        asked_s = trio.current_time()
+        try:
+            number = link.ask(self._question, wire.Value, hear)
+        except LinkLost:
+            self._ask_by_opening(contact)
         else:
-            self._under_way += 1
-            self._dht.start(self._ask_peer, contact)
+            limit_s = asked_s + self._dht.config.request_timeout_s * self._dht.config.request_tries
+            self._asked[node_id] = _Asked(limit_s, link.round_trip_s, link, number)
+
+    def _question(self, number: int) -> wire.FindValue:
+        return wire.FindValue(number, self._namespace, self._key)
+
+    def _ask_by_opening(self, contact: Contact) -> None:
+        self._asked[NodeId(contact.node_id)] = _Asked(math.inf, 0.0, None, 0)
+        self._dht.start(self._ask_peer, contact)
 
     async def _ask_peer(self, contact: Contact) -> None:
         try:
@@ -144,13 +195,23 @@ class Reading:
         except (Unavailable, NotAllowed):
             self._failed.add(NodeId(contact.node_id))
         finally:
-            self._under_way -= 1
-            self._arrived.set()
+            self._asked.pop(NodeId(contact.node_id), None)
+            self._move()
+
+    def _give_up_the_silent(self) -> None:
+        now_s = trio.current_time()
+        for node_id, asked in list(self._asked.items()):
+            if asked.limit_s <= now_s and asked.link is not None:
+                asked.link.forget(asked.number)
+                del self._asked[node_id]
+                self._failed.add(node_id)
+
+    def _move(self) -> None:
+        if self._failed or not self._asked or len(self._answers) >= self._need:
+            self._moved.set()
 
     async def _value_at(self, contact: Contact) -> wire.Value:
-        return await self._dht.ask(
-            contact, lambda number: wire.FindValue(number, self._namespace, self._key), wire.Value
-        )
+        return await self._dht.ask(contact, self._question, wire.Value)
 
     def _note(self, contact: Contact, value: wire.Value) -> None:
         sound = (record for record in value.records if self._is_sound(record))
@@ -163,7 +224,7 @@ class Reading:
 
     async def _mend(self, holders: Iterable[Contact]) -> None:
         """Who has less than the others gets the rest; answers that are still to come count."""
-        while self._under_way:
+        while self._asked:
             await self._silence()
         best = self._best()
         for contact in holders:

@@ -170,15 +170,14 @@ class Replication:
 
     async def get_all(self, namespace: str, key: bytes) -> list[Record]:
         """Of a holder set the newest record of each publisher. Raises Unavailable."""
-        reason = "they do not answer"
-        with trio.move_on_after(self._config.operation_timeout_s):
-            while True:
-                try:
-                    return _alive(await Reading(self._dht, namespace, key).run())
-                except Unavailable as error:
-                    reason = str(error)
-                    await trio.sleep(_RETRY_PAUSE_S)
-        raise Unavailable(f"not enough holders of {_shown(key)}: {reason}")
+        limit_s = trio.current_time() + self._config.operation_timeout_s
+        while True:
+            try:
+                return _alive(await Reading(self._dht, namespace, key).run())
+            except Unavailable as error:
+                if trio.current_time() + _RETRY_PAUSE_S > limit_s:
+                    raise Unavailable(f"not enough holders of {_shown(key)}: {error}") from error
+                await trio.sleep(_RETRY_PAUSE_S)
 
     async def get_many(self, namespace: str, keys: Iterable[bytes], found: Callable[[Record], None]) -> None:
         """Tells the newest version of each key that has one, as it is known: most with one message to each holder.

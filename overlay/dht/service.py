@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from heapq import nsmallest
+from typing import Final
 
 import trio
 
@@ -13,7 +13,8 @@ from ..config import Config
 from ..errors import LinkLost
 from ..identity.bans import BanSet
 from ..identity.mesh import Identity
-from ..ids import NodeId, distance
+from ..ids import NodeId
+from ..membership.detector import Changed
 from ..ports import Store
 from ..wire import records as wire
 from ..wire.records import Contact, Record
@@ -21,6 +22,8 @@ from .contacts import Contacts
 from .peers import Members, Peer, Peers
 from .records import refusal
 from .share import Share
+
+_NEAREST_MAX: Final = 4096
 
 
 class Dht:
@@ -44,6 +47,9 @@ class Dht:
         self.bans = BanSet(identity.mesh.root_der) if bans is None else bans
         self._peers = peers
         self._members = members
+        self._nearest: dict[tuple[bytes, int], list[NodeId]] = {}
+        """Whoever is nearest to a place, as long as nobody comes or goes."""
+        members.observers.append(self._member_changed)
         self._background = Background()
         self.start = self._background.start
         self.contacts = Contacts(config, identity.node_id, peers, members, self.start)
@@ -68,11 +74,25 @@ class Dht:
 
     def nearest_members(self, place: bytes, count: int) -> list[Contact]:
         """By the member list, this node included, nearest first."""
-        here, target = self.identity.node_id, int.from_bytes(place)
-        nearest = nsmallest(count, self._members.present(), key=lambda one: int.from_bytes(one.node_id) ^ target)
-        contacts = [Contact(one.node_id, one.address.host, one.address.port) for one in nearest]
-        insort(contacts, Contact(here, "", 0), key=lambda contact: distance(contact.node_id, place))
-        return contacts[:count]
+        found = self._nearest.get((place, count))
+        if found is None:
+            found = self._found_nearest(place, count)
+            if len(self._nearest) >= _NEAREST_MAX:
+                self._nearest.clear()
+            self._nearest[place, count] = found
+        return [self._contact(node_id) for node_id in found]
+
+    def _found_nearest(self, place: bytes, count: int) -> list[NodeId]:
+        target = int.from_bytes(place)
+        present = [self.identity.node_id, *(member.node_id for member in self._members.present())]
+        return nsmallest(count, present, key=lambda node_id: int.from_bytes(node_id) ^ target)
+
+    def _contact(self, node_id: NodeId) -> Contact:
+        member = self._members.get(node_id)
+        return Contact(node_id, "", 0) if member is None else Contact(node_id, member.address.host, member.address.port)
+
+    def _member_changed(self, change: Changed) -> None:
+        self._nearest.clear()
 
     def contact(self, node_id: NodeId) -> Contact:
         """Where a live member is. Raises LinkLost."""
@@ -90,10 +110,6 @@ class Dht:
         if self.contacts.everyone_is_known:
             return self.nearest_members(place, count)
         return await self.contacts.holders(place, count)
-
-    def round_trip_s(self) -> float:
-        """The slowest smoothed round trip to a neighbour: what silence is measured by."""
-        return max((link.round_trip_s for link in self._peers), default=0.0)
 
     def is_sound(self, record: Record, namespace: str, key: bytes) -> bool:
         """Whether a record that a holder answers with is what was asked for, and one it may hold."""

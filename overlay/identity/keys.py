@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Final
+
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -15,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ..errors import ConfigError
+
+_REMEMBERED_BYTES_MAX: Final = 1024
 
 
 class KeyPair:
@@ -49,9 +54,20 @@ def derive(secret: bytes, purpose: str) -> bytes:
 
 
 def signed_by(public_key: bytes, signature: bytes, data: bytes) -> bool:
-    """Whether a raw Ed25519 public key signed the data. False too for bytes that are no key."""
+    """Whether a raw Ed25519 public key signed the data. False too for bytes that are no key.
+
+    Verifying takes a hundred times as long as remembering: what is short is remembered for a while.
+    """
+    verify = _verified_before if len(data) <= _REMEMBERED_BYTES_MAX else _verified
+    return verify(public_key, signature, data)
+
+
+def _verified(public_key: bytes, signature: bytes, data: bytes) -> bool:
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, data)
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+_verified_before = lru_cache(maxsize=4096)(_verified)

@@ -12,19 +12,17 @@ from ..config import Links as LinksConfig
 from ..errors import DeadlineExceeded, LinkLost, PotluckError, RemoteProtocolError
 from ..outbox import Outbox
 from ..session.session import NEED_BYTES
-from ..session.states import ANSWERS, Role, State
+from ..session.states import Role, State
 from ..wire.codec import Message
 from ..wire.opening import DisconnectAck, DisconnectRequest
 from ..wire.peer import GOSSIP
 from .conversation import Conversation
 from .opening import PeerInfo
+from .questions import ANSWER_TYPES, Answer, Hear, Questions
 
 M = TypeVar("M", bound=Message)
 Dispatch = Callable[["Link", Message], None]
 
-_ANSWER_TYPES: Final = frozenset(
-    answer for answers in ANSWERS.values() for answer in (answers if isinstance(answers, tuple) else (answers,))
-)
 _GOODBYE_S: Final = 1.0
 
 
@@ -44,13 +42,11 @@ class Link:
         self.used_s = trio.current_time()
         """When something other than gossip was last said on it from here."""
         self.last_heard_s = -math.inf
-        self.round_trip_s = 0.0
         self.lost_because: PotluckError | None = None
         self._conversation = conversation
         self._config = config
         self._outbox = Outbox()
-        self._requests: dict[int, _Waiting] = {}
-        self._next_request = 0
+        self._questions = Questions()
         self._owes_goodbye = False
         self._scope = trio.CancelScope()
         self._closed = trio.Event()
@@ -83,38 +79,44 @@ class Link:
     def _queue(self, message: Message) -> None:
         self._outbox.put(self._conversation.session.send(message))
 
-    async def request(self, make: Callable[[int], Message], answer_type: type[M], timeout_s: float) -> M:
-        """Posts `make(number)` and waits for its answer. Raises LinkLost, DeadlineExceeded."""
-        number = self._next_request
-        self._next_request += 1
-        waiting = self._requests[number] = _Waiting()
-        started_s = trio.current_time()
+    def ask(self, make: Callable[[int], Message], answer_type: type[M], hear: Hear[M]) -> int:
+        """Posts `make(number)`. Raises LinkLost, and then `hear` is not called."""
+        number = self._questions.put(answer_type, hear)
         try:
             self.post(make(number))
-            with trio.move_on_after(timeout_s):
-                await waiting.event.wait()
-        finally:
-            del self._requests[number]
-        if waiting.answer is None:
-            if self.lost_because is not None:  # whatever the peer did, who waited for it has only lost a link
-                raise LinkLost(f"no link to {self.peer.name}: {self.lost_because}") from self.lost_because
-            raise DeadlineExceeded(f"{self.peer.name} did not answer in {timeout_s:g} s")
-        if not isinstance(waiting.answer, answer_type):
-            self.lose(RemoteProtocolError(f"{self.peer.name} answered with {type(waiting.answer).__name__}"))
-            raise LinkLost(f"no link to {self.peer.name}")
-        self._measure(trio.current_time() - started_s)
-        return waiting.answer
+        except LinkLost:
+            self._questions.drop(number)
+            raise
+        return number
 
-    def _measure(self, sample_s: float) -> None:
-        self.round_trip_s = 0.875 * self.round_trip_s + 0.125 * sample_s if self.round_trip_s else sample_s
+    def forget(self, number: int) -> None:
+        """Nobody waits for this answer any more."""
+        self._questions.drop(number)
+
+    async def request(self, make: Callable[[int], Message], answer_type: type[M], timeout_s: float) -> M:
+        """As `ask`, and waits for the answer. Raises LinkLost, DeadlineExceeded."""
+        answer = Answer()
+        number = self.ask(make, answer_type, answer.hear)
+        try:
+            if not await answer.within(timeout_s):
+                raise DeadlineExceeded(f"{self.peer.name} did not answer in {timeout_s:g} s")
+        finally:
+            self.forget(number)
+        if answer.message is None:  # whatever the peer did, who waited for it has only lost a link
+            raise LinkLost(f"no link to {self.peer.name}: {self.lost_because}") from self.lost_because
+        message: M = answer.message
+        return message
+
+    @property
+    def round_trip_s(self) -> float:
+        return self._questions.round_trip_s
 
     def lose(self, error: PotluckError) -> None:
         """Ends the link now. The first reason stands."""
         if self.lost_because is None:
             self.lost_because = error
             self._scope.cancel()
-            for waiting in self._requests.values():
-                waiting.event.set()
+            self._questions.end()
 
     async def disconnect(self, *, leaving: bool, reason: str) -> None:
         """A graceful end: what was queued is sent, and the peer has taken it in when this returns (or never will)."""
@@ -162,11 +164,8 @@ class Link:
         raise LinkLost("disconnected")
 
     def _take(self, message: Message, dispatch: Dispatch) -> None:
-        if type(message) in _ANSWER_TYPES:
-            waiting = self._requests.get(message.request)  # type: ignore[attr-defined]
-            if waiting is not None:  # else it came too late
-                waiting.answer = message
-                waiting.event.set()
+        if type(message) in ANSWER_TYPES:
+            self._questions.answered(message)
         elif isinstance(message, DisconnectRequest):
             self.left = self.left or message.leaving
             self.parted = not self.left
@@ -174,11 +173,3 @@ class Link:
             self._queue(DisconnectAck())
         elif not isinstance(message, DisconnectAck):
             dispatch(self, message)
-
-
-class _Waiting:
-    __slots__ = ("answer", "event")
-
-    def __init__(self) -> None:
-        self.event = trio.Event()
-        self.answer: Message | None = None

@@ -89,6 +89,10 @@ class Detector:
     def present(self) -> list[Member]:
         return self._members.present()
 
+    @property
+    def present_count(self) -> int:
+        return len(self._members.present_ids)
+
     # Events
 
     def begin(self, now_s: float, boots: int) -> None:

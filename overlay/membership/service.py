@@ -94,7 +94,7 @@ class Membership:
     @property
     def complete(self) -> bool:
         """Whether everyone is in the list, by which the nearest to a place are known without a search."""
-        return len(self.present()) < self._config.membership.listed_max
+        return self._detector.present_count < self._config.membership.listed_max
 
     def begin(self, boots: int) -> None:
         """Before the first link, with the number of this boot."""
