@@ -95,8 +95,8 @@ class Outbox:
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def _depart(self) -> None:
-        """At the end of a turn, where no task may be woken: the loop knows already for how long it sleeps."""
-        if self._sink is None or self._jammed:
+        """At the end of a turn."""
+        if self._sink is None or self._jammed or self._departures is None:
             return
         try:
             all_gone = self._sink.send_now(self._take())
@@ -104,7 +104,7 @@ class Outbox:
             self._error, all_gone = error, False
         if not all_gone or self._waiting:
             self._jammed = True
-            trio.lowlevel.current_trio_token().run_sync_soon(self._jam.set)
+            self._departures.wake(self._jam)
 
 
 class _Departures(trio.abc.Instrument):
@@ -112,9 +112,12 @@ class _Departures(trio.abc.Instrument):
 
     def __init__(self) -> None:
         self.due: list[Callable[[], None]] = []
+        self._falls_asleep = False
 
     def before_io_wait(self, timeout: float) -> None:
+        self._falls_asleep = timeout > 0
         self.leave()
+        self._falls_asleep = False
 
     def leave(self) -> bool:
         if not self.due:
@@ -123,6 +126,13 @@ class _Departures(trio.abc.Instrument):
         for depart in due:
             depart()
         return True
+
+    def wake(self, event: trio.Event) -> None:
+        """A loop that has decided how long it sleeps is woken from outside only."""
+        if self._falls_asleep:
+            trio.lowlevel.current_trio_token().run_sync_soon(event.set)
+        else:
+            event.set()
 
 
 _departures: Final = trio.lowlevel.RunVar[_Departures]("departures")
