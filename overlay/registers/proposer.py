@@ -28,7 +28,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Done:
-    """The state is chosen, and this is what the operation answers."""
+    """The state is chosen, by others before or by this operation, and this is what it answers."""
 
     state: State
     answer: Any

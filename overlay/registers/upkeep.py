@@ -17,7 +17,7 @@ from ..errors import PotluckError
 from ..ids import distance
 from ..membership.detector import Changed
 from ..wire.registers import FOUNDING_BYTES, Configuration, State
-from .changes import ROOT, Entry, Move, Settle, directory_for, report, unchanged
+from .changes import ROOT, Entry, Move, Settle, directory_for, report
 from .quorums import is_changing, members
 from .service import ACCEPTORS, Registers, place_of
 
@@ -125,8 +125,7 @@ class Upkeep:
 
     async def _care_for(self, name: bytes) -> None:
         registers = self._registers
-        await registers.operate(name, Move(lambda configuration: self._choose(name, configuration)))
-        state, _ = await registers.operate(name, unchanged, confirm=True)
+        state, _ = await registers.operate(name, Move(lambda configuration: self._choose(name, configuration)))
         if is_changing(state.configuration):
             state, _ = await registers.operate(name, Settle(state.configuration))
         logger.debug("a register is now with %d acceptors", len(state.configuration.acceptors))
