@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import signal
@@ -30,6 +31,9 @@ from .house import House
 from .store import SqliteStore
 from .system import SystemEntropy, SystemHost, SystemWallClock
 
+logger = logging.getLogger("potluck.node")
+
+_STATE: Final = "state.db"
 _GOODBYE_S: Final = GIVE_S + 1.5
 """A graceful end takes no longer; what is not said by then is not said."""
 
@@ -58,6 +62,13 @@ async def _serve(config: Config, announce: Callable[[Event], None]) -> None:
                 socket_path.unlink(missing_ok=True)
 
 
+def begin_anew_without_state(folder: Path) -> None:
+    """A node whose state is gone is a new one, with another key: it does not know what it had promised as the old."""
+    if not (folder / _STATE).exists() and (folder / "key").exists():
+        logger.warning("%s is gone: the node begins anew", folder / _STATE)
+        (folder / "key").unlink()
+
+
 async def _run(
     config: Config,
     announce: Callable[[Event], None],
@@ -69,9 +80,10 @@ async def _run(
     found = open_mesh(config.data_dir, entropy, config.mesh_secret_file)
     mesh = replace(found, rotations=rotations_to(config.data_dir, found.root_der))
     folder = node_dir(config.data_dir, _machine(), config.name)
+    begin_anew_without_state(folder)
     identity = open_identity(mesh, folder, config.name, entropy)
     network = _network(config, identity, folder)
-    store = SqliteStore(folder / "state.db")
+    store = SqliteStore(folder / _STATE)
     wall_clock = SystemWallClock()
     ports = Ports(
         network=lambda who: network,

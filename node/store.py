@@ -1,16 +1,23 @@
-"""`ports.Store` on SQLite: write-ahead log, and every commit on disk before it returns."""
+"""`ports.Store` on SQLite: write-ahead log, and every commit on disk before it returns.
+
+What the disk does not give back is a ConfigError, which ends the node with one line. The remedy is to begin anew with
+another key: a node that came back under its old one without what it had promised could break agreements.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import trio
 
-from ..overlay.errors import Unavailable
+from ..overlay.errors import ConfigError, Unavailable
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS entries (name TEXT, key BLOB, value BLOB, PRIMARY KEY (name, key)) WITHOUT ROWID"
+_SCAN = "SELECT key, value FROM entries WHERE name = ?1 AND key >= ?2 AND (?2 = x'' OR substr(key, 1, ?3) = ?2)"
+"""substr of an empty blob is NULL, so that an empty prefix is asked for on its own."""
 
 Batch = dict[tuple[str, bytes], bytes | None]
 """New values by table and key; None deletes."""
@@ -21,14 +28,22 @@ class SqliteStore:
     that commit at the same time share one transaction and one fsync."""
 
     def __init__(self, path: Path) -> None:
-        self._writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._writer.execute("PRAGMA journal_mode = WAL")
-        self._writer.execute("PRAGMA synchronous = FULL")
-        self._writer.execute(_SCHEMA)
-        self._reader = sqlite3.connect(path, isolation_level=None)
+        self._path = path
+        with self._readable():
+            self._writer = _prepared(sqlite3.connect(path, isolation_level=None, check_same_thread=False))
+            self._reader = sqlite3.connect(path, isolation_level=None)
         self._pending: Batch = {}
         self._being_written: Batch = {}
         self._committing = trio.Lock()
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise ConfigError(
+                f"{self._path} cannot be read ({error}): move {self._path.parent} away, and the node begins anew"
+            ) from error
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         self._pending[table, key] = value
@@ -40,16 +55,14 @@ class SqliteStore:
         for batch in (self._pending, self._being_written):
             if (table, key) in batch:
                 return batch[table, key]
-        row = self._reader.execute("SELECT value FROM entries WHERE name = ? AND key = ?", (table, key)).fetchone()
+        with self._readable():
+            row = self._reader.execute("SELECT value FROM entries WHERE name = ? AND key = ?", (table, key)).fetchone()
         return None if row is None else row[0]
 
     def scan(self, table: str, prefix: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
-        rows = self._reader.execute(
-            # substr of an empty blob is NULL, so that an empty prefix is asked for on its own
-            "SELECT key, value FROM entries WHERE name = ?1 AND key >= ?2 AND (?2 = x'' OR substr(key, 1, ?3) = ?2)",
-            (table, prefix, len(prefix)),
-        )
-        found: dict[bytes, bytes | None] = dict(rows)
+        with self._readable():
+            rows = self._reader.execute(_SCAN, (table, prefix, len(prefix)))
+            found: dict[bytes, bytes | None] = dict(rows)
         for batch in (self._being_written, self._pending):
             found |= {key: value for (name, key), value in batch.items() if name == table and key.startswith(prefix)}
         return [(key, value) for key, value in sorted(found.items()) if value is not None]
@@ -83,3 +96,14 @@ class SqliteStore:
         await self.commit()
         self._reader.close()
         self._writer.close()
+
+
+def _prepared(writer: sqlite3.Connection) -> sqlite3.Connection:
+    try:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("PRAGMA synchronous = FULL")
+        writer.execute(_SCHEMA)
+    except BaseException:
+        writer.close()
+        raise
+    return writer

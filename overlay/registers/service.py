@@ -113,6 +113,9 @@ class Registers:
         raise self._unavailable(name)
 
     def _unavailable(self, name: bytes) -> Unavailable:
+        founding = self.founding.known
+        if founding is not None and self.acceptor.doubts(founding, name):
+            return Unavailable(f"this machine's disk has garbled {shown(name)}, and too few others answer that know it")
         return self.founding.lacking() or Unavailable(f"no majority of those who agree on {shown(name)} answers")
 
     def _turn(self, name: bytes) -> _Turn:
