@@ -65,6 +65,7 @@ def options(
     priority: Priority = "medium",
     confidential: bool = False,
     on: str = "",
+    cache: bool = False,
     env: Mapping[str, str] | None = None,
     inputs: Iterable[str | Path] = (),
     outputs: Iterable[str] = (),
@@ -79,6 +80,7 @@ def options(
     priority      "high", "medium", "low" or a number; higher goes first
     confidential  nothing of it leaves the node of this program
     on            the name of the one node to run it
+    cache         the result of an equal call before will do, of any node of yours with the same Python and packages
     env           variables of its environment
     inputs        files, read now, that lie in its working folder; 1 MiB in all
     outputs       globs of files there that come into this program's current folder when it returns; 1 MiB in all
@@ -92,6 +94,7 @@ def options(
         priority=priority,
         confidential=confidential,
         on=on,
+        cache=cache,
     )
     setting = setting_of(env or {}, inputs, outputs)
     return lambda function: Optioned(function, job_options, setting)
@@ -107,6 +110,7 @@ def job_options_of(
     priority: Priority | str = "medium",
     confidential: bool = False,
     on: str = "",
+    cache: bool = False,
 ) -> JobOptions:
     """Raises UsageError for what makes no sense."""
     if timeout is not None:
@@ -117,6 +121,8 @@ def job_options_of(
             raise UsageError(f"{name} {count}: must be a whole number from 0 to {RETRIES_MAX}")
     if at_most_once and (retry_errors or retries):
         raise UsageError("what runs at most once is not tried again: leave out retries and retry_errors")
+    if cache and confidential:
+        raise UsageError("what is confidential is not kept for later: leave out cache")
     if not isinstance(on, str) or len(on) > ON_LENGTH_MAX:
         raise UsageError(f"on: must be the name of a node, which has {ON_LENGTH_MAX} letters at most")
     default = JobOptions()
@@ -129,6 +135,7 @@ def job_options_of(
         error_retries=int(retry_errors),
         backoff_s=float(backoff),
         at_most_once=at_most_once,
+        cache=bool(cache),
     )
 
 

@@ -7,6 +7,7 @@ program itself, modules made by hand) is pickled by value.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle  # noqa: TID251  a program pickles its own arguments
 import sys
@@ -75,7 +76,7 @@ class Packer:
     def body(self, function: Callable[..., Any], needs: tuple[Body, ...] = ()) -> Body:
         """`needs` beside the libraries. Raises whatever cloudpickle raises for a function that cannot travel."""
         with self._strays_by_value():
-            return body_of("callable", cloudpickle.dumps(function, protocol=5), libraries=(*self.libraries, *needs))
+            return body_of("callable", _pickled(function), libraries=(*self.libraries, *needs))
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inline:
         """Copies what it is given: later changes by the program do not reach the task."""
@@ -91,7 +92,7 @@ class Packer:
             return False
 
         with self._strays_by_value():
-            data = cloudpickle.dumps((args, kwargs), protocol=5, buffer_callback=keep_in_band)
+            data = _pickled((args, kwargs), keep_in_band)
         return Inline(data, buffers)
 
     @contextmanager
@@ -116,6 +117,26 @@ class Packer:
             self.libraries = (*self.libraries, *bodies_of(fresh))
         self._strays = tuple(strays)
         self._modules_seen = len(sys.modules)
+
+
+_OF_PROCESS: Final = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
+"""Generators behind functions of modules. A process has its own, whose state is none of its results' business."""
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+    """Takes those by name: `submit(random.random)` twice is to give two values, wherever they are drawn."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        for module, name in _OF_PROCESS:
+            if module in sys.modules and obj is getattr(sys.modules[module], name, None):
+                return getattr, (sys.modules[module], name)
+        return super().reducer_override(obj)
+
+
+def _pickled(value: object, buffer_callback: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
+    with io.BytesIO() as file:
+        _Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+        return file.getvalue()
 
 
 def _is_plain(value: object) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ..overlay.config import Config
@@ -32,6 +33,18 @@ def describe(config: Config, host: Host, sandboxes: Sequence[Sandbox]) -> Capabi
         sandbox=best.backend if best else "",
         guarantees=best.guarantees if best else Guarantees(),
         runs_others=any(sandbox.backend in FOR_OTHERS for sandbox in sandboxes),
+        packages_digest=_digest_of(host.packages),
         labels=dict(config.labels),
         version=VERSION,
     )
+
+
+def _digest_of(packages: Mapping[str, str]) -> bytes:
+    """Equal where two nodes have the same versions of the same packages."""
+    lines = "\n".join(f"{name} {version}" for name, version in sorted(packages.items()))
+    return hashlib.sha256(lines.encode()).digest()
+
+
+def versions_of(able: Capabilities) -> bytes:
+    """What a result depends on beside program and arguments."""
+    return f"{able.version} {able.python} ".encode() + able.packages_digest

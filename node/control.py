@@ -36,6 +36,7 @@ from ..overlay.wire.framing import VALUE_BYTES_MAX
 from ..overlay.wire.streams import InputWanted, TaskOutput
 from ..overlay.wire.work import Fault, Finished, Reference, Report
 from .audit.inquiry import Inquiry
+from .cache import ResultCache
 from .jobs.service import Jobs
 from .memory import SharedMemory
 from .objects import PART_BYTES, Objects
@@ -53,6 +54,7 @@ class Served(Protocol):
     jobs: Jobs
     streams: Streams
     inquiry: Inquiry
+    cache: ResultCache
     memory: SharedMemory
     objects: Objects
 
@@ -140,6 +142,8 @@ class _Connection:
         self._frames = TO_NODE.frames()
         self._outbox = Outbox()
         self._jobs: set[str] = set()
+        self._cached: set[str] = set()
+        """Those whose results may come from earlier runs."""
         self._uploads: dict[bytes, bytearray] = {}
         self._uploaded_bytes = 0
         self._upload_name = f"upload {id(self)}"
@@ -199,6 +203,8 @@ class _Connection:
             case control.Submit():
                 self._submit(message)
             case control.CancelTasks():
+                if message.job in self._cached:
+                    node.cache.cancel(message.job, message.indexes, self._report)
                 node.jobs.cancel(message.job, message.indexes)
             case control.PutPart():
                 self._upload(message)
@@ -275,8 +281,11 @@ class _Connection:
         self._post(control.Welcome(control.CONTROL_VERSION, node.name, node.node_id, node.slots_in_mesh()))
 
     def _open(self, message: control.OpenJob) -> None:
-        job = self._node.jobs.open(message.options, self._report)
+        cached = message.options.cache
+        job = self._node.jobs.open(message.options, self._node.cache.watching(self._report) if cached else self._report)
         self._jobs.add(job)
+        if cached:
+            self._cached.add(job)
         if message.options.streams_output or message.options.takes_input:
             self._node.streams.follow(job, self._said)
         self._answer(message.request, {"job": job})
@@ -289,6 +298,9 @@ class _Connection:
 
     def _close(self, job: str) -> None:
         self._node.streams.leave(job)
+        if job in self._cached:
+            self._cached.discard(job)
+            self._node.cache.forget(job)
         self._node.jobs.close(job)
 
     def _submit(self, message: control.Submit) -> None:
@@ -297,7 +309,11 @@ class _Connection:
         for payload in (message.program.body, *(task.arguments for task in message.tasks)):
             if isinstance(payload, Reference):
                 self._node.objects.table.adopt(payload.object_id, message.job)
-        self._node.jobs.submit(message.job, message.program, message.tasks)
+        if message.job in self._cached:
+            submit = self._node.jobs.submit
+            self._node.cache.submit(message.job, message.program, message.tasks, submit, self._report)
+        else:
+            self._node.jobs.submit(message.job, message.program, message.tasks)
 
     def _report(self, job: str, batches: list[NodeReports]) -> None:
         self._post(control.TaskReports(job, batches))

@@ -36,20 +36,14 @@ from ..overlay.wire.capabilities import LoadReport
 from ..overlay.wire.codec import Message
 from ..overlay.wire.gossip import Status
 from ..overlay.wire.records import Record
-from ..overlay.wire.work import (
-    CancelInstructions,
-    Finished,
-    Inline,
-    InstructionAssignment,
-    Reference,
-    TaskComplete,
-)
+from ..overlay.wire.work import CancelInstructions, InstructionAssignment, TaskComplete
 from . import capabilities as abilities
 from .assigners import Elsewhere, Here
 from .audit.inquiry import Inquiry
-from .audit.log import AuditLog, Ran
+from .audit.log import AuditLog
+from .audit.recording import Recorder
+from .cache import ResultCache
 from .execution.service import ExecutionService
-from .execution.tasks import Task
 from .jobs.service import Jobs
 from .memory import SharedMemory
 from .objects import Objects, ObjectTable
@@ -144,6 +138,15 @@ class Node:
         )
         self.presence = Presence(config, identity, self.membership, self.replication, ports.host)
         self.audit = AuditLog(identity.key, ports.store, self.links, self.mesh_time)
+        versions = abilities.versions_of(self.capabilities)
+        self.cache = ResultCache(
+            identity,
+            self.replication,
+            self.objects,
+            ports.entropy,
+            versions,
+            lambda name: self._is_alike(name, versions),
+        )
         self.inquiry = Inquiry(identity, self.audit, self.links, self.replication)
         self._wire()
 
@@ -158,7 +161,7 @@ class Node:
         self.links.on(CancelInstructions, self._cancelled)
         self.links.on(TaskComplete, self._completed)
         self.execution.load_changed = self._work_changed
-        self.execution.ended = self._ended
+        self.execution.ended = Recorder(self.node_id, self.audit, self.jobs, self.objects).ended
         self.presence.audit_head = lambda: self.audit.head
 
     # Life
@@ -178,6 +181,7 @@ class Node:
             await nursery.start(self.registers.run)
             nursery.start_soon(self.upkeep.run)
             await nursery.start(self.audit.run)
+            await nursery.start(self.cache.run)
             await nursery.start(self.execution.run)
             nursery.start_soon(
                 self.jobs.run, Here(self.identity, self.execution, self.jobs, self.streams), self.capabilities
@@ -413,18 +417,10 @@ class Node:
         self.presence.work_changed(load)
         self.jobs.own_load(load.busy, load.queued)
 
-    def _ended(self, runs: list[tuple[Task, Finished]]) -> None:
-        """Into the audit log, but for what is confidential: what others keep of the log would tell of it."""
-        own = self.node_id
-        self.audit.ran(
-            Ran(job.owner, job.assigner, job.name, task.program.program.program_id, report, self._value_of(report))
-            for task, report in runs
-            if (job := task.job).assigner != own or not self.jobs.is_confidential(job.name)
-        )
-
-    def _value_of(self, report: Finished) -> Inline | bytes | None:
-        value = report.value
-        return self.objects.table.get(value.object_id) if isinstance(value, Reference) else value
+    def _is_alike(self, name: str, versions: bytes) -> bool:
+        """Whether results of the node of this name are such as ours would be."""
+        named = [one for one in self.jobs.master.workers.values() if one.name == name]
+        return bool(named) and all(abilities.versions_of(one.capabilities) == versions for one in named)
 
     # Work from other masters
 

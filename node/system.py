@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
@@ -34,6 +36,7 @@ class SystemHost:
         self._data_dir = data_dir
         self.cpus = os.cpu_count() or 1
         self.memory_bytes: int = psutil.virtual_memory().total
+        self.packages: Mapping[str, str] = _packages(sys.path)
 
     def sample(self) -> HostSample:
         return HostSample(
@@ -41,3 +44,17 @@ class SystemHost:
             memory_free_bytes=psutil.virtual_memory().available,
             disk_free_bytes=psutil.disk_usage(str(self._data_dir)).free,
         )
+
+
+def _packages(search_path: Iterable[str]) -> dict[str, str]:
+    """By the names of their folders of metadata: opening them all would take as long as the rest of a start."""
+    found: dict[str, str] = {}
+    for folder in map(Path, search_path):
+        try:
+            names = sorted(path.name for path in folder.iterdir() if path.name.endswith((".dist-info", ".egg-info")))
+        except OSError:
+            continue  # a zip file, or nothing
+        for name in names:
+            package, _, version = name.rpartition(".")[0].partition("-")
+            found.setdefault(package.lower().replace("_", "-"), version)
+    return found

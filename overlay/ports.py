@@ -7,7 +7,7 @@ Both pass the same conformance tests.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 import trio
@@ -108,6 +108,8 @@ class Host(Protocol):
 
     cpus: int
     memory_bytes: int
+    packages: Mapping[str, str]
+    """What Python finds installed: version by name."""
 
     def sample(self) -> HostSample: ...
 

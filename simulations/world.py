@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -47,6 +47,7 @@ class VirtualHost:
     def __init__(self, cpus: int) -> None:
         self.cpus = cpus
         self.memory_bytes = 8 << 30
+        self.packages: Mapping[str, str] = {}
 
     def sample(self) -> HostSample:
         return HostSample(cpu_percent=0.0, memory_free_bytes=self.memory_bytes, disk_free_bytes=64 << 30)

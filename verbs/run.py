@@ -47,7 +47,9 @@ def command(
     needs = (*libraries_of(program, ship), *body_of_setting(setting))
     body, arguments = _program(program, argv, function, args, needs)
     wanted = msgspec.structs.replace(
-        options_from(**options), streams_output=not session.as_json, takes_input=function is None
+        options_from(**options),
+        streams_output=not session.as_json,
+        takes_input=function is None and not options["cache"],
     )
     with connected(session) as connection:
         job = connection.open_job(wanted, as_reports=True)

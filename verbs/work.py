@@ -52,6 +52,7 @@ def job_options(function: F) -> F:
             help="Kill a task that takes longer.",
         ),
         click.option("--priority", default="medium", metavar="high|medium|low|N", help="Higher goes first."),
+        click.option("--cache/--no-cache", help="Take the result of an equal run before, where there is one.  [no]"),
         click.option("--confidential", is_flag=True, help="Nothing of it leaves the node you talk to."),
     ):
         function = option(function)
@@ -146,6 +147,8 @@ class Done:
                 return "ran nowhere"
             if not task["started_s"]:
                 return f"was lost on {task['node']}{attempts}"
+            if task["cached"]:
+                return f"not run: {task['node']} ran the same before"
             return f"ran on {task['node']} in {duration_text(task['elapsed_s'])}{attempts}"
         shares = Counter(task["node"] for task in self.tasks if task["node"])
         return f"{len(self.tasks)} tasks: " + ", ".join(f"{node} ran {count}" for node, count in sorted(shares.items()))
@@ -187,7 +190,7 @@ def _task(name: str, future: TaskFuture, value: object, error: BaseException | N
         "error": None if error is None else _error(finished.fault, error),
         "node": future.node or None,
         "attempts": finished.attempt + 1,
-        "cached": False,
+        "cached": finished.cached,
         "started_s": finished.started_s,
         "elapsed_s": finished.elapsed_s,
         "stdout": finished.stdout.decode(errors="replace"),

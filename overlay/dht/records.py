@@ -55,6 +55,11 @@ def _any_member(record: Record) -> bool:
     return True
 
 
+def _any_of_a_hash(record: Record) -> bool:
+    """The key is a keyed hash: what does not come from who knows its key means nothing to them."""
+    return len(record.key) == _HASH_BYTES
+
+
 def _any_holder(record: Record) -> bool:
     """The key is a hash; who publishes under it speaks for itself alone."""
     return len(record.key) == _HASH_BYTES
@@ -82,6 +87,7 @@ NAMESPACES: Final[dict[str, Namespace]] = {
         several=True,
         value_bytes_max=_SET_VALUE_BYTES_MAX,
     ),
+    "result": Namespace(_any_of_a_hash, _newer, lives_max_s=86_400.0, persistent=False),
 }
 
 

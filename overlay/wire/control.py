@@ -56,6 +56,8 @@ class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     """What tasks print comes while they run, as Printed."""
     takes_input: bool = False
     """A script reads what this program gives it when it is asked with InputAsked."""
+    cache: bool = False
+    """A result that the same call has had before, on any node of this owner, will do."""
 
 
 class OpenJob(Message, frozen=True, tag=3):

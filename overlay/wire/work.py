@@ -124,6 +124,8 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """What the sandbox enforced. Who ran it is who sends it."""
     with_files: bool = False
     """The value is a `setting.WithFiles`, which holds the value proper."""
+    cached: bool = False
+    """It has not run for this: an earlier run of the same left it."""
 
 
 class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):

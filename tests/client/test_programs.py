@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -84,3 +86,15 @@ def test_functions_of_installed_modules_go_by_name() -> None:
     body = Packer().body(np.linalg.norm)
     assert body.size_bytes < 200
     assert not cloudpickle.list_registry_pickle_by_value()
+
+
+def test_a_generator_of_the_process_travels_by_name_and_one_of_the_program_with_its_state() -> None:
+    packer, own = Packer(), random.Random(7)
+    drawing = random.random  # noqa: TID251 (not drawn from here)
+    for function in (drawing, functools.partial(random.randint, 1), np.random.rand):
+        body = packer.body(function).program.body
+        assert isinstance(body, Inline)
+        assert len(body.data) < 1_000, "its state has 2 500 bytes"
+    body = packer.body(own.random).program.body
+    assert isinstance(body, Inline)
+    assert cloudpickle.loads(body.data)() == random.Random(7).random()

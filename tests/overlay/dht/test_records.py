@@ -40,7 +40,8 @@ def drafts(draw: st.DrawFn, writer: int = 1) -> Draft:
     longest_s = min(NAMESPACES[namespace].lives_max_s, TOMBSTONE_S if deleted else 1e9)
     for_ever = NAMESPACES[namespace].persistent and not deleted
     lives_s = draw(st.floats(0.1, longest_s) | st.just(LASTING if for_ever else longest_s))
-    keys = {"mem": st.binary(max_size=40), "chunk": st.binary(min_size=32, max_size=32)}
+    hashes = st.binary(min_size=32, max_size=32)
+    keys = {"mem": st.binary(max_size=40), "chunk": hashes, "result": hashes}
     return Draft(
         namespace,
         draw(keys.get(namespace, st.just(node_id_of(key(writer).public)))),
