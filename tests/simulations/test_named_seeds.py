@@ -48,7 +48,7 @@ def _case(named: Named) -> Any:
     return pytest.param(named, marks=marks, id=f"{named.seed}: {named.what}")
 
 
-@pytest.mark.parametrize("named", map(_case, FOUND))
+@pytest.mark.parametrize("named", [_case(named) for named in FOUND])
 def test_what_a_seed_has_found_stays_mended(named: Named) -> None:
     answer, log = run_with_log("mixed", seed=named.seed, nodes=named.nodes, loss=named.hit, duplicate=named.hit)
     checks: Any = answer["checks"]
