@@ -3,7 +3,7 @@
 `surroundings`   where this user's nodes are
 `dialling`       picking a node and greeting it
 `connection`     the conversation: two threads, a window, requests and their answers
-`uploads`        payloads too long for a frame
+`uploads`        payloads too long for a frame; `downloads` those that come back
 `futures`        one task, seen from the program
 `programs`       functions and arguments, made ready to travel
 `outcomes`       what comes back: values and exceptions

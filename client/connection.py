@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -21,26 +22,17 @@ from ..overlay.errors import LinkLost, PotluckError, RemoteProtocolError, from_w
 from ..overlay.wire import control
 from ..overlay.wire.codec import Message
 from ..overlay.wire.control import TO_NODE, TO_PROGRAM, JobOptions, Welcome
-from ..overlay.wire.work import Finished, Reference, Started, decode_inline
+from ..overlay.wire.questions import JobSaid
+from ..overlay.wire.work import Finished, Inline, Reference, Started
 from .dependencies import Turns
 from .dialling import RECEIVE_BYTES, Link
+from .downloads import Downloads
 from .forking import forgets_parent
 from .futures import Job, TaskFuture
 from .output import Printer
 from .window import Window
 
 CLOSE_TIMEOUT_S: Final = 5.0
-
-
-class _Fetch:
-    """A result that comes in parts."""
-
-    def __init__(self, job: Job, future: TaskFuture, batch: control.NodeReports, finished: Finished) -> None:
-        self.job = job
-        self.future = future
-        self.batch = batch
-        self.finished = finished
-        self.data = bytearray()
 
 
 class Connection:
@@ -57,7 +49,7 @@ class Connection:
         self._window = Window()
         self._by_id: dict[str, Job] = {}
         self._asked: dict[int, Future[Any]] = {}
-        self._fetches: dict[int, _Fetch] = {}
+        self._downloads = Downloads()
         self._requests = itertools.count(1)
         self._lock = threading.Lock()
         self.futures_lock = threading.RLock()
@@ -103,6 +95,14 @@ class Connection:
         """Sends what is not answered."""
         self._window.urgent.append(TO_NODE.encode(message))
         self._ring()
+
+    def fetch(self, job: str, reference: Reference) -> Future[Inline]:
+        """A long payload of any job. The future raises NotFound, LinkLost."""
+        answer: Future[Inline] = Future()
+        self._download(job, reference, partial(_resolve, answer), partial(_reject, answer))
+        if self._error is not None:
+            self._drop_all()
+        return answer
 
     def open_job(self, options: JobOptions, *, as_reports: bool = False) -> Job:
         """At once; the node's answer is awaited by the tasks, not by the caller."""
@@ -175,6 +175,7 @@ class Connection:
             for held in (job.deferred, job.backlog, job.in_flight):
                 held.clear()
         self._asked.clear()
+        self._downloads.forget()
         if self._link is not None:
             self._link.socket.close()
 
@@ -273,8 +274,8 @@ class Connection:
             if job := self._by_id.get(message.job):
                 job.hear(message)
         elif isinstance(message, control.ObjectBytes):
-            self._take_part(message)
-        elif isinstance(message, control.Answer | control.MemoryValue):
+            self._downloads.take(message)
+        elif isinstance(message, control.Answer | control.MemoryValue | JobSaid):
             if answer := self._asked.pop(message.request, None):
                 _resolve(answer, message)
         elif isinstance(message, control.Failure):
@@ -296,7 +297,7 @@ class Connection:
                 if isinstance(report, Finished):
                     value = report.value
                     if isinstance(value, Reference):
-                        self._fetch(_Fetch(job, future, batch, report), value)
+                        self._fetch(job, future, batch, report, value)
                         continue
                     future.take_finished(node, own, report, value)
                     self._land(job, future)
@@ -309,36 +310,30 @@ class Connection:
         job.in_flight.pop(future.index, None)
         self._window.landed(future)
 
-    def _fetch(self, fetch: _Fetch, reference: Reference) -> None:
+    def _fetch(
+        self, job: Job, future: TaskFuture, batch: control.NodeReports, report: Finished, value: Reference
+    ) -> None:
+        def arrived(inline: Inline) -> None:
+            future.take_finished(batch.node, batch.own, report, inline)
+            self._land(job, future)
+
+        def failed(error: PotluckError) -> None:
+            future.fail(error)
+            self._land(job, future)
+
+        assert job.id is not None
+        self._download(job.id, value, arrived, failed)
+
+    def _download(
+        self, job: str, value: Reference, arrived: Callable[[Inline], None], failed: Callable[[PotluckError], None]
+    ) -> None:
         number = next(self._requests)
-        self._fetches[number] = fetch
-        assert fetch.job.id is not None
-        self._window.urgent.append(TO_NODE.encode(control.GetObject(number, fetch.job.id, reference)))
+        self._downloads.expect(number, arrived, failed)
+        self._window.urgent.append(TO_NODE.encode(control.GetObject(number, job, value)))
         self._ring()
 
-    def _take_part(self, message: control.ObjectBytes) -> None:
-        fetch = self._fetches.get(message.request)
-        if fetch is None:
-            return
-        if message.offset != len(fetch.data):
-            raise RemoteProtocolError("parts of a result came out of order")
-        fetch.data += message.data
-        if len(fetch.data) < message.total_bytes:
-            return
-        del self._fetches[message.request]
-        try:
-            inline = decode_inline(bytes(fetch.data))
-        except msgspec.MsgspecError as error:
-            fetch.future.fail(RemoteProtocolError(f"a result does not parse: {error}"))
-        else:
-            fetch.future.take_finished(fetch.batch.node, fetch.batch.own, fetch.finished, inline)
-        self._land(fetch.job, fetch.future)
-
     def _take_failure(self, error: PotluckError, number: int) -> None:
-        if fetch := self._fetches.pop(number, None):
-            fetch.future.fail(error)
-            self._land(fetch.job, fetch.future)
-        elif answer := self._asked.pop(number, None):
+        if not self._downloads.fail(number, error) and (answer := self._asked.pop(number, None)):
             _reject(answer, error)
 
     def _on_opened(self, job: Job, answer: Future[Any]) -> None:
@@ -346,11 +341,13 @@ class Connection:
         if answer.exception() is None:
             job.id = msgspec.json.decode(answer.result().json, type=dict[str, str])["job"]
             self._by_id[job.id] = job
+            _resolve(job.opened, job.id)
             self._ring()
             return
         error = answer.exception()
         assert isinstance(error, PotluckError)
         job.error = error
+        _reject(job.opened, error)
         _drop(job, error)
         with self._lock:
             self._window.jobs = tuple(each for each in self._window.jobs if each is not job)
@@ -387,7 +384,7 @@ class Connection:
         for number in list(self._asked):
             if answer := self._asked.pop(number, None):
                 _reject(answer, self._error)
-        self._fetches.clear()
+        self._downloads.fail_all(self._error)
         for job in self._window.jobs:
             _drop(job, self._error)
 

@@ -36,6 +36,8 @@ class Job:
         self.lock = connection.futures_lock
         self.id: str | None = None
         """None until the node has opened it."""
+        self.opened: Future[str] = Future()
+        """The same, for whoever waits for it."""
         self.error: PotluckError | None = None
         """Why the node has not opened it."""
         self.backlog: deque[TaskFuture] = deque()

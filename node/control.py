@@ -33,10 +33,13 @@ from ..overlay.wire import control
 from ..overlay.wire.codec import Message
 from ..overlay.wire.control import TO_NODE, TO_PROGRAM, NodeReports
 from ..overlay.wire.framing import VALUE_BYTES_MAX
+from ..overlay.wire.questions import AskJob
 from ..overlay.wire.streams import InputWanted, TaskOutput
 from ..overlay.wire.work import Fault, Finished, Reference, Report
 from .audit.inquiry import Inquiry
 from .cache import ResultCache
+from .custody.questions import Questions
+from .custody.service import Custody
 from .jobs.service import Jobs
 from .memory import SharedMemory
 from .objects import PART_BYTES, Objects
@@ -55,6 +58,8 @@ class Served(Protocol):
     streams: Streams
     inquiry: Inquiry
     cache: ResultCache
+    custody: Custody
+    questions: Questions
     memory: SharedMemory
     objects: Objects
 
@@ -144,6 +149,8 @@ class _Connection:
         self._jobs: set[str] = set()
         self._cached: set[str] = set()
         """Those whose results may come from earlier runs."""
+        self._lasting: set[str] = set()
+        """Jobs of this program that go on without it."""
         self._uploads: dict[bytes, bytearray] = {}
         self._uploaded_bytes = 0
         self._upload_name = f"upload {id(self)}"
@@ -159,7 +166,9 @@ class _Connection:
             for unwatch in self._unwatch:
                 unwatch()
             for job in sorted(self._jobs):
-                self._close(job)
+                self._end(job)
+            for job in sorted(self._lasting):
+                self._node.custody.let_go(job)
             self._node.objects.table.release(self._upload_name)
 
     async def _guarded(self, work: Callable[..., Awaitable[None]], scope: trio.CancelScope, *args: object) -> None:
@@ -211,7 +220,6 @@ class _Connection:
             case control.OpenJob():
                 self._open(message)
             case control.CloseJob():
-                self._jobs.discard(message.job)
                 self._close(message.job)
             case control.OutputShown(source, taken):
                 if taken.job in self._jobs:
@@ -268,6 +276,11 @@ class _Connection:
             case control.MemoryGet(request, key):
                 value, version = await memory.get(key)
                 self._post(control.MemoryValue(request, value, version))
+            case control.SealJob(request, job, tasks):
+                await self._node.custody.seal(job, tasks)
+                self._answer(request, {"job": job})
+            case AskJob():
+                self._post(await self._node.questions.answer(message))
             case control.GetObject():
                 await self._send_object(message)
 
@@ -282,12 +295,17 @@ class _Connection:
 
     def _open(self, message: control.OpenJob) -> None:
         cached = message.options.cache
-        job = self._node.jobs.open(message.options, self._node.cache.watching(self._report) if cached else self._report)
-        self._jobs.add(job)
-        if cached:
-            self._cached.add(job)
-        if message.options.streams_output or message.options.takes_input:
-            self._node.streams.follow(job, self._said)
+        if message.options.lasting:
+            job = self._node.custody.open(message.options, self._report)
+            self._lasting.add(job)
+        else:
+            report = self._node.cache.watching(self._report) if cached else self._report
+            job = self._node.jobs.open(message.options, report)
+            self._jobs.add(job)
+            if cached:
+                self._cached.add(job)
+            if message.options.streams_output or message.options.takes_input:
+                self._node.streams.follow(job, self._said)
         self._answer(message.request, {"job": job})
 
     def _said(self, node_id: NodeId, said: TaskOutput | InputWanted) -> None:
@@ -297,6 +315,14 @@ class _Connection:
             self._post(control.InputAsked(node_id, said))
 
     def _close(self, job: str) -> None:
+        if job in self._lasting:
+            self._lasting.discard(job)
+            self._node.custody.let_go(job)
+        elif job in self._jobs:
+            self._jobs.discard(job)
+            self._end(job)
+
+    def _end(self, job: str) -> None:
         self._node.streams.leave(job)
         if job in self._cached:
             self._cached.discard(job)
@@ -304,7 +330,7 @@ class _Connection:
         self._node.jobs.close(job)
 
     def _submit(self, message: control.Submit) -> None:
-        if message.job not in self._jobs:
+        if message.job not in self._jobs | self._lasting:
             raise NotFound(f"job {message.job} is not of this connection")
         for payload in (message.program.body, *(task.arguments for task in message.tasks)):
             if isinstance(payload, Reference):
@@ -312,6 +338,8 @@ class _Connection:
         if message.job in self._cached:
             submit = self._node.jobs.submit
             self._node.cache.submit(message.job, message.program, message.tasks, submit, self._report)
+        elif message.job in self._lasting:
+            self._node.custody.submit(message.job, message.program, message.tasks)
         else:
             self._node.jobs.submit(message.job, message.program, message.tasks)
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import msgspec
 import trio
 
 from ..discovery.beacon import Beacon, BeaconEngine
@@ -17,12 +16,10 @@ from ..overlay.config import Config
 from ..overlay.dht.handover import HandOver
 from ..overlay.dht.replication import Replication
 from ..overlay.dht.service import Dht
-from ..overlay.dht.share import card_decoder
-from ..overlay.errors import LinkLost, NotAllowed, PotluckError, UsageError
+from ..overlay.errors import LinkLost, NotAllowed, UsageError
 from ..overlay.identity.bans import BanSet
-from ..overlay.identity.certificates import verify_chain
 from ..overlay.identity.mesh import Identity
-from ..overlay.ids import NodeId, OwnerId, checked_name
+from ..overlay.ids import NodeId, OwnerId
 from ..overlay.links.banning import Banning
 from ..overlay.links.link import Link
 from ..overlay.links.links import Links
@@ -30,12 +27,11 @@ from ..overlay.links.opening import Introduction
 from ..overlay.membership.detector import Changed
 from ..overlay.membership.service import Membership
 from ..overlay.ports import Address, Entropy, Host, Network, Sandbox, Store, WallClock
+from ..overlay.registers.early import found_early
 from ..overlay.registers.service import Registers
 from ..overlay.registers.upkeep import Upkeep
-from ..overlay.wire.capabilities import LoadReport
 from ..overlay.wire.codec import Message
 from ..overlay.wire.gossip import Status
-from ..overlay.wire.records import Record
 from ..overlay.wire.work import CancelInstructions, InstructionAssignment, TaskComplete
 from . import capabilities as abilities
 from .assigners import Elsewhere, Here
@@ -43,7 +39,11 @@ from .audit.inquiry import Inquiry
 from .audit.log import AuditLog
 from .audit.recording import Recorder
 from .cache import ResultCache
+from .census import Census, load_row
+from .custody.questions import Questions
+from .custody.service import Custody
 from .execution.service import ExecutionService
+from .jobs.history import History
 from .jobs.service import Jobs
 from .memory import SharedMemory
 from .objects import Objects, ObjectTable
@@ -57,7 +57,8 @@ logger = logging.getLogger("potluck.node")
 
 Event = dict[str, object]
 _BOOTS = ("node", b"boots")
-_PEER_LOAD_S = 1.0
+_HAND_OVER_S = 1.0
+"""For lasting jobs, when the node leaves; those that nobody has taken by then are taken when it is gone."""
 
 
 class Ports(NamedTuple):
@@ -121,7 +122,24 @@ class Node:
         self.memory = SharedMemory(self.replication, self.registers, self.dht)
         table = ObjectTable(config.memory_bytes)
         self.objects = Objects(table, identity, self.links, self.membership, ports.entropy, config.links)
-        self.jobs = Jobs(config, identity, self.links, self.membership, self.objects, ports.entropy)
+        history = History(ports.store)
+        self.jobs = Jobs(
+            config, identity, self.links, self.membership, self.objects, ports.entropy, self.mesh_time, history
+        )
+        self.custody = Custody(
+            config,
+            identity,
+            self.jobs,
+            self.registers,
+            self.links,
+            self.membership,
+            self.objects,
+            ports.store,
+            ports.entropy,
+            self.mesh_time,
+            self._owners.get,
+        )
+        self.questions = Questions(identity, self.custody, self.jobs, self.links, self.membership)
         self.execution = ExecutionService(
             config.execution,
             slots=self.capabilities.slots,
@@ -148,6 +166,7 @@ class Node:
             lambda name: self._is_alike(name, versions),
         )
         self.inquiry = Inquiry(identity, self.audit, self.links, self.replication)
+        self.census = Census(identity, self.membership, self.replication, self.roster, self._owners)
         self._wire()
 
     def _wire(self) -> None:
@@ -180,12 +199,14 @@ class Node:
             nursery.start_soon(self.hand_over.run)
             await nursery.start(self.registers.run)
             nursery.start_soon(self.upkeep.run)
+            nursery.start_soon(found_early, self.registers, self.membership)
             await nursery.start(self.audit.run)
             await nursery.start(self.cache.run)
             await nursery.start(self.execution.run)
-            nursery.start_soon(
-                self.jobs.run, Here(self.identity, self.execution, self.jobs, self.streams), self.capabilities
-            )
+            here = Here(self.identity, self.execution, self.jobs, self.streams)
+            await nursery.start(self.jobs.run, here, self.capabilities)
+            nursery.start_soon(self.custody.run)
+            nursery.start_soon(self.questions.run)
             self._address = await nursery.start(self.links.run)
             logger.info("Node %s started on port %d", self.name, self._address.port)
             nursery.start_soon(self.presence.sample, self.execution.load)
@@ -238,6 +259,8 @@ class Node:
         return len(list(self.links)) >= self.config.links.neighbours_full
 
     async def _say_goodbye(self) -> None:
+        with trio.move_on_after(_HAND_OVER_S):
+            await self.custody.hand_over()
         self.execution.hand_back()
         await self.audit.write()
         await self.hand_over.give()
@@ -277,7 +300,7 @@ class Node:
             "mesh": self.identity.mesh.mesh_id,
             "peers": len(self.membership.present()),
             "banned": self.links.bans.against_this_node is not None,
-            "load": _load(self.presence.load),
+            "load": load_row(self.presence.load),
             "policy": self.config.policy,
             "sandbox": {"backend": able.sandbox, "guarantees": able.guarantees.as_dict()},
             "memory": {
@@ -293,69 +316,11 @@ class Node:
 
     async def peers(self) -> list[dict[str, object]]:
         """Every member that is or lately was, this node first."""
-        now_s = trio.current_time()
-        rows = [self._row(self.node_id, self.name, self._address, "alive", self.presence.load, 0.0)]
-        loads = await self._loads()
-        for member in sorted(self.membership.listed(), key=lambda one: one.name):
-            load = loads.get(member.node_id, LoadReport())
-            age_s = 0.0 if member.linked else now_s - member.heard_s
-            state = member.status.name.lower()
-            rows.append(self._row(member.node_id, member.name, member.address, state, load, age_s))
-        return rows
-
-    def _row(
-        self, node_id: NodeId, name: str, address: Address, state: str, load: LoadReport, age_s: float
-    ) -> dict[str, object]:
-        here = node_id == self.node_id
-        return {
-            "name": name,
-            "node_id": node_id.hex(),
-            "address": str(address),
-            "state": state,
-            "self": here,
-            "own": here or self._owners.get(node_id) == self.identity.owner_id,
-            "load": _load(load),
-            "age_s": round(age_s, 3),
-        }
-
-    async def _loads(self) -> dict[NodeId, LoadReport]:
-        """Of neighbours as they say, of others as they have published."""
-        loads = {node_id: known.report for node_id, known in self.membership.loads.known.items()}
-
-        def found(record: Record) -> None:
-            try:
-                loads[NodeId(record.key)] = _load_decoder.decode(record.value)
-            except msgspec.MsgspecError:
-                pass  # an unknown load is shown as none
-
-        unknown = [member.node_id for member in self.membership.present() if member.node_id not in loads]
-        await self._look_up("load", unknown, found)
-        return loads
-
-    async def _look_up(self, namespace: str, nodes: list[NodeId], found: Callable[[Record], None]) -> None:
-        """As many as there are in the time that whoever asked has patience for."""
-        with trio.move_on_after(_PEER_LOAD_S):
-            try:
-                await self.replication.get_many(namespace, nodes, found)
-            except PotluckError as error:
-                logger.debug("not every %s record could be read: %s", namespace, error)
+        return await self.census.peers(self._address, self.presence.load)
 
     async def members(self) -> list[dict[str, object]]:
         """Everyone it has met or can look up, running or not."""
-        unknown = [one.node_id for one in self.membership.present() if not self.roster.knows(one.node_id)]
-        await self._look_up("node", unknown, self._card_found)
-        return self.roster.rows(self.links.bans.is_banned)
-
-    def _card_found(self, record: Record) -> None:
-        """In a large mesh not everybody is linked; what a card claims is believed as far as its chain proves it."""
-        try:
-            card = card_decoder.decode(record.value)
-            proved = verify_chain(card.chain, self.identity.mesh.root_der, card.chain[0])
-            name = checked_name(card.name)
-        except (PotluckError, msgspec.MsgspecError, IndexError):
-            return
-        if proved.node_id == record.key:
-            self.roster.met(proved.node_id, name, card.chain)
+        return await self.census.members(self.links.bans)
 
     # Events
 
@@ -460,20 +425,6 @@ class Node:
             case "mem_del", [str(key)]:
                 return await self.memory.remove(key)
         raise UsageError(f"a task cannot ask its node for {operation!r}")
-
-
-_load_decoder = msgspec.msgpack.Decoder(LoadReport)
-
-
-def _load(load: LoadReport) -> dict[str, object]:
-    return {
-        "slots": load.slots,
-        "busy": load.busy,
-        "queued": load.queued,
-        "memory_free": load.memory_free_bytes,
-        "disk_free": load.disk_free_bytes,
-        "cpu_percent": load.cpu_percent,
-    }
 
 
 def _parse(peer: str) -> Address:

@@ -3,7 +3,7 @@ their own, so that control never waits behind data."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import msgspec
@@ -112,6 +112,8 @@ class Objects:
         self._idle: dict[NodeId, list[Conversation]] = {}
         self._limits: dict[NodeId, trio.CapacityLimiter] = {}
         self._arriving_bytes = 0
+        self.kept: Callable[[bytes], bytes | None] = lambda object_id: None
+        """Payloads that lie on disk, beside those of the table."""
         links.on_bulk(self._serve)
         links.on(ObjectRelease, self._released)
 
@@ -124,6 +126,11 @@ class Objects:
         object_id = self._entropy.token(16)
         self.table.put(object_id, data, job)
         return Reference(object_id, len(data), self._identity.node_id)
+
+    def get(self, object_id: bytes) -> bytes | None:
+        """What lies here."""
+        data = self.table.get(object_id)
+        return self.kept(object_id) if data is None else data
 
     async def bring_home(self, reference: Reference, job: str) -> Reference:
         """The object lies here now, for this job; its holder may drop it. Raises NotFound, LinkLost, LimitExceeded."""
@@ -152,7 +159,7 @@ class Objects:
 
     async def fetch_bytes(self, reference: Reference) -> bytes:
         if reference.holder == self._identity.node_id:
-            data = self.table.get(reference.object_id)
+            data = self.get(reference.object_id)
             if data is None:
                 raise NotFound(f"object {reference.object_id.hex()} is not here any more")
             return data
@@ -211,7 +218,7 @@ class Objects:
         while True:
             want = await conversation.receive()
             assert isinstance(want, ObjectWant)
-            data = self.table.get(want.object_id)
+            data = self.get(want.object_id)
             if data is None:
                 await conversation.send(ObjectMissing(want.request))
                 continue

@@ -140,6 +140,10 @@ class Jobs:
     """Work per slot that a worker is given ahead. More amortises the wire, less is lost with a worker."""
     window_max: int = 4096
     """Instructions per slot, while nothing is known of their run time or it is very short."""
+    kept_owner_bytes_max: int = 512 << 20
+    """Of one owner's lasting jobs, what this node has on disk as master or deputy."""
+    kept_days: float = 7.0
+    """How long a job that is over, and whose outcome was asked for, is kept."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, Final, TypedDict, Unpack
 import trio
 
 from ..overlay.errors import UsageError
-from . import agreement, determinism, gossip, mixed, partition, suspicion
+from . import agreement, determinism, gossip, mixed, partition, succession, suspicion
 from .checks import Check
 from .churn import ChurnScenario
 from .churn import judge as judge_churn
@@ -27,6 +27,7 @@ from .picture import Story, page, story_of
 from .programs import Deed
 from .registers import RegistersScenario
 from .registers import judge as judge_registers
+from .succession import SuccessionScenario
 from .verdict import judge
 from .world import World
 
@@ -189,6 +190,10 @@ def _partition(world: World, settings: Settings) -> PartitionScenario:
     return PartitionScenario(world, settings.seed, settings.nodes)
 
 
+def _succession(world: World, settings: Settings) -> SuccessionScenario:
+    return SuccessionScenario(world, settings.seed, settings.nodes)
+
+
 def _deeds(scenario: MixedScenario | PartitionScenario) -> list[Deed]:
     return scenario.programs.diary.deeds
 
@@ -204,6 +209,12 @@ def _mixed(world: World, settings: Settings) -> MixedScenario:
 SCENARIOS: Final[dict[str, Scenario]] = {
     "jobs": Scenario(_on_nodes(_jobs, judge), kills=True, whole=True),
     "loss": Scenario(_on_nodes(_loss, judge_loss), kills=True, whole=True),
+    "succession": Scenario(
+        _on_nodes(_succession, succession.judge),
+        lambda seed: succession.NODES,
+        nodes_min=succession.NODES_MIN,
+        whole=True,
+    ),
     "registers": Scenario(_on_nodes(_registers, judge_registers), kills=True, whole=True),
     "agreement": Scenario(_agreement, engines=True),
     "join": Scenario(_on_overlays(_join, judge_join, holding_records=False), nodes_max=OVERLAYS_MAX),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from ..client.files import body_of_setting
 from ..client.programs import body_of, size_of
@@ -16,7 +17,18 @@ from .answer import Answer, Session, verb
 from .asking import connected
 from .programs import call_arguments, check_function, libraries_of, source_of
 from .rendering import text_of
-from .work import bring_home, finish, job_options, options_from, setting_options, ship_option, take_setting
+from .work import (
+    bring_home,
+    check_lasting,
+    detached,
+    finish,
+    job_options,
+    lasting_options,
+    options_from,
+    setting_options,
+    ship_option,
+    take_setting,
+)
 
 
 @verb("map", summary="Run a function for every line of a file.")
@@ -30,22 +42,34 @@ from .work import bring_home, finish, job_options, options_from, setting_options
 )
 @ship_option
 @setting_options
+@lasting_options
 @job_options
 def command(
-    session: Session, /, file: str, function: str, inputs: str, ship: tuple[str, ...], **options: Any
+    session: Session,
+    /,
+    file: str,
+    function: str,
+    inputs: str,
+    ship: tuple[str, ...],
+    detach: bool,
+    durable: bool,
+    **options: Any,
 ) -> Answer:
     """Call a function of FILE.py once for every line of INPUTS.jsonl, on the whole mesh."""
     program = source_of(file, None)
     check_function(program, function)
+    check_lasting(detach or durable, options["cache"])
     setting = take_setting(options)
     libraries = (*libraries_of(program, ship), *body_of_setting(setting))
     body = body_of("function", program.text.encode(), entry=function, file_name=program.name, libraries=libraries)
     arguments = _inputs(Path(inputs))
-    wanted = options_from(**options)
+    wanted = msgspec.structs.replace(options_from(**options), lasting=detach or durable)
     with connected(session) as connection:
         job = connection.open_job(wanted, as_reports=True)
         bring_home(job, setting)
         futures = [job.submit(body, inline, size_of(inline)) for inline in arguments]
+        if detach:
+            return detached(connection, job, futures)
         done = finish(connection, job, futures)
     lines = [
         text_of(value) if task["error"] is None else f"{task['error']['kind']}: {task['error']['message']}"

@@ -15,8 +15,20 @@ from ..overlay.wire.work import Inline
 from .answer import Answer, Session, verb
 from .asking import connected
 from .programs import Source, call_arguments, check_function, libraries_of, source_of
+from .records import Done
 from .rendering import text_of
-from .work import Done, bring_home, finish, job_options, options_from, setting_options, ship_option, take_setting
+from .work import (
+    bring_home,
+    check_lasting,
+    detached,
+    finish,
+    job_options,
+    lasting_options,
+    options_from,
+    setting_options,
+    ship_option,
+    take_setting,
+)
 
 
 @verb("run", summary="Run a file or a function on the mesh.")
@@ -27,6 +39,7 @@ from .work import Done, bring_home, finish, job_options, options_from, setting_o
 @click.option("--args", "args", metavar="JSON", help="A list: positional; an object: keyword arguments.")
 @ship_option
 @setting_options
+@lasting_options
 @job_options
 def command(
     session: Session,
@@ -37,26 +50,34 @@ def command(
     function: str | None,
     args: str | None,
     ship: tuple[str, ...],
+    detach: bool,
+    durable: bool,
     **options: Any,
 ) -> Answer:
     """Run FILE.py as a script, or one of its functions, on the mesh. What follows `--` is the script's."""
     if source is not None and file is not None:
         argv, file = (file, *argv), None
     program = source_of(file, source)
+    check_lasting(detach or durable, options["cache"])
     setting = take_setting(options)
     needs = (*libraries_of(program, ship), *body_of_setting(setting))
     body, arguments = _program(program, argv, function, args, needs)
     wanted = msgspec.structs.replace(
         options_from(**options),
-        streams_output=not session.as_json,
-        takes_input=function is None and not options["cache"],
+        lasting=detach or durable,
+        streams_output=not (session.as_json or detach or durable),
+        takes_input=function is None and not (options["cache"] or detach or durable),
     )
     with connected(session) as connection:
         job = connection.open_job(wanted, as_reports=True)
         bring_home(job, setting)
         future = job.submit(body, arguments, size_of(arguments))
+        if detach:
+            return detached(connection, job, [future])
         connection.printer.on_broken = future.kill
         done = finish(connection, job, [future])
+        if durable:
+            return _whole_answer(done, with_value=function is not None)
         connection.printer.flush()
         if connection.printer.broken is not None:
             raise BrokenPipeError from connection.printer.broken
@@ -85,3 +106,11 @@ def _answer(done: Done, *, with_value: bool, at_line_start: bool) -> Answer:
     if shown and not at_line_start:
         shown = "\n" + shown
     return Answer(done.record, shown, done.notes(), done.exit_code)
+
+
+def _whole_answer(done: Done, *, with_value: bool) -> Answer:
+    """What it printed came with its result."""
+    (task,), (value,) = done.tasks, done.values
+    lines = [task["stdout"].rstrip("\n"), text_of(value) if with_value and not done.faults else ""]
+    notes = [task["stderr"].rstrip("\n"), done.notes()]
+    return Answer(done.record, "\n".join(filter(None, lines)), "\n".join(filter(None, notes)), done.exit_code)

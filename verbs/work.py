@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -14,25 +12,16 @@ from ..client.connection import Connection
 from ..client.files import Home, setting_of
 from ..client.futures import Job, TaskFuture
 from ..client.options import job_options_of
-from ..overlay.errors import (
-    Cancelled,
-    NotAllowed,
-    PotluckError,
-    RemoteProtocolError,
-    ResultNotEncodable,
-    TaskFailed,
-    Unavailable,
-    UsageError,
-    from_wire,
-)
-from ..overlay.wire import values
-from ..overlay.wire.control import JobOptions
+from ..overlay.errors import DeadlineExceeded, PotluckError, Refused, UsageError
+from ..overlay.wire.control import JobOptions, SealJob
 from ..overlay.wire.setting import Setting
-from ..overlay.wire.work import Fault
-from .rendering import duration_text, jsonable
+from .answer import Answer
+from .asking import ANSWER_TIMEOUT_S
+from .records import Done, done_of, ended_task, state_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+SEAL_TIMEOUT_S: Final = 45.0
 EPOCH: Final = 1
 """Of a job whose client waits for it: its master is the node the client talks to, from beginning to end."""
 
@@ -57,6 +46,41 @@ def job_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def lasting_options(function: F) -> F:
+    """For jobs that go on without the program that submitted them."""
+    for option in (
+        click.option("--durable", is_flag=True, help="Wait for it; it goes on all the same when this ends."),
+        click.option("--detach", is_flag=True, help="Do not wait: print the job's name once the job is safe."),
+    ):
+        function = option(function)
+    return function
+
+
+def check_lasting(lasting: bool, cache: bool) -> None:
+    """Raises UsageError."""
+    if lasting and cache:
+        raise UsageError("--cache is for jobs that are waited for: leave it out, or --detach and --durable")
+
+
+def detached(connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> Answer:
+    """Waits until the job is safe. Raises Unavailable, or why it was refused."""
+    opened = job.opened.result(ANSWER_TIMEOUT_S)
+    sealed = connection.ask(SealJob, opened, len(futures))
+    try:
+        sealed.result(SEAL_TIMEOUT_S)
+    except TimeoutError:
+        raise DeadlineExceeded(f"job {opened} was not safe within {SEAL_TIMEOUT_S:g} s") from None
+    except PotluckError:
+        for future in futures:
+            if future.done() and isinstance(refusal := future.exception(), Refused):
+                raise refusal from None
+        raise
+    notes = f"follow it with `potluck job {opened}`, here or on any other of your nodes"
+    if job.options.confidential:
+        notes = f"it is confidential, and ends with this node: `potluck job {opened}`"
+    return Answer({"job": opened}, opened, notes)
 
 
 def ship_option(function: F) -> F:
@@ -100,60 +124,6 @@ def options_from(**given: Any) -> JobOptions:
     return job_options_of(**given)
 
 
-@dataclass(frozen=True)
-class Done:
-    """A job that has ended, with a record per task as the contract has it."""
-
-    record: dict[str, Any]
-    values: tuple[Any, ...]
-    """Of the tasks in order; None where there is none."""
-
-    @property
-    def tasks(self) -> list[dict[str, Any]]:
-        tasks: list[dict[str, Any]] = self.record["tasks"]
-        return tasks
-
-    @property
-    def faults(self) -> list[dict[str, Any]]:
-        return [task for task in self.tasks if task["error"] is not None]
-
-    @property
-    def exit_code(self) -> int:
-        return 1 if self.faults else 0
-
-    def complaints(self) -> str:
-        """Every distinct fault: the remote traceback, then one line."""
-        seen: Counter[tuple[str, str, str]] = Counter(
-            (task["error"]["traceback"], task["error"]["kind"], task["error"]["message"]) for task in self.faults
-        )
-        return "\n".join(
-            f"{traceback.rstrip()}\npotluck: {kind}: {_first_line(message)}".lstrip()
-            + (f" ({count} tasks)" if count > 1 else "")
-            for (traceback, kind, message), count in seen.items()
-        )
-
-    def notes(self) -> str:
-        """What a person is told beside the values."""
-        names = [name for task in self.tasks for name in task["files"]]
-        brought = f"brought home: {', '.join(names)}" if names else ""
-        return "\n".join(note for note in (self.who(), brought, self.complaints()) if note)
-
-    def who(self) -> str:
-        """Which nodes ran it, for a person."""
-        if len(self.tasks) == 1:
-            (task,) = self.tasks
-            attempts = f", attempt {task['attempts']}" if task["attempts"] > 1 else ""
-            if task["node"] is None:
-                return "ran nowhere"
-            if not task["started_s"]:
-                return f"was lost on {task['node']}{attempts}"
-            if task["cached"]:
-                return f"not run: {task['node']} ran the same before"
-            return f"ran on {task['node']} in {duration_text(task['elapsed_s'])}{attempts}"
-        shares = Counter(task["node"] for task in self.tasks if task["node"])
-        return f"{len(self.tasks)} tasks: " + ", ".join(f"{node} ran {count}" for node, count in sorted(shares.items()))
-
-
 def finish(connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> Done:
     """Waits for all. Raises what befell the job as a whole: the node gone, or the job refused."""
     tasks, values = [], []
@@ -163,56 +133,14 @@ def finish(connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> D
             raise error
         value = future.result() if error is None else None
         values.append(value)
-        tasks.append(_task(f"{job.id}/{future.index}", future, value, error))
-    states = {task["state"] for task in tasks}
-    state = next((each for each in ("failed", "cancelled") if each in states), "completed")
-    record: dict[str, Any] = {
+        assert future.finished is not None
+        name = f"{job.id}/{future.index}"
+        tasks.append({**ended_task(name, future.node, future.finished, value, error), "files": list(future.files)})
+    record = {
         "job": job.id,
-        "state": state,
+        "state": state_of(tasks),
         "master": connection.greeted.result().name,
         "epoch": EPOCH,
         "unfenced": False,
-        "tasks": tasks,
     }
-    if failed := next((task["error"] for task in tasks if task["error"] is not None), None):
-        record["error"] = {"kind": failed["kind"], "message": failed["message"]}
-    return Done(record, tuple(values))
-
-
-def _task(name: str, future: TaskFuture, value: object, error: BaseException | None) -> dict[str, Any]:
-    finished = future.finished
-    assert finished is not None
-    state = "completed" if error is None else "cancelled" if isinstance(error, Cancelled) else "failed"
-    return {
-        "task": name,
-        "state": state,
-        "value": jsonable(value),
-        "error": None if error is None else _error(finished.fault, error),
-        "node": future.node or None,
-        "attempts": finished.attempt + 1,
-        "cached": finished.cached,
-        "started_s": finished.started_s,
-        "elapsed_s": finished.elapsed_s,
-        "stdout": finished.stdout.decode(errors="replace"),
-        "stderr": finished.stderr.decode(errors="replace"),
-        "guarantees": finished.guarantees.as_dict(),
-        "files": list(future.files),
-    }
-
-
-def _error(fault: Fault | None, error: BaseException) -> dict[str, str]:
-    if fault is None and isinstance(error, NotAllowed | Unavailable | RemoteProtocolError):  # of the files it brought
-        return {"kind": error.kind, "message": str(error), "traceback": ""}
-    if fault is None:  # the task went well, but its result is nothing to show
-        message = f"the result is not plain data: {values.REMEDY}"
-        return {"kind": ResultNotEncodable.__name__, "message": message, "traceback": ""}
-    kind = from_wire(fault.code, "").kind
-    name = fault.exception_type.rpartition(".")[2]
-    message = fault.message
-    if fault.code == TaskFailed.wire_code and name and not message.startswith(name):
-        message = f"{name}: {message}" if message else name
-    return {"kind": kind, "message": message, "traceback": fault.traceback}
-
-
-def _first_line(text: str) -> str:
-    return next((line for line in text.splitlines() if line.strip()), text)
+    return done_of(record, tasks, values)

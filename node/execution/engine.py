@@ -170,7 +170,7 @@ class Engine:
             job.takes_input = message.takes_input
         if message.epoch < job.epoch or (message.epoch == job.epoch and event.assigner != job.assigner):
             return None
-        job.epoch, job.assigner = message.epoch, event.assigner
+        job.obey(event.assigner, message.epoch)
         return job
 
     def _refusal(self, now_s: float, job: Job) -> PotluckError | None:

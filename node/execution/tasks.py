@@ -6,6 +6,9 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
+from ...overlay.errors import TaskFailed
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.work import Fault, Finished, Inline, Program
 from .outgoing import Outgoing
@@ -97,6 +100,18 @@ class Job:
     def is_followed(self) -> bool:
         """Whether a program talks with its tasks while they run."""
         return self.outgoing is not None or self.takes_input
+
+    def obey(self, assigner: bytes, epoch: int) -> None:
+        """A master of a later epoch counts attempts from the beginning: what runs goes on for it, and what is done is
+        its answer. What an earlier master has had cancelled, or lost with a worker, it may want to have done."""
+        if epoch > self.epoch:
+            for task in self.tasks.values():
+                task.attempt = 0
+            for report in list(self.reports.values()):
+                self.forget(report.index)
+                if report.fault is None or report.fault.code == TaskFailed.wire_code:
+                    self.remember(msgspec.structs.replace(report, attempt=0))
+        self.epoch, self.assigner = epoch, assigner
 
     def forget_program(self, state: ProgramState) -> None:
         """It cannot be had: nor can what needs it."""

@@ -15,13 +15,13 @@ BATCH_COUNT_MAX: Final = 16_384
 _OVERHEAD_BYTES: Final = 80
 
 
-def cut(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
-    """In order, each part at most `BATCH_BYTES_MAX` by `size_of`, or a single item."""
+def cut(items: Iterable[T], size_of: Callable[[T], int], bytes_max: int = BATCH_BYTES_MAX) -> Iterator[list[T]]:
+    """In order, each part at most `bytes_max` by `size_of`, or a single item."""
     part: list[T] = []
     size = 0
     for item in items:
         item_size = size_of(item) + _OVERHEAD_BYTES
-        if part and (size + item_size > BATCH_BYTES_MAX or len(part) >= BATCH_COUNT_MAX):
+        if part and (size + item_size > bytes_max or len(part) >= BATCH_COUNT_MAX):
             yield part
             part, size = [], 0
         part.append(item)

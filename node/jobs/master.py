@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -40,6 +41,7 @@ from .batches import BATCH_COUNT_MAX
 from .effects import Assign, CancelAt, Drop, Effect, Release, Tell
 from .placement import Requirements, Worker, candidates, lacking, spread, window
 from .tasks import Job, ProgramState, Task
+from .waiting import Waiting
 
 _MEAN_WEIGHT: Final = 0.2
 _PROGRAM_MISSING: Final = NotFound.wire_code
@@ -109,8 +111,32 @@ class Master:
 
     # Submitters
 
-    def open(self, job_id: str, options: JobOptions) -> None:
-        self._jobs[job_id] = Job(job_id, epoch=1, options=options)
+    def tasks_of(self, job_id: str) -> Iterable[int]:
+        """Those without an outcome."""
+        job = self._jobs.get(job_id)
+        return () if job is None else job.tasks
+
+    def explain(self, now_s: float, job_id: str, count_max: int) -> list[Waiting]:
+        """Why its tasks wait that do."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return []
+        waiting = [
+            Waiting(index, f"it failed, and is tried again in {max(0.0, until_s - now_s):.1f} s")
+            for index, until_s in job.resting.items()
+        ]
+        for group, tasks in job.pending.items():
+            needs = self._requirements(job, group)
+            reason = "every slot that could run it is taken"
+            lack: tuple[tuple[str, str], ...] = ()
+            if not candidates(self._workers, needs):
+                reason = self._why_not(job, group)
+                lack = tuple((one.name, what) for one in self._workers.values() if (what := lacking(one, needs)))
+            waiting += [Waiting(task.index, reason, lack) for task in islice(tasks, count_max)]
+        return sorted(waiting)[:count_max]
+
+    def open(self, job_id: str, options: JobOptions, epoch: int = 1, submitted_s: float = 0.0) -> None:
+        self._jobs[job_id] = Job(job_id, epoch=epoch, options=options, submitted_s=submitted_s)
 
     def submit(self, now_s: float, job_id: str, program: Program, specs: Sequence[TaskSpec]) -> list[Effect]:
         """Raises NotFound for a job that is not open here, or a program that came without its body."""
@@ -126,6 +152,7 @@ class Master:
         for spec in specs:
             if spec.index in job.tasks:
                 continue
+            job.total += 1
             task = Task(spec.index, program.program_id, spec.arguments, spec.kind)
             job.tasks[spec.index] = task
             self._queue(job, [task])

@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from ...overlay.background import Background
+from ...overlay.clock import MeshTime
 from ...overlay.config import Config
 from ...overlay.errors import LimitExceeded, LinkLost, NotFound, OutOfMemory, RemoteProtocolError, WorkerLost
 from ...overlay.identity.mesh import Identity
@@ -40,6 +41,7 @@ from ...overlay.wire.work import (
 from ..objects import Objects
 from .batches import cut, payload_bytes, report_bytes
 from .effects import Assign, CancelAt, Drop, Effect, Release, Tell
+from .history import Course, History
 from .master import Master
 from .placement import Worker
 
@@ -69,18 +71,25 @@ class Jobs:
         membership: Membership,
         objects: Objects,
         entropy: Entropy,
+        mesh_time: MeshTime,
+        history: History,
     ) -> None:
         self._identity = identity
         self._links = links
         self._membership = membership
         self._objects = objects
         self._entropy = entropy
+        self._mesh_time = mesh_time
+        self.history = history
+        self._courses: dict[str, Course] = {}
         self._background = Background()
         self._coming_home: set[tuple[str, int]] = set()
         """Tasks whose long result is being fetched."""
         self._sinks: dict[str, Sink] = {}
         self._labels: dict[tuple[str, int], str] = {}
         self._own: OwnExecution | None = None
+        self.holds_back: Callable[[Assign], bool] = lambda assign: False
+        """Whether an assignment is sent later, by `begin`."""
         self.master: Master
         self._config = config
         links.up.append(self._link_up)
@@ -88,25 +97,35 @@ class Jobs:
         membership.load_observers.append(self._load_reported)
         links.on(ExecutionConfirmation, self._confirmed)
 
-    async def run(self, own: OwnExecution, capabilities: Capabilities) -> None:
+    async def run(
+        self,
+        own: OwnExecution,
+        capabilities: Capabilities,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
         """Places work until cancelled. `capabilities` are this node's own."""
         self.master = Master(self._config.jobs, capabilities.python)
+        self.history.load()
         self._own = own
         identity = self._identity
         here = Worker(identity.node_id, identity.name, identity.boot_id, capabilities, own=True, here=True)
         self._perform(self.master.worker_up(trio.current_time(), here))
         async with trio.open_nursery() as nursery:
             await nursery.start(self._background.run)
+            task_status.started()
             while True:
                 await trio.sleep(_TICK_S)
                 self._perform(self.master.tick(trio.current_time()))
 
     # Submitters
 
-    def open(self, options: JobOptions, sink: Sink) -> str:
-        job_id = self._entropy.token(8).hex()
+    def open(self, options: JobOptions, sink: Sink, job_id: str = "", epoch: int = 1) -> str:
+        """A job that lasts comes with its name and the epoch of its master's seat."""
+        job_id = job_id or self._entropy.token(8).hex()
         self._sinks[job_id] = sink
-        self.master.open(job_id, options)
+        self.master.open(job_id, options, epoch, self._mesh_time.now_s())
+        self._courses[job_id] = Course()
         return job_id
 
     def submit(self, job_id: str, program: Program, specs: Sequence[TaskSpec]) -> None:
@@ -127,9 +146,7 @@ class Jobs:
         arrived: list[TaskSpec] = []
         missing: list[TaskSpec] = []
         for spec in specs:
-            lies_here = (
-                isinstance(spec.arguments, Inline) or self._objects.table.get(spec.arguments.object_id) is not None
-            )
+            lies_here = isinstance(spec.arguments, Inline) or self._objects.get(spec.arguments.object_id) is not None
             (arrived if lies_here else missing).append(spec)
         return arrived, missing
 
@@ -142,11 +159,18 @@ class Jobs:
         self._perform(self.master.cancel(trio.current_time(), job_id, indexes))
 
     def close(self, job_id: str) -> None:
+        self._remember(job_id)
         effects = self.master.close(trio.current_time(), job_id)
         self._sinks.pop(job_id, None)
         self._labels = {key: label for key, label in self._labels.items() if key[0] != job_id}
         self._objects.table.release(job_id)
         self._perform(effects)
+
+    def _remember(self, job_id: str) -> None:
+        """What anybody may know of it afterwards."""
+        course, job = self._courses.pop(job_id, None), self.master.jobs.get(job_id)
+        if course is not None and job is not None and job.total and not job.options.confidential:
+            self.history.add(course.past(job, self._mesh_time.now_s()))
 
     # Workers
 
@@ -227,10 +251,9 @@ class Jobs:
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Assign(node_id, assignment):
-                    self._log_assigning(node_id, assignment)
-                    for part in _parts(assignment):
-                        self._send(node_id, part)
+                case Assign():
+                    if not self.holds_back(effect):
+                        self._assign(effect)
                 case CancelAt(node_id, message) | Release(node_id, message):
                     self._send(node_id, message)
                 case Tell():
@@ -238,6 +261,25 @@ class Jobs:
                 case Drop(objects):
                     for object_id in objects:
                         self._objects.table.drop(object_id)
+
+    def begin(self, assign: Assign) -> None:
+        """What was held back may begin, as far as it is still to be done there."""
+        assignment = assign.assignment
+        job = self.master.jobs.get(assignment.job)
+        if job is None or job.epoch != assignment.epoch:
+            return
+        due = [
+            one
+            for one in assignment.instructions
+            if (task := job.tasks.get(one.index)) is not None
+            and (task.node, task.attempt) == (assign.node_id, one.attempt)
+        ]
+        self._assign(Assign(assign.node_id, msgspec.structs.replace(assignment, instructions=due)))
+
+    def _assign(self, assign: Assign) -> None:
+        self._log_assigning(assign.node_id, assign.assignment)
+        for part in _parts(assign.assignment):
+            self._send(assign.node_id, part)
 
     def _send(self, node_id: NodeId, message: Message) -> None:
         if node_id == self._identity.node_id:
@@ -272,6 +314,8 @@ class Jobs:
             member = worker or self._membership.get(tell.node_id)
             name = member.name if member is not None else tell.node_id.hex()[:8]
             own = worker is not None and worker.own
+        if (course := self._courses.get(tell.job)) is not None:
+            course.saw(name, tell.reports)
         for part in cut(tell.reports, report_bytes):
             sink(tell.job, [NodeReports(name, own, part)])
 

@@ -64,6 +64,10 @@ class Job:
     job_id: str
     epoch: int
     options: JobOptions
+    submitted_s: float = 0.0
+    """Mesh time."""
+    total: int = 0
+    """Tasks ever submitted."""
     tasks: dict[int, Task] = field(default_factory=dict)
     programs: dict[bytes, ProgramState] = field(default_factory=dict)
     pending: dict[tuple[bytes, str], deque[Task]] = field(default_factory=dict)

@@ -306,6 +306,11 @@ class Registers:
         """Live members by this node's list, nearest to the register's place first."""
         return [contact.node_id for contact in self._dht.nearest_members(place_of(name), count)]
 
+    def acceptors_of(self, name: bytes) -> list[bytes]:
+        """As this node has accepted them last; empty where it is none of them."""
+        accepted = self.acceptor.accepted(self.founding.known or b"", name)
+        return [] if accepted is None else list(accepted.state.configuration.acceptors)
+
     @property
     def own_id(self) -> NodeId:
         return self._own_id

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
-from ..wire import audit, bans, gossip, opening, peer, records, registers, work
+from ..wire import audit, bans, gossip, joblog, opening, peer, questions, records, registers, work
 from ..wire.codec import Message
 
 
@@ -52,7 +52,10 @@ Move = tuple[Direction, type[Message]]
 SENT: Final = Direction.SENT
 RECEIVED: Final = Direction.RECEIVED
 
-_FREELY: Final = (*peer.GOSSIP, *peer.WORK, *peer.STREAMS, *peer.AUDIT, *peer.RECORDS, *peer.REGISTERS, *peer.EXCLUSION)
+_FREELY: Final = (
+    *(*peer.GOSSIP, *peer.WORK, *peer.STREAMS, *peer.CUSTODY, *peer.AUDIT),
+    *(*peer.RECORDS, *peer.REGISTERS, *peer.EXCLUSION),
+)
 
 _READY_MOVES: Final[dict[Move, State]] = {
     **{(direction, message): State.READY for direction in Direction for message in _FREELY},
@@ -126,6 +129,8 @@ ANSWERS: Final[dict[type[Message], type[Message] | tuple[type[Message], ...]]] =
     records.FindChain: records.Chain,
     registers.Prepare: registers.Promise,
     registers.Accept: registers.Accepted,
+    joblog.JobLog: joblog.JobLogged,
+    questions.AskJob: questions.JobSaid,
     audit.AskHeads: audit.Heads,
     audit.AskEntries: audit.Entries,
     work.ObjectWant: (work.ObjectPart, work.ObjectMissing),

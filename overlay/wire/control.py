@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from .codec import Codec, Count, LongText, Message, RawId, RequestId, ShortText
+from .questions import AskJob, JobSaid
 from .records import Version
 from .streams import InputPart, InputWanted, OutputTaken, TaskOutput
 from .work import Inline, JobName, Program, Reference, Report
@@ -58,13 +59,23 @@ class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     """A script reads what this program gives it when it is asked with InputAsked."""
     cache: bool = False
     """A result that the same call has had before, on any node of this owner, will do."""
+    lasting: bool = False
+    """The job goes on when its client is gone, and outlives the machine that took it."""
 
 
 class OpenJob(Message, frozen=True, tag=3):
-    """Answer: JSON `{"job": id}`. The job lives until CloseJob or until this connection ends."""
+    """Answer: JSON `{"job": id}`. The job lives until CloseJob or until this connection ends, unless it lasts."""
 
     request: RequestId
     options: JobOptions
+
+
+class SealJob(Message, frozen=True, tag=22):
+    """A lasting job has so many tasks, and no more come. Answer: JSON `{"job"}`, once it is safe; else Failure."""
+
+    request: RequestId
+    job: JobName
+    tasks: Count
 
 
 class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -322,6 +333,8 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     Reload,
     Ban,
     Rotate,
+    SealJob,
+    AskJob,
 )
 _FROM_NODE: Final[tuple[type[Message], ...]] = (
     Welcome,
@@ -332,7 +345,9 @@ _FROM_NODE: Final[tuple[type[Message], ...]] = (
     MemoryValue,
     Answer,
     Failure,
+    JobSaid,
 )
+
 
 TO_NODE: Final[Codec[Message]] = Codec(_FROM_PROGRAM)
 TO_PROGRAM: Final[Codec[Message]] = Codec(_FROM_NODE)

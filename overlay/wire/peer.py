@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import audit, bans, gossip, opening, records, registers, rotation, streams, work
+from . import audit, bans, gossip, joblog, opening, questions, records, registers, rotation, streams, work
 from .codec import Codec, Message
 
 OPENING: Final = (opening.ConnectRequest, opening.ConnectAck, opening.Handshake, opening.HandshakeResponse)
@@ -17,6 +17,7 @@ WORK: Final = (
     work.CancelInstructions,
     work.ObjectRelease,
 )
+CUSTODY: Final = (joblog.JobLog, joblog.JobLogged, questions.AskJob, questions.JobSaid)
 RECORDS: Final = (
     *(records.FindNode, records.Nodes),
     *(records.FindValue, records.Value, records.Fetch, records.Fetched),
@@ -36,6 +37,7 @@ AUDIT: Final = (audit.AuditHead, audit.AskHeads, audit.Heads, audit.AskEntries, 
 BULK: Final = (work.ObjectWant, work.ObjectPart, work.ObjectMissing)
 
 PEER_MESSAGES: Final[tuple[type[Message], ...]] = (
-    OPENING + CLOSING + GOSSIP + WORK + STREAMS + AUDIT + RECORDS + REGISTERS + EXCLUSION + BULK
+    *(*OPENING, *CLOSING, *GOSSIP, *WORK, *STREAMS, *CUSTODY, *AUDIT),
+    *(*RECORDS, *REGISTERS, *EXCLUSION, *BULK),
 )
 PEER: Final[Codec[Message]] = Codec(PEER_MESSAGES)

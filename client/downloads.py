@@ -1,0 +1,61 @@
+"""Payloads too long for a frame, on their way from the node in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from ..overlay.errors import PotluckError, RemoteProtocolError
+from ..overlay.wire.control import ObjectBytes
+from ..overlay.wire.work import Inline, decode_inline
+
+
+class _Download:
+    def __init__(self, arrived: Callable[[Inline], None], failed: Callable[[PotluckError], None]) -> None:
+        self.arrived = arrived
+        self.failed = failed
+        self.data = bytearray()
+
+
+class Downloads:
+    """By the number of the request. Each is told once of its end, one way or the other."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, _Download] = {}
+
+    def expect(self, number: int, arrived: Callable[[Inline], None], failed: Callable[[PotluckError], None]) -> None:
+        self._open[number] = _Download(arrived, failed)
+
+    def take(self, part: ObjectBytes) -> None:
+        """Raises RemoteProtocolError for parts out of order."""
+        download = self._open.get(part.request)
+        if download is None:
+            return
+        if part.offset != len(download.data):
+            raise RemoteProtocolError("parts of a result came out of order")
+        download.data += part.data
+        if len(download.data) < part.total_bytes:
+            return
+        del self._open[part.request]
+        try:
+            inline = decode_inline(bytes(download.data))
+        except msgspec.MsgspecError as error:
+            download.failed(RemoteProtocolError(f"a result does not parse: {error}"))
+        else:
+            download.arrived(inline)
+
+    def fail(self, number: int, error: PotluckError) -> bool:
+        """Whether that was one of these."""
+        download = self._open.pop(number, None)
+        if download is not None:
+            download.failed(error)
+        return download is not None
+
+    def fail_all(self, error: PotluckError) -> None:
+        for number in list(self._open):
+            self.fail(number, error)
+
+    def forget(self) -> None:
+        """In a forked child: they are the parent's."""
+        self._open.clear()

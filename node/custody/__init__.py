@@ -1,0 +1,13 @@
+"""Jobs that outlive the machine that took them: detached and durable ones.
+
+    `journal`   engine: one job's log at its master or at a deputy; what all of them hold may be shown
+    `seats`     pure: who is master of which job in which epoch, as registers have it
+    `story`     pure: what a log says has happened
+    `deputies`  pure: who is to hold a job's log beside its master
+    `archive`   logs, and the long payloads they name, on disk
+    `mastery`   shell: one job this node is master of
+    `service`   shell: every job held here; succession, recovery, what others ask
+    `telling`   what a person is told of a job
+
+A job that only its client waits for needs none of this: the client is its authority.
+"""

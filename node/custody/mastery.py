@@ -1,0 +1,452 @@
+"""Shell of one lasting job at its master: appends to the log, streams it to deputies, keeps the seat.
+
+SEATING ──the register names this node──▶ HOLDING ──another epoch is heard of──▶ outranked: `run` ends
+                 while HOLDING: deputies that died are replaced, and what all of them hold is shown
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Final, Protocol
+
+import trio
+
+from ...overlay.errors import NotAllowed, NotFound, Unavailable
+from ...overlay.ids import NodeId
+from ...overlay.wire.control import NodeReports, TaskSpec
+from ...overlay.wire.joblog import (
+    ENTRIES_MAX,
+    Added,
+    Ended,
+    Entry,
+    Given,
+    JobLog,
+    JobLogged,
+    Opened,
+    Sealed,
+    decode_entry,
+    encode_entry,
+)
+from ...overlay.wire.work import Finished, Program, Report
+from ..jobs.batches import BATCH_BYTES_MAX, cut, payload_bytes, report_bytes
+from .archive import Archive, Head
+from .deputies import Candidate, choose
+from .journal import Journal
+from .seats import Change, Seat, hold, register_of
+from .story import Counts
+
+logger = logging.getLogger("potluck.node")
+
+_REVIEW_S: Final = 1.0
+_PATIENCE_S: Final = 2.0
+"""For a new deputy to take in what was shown, before the job goes on with fewer."""
+_UNWILLING_S: Final = 60.0
+_ENTRY_BYTES_MAX: Final = 256 << 10
+_STREAM_TIMEOUT_S: Final = 10.0
+_PAUSE_S: Final = 0.3
+
+Sink = Callable[[str, list[NodeReports]], None]
+
+
+class Office(Protocol):
+    """What the masteries of a node share."""
+
+    own_id: NodeId
+    archive: Archive
+
+    def candidates(self, owner: bytes) -> list[Candidate]: ...
+
+    def is_present(self, node_id: bytes) -> bool: ...
+
+    async def change(self, register: bytes, change: Change) -> Seat:
+        """Raises Unavailable, NotFound."""
+
+    async def tell(self, node_id: bytes, make: Callable[[int], JobLog], timeout_s: float) -> JobLogged:
+        """Raises Unavailable, NotAllowed."""
+
+    def is_pair(self, register: bytes) -> bool:
+        """Whether only two have to agree on it: of these the survivor can never have a majority."""
+
+    def lasting(self, mastery: Mastery, reports: Sequence[Finished]) -> list[Finished]:
+        """With long values on disk."""
+
+
+class Alone:
+    """The office of a confidential job: nobody else hears of it, nothing is written down, and it ends with its node."""
+
+    def __init__(
+        self, own_id: NodeId, archive: Archive, lasting: Callable[[Mastery, Sequence[Finished]], list[Finished]]
+    ) -> None:
+        self.own_id = own_id
+        self.archive = archive
+        self.lasting = lasting
+
+    def candidates(self, owner: bytes) -> list[Candidate]:
+        return []
+
+    def is_present(self, node_id: bytes) -> bool:
+        return False
+
+    async def change(self, register: bytes, change: Change) -> Seat:
+        raise NotAllowed("a confidential job has no register")
+
+    async def tell(self, node_id: bytes, make: Callable[[int], JobLog], timeout_s: float) -> JobLogged:
+        raise NotAllowed("a confidential job has no deputies")
+
+    def is_pair(self, register: bytes) -> bool:
+        return False
+
+
+class Mastery:
+    """Plain methods never wait; what follows from them happens in `run`."""
+
+    def __init__(
+        self, office: Office, job: str, journal: Journal, seat: Seat, opened: Opened, *, unfenced: bool = False
+    ) -> None:
+        self.job = job
+        self.seat = seat
+        self.opened = opened
+        self.journal = journal
+        self.counts = Counts()
+        self.first_seat: Callable[[], Awaitable[Seat]] | None = None
+        """Makes a new job's seat, while its log is under way already."""
+        self.sink: Sink | None = None
+        """The client that follows the job, while there is one."""
+        self.ended = trio.Event()
+        self.unfenced = unfenced
+        self.waits_for = ""
+        """Why nothing new is shown, when that is so."""
+        self.fetched = False
+        self.forgotten = False
+        """Nothing of it is to be kept."""
+        self.bytes_kept = 0
+        self._office = office
+        self._fenced = not unfenced
+        self._ended: set[int] = set()
+        self._due: deque[tuple[int, Callable[[], None]]] = deque()
+        """What is to be done once so much is shown."""
+        self._streams: dict[bytes, trio.CancelScope] = {}
+        self._unwilling: dict[bytes, float] = {}
+        self._wanted_since: tuple[frozenset[bytes], float] = (frozenset(), 0.0)
+        self._on_over: Callable[[], None] | None = None
+        self._scope = trio.CancelScope()
+        self._added = trio.Event()
+        self._changed = trio.Event()
+        self._dirty = trio.Event()
+        self._stirred = trio.Event()
+        journal.name_deputies(seat.deputies)
+
+    @property
+    def epoch(self) -> int:
+        return self.seat.epoch
+
+    @property
+    def over(self) -> bool:
+        """Everything has its outcome, and whoever succeeds this node has it, too."""
+        return self.counts.over and self.journal.shown == self.journal.log.length
+
+    def resume(self, counts: Counts, ended: set[int], bytes_kept: int, shown: int) -> None:
+        """What the log of an earlier master holds."""
+        self.counts, self._ended, self.bytes_kept = counts, ended, bytes_kept
+        self.journal.shown = shown
+        self._dirty.set()
+
+    # What happens to the job
+
+    def open(self) -> None:
+        self._append([self.opened])
+
+    def add(self, program: Program, specs: Sequence[TaskSpec]) -> None:
+        """`program` comes without its body when the log has it."""
+        if not specs:
+            self._append([Added(program, [])])
+        for part in cut(specs, lambda spec: payload_bytes(spec.arguments), _ENTRY_BYTES_MAX):
+            self._append([Added(program, part)])
+            self._added.set()
+            program = Program(program.program_id, program.form, libraries=program.libraries)
+
+    def seal(self) -> None:
+        if not self.counts.sealed:
+            self._append([Sealed()])
+
+    def take(self, _job: str, batches: list[NodeReports]) -> None:
+        """Reports from the engine. Outcomes are told once they are shown; that a task has begun, at once."""
+        for batch in batches:
+            fresh = [one for one in batch.reports if isinstance(one, Finished) and one.index not in self._ended]
+            begun: list[Report] = [one for one in batch.reports if not isinstance(one, Finished)]
+            if begun and self.sink is not None:
+                self.sink(self.job, [NodeReports(batch.node, batch.own, begun)])
+            self._ended.update(report.index for report in fresh)
+            for part in cut(self._office.lasting(self, fresh), report_bytes, _ENTRY_BYTES_MAX):
+                self._append([Ended(batch.node, batch.own, part)])
+                self.when_shown(partial(self._show, NodeReports(batch.node, batch.own, list(part))))
+
+    def _show(self, told: NodeReports) -> None:
+        if self.sink is not None:
+            self.sink(self.job, [told])
+
+    def give(self, node: str, indexes: list[int], begin: Callable[[], None]) -> None:
+        """Tasks that must not run twice: begun once whoever succeeds this node knows that they may have."""
+        self._append([Given(indexes, node)])
+        self.when_shown(begin)
+
+    def when_shown(self, then: Callable[[], None]) -> None:
+        """Calls it when everything that the log holds now is shown."""
+        self._due.append((self.journal.log.length, then))
+
+    async def shown(self) -> None:
+        """Waits for that, or for the end of this mastery."""
+        event = trio.Event()
+        self.when_shown(event.set)
+        self._settle()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._set_at_end, event)
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _set_at_end(self, event: trio.Event) -> None:
+        await self.ended.wait()
+        event.set()
+
+    async def complete(self, tasks: int) -> None:
+        """Waits until so many have come."""
+        while self.counts.tasks < tasks and not self.ended.is_set():
+            self._added = trio.Event()
+            await self._added.wait()
+
+    def _append(self, entries: Iterable[Entry]) -> None:
+        encoded = []
+        for entry in entries:
+            self.counts.take(entry)
+            encoded.append(encode_entry(entry))
+        self._office.archive.write(self.job, self.journal.log.length, encoded)
+        self.bytes_kept += sum(map(len, encoded))
+        self.journal.appended(len(encoded))
+        self._dirty.set()
+
+    def head(self) -> Head:
+        log = self.journal.log
+        return Head(
+            eras=list(log.eras),
+            length=log.length,
+            shown=self.journal.shown,
+            master=self.seat.master,
+            deputies=list(self.seat.deputies),
+            owner=self.opened.owner,
+            bytes_kept=self.bytes_kept,
+            unfenced=self.unfenced,
+            fetched=self.fetched,
+        )
+
+    def shown_entries(self) -> Iterator[Entry]:
+        return map(decode_entry, self._office.archive.entries(self.job, 0, self.journal.shown))
+
+    def unshown(self) -> set[int]:
+        """Tasks whose outcome is here and not yet at every deputy."""
+        entries = self._office.archive.entries(self.job, self.journal.shown, self.journal.log.length)
+        return {
+            line.index for entry in map(decode_entry, entries) if isinstance(entry, Ended) for line in entry.reports
+        }
+
+    def note_fetched(self) -> None:
+        if self.over and not self.fetched:
+            self.fetched = True
+            self._dirty.set()
+
+    # Its life here
+
+    async def run(self, on_over: Callable[[], None]) -> None:
+        """Until it is outranked or ended. `on_over` is called once every task has its outcome for good."""
+        self._on_over = on_over
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._sync)
+                    self._follow(self.seat.deputies, nursery)
+                    if self.first_seat is not None:
+                        await self._be_seated(self.first_seat)
+                    await self._tend(nursery)
+        finally:
+            self.ended.set()
+            self._added.set()
+
+    def end(self) -> None:
+        self._scope.cancel()
+
+    def drop(self) -> None:
+        self._office.archive.drop(self.job)
+
+    def keep_object(self, object_id: bytes, data: bytes) -> None:
+        """A payload that the log names lies on disk, here and at deputies."""
+        self._office.archive.put_object(self.job, object_id, data)
+        self.bytes_kept += len(data)
+
+    def stir(self) -> None:
+        """Somebody has come or gone."""
+        self._stirred.set()
+
+    async def _be_seated(self, seated: Callable[[], Awaitable[Seat]]) -> None:
+        """Until the register names this node, nothing is shown."""
+        self.journal.seated = False
+        while True:
+            try:
+                self.seat = await seated()
+            except Unavailable as error:
+                self.waits_for = str(error)
+                await trio.sleep(_PAUSE_S)
+            else:
+                self.journal.seated, self.waits_for = True, ""
+                self._name(self.seat.deputies)
+                return
+
+    async def _sync(self) -> None:
+        """Callers that append at the same time share one commit."""
+        while True:
+            await self._dirty.wait()
+            self._dirty = trio.Event()
+            length = self.journal.log.length
+            self._office.archive.put_head(self.job, self.head())
+            try:
+                await self._office.archive.commit()
+            except Unavailable as error:
+                self.waits_for = str(error)
+                self._dirty.set()
+                await trio.sleep(_PAUSE_S)
+            else:
+                self.journal.on_disk(length)
+                self._settle()
+
+    def _settle(self) -> None:
+        """Something has moved: does what is due, and wakes the streams."""
+        while self._due and self._due[0][0] <= self.journal.shown:
+            self._due.popleft()[1]()
+        if self.over and self._on_over is not None:
+            on_over, self._on_over = self._on_over, None
+            on_over()
+        self._changed.set()
+        self._changed = trio.Event()
+
+    # Deputies
+
+    def _follow(self, node_ids: Iterable[bytes], nursery: trio.Nursery) -> None:
+        """Streams to these and to nobody else."""
+        wanted = set(node_ids)
+        for node_id in set(self._streams) - wanted:
+            self._streams.pop(node_id).cancel()
+            self.journal.forgotten(node_id)
+        for node_id in sorted(wanted - set(self._streams)):
+            scope = self._streams[node_id] = trio.CancelScope()
+            nursery.start_soon(self._stream, node_id, scope)
+
+    async def _stream(self, node_id: bytes, scope: trio.CancelScope) -> None:
+        told = -1
+        with scope:
+            while True:
+                journal, changed = self.journal, self._changed
+                held = journal.held_by(node_id)
+                if held is not None and held >= journal.synced and told == journal.shown:
+                    await changed.wait()
+                    continue
+                shown = journal.shown
+                try:
+                    answer = await self._tell(node_id, held)
+                except (Unavailable, NotAllowed) as error:
+                    logger.debug("the log of job %s did not reach a deputy: %s", self.job, error)
+                    await trio.sleep(_PAUSE_S)
+                    continue
+                told = shown
+                self._heard(node_id, answer)
+                if held is not None and answer.length <= held < journal.synced:
+                    await trio.sleep(_PAUSE_S)  # it has taken nothing in
+
+    def _tell(self, node_id: bytes, held: int | None) -> Awaitable[JobLogged]:
+        """The next entries; to one that has not said what it holds, none."""
+        log, synced = self.journal.log, self.journal.synced
+        first = synced if held is None else held
+        entries = self._office.archive.read(self.job, first, min(synced, first + ENTRIES_MAX), BATCH_BYTES_MAX)
+        shown, deputies = self.journal.shown, list(self.seat.deputies)
+        return self._office.tell(
+            node_id,
+            lambda number: JobLog(number, self.job, list(log.eras), log.length, shown, first, entries, deputies),
+            _STREAM_TIMEOUT_S,
+        )
+
+    def _heard(self, node_id: bytes, answer: JobLogged) -> None:
+        if answer.epoch > self.epoch:
+            logger.info("job %s has another master by now", self.job)
+            self.end()
+        elif answer.refused:
+            self._unwilling[node_id] = trio.current_time() + _UNWILLING_S
+            if (stream := self._streams.pop(node_id, None)) is not None:
+                stream.cancel()
+            self.stir()
+        else:
+            before = self.journal.is_ready(node_id)
+            self.journal.acknowledged(node_id, answer.length)
+            self._settle()
+            if not before:
+                self.stir()
+
+    # The seat
+
+    async def _tend(self, nursery: trio.Nursery) -> None:
+        while True:
+            self._stirred = trio.Event()
+            await self._review(nursery)
+            with trio.move_on_after(_REVIEW_S):
+                await self._stirred.wait()
+
+    async def _review(self, nursery: trio.Nursery) -> None:
+        """Whoever died is replaced by one who has caught up."""
+        now_s, named = trio.current_time(), self.seat.deputies
+        present = [node_id for node_id in named if self._office.is_present(node_id) and not self._refuses(node_id)]
+        able = [one for one in self._office.candidates(self.opened.owner) if not self._refuses(one.node_id)]
+        wanted = choose(self.job, present, able)
+        self._follow({*named, *wanted}, nursery)
+        if self._wanted_since[0] != frozenset(wanted):
+            self._wanted_since = frozenset(wanted), now_s
+        ready = [node_id for node_id in wanted if node_id in present or self.journal.is_ready(node_id)]
+        waits = len(ready) < len(wanted) and now_s < self._wanted_since[1] + _PATIENCE_S
+        in_doubt = not self._fenced or self.journal.deputies != frozenset(named)
+        if in_doubt or (set(ready) != set(named) and not waits):
+            await self._hold(ready)
+
+    def _refuses(self, node_id: bytes) -> bool:
+        return self._unwilling.get(node_id, 0.0) > trio.current_time()
+
+    async def _hold(self, deputies: list[bytes]) -> None:
+        """While it is not known whether the change was made, those of before and after both count."""
+        self.journal.name_deputies({*self.seat.deputies, *deputies})
+        register = register_of(self.job)
+        try:
+            seat = await self._office.change(register, hold(self.job, self.seat.master, self.epoch, deputies))
+        except NotFound:
+            self.forgotten = True
+            self.end()
+        except Unavailable as error:
+            self.waits_for = str(error)
+            if self._office.is_pair(register):
+                self._go_on_unfenced(deputies)
+        else:
+            self._seated(seat)
+
+    def _seated(self, seat: Seat) -> None:
+        if (seat.master, seat.epoch) != (self.seat.master, self.seat.epoch):
+            self.end()
+            return
+        self.seat, self.waits_for, self._fenced = seat, "", True
+        self._name(seat.deputies)
+
+    def _name(self, deputies: Sequence[bytes]) -> None:
+        self.journal.name_deputies(deputies)
+        self._dirty.set()
+        self._settle()
+
+    def _go_on_unfenced(self, deputies: list[bytes]) -> None:
+        """Of two, the survivor: waiting for the other could be for ever."""
+        self.unfenced, self._fenced, self.waits_for = True, False, ""
+        self.seat = Seat(self.seat.master, self.epoch, deputies)
+        self._name(deputies)

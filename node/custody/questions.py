@@ -1,0 +1,295 @@
+"""Shell: any node answers for any job of its owner, by asking whoever is its master."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+import trio
+
+from ...overlay.background import Background
+from ...overlay.errors import DeadlineExceeded, LinkLost, NotAllowed, NotFound, PotluckError, Unavailable, from_wire
+from ...overlay.identity.mesh import Identity
+from ...overlay.ids import NodeId
+from ...overlay.links.link import Link
+from ...overlay.links.links import Links
+from ...overlay.membership.service import Membership
+from ...overlay.wire.codec import Message
+from ...overlay.wire.joblog import Entry
+from ...overlay.wire.questions import AskJob, JobSaid, TaskLine
+from ...overlay.wire.work import Reference
+from ..jobs.service import Jobs
+from ..jobs.waiting import Waiting
+from . import telling
+from .archive import Head
+from .mastery import Mastery
+from .seats import Seat
+from .service import Custody
+
+logger = logging.getLogger("potluck.node")
+
+_PATIENCE_S: Final = 5.0
+_ALL_PATIENCE_S: Final = 2.0
+"""For everybody's list of jobs."""
+_CANCEL_S: Final = 5.0
+_EXPLAINED_MAX: Final = 1000
+
+
+class Questions:
+    """`answer` is for this user's programs; questions of the owner's other nodes come over links."""
+
+    def __init__(self, identity: Identity, custody: Custody, jobs: Jobs, links: Links, membership: Membership) -> None:
+        self._identity = identity
+        self._custody = custody
+        self._jobs = jobs
+        self._links = links
+        self._membership = membership
+        self._background = Background()
+        links.on(AskJob, self._asked)
+
+    async def run(self) -> None:
+        await self._background.run()
+
+    async def answer(self, question: AskJob) -> JobSaid:
+        """Raises NotFound, NotAllowed, Unavailable."""
+        if question.what in ("jobs", "history"):
+            return await self._of_all(question)
+        here = await self._answer_here(question, self._identity.owner_id)
+        return here if here is not None else await self._ask_on(question)
+
+    # Here
+
+    async def _answer_here(self, question: AskJob, owner: bytes) -> JobSaid | None:
+        """None for a job that this node is not master of."""
+        mastery = self._custody.masteries.get(question.job)
+        if mastery is not None:
+            if mastery.opened.owner != owner:
+                raise NotAllowed(f"job {question.job} is another owner's")
+            return await self._of_mastery(question, mastery)
+        if question.job in self._jobs.master.jobs:
+            if owner != self._identity.owner_id:
+                raise NotAllowed(f"job {question.job} is another owner's")
+            return self._of_attached(question)
+        return None
+
+    async def _of_mastery(self, question: AskJob, mastery: Mastery) -> JobSaid:
+        job, request = question.job, question.request
+        match question.what:
+            case "cancel":
+                self._jobs.cancel(job, list(self._jobs.master.tasks_of(job)))
+                mastery.seal()
+                with trio.move_on_after(_CANCEL_S):
+                    await mastery.shown()
+            case "forget":
+                told = self._mastery_row(mastery)
+                await self._custody.forget(job)
+                return _said(request, told)
+            case "explain":
+                return _said(request, [one.as_dict(job) for one in self._why(mastery)])
+            case "tasks":
+                return self._page(question, mastery)
+        return _said(request, self._mastery_row(mastery))
+
+    def _page(self, question: AskJob, mastery: Mastery) -> JobSaid:
+        shown = list(mastery.shown_entries())
+        ended = {line.index: line for line in telling.ended_lines(shown)}
+        names = {worker.node_id: worker.name for worker in self._jobs.master.workers.values()}
+        open_ones = telling.open_lines(self._jobs.master.jobs.get(question.job), names)
+        hidden = (TaskLine(index, "running") for index in mastery.unshown())
+        lines = {line.index: line for line in (*hidden, *open_ones)} | ended
+        if len(ended) == len(lines):
+            mastery.note_fetched()
+        page, more = telling.page(map(self._from_here, lines.values()), question.first)
+        return _said(question.request, self._mastery_row(mastery, shown), page, more)
+
+    def _from_here(self, line: TaskLine) -> TaskLine:
+        """A long value is fetched from this node, whoever wrote it down first."""
+        finished = line.finished
+        if finished is None or not isinstance(finished.value, Reference):
+            return line
+        value = msgspec.structs.replace(finished.value, holder=self._identity.node_id)
+        return msgspec.structs.replace(line, finished=msgspec.structs.replace(finished, value=value))
+
+    def _mastery_row(self, mastery: Mastery, shown: Iterable[Entry] | None = None) -> telling.Row:
+        counts = mastery.counts
+        if mastery.journal.shown < mastery.journal.log.length:  # what nobody else has yet is not told
+            counts = telling.counted(mastery.shown_entries() if shown is None else shown)
+        return telling.row(
+            mastery.job, counts, master=self._identity.name, epoch=mastery.epoch, unfenced=mastery.unfenced
+        )
+
+    def _why(self, mastery: Mastery) -> list[Waiting]:
+        waiting = self._jobs.master.explain(trio.current_time(), mastery.job, _EXPLAINED_MAX)
+        if mastery.waits_for:
+            why = f"its outcome is not safe yet: {mastery.waits_for}"
+            waiting += [Waiting(index, why) for index in sorted(mastery.unshown())[:_EXPLAINED_MAX]]
+        return waiting
+
+    def _of_attached(self, question: AskJob) -> JobSaid:
+        job, request = self._jobs.master.jobs[question.job], question.request
+        told = telling.attached_row(job, self._identity.name)
+        match question.what:
+            case "cancel":
+                self._jobs.cancel(job.job_id, list(job.tasks))
+                return _said(request, {**told, "state": "cancelled"})
+            case "explain":
+                waiting = self._jobs.master.explain(trio.current_time(), job.job_id, _EXPLAINED_MAX)
+                return _said(request, [one.as_dict(job.job_id) for one in waiting])
+            case "tasks":
+                names = {worker.node_id: worker.name for worker in self._jobs.master.workers.values()}
+                return _said(request, told, *telling.page(telling.open_lines(job, names), question.first))
+            case "forget":
+                raise NotAllowed(f"job {question.job} is forgotten when its program ends, which waits for it")
+        return _said(request, told)
+
+    # Elsewhere
+
+    async def _ask_on(self, question: AskJob) -> JobSaid:
+        seat, trouble = await self._seat(question.job)
+        if seat is not None:
+            for node_id in (seat.master, *seat.deputies):
+                if (said := await self._ask(NodeId(node_id), question)) is not None:
+                    return said
+        head = self._custody.shelf.heads.get(question.job)
+        if head is not None and (seat is None or head.log.epoch >= seat.epoch):
+            return self._of_shelf(question, head)
+        if seat is None and (said := await self._ask_everybody(question)) is not None:
+            return said
+        if trouble is not None:
+            raise trouble
+        if seat is not None:
+            raise Unavailable(f"job {question.job} waits: its master is gone, and nobody has taken its place yet")
+        raise NotFound(f"no job {question.job}")
+
+    async def _seat(self, job: str) -> tuple[Seat | None, Unavailable | None]:
+        try:
+            return await self._custody.seat_of(job), None
+        except Unavailable as error:
+            return None, error
+
+    async def _ask(self, node_id: NodeId, question: AskJob, patience_s: float = _PATIENCE_S) -> JobSaid | None:
+        """None where the node is not there or does not have the job. Raises what it answers otherwise."""
+        member = self._membership.get(node_id)
+        if member is None or not member.present:
+            return None
+        asked_on = msgspec.structs.replace(question, asked_on=True)
+        with trio.move_on_after(patience_s):
+            try:
+                link = self._links.get(node_id) or await self._links.link_to(node_id, member.address)
+                said = await link.request(
+                    lambda number: msgspec.structs.replace(asked_on, request=number), JobSaid, patience_s
+                )
+            except (LinkLost, DeadlineExceeded, NotAllowed):
+                return None
+            if said.code == NotFound.wire_code:
+                return None
+            if said.code:
+                raise from_wire(said.code, said.reason)
+            return msgspec.structs.replace(said, request=question.request)
+        return None
+
+    async def _ask_everybody(self, question: AskJob, patience_s: float = _ALL_PATIENCE_S) -> JobSaid | None:
+        """A job whose client waits for it is known to its master only."""
+        answers = [said for said in await self._all(question, patience_s) if said is not None]
+        return answers[0] if answers else None
+
+    async def _all(self, question: AskJob, patience_s: float) -> list[JobSaid]:
+        answers: list[JobSaid] = []
+
+        async def ask(node_id: NodeId) -> None:
+            try:
+                said = await self._ask(node_id, question, patience_s)
+            except PotluckError as error:
+                logger.debug("a question about jobs was refused: %s", error)
+                return
+            if said is not None:
+                answers.append(said)
+
+        async with trio.open_nursery() as nursery:
+            for member in self._membership.present():
+                nursery.start_soon(ask, member.node_id)
+        return answers
+
+    def _of_shelf(self, question: AskJob, head: Head) -> JobSaid:
+        """Its master does not answer: what this deputy knows to have been shown."""
+        if head.owner != self._identity.owner_id:
+            raise NotAllowed(f"job {question.job} is another owner's")
+        if question.what in ("cancel", "forget"):
+            raise Unavailable(f"the master of job {question.job} does not answer, and nobody has taken its place yet")
+        entries = list(self._custody.shelf.entries(question.job, head.shown))
+        told = telling.row(
+            question.job,
+            telling.counted(entries),
+            master=self._name_of(head.master),
+            epoch=head.log.epoch,
+            unfenced=head.unfenced,
+        )
+        if question.what == "explain":
+            reason = "its master does not answer, and this part of the mesh cannot agree on another one yet"
+            return _said(question.request, [Waiting(0, reason).as_dict(question.job)])
+        if question.what == "tasks":
+            lines = map(self._from_here, telling.ended_lines(entries))
+            return _said(question.request, told, *telling.page(lines, question.first))
+        return _said(question.request, told)
+
+    def _name_of(self, node_id: bytes) -> str:
+        member = self._membership.get(NodeId(node_id))
+        return member.name if member is not None else node_id.hex()[:8]
+
+    # All jobs
+
+    async def _of_all(self, question: AskJob) -> JobSaid:
+        rows = {str(row["job"]): row for row in self._rows_here(question.what, self._identity.owner_id)}
+        if not question.asked_on:
+            for said in await self._all(question, _ALL_PATIENCE_S):
+                rows |= {row["job"]: row for row in json.loads(said.json)}
+        ordered = sorted(rows.values(), key=lambda row: str(row["job"]))
+        return _said(question.request, sorted(ordered, key=_since))
+
+    def _rows_here(self, what: str, owner: bytes) -> list[telling.Row]:
+        masteries = [one for one in self._custody.masteries.values() if one.opened.owner == owner]
+        if what == "history":
+            return self._jobs.history.rows() if owner == self._identity.owner_id else []
+        rows = [self._mastery_row(mastery) for mastery in masteries]
+        if owner == self._identity.owner_id:
+            attached = [job for name, job in self._jobs.master.jobs.items() if name not in self._custody.masteries]
+            rows += [telling.attached_row(job, self._identity.name) for job in attached]
+        return rows
+
+    # What other nodes ask
+
+    def _asked(self, link: Link, message: Message) -> None:
+        assert isinstance(message, AskJob)
+        self._background.start(self._answer_peer, link, message)
+
+    async def _answer_peer(self, link: Link, question: AskJob) -> None:
+        owner = bytes(link.peer.owner_id)
+        try:
+            if question.what in ("jobs", "history"):
+                said = _said(question.request, self._rows_here(question.what, owner))
+            else:
+                said = await self._answer_here(question, owner) or self._unknown(question, owner)
+        except PotluckError as error:
+            said = JobSaid(question.request, error.wire_code, str(error))
+        try:
+            link.post(said)
+        except LinkLost:
+            pass  # whoever asked asks somebody else
+
+    def _unknown(self, question: AskJob, owner: bytes) -> JobSaid:
+        head = self._custody.shelf.heads.get(question.job)
+        if head is None or head.owner != owner or owner != self._identity.owner_id:
+            raise NotFound(f"no job {question.job}")
+        return self._of_shelf(question, head)
+
+
+def _since(row: telling.Row) -> float:
+    since_s = row.get("submitted_s", 0.0)
+    return since_s if isinstance(since_s, float) else 0.0
+
+
+def _said(request: int, told: object, lines: list[TaskLine] | None = None, more: int = 0) -> JobSaid:
+    return JobSaid(request, json=json.dumps(told).encode(), lines=lines or [], more=more)

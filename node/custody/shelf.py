@@ -1,0 +1,157 @@
+"""Logs held here for their masters: what a deputy does, and what a node finds on its disk when it starts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, Protocol
+
+import trio
+
+from ...overlay.errors import LimitExceeded, PotluckError, RemoteProtocolError
+from ...overlay.ids import NodeId
+from ...overlay.links.link import Link
+from ...overlay.wire.joblog import Added, Ended, Entry, JobLog, JobLogged, Opened, decode_entry
+from ...overlay.wire.work import Reference
+from .archive import Archive, Head
+from .journal import Log, is_sound, take
+
+logger = logging.getLogger("potluck.node")
+
+_TAKING_AT_ONCE: Final = 64
+
+
+class Judge(Protocol):
+    """What the shelf asks of whoever it lies with."""
+
+    async def may_write(self, job: str, sender: NodeId) -> bool:
+        """Whether an unknown sender is this job's master by now. Raises Unavailable."""
+
+    async def outranked(self, job: str, sender: NodeId, epoch: int) -> int | None:
+        """The epoch under which this node is the job's master itself, unless the sender's is
+        higher: then it gives way first. Raises Unavailable while that is open."""
+
+
+class Shelf:
+    def __init__(
+        self,
+        archive: Archive,
+        judge: Judge,
+        fetch: Callable[[Reference], Awaitable[bytes]],
+        owner_bytes_max: int,
+    ) -> None:
+        self.heads: dict[str, Head] = {}
+        self._archive = archive
+        self._judge = judge
+        self._fetch = fetch
+        self._owner_bytes_max = owner_bytes_max
+        self._locks: dict[str, trio.Lock] = {}
+        self._taking = trio.CapacityLimiter(_TAKING_AT_ONCE)
+
+    def load(self) -> None:
+        self.heads = self._archive.heads()
+
+    def put(self, job: str, head: Head) -> None:
+        self.heads[job] = head
+        self._archive.put_head(job, head)
+
+    def drop(self, job: str) -> None:
+        """Nobody needs it any more."""
+        self.heads.pop(job, None)
+        self._archive.drop(job)
+
+    def kept_bytes(self, owner: bytes) -> int:
+        return sum(head.bytes_kept for head in self.heads.values() if head.owner == owner)
+
+    def entries(self, job: str, end: int) -> Iterator[Entry]:
+        """Raises RemoteProtocolError for what does not parse."""
+        for number, data in enumerate(self._archive.entries(job, 0, end)):
+            entry = decode_entry(data)
+            if not number and not isinstance(entry, Opened):
+                raise RemoteProtocolError(f"the log of job {job} does not say whose it is")
+            yield entry
+
+    async def take(self, link: Link, message: JobLog) -> None:
+        """Answers once everything is on disk; not at all where that cannot be."""
+        job = message.job
+        lock = self._locks.setdefault(job, trio.Lock())
+        try:
+            async with self._taking, lock:
+                answer = await self._take(link, message)
+            link.post(answer)
+        except RemoteProtocolError as error:
+            link.lose(error)
+        except PotluckError as error:
+            logger.info("the log of job %s was not taken: %s", job, error)
+        finally:
+            if not lock.locked():
+                self._locks.pop(job, None)
+
+    async def _take(self, link: Link, message: JobLog) -> JobLogged:
+        sender, job, request = link.peer.node_id, message.job, message.request
+        theirs = Log(tuple(message.eras), message.length)
+        if not is_sound(theirs):
+            raise RemoteProtocolError("a job's log has eras that no master writes")
+        if (epoch := await self._judge.outranked(job, sender, theirs.epoch)) is not None:
+            return JobLogged(request, epoch, 0)
+        head = self.heads.get(job)
+        own = head.log if head is not None else Log()
+        unknown = head is not None and theirs.epoch > own.epoch and sender not in (head.master, *head.deputies)
+        if unknown and not await self._judge.may_write(job, sender):
+            return JobLogged(request, theirs.epoch + 1, 0)
+        owner = head.owner if head is not None else bytes(link.peer.owner_id)
+        added_bytes = sum(map(len, message.entries))
+        if self.kept_bytes(owner) + added_bytes > self._owner_bytes_max:
+            return JobLogged(request, theirs.epoch, own.length, refused=True)
+        taken = take(own, theirs, message.first, len(message.entries))
+        if taken is None:
+            return JobLogged(request, own.epoch, own.length)
+        fresh = message.entries[taken.skip :][: taken.log.length - taken.keep]
+        kept_bytes = await self._fetch_objects(job, sender, fresh)
+        self._archive.cut(job, taken.keep, own.length)
+        self._archive.write(job, taken.keep, fresh)
+        self.put(
+            job,
+            Head(
+                eras=list(taken.log.eras),
+                length=taken.log.length,
+                shown=min(message.shown, taken.log.length),
+                master=sender,
+                deputies=message.deputies,
+                owner=_owner_in(fresh, owner) if not taken.keep else owner,
+                bytes_kept=(head.bytes_kept if head is not None else 0) + kept_bytes + sum(map(len, fresh)),
+                unfenced=head.unfenced if head is not None else False,
+            ),
+        )
+        await self._archive.commit()
+        return JobLogged(request, theirs.epoch, taken.log.length)
+
+    async def _fetch_objects(self, job: str, sender: NodeId, entries: list[bytes]) -> int:
+        """Long payloads come on a connection of their own, and are here before the entries that name them."""
+        fetched_bytes = 0
+        for reference in references_in(decode_entry(data) for data in entries):
+            if self._archive.get_object(reference.object_id) is None:
+                data = await self._fetch(Reference(reference.object_id, reference.size_bytes, sender))
+                if len(data) > self._owner_bytes_max:
+                    raise LimitExceeded("a payload of a job is longer than all that is kept for its owner")
+                self._archive.put_object(job, reference.object_id, data)
+                fetched_bytes += len(data)
+        return fetched_bytes
+
+
+def references_in(entries: Iterator[Entry]) -> Iterator[Reference]:
+    for entry in entries:
+        match entry:
+            case Added(program, tasks):
+                payloads = [program.body, *(task.arguments for task in tasks)]
+            case Ended(_, _, reports):
+                payloads = [report.value for report in reports]
+            case _:
+                payloads = []
+        yield from (payload for payload in payloads if isinstance(payload, Reference))
+
+
+def _owner_in(entries: list[bytes], otherwise: bytes) -> bytes:
+    """Whose job it is, as its first entry says."""
+    first = decode_entry(entries[0]) if entries else None
+    return first.owner if isinstance(first, Opened) else otherwise

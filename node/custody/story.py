@@ -1,0 +1,96 @@
+"""What a job's log says has happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ...overlay.errors import Cancelled, RemoteProtocolError
+from ...overlay.wire.control import TaskSpec
+from ...overlay.wire.joblog import Added, Ended, Entry, Given, Opened, Sealed
+from ...overlay.wire.work import Finished, Program
+
+
+@dataclass
+class Counts:
+    """How a job stands, without its tasks: what is kept in memory of every job."""
+
+    opened: Opened | None = None
+    tasks: int = 0
+    ended: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    sealed: bool = False
+    ended_s: float = 0.0
+    """Mesh time of the last task's end."""
+
+    def take(self, entry: Entry) -> None:
+        match entry:
+            case Opened():
+                self.opened = entry
+            case Added(_, tasks):
+                self.tasks += len(tasks)
+            case Sealed():
+                self.sealed = True
+            case Ended(_, _, reports):
+                for report in reports:
+                    self._end(report)
+
+    def _end(self, report: Finished) -> None:
+        self.ended += 1
+        self.ended_s = max(self.ended_s, report.started_s + report.elapsed_s)
+        if report.fault is not None:
+            if report.fault.code == Cancelled.wire_code:
+                self.cancelled += 1
+            else:
+                self.failed += 1
+
+    @property
+    def over(self) -> bool:
+        return self.sealed and self.ended == self.tasks
+
+    @property
+    def state(self) -> str:
+        if not self.over:
+            return "running" if self.ended else "pending" if self.sealed else "submitted"
+        return "failed" if self.failed else "cancelled" if self.cancelled else "completed"
+
+
+@dataclass
+class Story:
+    """Everything that a new master needs to go on."""
+
+    opened: Opened
+    programs: dict[bytes, Program] = field(default_factory=dict)
+    """In the order in which they were added: what others need comes first."""
+    tasks: dict[int, tuple[bytes, TaskSpec]] = field(default_factory=dict)
+    """By index, those without an outcome: program and specification."""
+    given: dict[int, str] = field(default_factory=dict)
+    """Those of them that may have begun and must not run twice, and where."""
+    ended: set[int] = field(default_factory=set)
+    sealed: bool = False
+
+
+def story_of(entries: Iterable[Entry]) -> Story:
+    """Raises RemoteProtocolError for what no master of ours has written."""
+    told = iter(entries)
+    opened = next(told, None)
+    if not isinstance(opened, Opened):
+        raise RemoteProtocolError("the log of a job does not say whose it is")
+    story = Story(opened)
+    for entry in told:
+        match entry:
+            case Added(program, tasks):
+                if program.body is not None or program.program_id not in story.programs:
+                    story.programs[program.program_id] = program
+                story.tasks |= {task.index: (program.program_id, task) for task in tasks}
+            case Given(indexes, node):
+                story.given |= dict.fromkeys((index for index in indexes if index in story.tasks), node)
+            case Ended(_, _, reports):
+                for report in reports:
+                    story.ended.add(report.index)
+                    story.tasks.pop(report.index, None)
+                    story.given.pop(report.index, None)
+            case Sealed():
+                story.sealed = True
+    return story

@@ -1,0 +1,151 @@
+"""Jobs that outlive their machines, on real processes: any of them killed, all at once, and asked from anywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .harness import Pool, wait_until
+
+pytestmark = pytest.mark.processes
+
+NAMES = ("l1", "l2", "l3")
+TASKS = 12
+SLOW = """
+import time
+def slow(number, cost_s):
+    time.sleep(cost_s)
+    print("did", number)
+    return number * number
+"""
+
+
+def submitted(pool: Pool, node: str, *options: str, cost_s: float = 0.5, tasks: int = TASKS) -> str:
+    """A job of tasks that take a while, acknowledged."""
+    program, inputs = pool.folder / "slow.py", pool.folder / "inputs.jsonl"
+    program.write_text(SLOW)
+    inputs.write_text("".join(json.dumps([number, cost_s]) + "\n" for number in range(tasks)))
+    call = ("map", str(program), "--function", "slow", "--inputs", str(inputs), "--detach", "--json")
+    answered = pool.call(*call, *options, node=node)
+    assert answered.code == 0, answered.err
+    return str(answered.value["job"])
+
+
+def await_over(pool: Pool, job: str, node: str) -> dict:
+    def over() -> bool:
+        answered = pool.call("result", job, "--json", node=node)
+        return answered.code == 0 or answered.value.get("state") == "failed"
+
+    wait_until(over, f"{job} is over at {node}", 60)
+    told: dict = pool.call("result", job, "--json", node=node).value
+    return told
+
+
+def test_a_job_goes_on_when_its_master_is_killed_and_any_node_tells_of_it(nodes: Pool) -> None:
+    nodes.up_together(*NAMES)
+    job = submitted(nodes, "l1")
+    listed = nodes.call("jobs", "--json", node="l3").value
+    assert [(row["job"], row["master"], row["epoch"]) for row in listed] == [(job, "l1", 1)]
+    nodes.nodes["l1"].kill()
+    told = await_over(nodes, job, "l3")
+    assert told["state"] == "completed" and told["epoch"] == 2 and told["master"] in ("l2", "l3")
+    assert not told["unfenced"]
+    assert [task["value"] for task in told["tasks"]] == [number**2 for number in range(TASKS)]
+    printed = nodes.call("logs", job, "--json", node="l2").value
+    assert [one["stdout"] for one in printed] == [f"did {number}\n" for number in range(TASKS)]
+    shown = nodes.call("job", job, node="l2")
+    assert f"{job}: completed, {TASKS} of {TASKS} tasks have ended" in shown.out
+
+
+def test_jobs_and_results_survive_kill_9_of_every_node_at_once(nodes: Pool) -> None:
+    nodes.up_together(*NAMES)
+    done, going = submitted(nodes, "l1", cost_s=0.0), submitted(nodes, "l2")
+    await_over(nodes, done, "l1")
+    for node in nodes.nodes.values():
+        node.kill()
+    nodes.up_together(*NAMES)
+    for job in (done, going):
+        told = await_over(nodes, job, "l3")
+        assert [task["value"] for task in told["tasks"]] == [number**2 for number in range(TASKS)]
+
+
+def test_a_node_alone_takes_its_jobs_up_again(nodes: Pool) -> None:
+    nodes.up("l1").await_ready()
+    job = submitted(nodes, "l1", cost_s=0.3)
+    nodes.nodes["l1"].kill()
+    nodes.up("l1").await_ready()
+    assert await_over(nodes, job, "l1")["state"] == "completed"
+
+
+def test_of_two_the_survivor_goes_on_and_says_that_nobody_could_fence_it(nodes: Pool) -> None:
+    nodes.up_together("l1", "l2")
+    job = submitted(nodes, "l1")
+    nodes.nodes["l1"].kill()
+    told = await_over(nodes, job, "l2")
+    assert told["unfenced"] and told["master"] == "l2" and told["state"] == "completed"
+
+
+def test_a_master_that_leaves_hands_its_jobs_over(nodes: Pool) -> None:
+    nodes.up_together(*NAMES)
+    job = submitted(nodes, "l1")
+    assert nodes.call("down", "l1").code == 0
+    told = await_over(nodes, job, "l2")
+    assert told["state"] == "completed" and told["master"] != "l1"
+
+
+def test_cancelled_and_forgotten_from_another_node(nodes: Pool) -> None:
+    nodes.up_together(*NAMES)
+    job = submitted(nodes, "l1", cost_s=60.0)
+    assert nodes.call("result", job, node="l2").code == 1
+    cancelled = nodes.call("cancel", job, "--json", node="l2").value
+    assert cancelled["state"] == "cancelled"
+    told = nodes.call("job", job, "--json", node="l3").value
+    assert {task["state"] for task in told["tasks"]} == {"cancelled"}
+    assert nodes.call("job", "forget", job, node="l3").code == 0
+    wait_until(lambda: nodes.call("job", job, node="l1").code == 1, "forgotten at its master")
+    assert "no job" in nodes.call("job", job, node="l2").err
+    assert nodes.call("history", "--stats", "--json", node="l2").value["states"] == {"cancelled": 1}
+
+
+def test_what_cannot_run_says_why_it_waits(nodes: Pool) -> None:
+    nodes.up_together("l1", "l2", flags=("--slots=0",))
+    job = submitted(nodes, "l1", tasks=1)
+    (waiting,) = nodes.call("explain", job, "--json", node="l2").value
+    assert waiting["task"] == f"{job}/0"
+    assert {lack["node"]: lack["what"] for lack in waiting["lacking"]} == dict.fromkeys(("l1", "l2"), "it lends no CPU")
+
+
+def test_a_durable_job_is_waited_for_and_prints_what_it_printed(nodes: Pool) -> None:
+    nodes.up_together(*NAMES)
+    done = nodes.call("run", "-c", "print('hello')", "--durable", node="l1")
+    assert (done.code, done.out) == (0, "hello\n")
+    failed = nodes.call("run", "-c", "raise ValueError('no')", "--durable", node="l1")
+    assert failed.code == 1 and "ValueError: no" in failed.err
+
+
+def test_a_confidential_job_is_known_nowhere_else_and_written_nowhere(nodes: Pool) -> None:
+    nodes.up_together(*NAMES)
+    answered = nodes.call("run", "-c", "print('s3cr3t')", "--detach", "--confidential", "--json", node="l1")
+    job = answered.value["job"]
+    wait_until(lambda: nodes.call("result", job, node="l1").code == 0, "done where it was submitted")
+    nodes.nodes["l1"].kill()
+    wait_until(lambda: nodes.call("job", job, node="l2").code == 1, "gone with its node")
+    disks: list[Path] = [path for path in nodes.data_dir.rglob("state.db*") if path.is_file()]
+    assert disks and not any(b"s3cr3t" in path.read_bytes() or job.encode() in path.read_bytes() for path in disks)
+
+
+@pytest.mark.parametrize("words", [("job",), ("job", "a", "b"), ("result",), ("cancel", "x", "y"), ("job", "forget")])
+def test_a_job_is_named_once(nodes: Pool, words: tuple[str, ...]) -> None:
+    nodes.up("l1").await_ready()
+    answered = nodes.call(*words, node="l1")
+    assert answered.code in (1, 2) and len(answered.err.strip().splitlines()) <= 3
+    assert "Traceback" not in answered.err
+
+
+@pytest.mark.parametrize("verb", ["job", "result", "logs", "cancel", "explain"])
+def test_a_job_that_nobody_knows_is_not_found(nodes: Pool, verb: str) -> None:
+    nodes.up("l1").await_ready()
+    answered = nodes.call(verb, "0123456789abcdef", "--json", node="l1")
+    assert answered.code == 1 and answered.value["error"]["kind"] == "NotFound"

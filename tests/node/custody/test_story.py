@@ -1,0 +1,75 @@
+"""What a log says has happened, against a plain account of the same."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from potluck.node.custody.deputies import Candidate, choose
+from potluck.node.custody.story import Counts, story_of
+from potluck.overlay.errors import Cancelled, RemoteProtocolError
+from potluck.overlay.wire.control import JobOptions, TaskSpec
+from potluck.overlay.wire.joblog import Added, Ended, Given, Opened, Sealed, decode_entry, encode_entry
+from potluck.overlay.wire.work import Fault, Finished, Inline, Program
+
+OPENED = Opened(bytes(20), "ana", 1.0, JobOptions(lasting=True))
+PROGRAM = Program(bytes(32), "function", "f", body=Inline(b"x"))
+
+
+@given(st.lists(st.sampled_from(["add", "give", "end", "fail", "cancel"]), max_size=30), st.data())
+def test_a_new_master_learns_what_is_left_to_do(steps: list[str], data: st.DataObject) -> None:
+    entries: list = [OPENED]
+    left: set[int] = set()
+    given_out: set[int] = set()
+    ended: set[int] = set()
+    failed = cancelled = total = 0
+    for step in steps:
+        if step == "add":
+            entries.append(Added(PROGRAM, [TaskSpec(total, Inline(b""))]))
+            left.add(total)
+            total += 1
+        elif left:
+            index = data.draw(st.sampled_from(sorted(left)))
+            if step == "give":
+                entries.append(Given([index], "bob"))
+                given_out.add(index)
+                continue
+            fault = {"end": None, "fail": Fault(41, "no"), "cancel": Fault(Cancelled.wire_code, "no")}[step]
+            entries.append(Ended("bob", True, [Finished(index, 0, Inline(b"v") if fault is None else None, fault)]))
+            failed += step == "fail"
+            cancelled += step == "cancel"
+            left.discard(index)
+            given_out.discard(index)
+            ended.add(index)
+    entries = [decode_entry(encode_entry(entry)) for entry in entries]
+    story = story_of(entries)
+    assert (set(story.tasks), set(story.given), story.ended, story.sealed) == (left, given_out, ended, False)
+    counts = Counts()
+    for entry in (*entries, Sealed()):
+        counts.take(entry)
+    assert (counts.tasks, counts.ended, counts.failed, counts.cancelled) == (total, len(ended), failed, cancelled)
+    assert counts.over == (not left)
+    if not left:
+        assert counts.state == ("failed" if failed else "cancelled" if cancelled else "completed")
+
+
+@pytest.mark.parametrize("entries", [[], [Sealed()]])
+def test_a_log_says_whose_it_is(entries: list) -> None:
+    with pytest.raises(RemoteProtocolError):
+        story_of(entries)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), unique_by=lambda one: one[0]), st.data())
+def test_deputies_stay_while_they_live_and_the_owners_own_come_first(
+    nodes: list[tuple[int, bool]], data: st.DataObject
+) -> None:
+    candidates = [Candidate(bytes([number]) * 20, own) for number, own in nodes]
+    present = data.draw(
+        st.lists(st.sampled_from([one.node_id for one in candidates] or [b""]), max_size=2, unique=True)
+    )
+    chosen = choose("job", present, candidates)
+    assert chosen[: len(present)] == present
+    assert len(chosen) == len(set(chosen)) == max(len(present), min(2, len(candidates)))
+    added = [one for one in candidates if one.node_id in chosen and one.node_id not in present]
+    passed_over = [one for one in candidates if one.node_id not in chosen]
+    assert not (any(not one.own for one in added) and any(one.own for one in passed_over))

@@ -1,0 +1,64 @@
+"""The scenario `succession` with the nodes as they are shipped. A failure names the command that replays it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from potluck.node.custody import seats, service
+from potluck.node.custody.journal import Journal
+from potluck.simulations.run import run_with_log
+
+
+def played(seed: int, nodes: int = 0) -> tuple[dict[str, Any], list[str]]:
+    answer, log = run_with_log("succession", nodes=nodes, seed=seed)
+    return answer, log  # type: ignore[return-value]
+
+
+def held(seed: int, nodes: int = 0) -> dict[str, Any]:
+    answer, log = played(seed, nodes)
+    broken = [one for one in answer["checks"] if not one["held"]]
+    assert not broken, "\n".join([answer["replay"], *map(str, broken), *log[-20:]])
+    return answer["figures"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_jobs_outlive_their_masters(seed: int) -> None:
+    figures = held(seed)
+    assert figures["acknowledged"] and figures["tasks"] > 10
+
+
+@pytest.mark.parametrize("nodes,seed", [(2, 0), (2, 3), (3, 2), (9, 1)])
+def test_in_meshes_of_other_sizes_too(nodes: int, seed: int) -> None:
+    held(seed, nodes)
+
+
+def test_a_new_master_gives_out_work_within_seconds() -> None:
+    took_s = [took for seed in (5, 9) for took in held(seed)["reassigned_s"]]
+    assert took_s and sorted(took_s)[len(took_s) // 2] <= 10
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(1000, 5000))
+def test_jobs_outlive_their_masters_four_thousand_times(seed: int) -> None:
+    held(seed)
+
+
+def _shows_at_once(self: Journal) -> None:
+    self.shown = self.log.length
+
+
+def _takes_any_seat(job: str, by: bytes, after: bytes, epoch_least: int) -> seats.Change:
+    def change(found: seats.Seats) -> seats.Seat:
+        return seats.Seat(by, found[job].epoch + 1, [])
+
+    return seats._changing(job, change)
+
+
+@pytest.mark.parametrize(
+    "owner,name,sabotage", [(Journal, "_show", _shows_at_once), (service, "succeed", _takes_any_seat)]
+)
+def test_the_checks_notice(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, sabotage: Any) -> None:
+    monkeypatch.setattr(owner, name, sabotage)
+    answer, _ = played(10)
+    assert "each task has one outcome, the right one" in {one["name"] for one in answer["checks"] if not one["held"]}

@@ -1,0 +1,41 @@
+"""`potluck job ID` and `potluck job forget ID`."""
+
+from __future__ import annotations
+
+import click
+
+from ..overlay.errors import UsageError
+from .answer import Answer, Session, verb
+from .asking import connected
+from .records import Done
+from .told import tasks_of, told_of
+
+
+@verb("job", summary="Show a job, or forget it.")
+@click.argument("words", nargs=-1, metavar="[forget] ID")
+def command(session: Session, words: tuple[str, ...]) -> Answer:
+    """Show how a job stands, with all its tasks, or with `forget` cancel it and keep nothing of it."""
+    match words:
+        case ["forget", job]:
+            with connected(session) as connection:
+                told = told_of(connection, job, "forget")
+            return Answer(told, f"{job} is forgotten")
+        case [job]:
+            with connected(session) as connection:
+                done = tasks_of(connection, job)
+            return Answer(done.record, shown(done))
+    raise UsageError("give a job: `potluck job ID` or `potluck job forget ID`; `potluck jobs` lists them")
+
+
+def shown(done: Done) -> str:
+    record = done.record
+    ended = sum(task["state"] not in ("pending", "running") for task in done.tasks)
+    lines = [
+        f"{record['job']}: {record['state']}, {ended} of {len(done.tasks)} tasks have ended",
+        f"master: {record['master']}, epoch {record['epoch']}",
+    ]
+    if record["unfenced"]:
+        lines.append("unfenced: of two nodes one went on alone; the other may have, too")
+    if any(task["node"] for task in done.tasks):
+        lines.append(done.who())
+    return "\n".join([*lines, *([done.complaints()] if done.faults else [])])

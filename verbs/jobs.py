@@ -1,0 +1,20 @@
+"""`potluck jobs`."""
+
+from __future__ import annotations
+
+from .answer import Answer, Session, verb
+from .asking import connected
+from .rendering import table
+from .told import list_of
+
+
+@verb("jobs", summary="List the jobs of the mesh that are yours.")
+def command(session: Session) -> Answer:
+    """List your jobs that run, and those that are kept, wherever they were submitted."""
+    with connected(session) as connection:
+        rows = list_of(connection, "jobs")
+    shown = [
+        [row["job"], row["state"], f"{row['tasks_ended']}/{row['tasks_total']}", row["master"], row["submitter"]]
+        for row in rows
+    ]
+    return Answer(rows, table(["job", "state", "tasks", "master", "from"], shown) if rows else "no jobs")
