@@ -25,12 +25,25 @@ import psutil
 
 SLOTS = 2
 ROUND_TRIPS = 500
-ONE_BY_ONE = 5_000
-MAPPED = 50_000
+ONE_BY_ONE = 10_000
+MAPPED = 1_000_000
+MAPPED_SINGLY = 20_000
+"""ProcessPool's default is one call each."""
+PAYLOADS = 50
+PAYLOAD_BYTES = 1 << 20
+ARRAY_BYTES = 64 << 20
 
 
 def nothing(x: int) -> int:
     return x
+
+
+def same(data: bytes) -> bytes:
+    return data
+
+
+def size_of(array: object) -> int:
+    return array.nbytes  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -90,29 +103,48 @@ def one_by_one_per_s(pool: concurrent.futures.Executor) -> float:
     return ONE_BY_ONE / (time.perf_counter() - started)
 
 
-def mapped_per_s(pool: concurrent.futures.Executor, **options: int) -> float:
+def mapped_per_s(pool: concurrent.futures.Executor, count: int, **options: int) -> float:
     started = time.perf_counter()
-    count = sum(1 for _ in pool.map(nothing, range(MAPPED), **options))
-    assert count == MAPPED
-    return MAPPED / (time.perf_counter() - started)
+    assert sum(1 for _ in pool.map(nothing, range(count), **options)) == count
+    return count / (time.perf_counter() - started)
+
+
+def payloads_per_s(pool: concurrent.futures.Executor) -> float:
+    """MiB there and back."""
+    sent = [os.urandom(PAYLOAD_BYTES) for _ in range(PAYLOADS)]
+    started = time.perf_counter()
+    futures = [pool.submit(same, data) for data in sent]
+    assert [future.result() for future in futures] == sent
+    return PAYLOADS * PAYLOAD_BYTES / (1 << 20) / (time.perf_counter() - started)
+
+
+def array_s(pool: concurrent.futures.Executor) -> float:
+    import numpy
+
+    array = numpy.ones(ARRAY_BYTES // 8)
+    pool.submit(size_of, array[:1]).result()  # has NumPy imported there
+    started = time.perf_counter()
+    assert pool.submit(size_of, array).result() == ARRAY_BYTES
+    return time.perf_counter() - started
 
 
 def warm(pool: concurrent.futures.Executor) -> None:
     list(pool.map(nothing, range(1000)))
 
 
-def measure(pool: concurrent.futures.Executor, *, best_chunk: bool) -> dict[str, float]:
+def measure(pool: concurrent.futures.Executor, *, sizes_chunks: bool) -> dict[str, float]:
+    """`sizes_chunks`: a map without further settings puts calls together by itself."""
     warm(pool)
     p50, p99 = round_trip_s(pool)
-    figures = {
+    return {
         "round trip p50, µs": p50 * 1e6,
         "round trip p99, µs": p99 * 1e6,
         "one by one, tasks/s": one_by_one_per_s(pool),
-        "map, default settings, tasks/s": mapped_per_s(pool),
+        "map, default settings, tasks/s": mapped_per_s(pool, MAPPED if sizes_chunks else MAPPED_SINGLY),
+        "map, chunks of 1000, tasks/s": mapped_per_s(pool, MAPPED, chunksize=1000),
+        "50 × 1 MiB in and out, MiB/s": payloads_per_s(pool),
+        "64 MiB array to a task, ms": 1e3 * array_s(pool),
     }
-    if best_chunk:
-        figures["map, chunks of 1000, tasks/s"] = mapped_per_s(pool, chunksize=1000)
-    return figures
 
 
 def cold_start_s(program: str) -> float:
@@ -150,15 +182,15 @@ def run(rounds: int) -> dict[str, dict[str, list[float]]]:
         for what, value in figures.items():
             results.setdefault(what, {}).setdefault(who, []).append(value)
 
-    def with_pool(who: str, make: Callable[[], concurrent.futures.Executor], *, best_chunk: bool) -> None:
+    def with_pool(who: str, make: Callable[[], concurrent.futures.Executor]) -> None:
         with make() as pool:
-            note(who, measure(pool, best_chunk=best_chunk))
+            note(who, measure(pool, sizes_chunks=who != "ProcessPool"))
 
     for number in range(rounds):
-        with_pool("ProcessPool", lambda: concurrent.futures.ProcessPoolExecutor(SLOTS), best_chunk=True)
+        with_pool("ProcessPool", lambda: concurrent.futures.ProcessPoolExecutor(SLOTS))
         for who, slots in (("other", {"asked": 0, "worker": SLOTS}), ("own", {"asked": SLOTS})):
             with tempfile.TemporaryDirectory() as folder, nodes(Path(folder), **slots) as running:
-                with_pool(who, lambda: potluck.Executor(node="asked"), best_chunk=True)
+                with_pool(who, lambda: potluck.Executor(node="asked"))
                 if who == "own" and number == 0:
                     note("own", idle(running["asked"], 10.0))
         with tempfile.TemporaryDirectory() as folder:

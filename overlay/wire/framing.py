@@ -25,6 +25,9 @@ WORKER_FRAME_BYTES_MAX: Final = 1 << 30
 _HEADER: Final = struct.Struct(">IB")
 HEADER_BYTES: Final = _HEADER.size
 
+_CHUNKS_MAX: Final = 256
+"""Kept apart: whoever sends byte by byte does not fill memory with them."""
+
 
 def encode_frame(body: bytes, *, body_bytes_max: int = CONTROL_FRAME_BYTES_MAX) -> bytes:
     if len(body) > body_bytes_max:
@@ -33,38 +36,62 @@ def encode_frame(body: bytes, *, body_bytes_max: int = CONTROL_FRAME_BYTES_MAX) 
 
 
 class FrameDecoder:
-    """Cuts a byte stream into frame bodies. `body_bytes_max` may be raised while running."""
+    """Cuts a byte stream into frame bodies. `body_bytes_max` may be raised while running.
+
+    What comes is kept as it came until a frame is whole: a long one is put together once.
+    """
 
     def __init__(self, body_bytes_max: int) -> None:
         self.body_bytes_max = body_bytes_max
-        self._buffer = bytearray()
+        self._chunks: list[bytes] = []
         self._start = 0
+        """Where the next frame begins in the first chunk."""
+        self._pending_bytes = 0
+        self._wanted_bytes = HEADER_BYTES
+        """Without so many there is nothing to look at."""
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
-        if self._start:
-            del self._buffer[: self._start]
-            self._start = 0
-        self._buffer += chunk
+        if chunk:
+            self._chunks.append(bytes(chunk))
+            self._pending_bytes += len(chunk)
+            if len(self._chunks) > _CHUNKS_MAX:
+                self._join()
 
     @property
     def pending_bytes(self) -> int:
-        return len(self._buffer) - self._start
+        return self._pending_bytes
 
     def next_body(self) -> bytes | None:
         """The next whole body, or None when more bytes are needed.
 
         Raises RemoteProtocolError for a frame that is too long or of a version we do not speak.
         """
-        if self.pending_bytes < HEADER_BYTES:
+        if self._pending_bytes < self._wanted_bytes:
             return None
-        length, version = _HEADER.unpack_from(self._buffer, self._start)
+        if len(self._chunks) > 1:
+            self._join()
+        data, start = self._chunks[0], self._start
+        length, version = _HEADER.unpack_from(data, start)
         if not OLDEST_WIRE_VERSION <= version <= WIRE_VERSION:
             raise RemoteProtocolError(f"wire version {version} is not spoken here")
         if length > self.body_bytes_max:
             raise RemoteProtocolError(f"a frame of {length} bytes exceeds the limit of {self.body_bytes_max}")
-        end = self._start + HEADER_BYTES + length
-        if len(self._buffer) < end:
+        frame_bytes = HEADER_BYTES + length
+        if self._pending_bytes < frame_bytes:
+            self._wanted_bytes = frame_bytes
             return None
-        body = bytes(memoryview(self._buffer)[self._start + HEADER_BYTES : end])
-        self._start = end
-        return body
+        self._drop(frame_bytes)
+        return data[start + HEADER_BYTES : start + frame_bytes]
+
+    def _drop(self, frame_bytes: int) -> None:
+        self._start += frame_bytes
+        self._pending_bytes -= frame_bytes
+        self._wanted_bytes = HEADER_BYTES
+        if not self._pending_bytes:
+            self._chunks.clear()
+            self._start = 0
+
+    def _join(self) -> None:
+        first = memoryview(self._chunks[0])[self._start :]
+        self._chunks = [b"".join([first, *self._chunks[1:]])]
+        self._start = 0
