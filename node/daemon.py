@@ -92,9 +92,11 @@ class Node:
         """None while there is none, and where multicast is switched off."""
         self._address = Address("", 0)
         self._started_s = 0.0
-        self._build()
+        self._build_overlay()
+        self._build_work()
+        self._wire()
 
-    def _build(self) -> None:
+    def _build_overlay(self) -> None:
         config, identity, ports = self.config, self.identity, self._ports
         clock = ports.wall_clock
         self.mesh_time = MeshTime(clock.running_s, clock.now_s, identity.node_id)
@@ -120,6 +122,9 @@ class Node:
         if config.private:
             self.registers.founding.look_around_s = 0.0
         self.memory = SharedMemory(self.replication, self.registers, self.dht)
+
+    def _build_work(self) -> None:
+        config, identity, ports = self.config, self.identity, self._ports
         table = ObjectTable(config.memory_bytes)
         self.objects = Objects(table, identity, self.links, self.membership, ports.entropy, config.links)
         history = History(ports.store)
@@ -167,7 +172,6 @@ class Node:
         )
         self.inquiry = Inquiry(identity, self.audit, self.links, self.replication)
         self.census = Census(identity, self.membership, self.replication, self.roster, self._owners)
-        self._wire()
 
     def _wire(self) -> None:
         self.membership.observers.append(self.hand_over.member_changed)
