@@ -13,6 +13,7 @@ from ..overlay.errors import UsageError
 from ..overlay.wire.control import JobOptions
 from ..overlay.wire.setting import Setting
 from .files import setting_of
+from .needs import kind_of, resources_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,6 +67,7 @@ def options(
     confidential: bool = False,
     on: str = "",
     cache: bool = False,
+    needs: Mapping[str, object] | None = None,
     env: Mapping[str, str] | None = None,
     inputs: Iterable[str | Path] = (),
     outputs: Iterable[str] = (),
@@ -81,6 +83,7 @@ def options(
     confidential  nothing of it leaves the node of this program
     on            the name of the one node to run it
     cache         the result of an equal call before will do, of any node of yours with the same Python and packages
+    needs         what its node has to have: cpu=2, ram=bytes, gpu=1, label="K:V" or a list of such, kind="k"
     env           variables of its environment
     inputs        files, read now, that lie in its working folder; 1 MiB in all
     outputs       globs of files there that come into this program's current folder when it returns; 1 MiB in all
@@ -95,6 +98,7 @@ def options(
         confidential=confidential,
         on=on,
         cache=cache,
+        needs=needs,
     )
     setting = setting_of(env or {}, inputs, outputs)
     return lambda function: Optioned(function, job_options, setting)
@@ -111,6 +115,7 @@ def job_options_of(
     confidential: bool = False,
     on: str = "",
     cache: bool = False,
+    needs: Mapping[str, object] | None = None,
 ) -> JobOptions:
     """Raises UsageError for what makes no sense."""
     if timeout is not None:
@@ -136,6 +141,8 @@ def job_options_of(
         backoff_s=float(backoff),
         at_most_once=at_most_once,
         cache=bool(cache),
+        needs=resources_of(needs or {}),
+        needs_kind=kind_of(needs or {}),
     )
 
 

@@ -10,17 +10,18 @@ import hashlib
 import io
 import os
 import pickle  # noqa: TID251  a program pickles its own arguments
+import platform
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final, cast
 
 import cloudpickle
 import msgspec
 
-from ..overlay.wire.work import INLINE_BYTES_MAX, Inline, Program, ProgramForm
+from ..overlay.wire.work import INLINE_BYTES_MAX, MODULES_MAX, Inline, Program, ProgramForm
 from .modules import Library, Modules, main_source, own_modules
 
 _BUFFER_BYTES_MIN: Final = 4096
@@ -76,7 +77,10 @@ class Packer:
     def body(self, function: Callable[..., Any], needs: tuple[Body, ...] = ()) -> Body:
         """`needs` beside the libraries. Raises whatever cloudpickle raises for a function that cannot travel."""
         with self._strays_by_value():
-            return body_of("callable", _pickled(function), libraries=(*self.libraries, *needs))
+            pickled, modules = _pickled_with_modules(function)
+            installed = self._installed(modules)
+        made = body_of("callable", pickled, libraries=(*self.libraries, *needs))
+        return _naming(made, installed)
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inline:
         """Copies what it is given: later changes by the program do not reach the task."""
@@ -94,6 +98,11 @@ class Packer:
         with self._strays_by_value():
             data = _pickled((args, kwargs), keep_in_band)
         return Inline(data, buffers)
+
+    def _installed(self, modules: set[str]) -> list[str]:
+        """Those that are neither Python's own nor travel along."""
+        along = {body.program.file_name for body in self.libraries} | {stray.__name__ for stray in self._strays}
+        return sorted(modules - along - sys.stdlib_module_names - _EVERYWHERE)[:MODULES_MAX]
 
     @contextmanager
     def _strays_by_value(self) -> Iterator[None]:
@@ -119,6 +128,7 @@ class Packer:
         self._modules_seen = len(sys.modules)
 
 
+_EVERYWHERE: Final = frozenset({"__main__", "cloudpickle", __name__.partition(".")[0]})
 _OF_PROCESS: Final = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
 """Generators behind functions of modules. A process has its own, whose state is none of its results' business."""
 
@@ -126,7 +136,15 @@ _OF_PROCESS: Final = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """Takes those by name: `submit(random.random)` twice is to give two values, wherever they are drawn."""
 
+    def __init__(self, file: io.BytesIO, buffer_callback: Callable[[pickle.PickleBuffer], bool] | None) -> None:
+        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+        self.modules: set[str] = set()
+        """Top-level names of those that hold the classes and functions met on the way."""
+
     def reducer_override(self, obj: Any) -> Any:
+        name = obj.__name__ if isinstance(obj, ModuleType) else getattr(obj, "__module__", None)
+        if isinstance(name, str) and isinstance(obj, type | ModuleType | FunctionType | BuiltinFunctionType):
+            self.modules.add(name.partition(".")[0])
         for module, name in _OF_PROCESS:
             if module in sys.modules and obj is getattr(sys.modules[module], name, None):
                 return getattr, (sys.modules[module], name)
@@ -135,8 +153,24 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
 
 def _pickled(value: object, buffer_callback: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
     with io.BytesIO() as file:
-        _Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+        _Pickler(file, buffer_callback).dump(value)
         return file.getvalue()
+
+
+def _pickled_with_modules(function: object) -> tuple[bytes, set[str]]:
+    with io.BytesIO() as file:
+        pickler = _Pickler(file, None)
+        pickler.dump(function)
+        return file.getvalue(), pickler.modules
+
+
+def _naming(body: Body, modules: list[str]) -> Body:
+    python = ".".join(platform.python_version_tuple()[:2])
+    whole, without = (
+        msgspec.structs.replace(program, modules=modules, python=python)
+        for program in (body.program, body.without_body)
+    )
+    return msgspec.structs.replace(body, program=whole, without_body=without)
 
 
 def _is_plain(value: object) -> bool:

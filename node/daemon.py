@@ -154,6 +154,7 @@ class Node:
             node_name=identity.name,
             mesh_time_s=self.mesh_time.now_s,
             node_call=self._called_by_task,
+            has_module=ports.host.has_module,
         )
         execution = self.execution
         self.streams = Streams(

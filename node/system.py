@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import sys
@@ -37,6 +38,12 @@ class SystemHost:
         self.cpus = os.cpu_count() or 1
         self.memory_bytes: int = psutil.virtual_memory().total
         self.packages: Mapping[str, str] = _packages(sys.path)
+
+    def has_module(self, name: str) -> bool:
+        try:
+            return name in sys.modules or importlib.util.find_spec(name) is not None
+        except (ImportError, ValueError):
+            return False  # no name of a module at all
 
     def sample(self) -> HostSample:
         return HostSample(

@@ -111,6 +111,9 @@ class Host(Protocol):
     packages: Mapping[str, str]
     """What Python finds installed: version by name."""
 
+    def has_module(self, name: str) -> bool:
+        """Whether Python here finds a top-level module of this name."""
+
     def sample(self) -> HostSample: ...
 
 

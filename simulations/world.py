@@ -49,6 +49,9 @@ class VirtualHost:
         self.memory_bytes = 8 << 30
         self.packages: Mapping[str, str] = {}
 
+    def has_module(self, name: str) -> bool:
+        return True
+
     def sample(self) -> HostSample:
         return HostSample(cpu_percent=0.0, memory_free_bytes=self.memory_bytes, disk_free_bytes=64 << 30)
 

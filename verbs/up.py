@@ -22,7 +22,7 @@ from ..overlay.errors import ConfigError, UsageError
 from ..overlay.ids import leading_letters
 from .announcing import event_line, silence_output
 from .answer import Answer, Session, verb
-from .reading import check_interface
+from .reading import check_interface, size
 from .up_many import detach, supervise
 
 PRIVATE_NAME: Final = "private"
@@ -32,20 +32,6 @@ LAST_RESORT_S: Final = 10.0
 """After its parent has gone a node leaves; should that hang, it ends all the same."""
 
 _DURATION: Final = click.FloatRange(min=0)
-_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-def size(text: str) -> int:
-    """Bytes, of `1500000`, `512M` or `2G`."""
-    number = text.strip().upper().removesuffix("B").removesuffix("I")
-    unit = number[-1:] if number[-1:] in _UNITS else ""
-    try:
-        size_bytes = int(float(number.removesuffix(unit)) * _UNITS[unit])
-        if size_bytes < 0:
-            raise ValueError
-    except (ValueError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no size: write 512M or 2G") from None
-    return size_bytes
 
 
 def _variables(option: str, *aliases: str) -> list[str]:

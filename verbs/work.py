@@ -17,6 +17,7 @@ from ..overlay.wire.control import JobOptions, SealJob
 from ..overlay.wire.setting import Setting
 from .answer import Answer
 from .asking import ANSWER_TIMEOUT_S
+from .reading import size
 from .records import Done, done_of, ended_task, state_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,9 +27,30 @@ EPOCH: Final = 1
 """Of a job whose client waits for it: its master is the node the client talks to, from beginning to end."""
 
 
+def _needs(_context: click.Context, _parameter: click.Parameter, text: str | None) -> dict[str, object]:
+    needs: dict[str, object] = {}
+    labels: list[str] = []
+    for given in (text or "").split(","):
+        name, equals, value = given.strip().partition("=")
+        if not given.strip():
+            continue
+        if not equals:
+            raise click.BadParameter(f"{given!r}: write it NAME=VALUE")
+        if name == "label":
+            labels.append(value)
+        elif name in ("cpu", "gpu") and value.isdecimal():
+            needs[name] = int(value)
+        else:
+            needs[name] = size(value) if name == "ram" else value
+    return {**needs, "label": labels}
+
+
 def job_options(function: F) -> F:
     """The options that say how tasks are run."""
     for option in (
+        click.option(
+            "--needs", callback=_needs, metavar="cpu=2,ram=1G,…", help="Run where there is this; label=K:V, too."
+        ),
         click.option("--on", metavar="NAME", default="", help="Run on this node only."),
         click.option("--at-most-once", is_flag=True, help="Never run it again once it may have begun."),
         click.option("--retry-errors", type=click.IntRange(min=0), default=0, metavar="N", help="When it fails.  [0]"),

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import trio
 
 from ...overlay.config import Execution
-from ...overlay.errors import PotluckError, RemoteProtocolError
+from ...overlay.errors import BadProgram, PotluckError, RemoteProtocolError
 from ...overlay.ports import Sandbox
 from ...overlay.wire import values
 from ...overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
@@ -22,11 +22,13 @@ from ...overlay.wire.work import (
     InstructionAssignment,
     Payload,
     Reference,
+    Report,
     TaskComplete,
 )
 from ..capabilities import FOR_OTHERS
 from ..scheduling.fcfs import FirstCome
 from . import events
+from .answers import returned
 from .engine import Engine, Place
 from .feeding import Feeder
 from .listening import Listener
@@ -77,11 +79,13 @@ class ExecutionService:
         node_name: str,
         mesh_time_s: Callable[[], float],
         node_call: NodeCall,
+        has_module: Callable[[str], bool] = lambda name: True,
     ) -> None:
         self.load_changed: Callable[[], None] = lambda: None
         """Called when the number of busy slots or of waiting tasks has changed, and not for every task of many."""
         self.ended: Callable[[list[tuple[Task, Finished]]], None] = lambda runs: None
         """Called with what has run here, and how it ended."""
+        self._has_module = has_module
         self._config = config
         self._sandboxes = sandboxes
         self._objects = objects
@@ -117,7 +121,16 @@ class ExecutionService:
         if assignment.program.form == "kind" and logger.isEnabledFor(logging.INFO):
             texts = [_text_of(instruction.arguments) for instruction in assignment.instructions]
             logger.info("Node %s received instructions: %s", self._name, texts)
-        self._step(events.Assigned(assigner_id, owner, assignment))
+        program = assignment.program
+        if program.modules and (missing := [name for name in program.modules if not self._has_module(name)]):
+            reason = f"it lacks the Python package{'s' * (len(missing) > 1)} {', '.join(missing)}"
+            self._return_all(assigner, assignment, BadProgram(reason))
+        else:
+            self._step(events.Assigned(assigner_id, owner, assignment))
+
+    def _return_all(self, assigner: Assigner, assignment: InstructionAssignment, why: PotluckError) -> None:
+        reports: list[Report] = [returned(one.index, one.attempt, why) for one in assignment.instructions]
+        assigner.confirm(ExecutionConfirmation(assignment.job, assignment.epoch, reports))
 
     def cancel(self, assigner_id: bytes, message: CancelInstructions) -> None:
         self._step(events.CancelAsked(assigner_id, message))

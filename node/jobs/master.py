@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from ...overlay.config import Jobs as JobsConfig
-from ...overlay.errors import Cancelled, NotFound, NoWorker, WorkerLost
+from ...overlay.errors import BadProgram, Cancelled, NotFound, NoWorker, WorkerLost
 from ...overlay.ids import NodeId
 from ...overlay.wire.control import JobOptions, TaskSpec
 from ...overlay.wire.work import (
@@ -98,6 +98,7 @@ class Master:
             job.refused_by.pop(node_id, None)  # its next life may have another mind
             for programs in job.programs.values():
                 programs.known_at.discard(node_id)
+                programs.impossible_at.pop(node_id, None)
             lost = [job.tasks[index] for index in sorted(job.at.pop(node_id, ()))]
             effects += self._retry(job, lost, node_id, f"node {worker.name} {how}")
         return effects + self._place(now_s)
@@ -291,6 +292,9 @@ class Master:
             programs = job.programs[task.program]
             for program_id in (task.program, *programs.program.libraries):
                 job.programs[program_id].known_at.discard(node_id)
+        elif report.code == BadProgram.wire_code:
+            job.programs[task.program].impossible_at[node_id] = report.reason
+            task.returns -= 1  # every node says so once, however many there are
         else:
             job.refused_by[node_id] = report.reason
         task.returns += 1
@@ -394,13 +398,15 @@ class Master:
         return effects
 
     def _requirements(self, job: Job, group: tuple[bytes, str]) -> Requirements:
-        program = job.programs[group[0]].program
+        programs = job.programs[group[0]]
+        program, options = programs.program, job.options
         return Requirements(
-            kind=group[1],
-            on=job.options.on,
-            python=self._python if program.form == "callable" else "",
-            confidential=job.options.confidential,
-            refused_by=frozenset(job.refused_by),
+            kind=group[1] or options.needs_kind,
+            on=options.on,
+            python=(program.python or self._python) if program.form == "callable" else "",
+            confidential=options.confidential,
+            resources=options.needs,
+            refused_by=frozenset((*job.refused_by, *programs.impossible_at)),
         )
 
     def _why_not(self, job: Job, group: tuple[bytes, str]) -> str:
@@ -409,8 +415,9 @@ class Master:
             return f"no node named {needs.on} is in the mesh"
         if needs.kind and not any(needs.kind in worker.capabilities.kinds for worker in self._workers.values()):
             return f"no node handles instructions of kind {needs.kind!r}"
+        refused = {**job.refused_by, **job.programs[group[0]].impossible_at}
         reasons = [
-            f"{worker.name}: {job.refused_by.get(worker.node_id) or lacking(worker, needs)}"
+            f"{worker.name}: {refused.get(worker.node_id) or lacking(worker, needs)}"
             for worker in self._workers.values()
         ]
         return "no node can run this: " + "; ".join(reasons)

@@ -9,9 +9,13 @@ import heapq
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from ...overlay.ids import NodeId
 from ...overlay.wire.capabilities import Capabilities
+from ...overlay.wire.control import Needs
+
+NO_NEEDS: Final = Needs()
 
 
 @dataclass
@@ -50,6 +54,7 @@ class Requirements:
     python: str = ""
     """Minor version, for pickled callables."""
     confidential: bool = False
+    resources: Needs = NO_NEEDS
     refused_by: frozenset[NodeId] = frozenset()
     """Nodes that have said no to this job."""
 
@@ -69,8 +74,24 @@ def lacking(worker: Worker, needs: Requirements) -> str | None:
         return f"it has Python {can.python}, the function needs {needs.python}"
     if not worker.own and not can.runs_others:
         return "it runs only its owner's tasks"
+    if (short := _short_of(can, needs.resources)) is not None:
+        return short
     if worker.node_id in needs.refused_by:
         return "it has refused this job"
+    return None
+
+
+def _short_of(can: Capabilities, needs: Needs) -> str | None:
+    for has, wants, what in (
+        (can.cpus, needs.cpus, "CPUs"),
+        (can.memory_bytes, needs.memory_bytes, "bytes of memory"),
+        (len(can.gpus), needs.gpus, "GPUs"),
+    ):
+        if has < wants:
+            return f"it has {has} {what}, the task needs {wants}"
+    for name, value in needs.labels:
+        if can.labels.get(name) != value:
+            return f"it does not have the label {name}={value}"
     return None
 
 

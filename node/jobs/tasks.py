@@ -57,6 +57,8 @@ class ProgramState:
     program: Program
     mean_s: float | None = None
     known_at: set[NodeId] = field(default_factory=set)
+    impossible_at: dict[NodeId, str] = field(default_factory=dict)
+    """Nodes that lack what it refers to, and what that is."""
 
 
 @dataclass

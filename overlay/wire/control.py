@@ -38,6 +38,15 @@ class Welcome(Message, frozen=True, tag=2):
     """A first idea of how many tasks run at once."""
 
 
+class Needs(msgspec.Struct, frozen=True, array_like=True):
+    """What a node has to have, for any of the tasks."""
+
+    cpus: Count = 0
+    memory_bytes: Count = 0
+    gpus: Count = 0
+    labels: Annotated[tuple[tuple[ShortText, ShortText], ...], Meta(max_length=64)] = ()
+
+
 class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     timeout_s: float | None = None
     retries: Count = 3
@@ -47,6 +56,7 @@ class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     """Run only on the node of this name."""
     trust_results: bool = False
     needs_kind: ShortText = ""
+    """Only on nodes that handle instructions of this kind."""
     error_retries: Count = 0
     """How often a task that failed by its own doing is tried again."""
     backoff_s: float = 0.5
@@ -61,6 +71,7 @@ class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     """A result that the same call has had before, on any node of this owner, will do."""
     lasting: bool = False
     """The job goes on when its client is gone, and outlives the machine that took it."""
+    needs: Needs = Needs()
 
 
 class OpenJob(Message, frozen=True, tag=3):

@@ -38,6 +38,7 @@ Payload = Inline | Reference
 ProgramForm = Literal["callable", "function", "script", "kind", "library", "setting"]
 
 LIBRARIES_MAX = 256
+MODULES_MAX = 256
 
 
 class Program(msgspec.Struct, frozen=True, array_like=True):
@@ -59,6 +60,10 @@ class Program(msgspec.Struct, frozen=True, array_like=True):
     """None when the worker has it already; a worker that has not answers `program_missing`."""
     libraries: Annotated[list[Digest], Meta(max_length=LIBRARIES_MAX)] = []
     """Programs of the job without tasks, which this one needs; each is assigned before, with no instructions."""
+    modules: Annotated[list[ShortText], Meta(max_length=MODULES_MAX)] = []
+    """Top-level names of installed ones that a callable refers to: where one is missing, it cannot even be opened."""
+    python: ShortText = ""
+    """Minor version of the Python that has pickled a callable."""
 
 
 class Instruction(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -98,3 +98,13 @@ def test_a_generator_of_the_process_travels_by_name_and_one_of_the_program_with_
     body = packer.body(own.random).program.body
     assert isinstance(body, Inline)
     assert cloudpickle.loads(body.data)() == random.Random(7).random()
+
+
+def test_a_function_says_which_installed_modules_it_refers_to_and_by_which_python_it_was_pickled() -> None:
+    def outer(array: object) -> object:
+        return np.asarray(array), msgspec, subprocess.run, Path
+
+    program = Packer().body(outer).program
+    assert program.modules == ["msgspec", "numpy"]
+    assert program.python == f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert Packer().body(len).program.modules == []

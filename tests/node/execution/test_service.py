@@ -19,6 +19,7 @@ from potluck.node.execution.outgoing import WINDOW_BYTES
 from potluck.node.execution.service import ExecutionService
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import (
+    BadProgram,
     Cancelled,
     LimitExceeded,
     NotFound,
@@ -100,7 +101,8 @@ class Master:
     def assign(self, source: str, *calls: Payload, job: str = "j", owner: bytes = OWN, **options: Any) -> None:
         form = options.pop("form", "function")
         body = None if form == "kind" else Inline(source.encode())
-        program = Program(source.encode()[:32].ljust(32), form, "task", "job.py", body)
+        modules = options.pop("modules", [])
+        program = Program(source.encode()[:32].ljust(32), form, "task", "job.py", body, modules=modules)
         first = options.pop("first", 0)
         instructions = [Instruction(first + number, arguments) for number, arguments in enumerate(calls)]
         message = InstructionAssignment(job, 1, program, instructions, **options)
@@ -141,6 +143,7 @@ def service(slots: int = 2, config: Execution | None = None, **options: Any) -> 
                 node_name="b1",
                 mesh_time_s=lambda: trio.current_time() + 1000,
                 node_call=echo,
+                has_module=lambda name: name != "absent",
             )
             with trio.fail_after(DEADLINE_S):
                 async with trio.open_nursery() as nursery:
@@ -497,3 +500,12 @@ async def test_the_next_script_does_not_read_what_the_one_before_has_left(master
     await master.heard(lambda said: InputWanted("j", 1, 0, 0) in said)
     master.service.input_came(MASTER, InputPart("j", 1, 0, 0, b"mine", end=True))
     assert (await master.last(1)).stdout == b"mine\n"
+
+
+@service(slots=1)
+async def test_what_cannot_be_opened_here_is_handed_back_before_anything_runs(master: Master) -> None:
+    master.assign("def task(): return 1", call(), modules=["json", "absent"])
+    report = await master.last(0, Returned)
+    assert (report.code, report.reason) == (BadProgram.wire_code, "it lacks the Python package absent")
+    master.assign("def task(): return 2", call(), first=1, modules=["json"])
+    assert await master.value(1) == 2

@@ -8,10 +8,10 @@ import pytest
 from potluck.node.jobs.effects import Assign, CancelAt, Release
 from potluck.node.jobs.master import Master
 from potluck.overlay.config import Jobs
-from potluck.overlay.errors import NotFound, NoWorker, Unavailable, WorkerLost
+from potluck.overlay.errors import BadProgram, NotFound, NoWorker, Unavailable, WorkerLost
 from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.peer import PEER
-from potluck.overlay.wire.work import Inline, Program, TaskComplete
+from potluck.overlay.wire.work import Inline, Program, Returned, TaskComplete
 
 from .masters import CONFIG, GRACE_S, IDS, PROGRAMS, finished, placed, report_of, submitted, worker
 
@@ -159,3 +159,25 @@ def test_a_worker_that_was_held_for_dead_is_told_when_the_job_is_over() -> None:
     master.worker_up(2.0, worker(IDS[1]))
     master.confirmed(2.0, IDS[1], "j", 1, [])
     assert Release(IDS[1], TaskComplete("j", 1)) in master.close(3.0, "j")
+
+
+def test_a_node_that_lacks_a_package_is_named_with_it_and_is_asked_for_other_functions() -> None:
+    master = Master(CONFIG, "3.11", GRACE_S)
+    master.worker_up(0.0, worker(IDS[0]))
+    assert placed(submitted(master, 2, form="function")) == {IDS[0]: [0, 1]}
+    lacks = [Returned(index, 0, BadProgram.wire_code, "it lacks the Python package numpy") for index in range(2)]
+    assert not placed(master.confirmed(1.0, IDS[0], "j", 1, lacks))
+    plain = Program(bytes([77]) * 32, "function", body=Inline(b"body"))
+    assert placed(master.submit(1.0, "j", plain, [TaskSpec(2, Inline(b""))])) == {IDS[0]: [2]}
+    (fault,) = {report.fault.message for report in finished(master.tick(1.0 + GRACE_S)) if report.fault}
+    assert fault == "no node can run this: here: it lacks the Python package numpy"
+    assert placed(master.worker_up(9.0, worker(IDS[0], 1))) == {IDS[0]: [2]}, "its next life may have it"
+
+
+def test_a_callable_needs_the_python_that_has_pickled_it() -> None:
+    master = Master(CONFIG, "3.11", GRACE_S)
+    master.worker_up(0.0, worker(IDS[0]))
+    master.worker_up(0.0, worker(IDS[1]))
+    master.open("j", JobOptions())
+    newer = Program(bytes([78]) * 32, "callable", body=Inline(b"body"), python="3.12")
+    assert placed(master.submit(0.0, "j", newer, [TaskSpec(0, Inline(b""))])) == {IDS[1]: [0]}

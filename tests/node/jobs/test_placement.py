@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from potluck.node.jobs.placement import Requirements, Worker, candidates, lacking, spread, window
 from potluck.overlay.ids import NodeId
 from potluck.overlay.wire.capabilities import Capabilities
+from potluck.overlay.wire.control import Needs
+
+LABELS = st.dictionaries(st.sampled_from(["room", "disk"]), st.sampled_from(["1", "2"]))
 
 
 @st.composite
@@ -24,6 +27,10 @@ def workers(draw: st.DrawFn) -> list[Worker]:
             slots=draw(st.integers(0, 10)),
             python=draw(st.sampled_from(["3.11", "3.12"])),
             runs_others=draw(st.booleans()),
+            cpus=draw(st.integers(0, 3)),
+            memory_bytes=draw(st.integers(0, 3)),
+            gpus=draw(st.lists(st.just("gpu"), max_size=2)),
+            labels=draw(LABELS),
         )
         name = draw(st.sampled_from(["n0", "n1", "n2"]))
         worker = Worker(NodeId(bytes([n]) * 20), name, b"", able, own=n == here or draw(st.booleans()), here=n == here)
@@ -39,6 +46,10 @@ requirements = st.builds(
     on=st.sampled_from(["", "n0", "n1", "absent"]),
     python=st.sampled_from(["", "3.11"]),
     confidential=st.booleans(),
+    resources=st.builds(
+        Needs, st.integers(0, 3), st.integers(0, 3), st.integers(0, 2), LABELS.map(lambda labels: tuple(labels.items()))
+    )
+    | st.just(Needs()),
     refused_by=st.frozensets(st.integers(0, 6).map(lambda n: NodeId(bytes([n]) * 20)), max_size=2),
 )
 
@@ -56,6 +67,10 @@ def test_a_task_runs_only_where_every_rule_allows_it(everyone: list[Worker], nee
             and needs.python in ("", able.python)
             and (worker.own or able.runs_others)
             and worker.node_id not in needs.refused_by
+            and able.cpus >= needs.resources.cpus
+            and able.memory_bytes >= needs.resources.memory_bytes
+            and len(able.gpus) >= needs.resources.gpus
+            and set(needs.resources.labels) <= set(able.labels.items())
         )
         assert (worker in chosen) == allowed
         assert (lacking(worker, needs) is None) == allowed

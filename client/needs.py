@@ -1,0 +1,55 @@
+"""What a task asks of its node: `needs={"cpu": 2, "ram": 1 << 30, "gpu": 1, "label": "room:12", "kind": "k"}`."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from ..overlay.errors import UsageError
+from ..overlay.wire.control import Needs
+
+COUNT_MAX: Final = (1 << 53) - 1
+_KNOWN: Final = ("cpu", "ram", "gpu", "label", "kind")
+_TEXT_CHARS_MAX: Final = 256
+_LABELS_MAX: Final = 64
+
+
+def resources_of(needs: Mapping[str, object]) -> Needs:
+    """Raises UsageError."""
+    for name in needs:
+        if name not in _KNOWN:
+            raise UsageError(f"needs {name!r}: one of {', '.join(_KNOWN)}")
+    labels = tuple(sorted(_label(one) for one in _several(needs.get("label", ()))))
+    if len(labels) > _LABELS_MAX:
+        raise UsageError(f"needs: at most {_LABELS_MAX} labels")
+    return Needs(_count(needs, "cpu"), _count(needs, "ram"), _count(needs, "gpu"), labels)
+
+
+def kind_of(needs: Mapping[str, object]) -> str:
+    kind = needs.get("kind", "")
+    if not isinstance(kind, str) or len(kind) > _TEXT_CHARS_MAX:
+        raise UsageError(f"needs kind {kind!r}: the letters that instructions of the kind begin with")
+    return kind
+
+
+def _count(needs: Mapping[str, object], name: str) -> int:
+    given = needs.get(name, 0)
+    try:
+        number = operator.index(given)  # type: ignore[arg-type]  # what is none is refused below
+    except TypeError:
+        raise UsageError(f"needs {name} {given!r}: a whole number") from None
+    if not 0 <= number <= COUNT_MAX:
+        raise UsageError(f"needs {name} {given!r}: from 0 to {COUNT_MAX}")
+    return number
+
+
+def _several(labels: object) -> Iterable[object]:
+    return (labels,) if isinstance(labels, str) or not isinstance(labels, Iterable) else labels
+
+
+def _label(label: object) -> tuple[str, str]:
+    name, colon, value = label.partition(":") if isinstance(label, str) else ("", "", "")
+    if not (name and colon) or max(len(name), len(value)) > _TEXT_CHARS_MAX:
+        raise UsageError(f"needs label {label!r}: write it NAME:VALUE")
+    return name, value
