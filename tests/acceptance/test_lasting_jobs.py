@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,22 @@ def test_a_master_that_leaves_hands_its_jobs_over(nodes: Pool) -> None:
     assert nodes.call("down", "l1").code == 0
     told = await_over(nodes, job, "l2")
     assert told["state"] == "completed" and told["master"] != "l1"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(30))
+def test_any_node_may_be_killed_in_the_middle_thirty_times(nodes: Pool, seed: int) -> None:
+    """The one that took the job included. From the crash to the first new assignment: the job goes on at once."""
+    draws = random.Random(seed)
+    nodes.up_together(*NAMES)
+    submitter, victim = draws.choice(NAMES), draws.choice(NAMES)
+    job = submitted(nodes, submitter, cost_s=0.4)
+    threading.Event().wait(draws.uniform(0, 2))  # the moment of the crash is what is drawn
+    nodes.nodes[victim].kill()
+    witness = draws.choice([name for name in NAMES if name != victim])
+    told = await_over(nodes, job, witness)
+    assert told["state"] == "completed"
+    assert [task["value"] for task in told["tasks"]] == [number**2 for number in range(TASKS)]
 
 
 def test_cancelled_and_forgotten_from_another_node(nodes: Pool) -> None:

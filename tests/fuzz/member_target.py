@@ -24,7 +24,7 @@ from potluck.overlay.session.states import Role
 from potluck.overlay.wire.capabilities import Capabilities
 from potluck.overlay.wire.codec import Message
 from potluck.overlay.wire.framing import HEADER_BYTES
-from potluck.overlay.wire.peer import GOSSIP, PEER, RECORDS, REGISTERS, WORK
+from potluck.overlay.wire.peer import AUDIT, CUSTODY, GOSSIP, PEER, RECORDS, REGISTERS, STREAMS, WORK
 from potluck.simulations import determinism
 from potluck.simulations.entropy import SeededEntropy
 from potluck.simulations.network import VirtualNetwork
@@ -119,7 +119,7 @@ async def _listen(conversation: Conversation) -> None:
 def _seeds() -> list[bytes]:
     """Every message a ready link takes, about nobody and about the nodes that are there."""
     ids = determinism.run(_ids, seed=_SEED)
-    kinds = (*GOSSIP, *WORK, *RECORDS, *REGISTERS)
+    kinds = (*GOSSIP, *WORK, *STREAMS, *CUSTODY, *AUDIT, *RECORDS, *REGISTERS)
     bodies = [
         msgspec.msgpack.decode(PEER.encode(example(kind))[HEADER_BYTES:])
         for kind in kinds

@@ -11,14 +11,18 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from potluck.node.custody.seats import seats_in, take
+from potluck.node.custody.story import story_of
 from potluck.overlay.clock import version_at
 from potluck.overlay.dht.records import NAMESPACES, Draft, place_of, refusal, sign, winners
 from potluck.overlay.errors import RemoteProtocolError
 from potluck.overlay.wire import values
 from potluck.overlay.wire.codec import Codec
+from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.framing import HEADER_BYTES, FrameDecoder, encode_frame
+from potluck.overlay.wire.joblog import Added, Ended, Given, Opened, Sealed, decode_entry, encode_entry
 from potluck.overlay.wire.records import Record
-from potluck.overlay.wire.work import Inline
+from potluck.overlay.wire.work import Finished, Inline, Program
 
 from ..strategies.identities import key
 from ..strategies.messages import CODECS, fullest, simplest
@@ -173,7 +177,28 @@ def _record_seeds() -> list[bytes]:
     return [msgspec.msgpack.encode(batch) for batch in (real, wrong, real[:1], [*wrong, *real])]
 
 
+def _job_log(data: bytes) -> None:
+    """Entries that parse come out of a second journey as they were, and tell a story or are refused."""
+    script = Script(data)
+    entries = [decode_entry(script.piece()) for _ in range(1 + script.below(3))]
+    assert [decode_entry(encode_entry(entry)) for entry in entries] == entries
+    seats_in(script.rest())
+    story = story_of(entries)
+    assert not set(story.tasks) & story.ended
+
+
+def _job_log_seeds() -> list[bytes]:
+    opened = encode_entry(Opened(bytes(20), "ana", 1.0, JobOptions(lasting=True)))
+    added = encode_entry(Added(Program(bytes(32), "function", "f"), [TaskSpec(0, Inline(b"x"))]))
+    ended = encode_entry(Ended("bob", True, [Finished(0, 0, Inline(b"v"))]))
+    content, _ = take("00" * 8, bytes(20), [])(None)
+    row = [opened, added, ended, encode_entry(Sealed()), encode_entry(Given([0], "bob"))]
+    pairs = [b"\1" + piece(opened) + piece(entry) + (content or b"") for entry in row]
+    return [*pairs, b"\2" + piece(opened) + piece(added) + piece(ended)]
+
+
 TARGETS: dict[str, Target] = {
+    "job_log": Target(_job_log, (RemoteProtocolError,), _job_log_seeds),
     **{f"codec_{name}": codec_target(codec) for name, codec in CODECS.items()},
     "frames": Target(_frames, (), _frame_seeds, cost=10),
     "values": values_target(arrays=False),
