@@ -7,6 +7,7 @@ stops the tasks and fills no memory.
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 from collections import deque
@@ -48,9 +49,12 @@ class Printer:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="potluck-printer", daemon=True)
                 self._thread.start()
+                atexit.register(self.flush)  # the last words of tasks that nobody waited for
 
     def flush(self) -> None:
-        """Returns when all of it is written."""
+        """Returns when all of it is written. In a forked copy, which has no such thread, at once."""
+        if self._thread is None or not self._thread.is_alive():
+            return
         with self._changed:
             self._changed.wait_for(lambda: not (self._queue or self._writing))
 

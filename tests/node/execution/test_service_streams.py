@@ -8,15 +8,11 @@ from pathlib import Path
 import trio
 from potluck.node.execution.listening import PENDING_BYTES
 from potluck.node.execution.outgoing import WINDOW_BYTES
-from potluck.overlay.errors import (
-    WorkerLost,
-)
+from potluck.overlay.errors import WorkerLost
 from potluck.overlay.ports import OUTPUT_PART_BYTES
 from potluck.overlay.wire import values
 from potluck.overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
-from potluck.overlay.wire.work import (
-    Finished,
-)
+from potluck.overlay.wire.work import Finished
 
 from .sandbox_suite import call
 from .service_world import MASTER, Master, service
@@ -25,14 +21,13 @@ from .service_world import MASTER, Master, service
 @service(slots=1)
 async def test_output_goes_home_while_the_task_runs_and_with_its_end_what_is_left(master: Master) -> None:
     source = """
-import sys, time
+import os, sys, time
 
 def task(until):
     print("begins")
     print("complains", file=sys.stderr)
-    while not until(): time.sleep(0.01)
+    while not os.path.exists(until): time.sleep(0.01)
 """
-    source = source.replace("until()", "os.path.exists(until)").replace("import sys", "import os, sys")
     with tempfile.TemporaryDirectory() as folder:
         until = Path(folder) / "go on"
         master.assign(source, call(str(until)), streams_output=True)

@@ -1,0 +1,80 @@
+"""Output comes home whole, once and in order, whatever breaks on its way; and never more than a window of it waits."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+from hypothesis import given
+from hypothesis import strategies as st
+from potluck.client.output import JobOutput, Printer
+from potluck.node.execution.outgoing import WINDOW_BYTES, Outgoing
+from potluck.overlay.ports import OUTPUT_PART_BYTES
+from potluck.overlay.wire.control import OutputShown, Printed
+from potluck.overlay.wire.streams import TaskOutput
+
+NODE = b"n" * 20
+STEPS = st.lists(st.sampled_from(["print", "deliver", "acknowledge", "break"]), max_size=40)
+
+
+class Way:
+    """From a node to a program, over a link that loses what is under way when it breaks."""
+
+    def __init__(self) -> None:
+        self.outgoing = Outgoing("j")
+        self.under_way: list[TaskOutput] = []
+        self.answers: list[OutputShown] = []
+        self.printer = Printer()
+        self.output = JobOutput(self.printer, self.answers.append, by_line=False)
+
+    def deliver(self) -> None:
+        if self.under_way:
+            self.output.take(Printed(NODE, self.under_way.pop(0)))
+            self.printer.flush()
+
+    def acknowledge(self) -> None:
+        if self.answers:
+            self.outgoing.taken(self.answers.pop(0).taken.position)
+
+    def break_down(self) -> None:
+        """The link is lost with all that is on it; over the next one it is said again."""
+        self.answers.clear()
+        self.under_way = self.outgoing.again()
+
+
+@given(STEPS, st.data())
+def test_what_was_printed_is_shown_whole_once_and_in_order(steps: list[str], data: st.DataObject) -> None:
+    way, printed = Way(), ""
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        for step in steps:
+            if step == "print" and way.outgoing.room:
+                text = data.draw(st.text("ab\n", min_size=1, max_size=5))
+                printed += text
+                way.under_way += way.outgoing.send(0, 0, [(1, text.encode())])
+            elif step == "deliver":
+                way.deliver()
+            elif step == "acknowledge":
+                way.acknowledge()
+            elif step == "break":
+                way.break_down()
+        way.break_down()
+        while way.under_way:
+            way.deliver()
+        while way.answers:
+            way.acknowledge()
+    assert shown.getvalue() == printed
+    assert not way.outgoing.again() and way.outgoing.room
+
+
+@given(st.lists(st.integers(1, 3 * OUTPUT_PART_BYTES), max_size=12))
+def test_no_more_than_a_window_is_taken_in_and_nothing_longer_than_a_part_is_sent(sizes: list[int]) -> None:
+    outgoing, sent = Outgoing("j"), 0
+    for size in sizes:
+        if not outgoing.room:
+            assert sent >= WINDOW_BYTES
+            break
+        assert sent < WINDOW_BYTES
+        parts = outgoing.send(0, 0, [(2, bytes(size))])
+        assert all(len(part.data) <= OUTPUT_PART_BYTES for part in parts)
+        assert [part.position for part in parts] == list(range(sent, sent + size, OUTPUT_PART_BYTES))
+        sent += size
