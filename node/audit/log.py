@@ -93,6 +93,7 @@ class AuditLog:
         self._many = trio.Event()
         self._state = _State()
         self._on_disk = 0, START
+        self._writing = trio.Lock()
         self._chain = Chain()
         self.witness = Witness(store)
         links.up.append(self._tell)
@@ -132,7 +133,12 @@ class AuditLog:
             await self.write()
 
     async def write(self) -> None:
-        """What has gathered goes to disk, and then the head to those who keep it."""
+        """What has gathered goes to disk, and then the head to those who keep it: never one that a crash could take
+        back, for that would look like rewriting."""
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
         gathered, self._gathered, self._long_bytes = self._gathered, [], 0
         for (owner, master, job, program), runs in groupby(gathered, key=lambda ran: ran[:4]):
             part: list[Run] = []

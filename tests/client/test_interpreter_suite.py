@@ -1,7 +1,7 @@
 """CPython's own tests of executors and futures, on `potluck.Executor` and real nodes.
 
 Left as they are, but for what they mean by a name: `ThreadPoolExecutor` is ours, `BrokenProcessPool` (the process of a
-task died) is `WorkerLost`, and a program of theirs gets what its tasks printed. `APART` lists what cannot apply.
+task died) is `WorkerLost`. `APART` lists what cannot apply.
 """
 
 from __future__ import annotations
@@ -127,11 +127,6 @@ import potluck
 class Judged(potluck.Executor):
     def __init__(self, *size, **settings):
         super().__init__()
-
-    def submit(self, *call):
-        future = super().submit(*call)
-        future.add_done_callback(lambda done: sys.stdout.write(done.stdout))
-        return future
 
 def sleep_and_print(t, msg):
     time.sleep(t)
