@@ -128,17 +128,18 @@ class Acceptor:
         return key in self._slots or not (self._damaged or self._names[owner] >= NAMES_OF_ONE_OWNER_MAX)
 
     def hold_to(self, founding: bytes) -> list[Write]:
-        """From now on the root is that of this founding. Another one's is put aside with what was promised for it, and
-        comes back should that founding do so."""
+        """From now on the root is that of this founding, or of none. Another one's is put aside with what was promised
+        for it, and comes back should that founding do so."""
         self._founding = founding
         root = self._slots.get(_ROOT_KEY, Slot())
         theirs = _founding_of(root.state)
-        aside = self._slots.get(founding, Slot())
+        aside = self._slots.get(founding, Slot()) if founding else Slot()
         if theirs == founding or (theirs == b"" and aside.state is None):
             return []
         restored = msgspec.structs.replace(aside, promised=max(aside.promised, root.promised))
         moved = [(theirs, root)] if theirs else []
-        return [self._write(key, slot) for key, slot in (*moved, (_ROOT_KEY, restored), (founding, Slot()))]
+        emptied = [(founding, Slot())] if founding else []
+        return [self._write(key, slot) for key, slot in (*moved, (_ROOT_KEY, restored), *emptied)]
 
     def _is_apart(self, key: bytes, slot: Slot, message: Prepare | Accept) -> bool:
         """Whether this is about a root of another founding than ours; whoever knows of none yet may ask."""

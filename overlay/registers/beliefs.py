@@ -6,11 +6,13 @@
 | a founding | the same with other witnesses                       | witnesses unite                                 |
 | a founding | another that outweighs it (`witnesses`)             | gives way to it, and is remembered              |
 | a founding | any other                                           | nothing                                         |
-| a founding | those who stand for it are banned                   | gives way to the heaviest remembered or told    |
+| a founding | those who stand for it are banned                   | gives way to the heaviest remembered or told;   |
+|            |                                                     | none if there is no other, unless it is in use  |
 | acceptors  | later ones are told by more than one could invent   | later ones                                      |
 | acceptors  | others are told by one who could have invented them | nothing, if the present ones are sure           |
 | acceptors  | an own operation finds later ones                   | later ones                                      |
 
+A founding is *in use* once an own operation has found its root: then this node stands for it where nobody else does.
 Acceptors are *sure* once more than one could invent have said them, or they follow by own operations from such, or from
 a founding of one's own. A node that is new believes anybody until it knows better.
 
@@ -40,6 +42,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
 
     news: Founded
     sure: bool = False
+    in_use: bool = False
 
 
 class Beliefs:
@@ -70,9 +73,10 @@ class Beliefs:
         """The root as an own operation has found it."""
         held = self.held
         if held is None:
-            self.held = Held(news, sure=True)
-        elif held.news.founding == news.founding and held.news.configuration.number < news.configuration.number:
-            self.held = Held(msgspec.structs.replace(held.news, configuration=news.configuration), held.sure)
+            self.held = Held(news, sure=True, in_use=True)
+        elif held.news.founding == news.founding:
+            latest = max(held.news.configuration, news.configuration, key=lambda one: one.number)
+            self.held = Held(msgspec.structs.replace(held.news, configuration=latest), held.sure, in_use=True)
         self.reconsider()
 
     def reconsider(self) -> None:
@@ -81,6 +85,9 @@ class Beliefs:
         if heaviest is None:
             return
         held, former = self.held, self._former
+        if not heaviest.witnesses and not (held is not None and held.in_use):
+            self.held = None
+            return
         if held is not None and heaviest.founding != held.news.founding:
             former, self._former = self._former, held
             held = former if former is not None and former.news.founding == heaviest.founding else None
@@ -120,4 +127,5 @@ class Beliefs:
             sure = True
         elif tellers and not sure:
             chosen = max(tellers.values(), key=lambda one: (len(set(one[1])), one[0] == present, one[0].number))[0]
-        return Held(msgspec.structs.replace(news, configuration=chosen or news.configuration), sure)
+        in_use = held is not None and held.in_use
+        return Held(msgspec.structs.replace(news, configuration=chosen or news.configuration), sure, in_use)

@@ -19,6 +19,7 @@ from ..errors import LinkLost, RemoteProtocolError, Unavailable
 from ..identity.mesh import Identity
 from ..links.link import Link
 from ..links.links import Links
+from ..membership.members import Member
 from ..membership.service import Membership
 from ..ports import Entropy, Store
 from ..sealing import opened, sealed
@@ -43,7 +44,7 @@ LOOK_AROUND_S: Final = 2.0
 """A node that has just started does not believe that it is alone. Discovery takes a tenth of this on a LAN."""
 _ACCEPTORS: Final = 5
 
-_decoder: Final = msgspec.msgpack.Decoder(Held)
+_decoder: Final = msgspec.msgpack.Decoder(Held | None)
 
 
 class Founding:
@@ -82,12 +83,11 @@ class Founding:
         written = self._store.get(_TABLE, _KEY)
         packed = None if written is None else opened(written)
         if packed is not None:
-            held = _decoder.decode(packed)
-            self._beliefs.held = Held(self._vouched(held.news), held.sure)
-            self._hold_to(held.news.founding)
+            self._beliefs.held = _decoder.decode(packed)
+            self._change(self._beliefs.reconsider)
 
     def _vouched(self, news: wire.Founded) -> wire.Founded:
-        """Where nobody of this mesh stands for it, because its nodes have moved here or have a new root, we do."""
+        """Where nobody stands for it any more, because they are banned, or the mesh or its root is another, we do."""
         if self._witnesses.best(news.founding, news.witnesses):
             return news
         return msgspec.structs.replace(news, witnesses=[stand_for(self._identity, news.founding)])
@@ -120,7 +120,7 @@ class Founding:
         """Why there is no founding yet."""
         if self._known is not None:
             return None
-        absent = [one.name for one in self._membership.members if one.status is not Status.LEFT and not one.present]
+        absent = [one.name for one in self._founders() if not one.present]
         needs = "the mesh's first agreed value needs every machine that is known here"
         if not absent:
             return Unavailable(f"{needs}, and not all of them answer")
@@ -146,8 +146,14 @@ class Founding:
                 await self._registers.operate_from(register, state.configuration, step)
 
     def _everyone(self) -> Configuration:
-        others: list[bytes] = sorted(one.node_id for one in self._membership.members if one.status is not Status.LEFT)
+        others: list[bytes] = sorted(one.node_id for one in self._founders())
         return Configuration(FOUNDERS, [self._registers.own_id, *others][: wire.FOUNDERS_MAX])
+
+    def _founders(self) -> list[Member]:
+        """Everybody else who has to agree: who is here or may come back."""
+        banned = self._links.bans.nodes
+        members = self._membership.members
+        return [one for one in members if one.status is not Status.LEFT and one.node_id not in banned]
 
     def witness_of(self, state: State) -> Witness | None:
         """What goes with this node's acceptance of a root: its signature, where that is the founding."""
@@ -176,24 +182,27 @@ class Founding:
         before = self._beliefs.held
         happen()
         held = self._beliefs.held
-        if held is None or held == before:
+        if held is not None and held.in_use:
+            self._beliefs.held = held = msgspec.structs.replace(held, news=self._vouched(held.news))
+        if held is not None or before is not None:
+            self._hold_to(b"" if held is None else held.news.founding, before)
+        if held == before:
             return
-        if before is not None and before.news.founding != held.news.founding:
-            logger.error(
-                "agreed values were founded twice, by parts of the mesh that did not know of each other;"
-                " those of founding %s are not served any more",
-                before.news.founding.hex(),
-            )
-            self._give_up(before.news.founding)
-        self._hold_to(held.news.founding)
         self._store.put(_TABLE, _KEY, sealed(msgspec.msgpack.encode(held)))
         self._registers.start(self._commit)
         for link in self._links:
             self._tell(link)
 
-    def _hold_to(self, founding: bytes) -> None:
+    def _hold_to(self, founding: bytes, before: Held | None) -> None:
         for write in self._registers.acceptor.hold_to(founding):
             self._registers.put(write)
+        if before is not None and before.news.founding != founding:
+            logger.error(
+                "agreed values were founded %s; those of founding %s are not served any more",
+                "twice, by parts of the mesh that did not know of each other" if founding else "by who is banned",
+                before.news.founding.hex(),
+            )
+            self._give_up(before.news.founding)
 
     async def _commit(self) -> None:
         try:

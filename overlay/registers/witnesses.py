@@ -73,17 +73,17 @@ class Witnesses:
         return path_of(chain, self._root_der)
 
     def best(self, founding: bytes, witnesses: Iterable[Witness]) -> list[Witness]:
-        """One for each owner, those nearest to the root first, as many as travel. A union: what is left out here,
-        no later choice from more would bring back."""
+        """One for each owner, those nearest to the root first, as many as travel; nobody who is banned. A union: what
+        is left out here, no later choice from more would bring back."""
         by_owner: dict[Path, Witness] = {}
         for witness in sorted(witnesses, key=lambda one: one.signature):
-            if path := self.path(founding, witness):
+            if (path := self.path(founding, witness)) and not self._is_banned(witness.chain):
                 by_owner.setdefault(path, witness)
         return [by_owner[path] for path in sorted(by_owner, key=lambda path: (len(path), path))[:WITNESSES_MAX]]
 
     def weight(self, news: Founded) -> Weight:
         """Nothing but zeros where nobody stands for it any more."""
-        standing = [one for one in self.best(news.founding, news.witnesses) if not self._is_banned(one.chain)]
+        standing = self.best(news.founding, news.witnesses)
         counts = Counter(len(self.path(news.founding, one)) for one in standing)
         return tuple(counts[distance] for distance in range(1, DEPTH_MAX))
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import trio
 from potluck.node.daemon import Node
+from potluck.overlay.errors import Unavailable
 from potluck.overlay.identity.bans import make_ban
 from potluck.overlay.identity.certificates import issue
 from potluck.overlay.identity.keys import KeyPair
@@ -143,6 +144,49 @@ def test_a_false_founding_that_nobody_nearer_to_the_root_outweighs_ends_with_a_b
         assert (await world.node(guest).memory.increment("k", 1))["value"] == 2
 
     play(story, 3)
+
+
+def test_a_mesh_that_was_founded_falsely_before_anybody_else_has_is_founded_anew_after_a_ban() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        for name in names:
+            await world.start(name)
+        await all_know(world, names)
+        liar, false = world.node(names[-1]), Configuration(2, [bytes(20)])
+        say_to_all(liar, Founded(bytes(8), false, [stand_for(liar.identity, bytes(8))]))
+        await trio.sleep(1)
+        with pytest.raises(Unavailable):
+            await world.node(names[0]).memory.increment("k", 1)
+        mesh = world.machines[names[0]].mesh
+        world.node(names[0]).links.bans.learn([make_ban(liar.identity.chain[1:], mesh.owner, mesh.root_der)])
+        await trio.sleep(5)
+        for total, name in enumerate(names[:-1], 1):
+            assert (await world.node(name).memory.increment("k", 1))["value"] == total
+
+    play(story, 4)
+
+
+def test_a_founding_in_use_outlives_the_ban_of_who_founded_it() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        host, guest, other, founder = names
+        await world.start(founder)
+        await world.node(founder).memory.increment("k", 1)
+        for name in (host, guest, other):
+            await world.start(name)
+        await all_know(world, names)
+        await trio.sleep(20)
+        for name in (host, guest, other):
+            await world.node(name).memory.increment("k", 1)
+        true = world.node(founder).registers.founding.known
+        mesh = world.machines[host].mesh
+        ban = make_ban(world.node(founder).identity.chain[1:], mesh.owner, mesh.root_der)
+        world.node(host).links.bans.learn([ban])
+        world.power_off(founder)
+        await trio.sleep(20)
+        for total, name in enumerate((host, guest, other), 5):
+            assert (await world.node(name).memory.increment("k", 1))["value"] == total
+            assert world.node(name).registers.founding.known == true
+
+    play(story, 4)
 
 
 def test_a_root_is_not_replaced_behind_a_founding_that_is_known() -> None:

@@ -166,6 +166,21 @@ def test_a_false_founding_ends_with_the_ban_of_who_stands_for_it() -> None:
     assert beliefs.held is not None and beliefs.held.sure
 
 
+def test_a_founding_by_the_banned_alone_is_none_unless_it_is_in_use() -> None:
+    for in_use in (False, True):
+        bans = BanSet(ROOT.root_der)
+        beliefs = beliefs_of(A1, bans)
+        theirs = news_of(TRUE_ID, TRUE_ACCEPTORS, *LIARS)
+        tell(beliefs, LIARS[0], theirs)
+        if in_use:
+            beliefs.learned(theirs)
+        bans.learn([make_ban(LIARS[0].chain[1:], ROOT.owner, ROOT.root_der)])
+        beliefs.reconsider()
+        assert (beliefs.known is not None) == in_use
+        tell(beliefs, B1, theirs)
+        assert (beliefs.known is not None) == in_use
+
+
 def test_witnesses_of_one_founding_unite_and_of_too_many_those_nearest_to_the_root_stay() -> None:
     beliefs = beliefs_of(A2)
     tell(beliefs, A1, news_of(TRUE_ID, TRUE_ACCEPTORS, *(node_of(owner_below(A)) for _ in range(8))))
