@@ -245,8 +245,11 @@ class Engine:
         message = event.message
         for job in self._jobs_of(event.assigner, message.job):
             for index in message.indexes if message.epoch >= job.epoch else ():
-                if (task := job.tasks.get(index)) is not None:
+                task = job.tasks.get(index)
+                if task is not None and not message.unbegun_only:
                     self._stop(task, fault_for(Cancelled("cancelled")))
+                elif task is not None:
+                    self._hand_over(task, Cancelled("it was asked back"))
 
     def _job_completed(self, now_s: float, event: events.JobCompleted) -> None:
         for job in self._jobs_of(event.assigner, event.message.job):
@@ -281,9 +284,7 @@ class Engine:
         self._leaving = True
         for job in self._jobs.values():
             for task in list(job.tasks.values()):
-                if task.begun_s is None:
-                    self._dispatcher.detach(task)
-                    self._return(task, NoWorker("the node leaves"))
+                self._hand_over(task, NoWorker("the node leaves"))
         self.pool.drop_spares()
 
     # What has to be fetched first
@@ -349,9 +350,7 @@ class Engine:
             return
         for job in self._jobs.values():
             for task in list(job.tasks.values()) if job.sandbox == worker.sandbox else ():
-                if task.begun_s is None:
-                    self._dispatcher.detach(task)
-                    self._return(task, SandboxUnavailable(reason))
+                self._hand_over(task, SandboxUnavailable(reason))
 
     def _worker_replied(self, now_s: float, event: events.WorkerReplied) -> None:
         worker = self.pool.workers[event.worker]
@@ -450,6 +449,12 @@ class Engine:
             self._ended.append((task, report))
         task.job.remember(report)
         self._report(task.job, report)
+
+    def _hand_over(self, task: Task, reason: PotluckError) -> None:
+        """Returns what has not begun."""
+        if task.begun_s is None:
+            self._dispatcher.detach(task)
+            self._return(task, reason)
 
     def _return(self, task: Task, reason: PotluckError) -> None:
         self._forget(task)

@@ -15,10 +15,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import islice
 from typing import Final
-
-import msgspec
 
 from ...overlay.config import Jobs as JobsConfig
 from ...overlay.errors import BadProgram, Cancelled, NotFound, NoWorker, WorkerLost
@@ -28,8 +27,6 @@ from ...overlay.wire.work import (
     CancelInstructions,
     Fault,
     Finished,
-    Instruction,
-    InstructionAssignment,
     Program,
     Reference,
     Report,
@@ -37,8 +34,10 @@ from ...overlay.wire.work import (
     Started,
     TaskComplete,
 )
+from .assigning import assignments
+from .balance import Group, idle_slots, to_ask_back
 from .batches import BATCH_COUNT_MAX
-from .effects import Assign, CancelAt, Drop, Effect, Release, Tell
+from .effects import CancelAt, Drop, Effect, Release, Tell
 from .placement import Requirements, Worker, candidates, lacking, spread, window
 from .tasks import Job, ProgramState, Task
 from .waiting import Waiting
@@ -85,7 +84,9 @@ class Master:
         self._workers[worker.node_id] = worker
         for job in self._jobs.values():
             again = [job.tasks[index] for index in sorted(job.at.get(worker.node_id, ()))]
-            effects += self._assignments(job, worker.node_id, again, known_only=job.options.at_most_once)
+            for task in again:
+                task.asked_back = False  # the question may have been lost with the link
+            effects += assignments(job, worker.node_id, again, known_only=job.options.at_most_once)
         return effects + self._place(now_s)
 
     def worker_gone(self, now_s: float, node_id: NodeId, how: str) -> list[Effect]:
@@ -176,9 +177,7 @@ class Master:
             reports.append(_fault(task, Cancelled("cancelled")))
             self._accept(job, task)
         for node_id, ours in running.items():
-            for start in range(0, len(ours), BATCH_COUNT_MAX):
-                part = ours[start : start + BATCH_COUNT_MAX]
-                effects.append(CancelAt(node_id, CancelInstructions(job_id, job.epoch, part)))
+            effects += _cancellations(job, node_id, ours)
         if reports:
             effects.append(Tell(job_id, None, reports))
         return effects + self._place(now_s)
@@ -243,7 +242,7 @@ class Master:
                     self._accept(job, task)
                 if tasks:
                     effects.append(Tell(job.job_id, None, [_fault(task, reason) for task in tasks]))
-        return effects + self._place(now_s)
+        return effects + self._place(now_s) + self._even_out()
 
     def check(self) -> None:
         """Every invariant."""
@@ -287,6 +286,7 @@ class Master:
         return effects
 
     def _returned(self, job: Job, task: Task, node_id: NodeId, report: Returned) -> list[Effect]:
+        was_asked = task.asked_back
         self._unassign(job, task)
         if report.code == _PROGRAM_MISSING:
             programs = job.programs[task.program]
@@ -295,6 +295,8 @@ class Master:
         elif report.code == BadProgram.wire_code:
             job.programs[task.program].impossible_at[node_id] = report.reason
             task.returns -= 1  # every node says so once, however many there are
+        elif report.code == Cancelled.wire_code:
+            task.returns -= was_asked
         else:
             job.refused_by[node_id] = report.reason
         task.returns += 1
@@ -394,7 +396,25 @@ class Master:
             for task in tasks:
                 task.node = node_id
                 at.add(task.index)
-            effects += self._assignments(job, node_id, tasks)
+            effects += assignments(job, node_id, tasks)
+        return effects
+
+    def _even_out(self) -> list[Effect]:
+        """Asks back what waits at one node and could run at once on another, which nobody has anything else for."""
+        idle = idle_slots(self._workers.values())
+        effects: list[Effect] = []
+        for job in self._jobs.values() if idle else ():
+
+            @cache
+            def able(group: Group, job: Job = job) -> frozenset[NodeId]:
+                return frozenset(one.node_id for one in candidates(self._workers, self._requirements(job, group)))
+
+            for node_id in job.at:
+                worker = self._workers.get(node_id)
+                tasks = to_ask_back(job, worker, idle, able) if worker is not None and node_id not in idle else []
+                for task in tasks:
+                    task.asked_back = True
+                effects += _cancellations(job, node_id, [task.index for task in tasks], unbegun_only=True)
         return effects
 
     def _requirements(self, job: Job, group: tuple[bytes, str]) -> Requirements:
@@ -422,50 +442,10 @@ class Master:
         ]
         return "no node can run this: " + "; ".join(reasons)
 
-    def _assignments(self, job: Job, node_id: NodeId, tasks: list[Task], *, known_only: bool = False) -> list[Effect]:
-        """One assignment per program, with its body where the node does not have it yet, after what it needs."""
-        by_program: dict[bytes, list[Instruction]] = {}
-        for task in tasks:
-            instruction = Instruction(task.index, task.arguments, task.kind, task.attempt)
-            by_program.setdefault(task.program, []).append(instruction)
-        effects: list[Effect] = []
-        for program_id, instructions in by_program.items():
-            for library in job.programs[program_id].program.libraries:
-                if node_id not in job.programs[library].known_at:
-                    effects.append(self._assignment(job, node_id, library, []))
-            effects.append(self._assignment(job, node_id, program_id, instructions, known_only=known_only))
-        return effects
 
-    def _assignment(
-        self,
-        job: Job,
-        node_id: NodeId,
-        program_id: bytes,
-        instructions: list[Instruction],
-        *,
-        known_only: bool = False,
-    ) -> Assign:
-        programs = job.programs[program_id]
-        program = programs.program
-        if node_id in programs.known_at:
-            program = msgspec.structs.replace(program, body=None)
-        programs.known_at.add(node_id)
-        options = job.options
-        return Assign(
-            node_id,
-            InstructionAssignment(
-                job.job_id,
-                job.epoch,
-                program,
-                instructions,
-                timeout_s=options.timeout_s,
-                priority=options.priority,
-                trust_results=options.trust_results,
-                known_only=known_only,
-                streams_output=options.streams_output,
-                takes_input=options.takes_input,
-            ),
-        )
+def _cancellations(job: Job, node_id: NodeId, indexes: list[int], *, unbegun_only: bool = False) -> list[CancelAt]:
+    parts = (indexes[start : start + BATCH_COUNT_MAX] for start in range(0, len(indexes), BATCH_COUNT_MAX))
+    return [CancelAt(node_id, CancelInstructions(job.job_id, job.epoch, part, unbegun_only)) for part in parts]
 
 
 def _given_up(job: Job, task: Task, why: str) -> str:

@@ -15,6 +15,7 @@ class Task:
 
     __slots__ = (
         "arguments",
+        "asked_back",
         "attempt",
         "earlier",
         "errors",
@@ -39,6 +40,8 @@ class Task:
         """Times it has failed and was to be tried again."""
         self.node: NodeId | None = None
         self.started = False
+        self.asked_back = False
+        """Its node is to return it unless it has begun."""
         self.returns = 0
         self.earlier: tuple[NodeId, ...] = ()
         """Nodes it was taken back from, whose answer would still do."""
@@ -49,7 +52,7 @@ class Task:
     def take_back(self) -> None:
         if self.node is not None and self.node not in self.earlier:
             self.earlier = (*self.earlier, self.node)
-        self.node, self.started = None, False
+        self.node, self.started, self.asked_back = None, False, False
 
 
 @dataclass

@@ -166,6 +166,8 @@ class CancelInstructions(Message, frozen=True, tag=23):
     job: JobName
     epoch: Count
     indexes: Annotated[list[Count], Meta(max_length=65_536)]
+    unbegun_only: bool = False
+    """They are wanted elsewhere: those that have not begun are Returned as Cancelled, the others go on."""
 
 
 class ObjectWant(Message, frozen=True, tag=24):

@@ -134,6 +134,18 @@ def test_cancelling_confirms_the_unstarted_at_once_and_the_running_when_it_is_go
     assert (report.index, report.fault.code) == (0, Cancelled.wire_code)
 
 
+def test_what_is_asked_back_is_returned_unless_it_has_begun(world: World) -> None:
+    world.assign(M, "j", list(range(4)))
+    reports = world.step(events.CancelAsked(M, CancelInstructions("j", 1, [0, 2, 3, 9], unbegun_only=True)))
+    assert [(type(report), report.index) for report in reports] == [(Returned, 2), (Returned, 3)]
+    assert {report.code for report in reports} == {Cancelled.wire_code}
+    assert not [number for number, process in world.processes.items() if process.killed]
+    assert sorted(report.index for number in world.busy() for report in world.reply(number)) == [0, 1]
+    assert not world.engine.unfinished
+    world.assign(M, "j", [2])
+    assert [report.index for report in world.reply(world.busy()[0])] == [2], "it may come again"
+
+
 def test_the_work_of_others_needs_a_sandbox_that_holds() -> None:
     world = World(places=(False,))
     (report,) = world.assign(b"master-1", "j", [1])

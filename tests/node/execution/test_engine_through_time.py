@@ -56,6 +56,11 @@ class ExecutionThroughTime(RuleBasedStateMachine):
             )
 
     @rule(master=masters, job=jobs, indexes=st.lists(st.integers(0, 12), max_size=6))
+    def ask_back(self, master: bytes, job: str, indexes: list[int]) -> None:
+        for report in self.world.step(events.CancelAsked(master, CancelInstructions(job, 1, indexes, True))):
+            assert isinstance(report, Returned) and report.index in indexes
+
+    @rule(master=masters, job=jobs, indexes=st.lists(st.integers(0, 12), max_size=6))
     def cancel(self, master: bytes, job: str, indexes: list[int]) -> None:
         for report in self.world.step(events.CancelAsked(master, CancelInstructions(job, 1, indexes))):
             assert not isinstance(report, Returned)

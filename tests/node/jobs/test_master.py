@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ from potluck.overlay.errors import NoWorker
 from potluck.overlay.ids import NodeId
 from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.peer import PEER
-from potluck.overlay.wire.work import Finished, Inline, Reference, Report, Returned, Started
+from potluck.overlay.wire.work import CancelInstructions, Finished, Inline, Reference, Report, Returned, Started
 
 from .masters import ABLE, CONFIG, FORM_OF, GRACE_S, IDS, LIBRARY, PROGRAMS, report_of, worker
 
@@ -57,6 +57,8 @@ class MasterMachine(RuleBasedStateMachine):
                 case CancelAt(node_id, message):
                     assert node_id in self.boots
                     assert all((node_id, (message.job, index)) in self.given for index in message.indexes)
+                    if message.unbegun_only:
+                        self.asked_back(node_id, message)
                     PEER.encode(message)
                 case Release(node_id, message):
                     assert message.job not in self.master.jobs
@@ -66,6 +68,18 @@ class MasterMachine(RuleBasedStateMachine):
         for node_id, known in self.master.workers.items():
             if before is not None and known.outstanding > before.get(node_id, 0):
                 assert known.outstanding <= max(self.windows(known)), "windows are respected"
+
+    def asked_back(self, node_id: NodeId, message: CancelInstructions) -> None:
+        job = self.master.jobs[message.job]
+        assert len(job.at[node_id]) - len(message.indexes) >= ABLE[node_id][1].slots, "it keeps what its slots can run"
+        for index in message.indexes:
+            task = job.tasks[index]
+            assert task.node == node_id and not task.started
+            form, kind = self.open_tasks[message.job, index]
+            assert any(
+                other.foreign + other.outstanding < other.slots
+                for other in self.able_for((message.job, PROGRAMS[form].program_id, kind))
+            ), "somebody has nothing to do who could run it"
 
     def windows(self, known: Worker) -> list[int]:
         means = [programs.mean_s for job in self.master.jobs.values() for programs in job.programs.values()]
@@ -207,7 +221,7 @@ class MasterMachine(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         elapsed_s=TIMES_S,
-        outcome=st.sampled_from(["started", "ok", "error", "lost", "full", "missing"]),
+        outcome=st.sampled_from(["started", "ok", "error", "lost", "full", "missing", "recalled"]),
     )
     def a_worker_reports(self, data: st.DataObject, elapsed_s: float, outcome: str) -> None:
         held = [
@@ -225,7 +239,7 @@ class MasterMachine(RuleBasedStateMachine):
         reports = [report_of(outcome, task.index, task.attempt, elapsed_s) for task in tasks]
         if outcome == "full":
             self.refused.add((job_id, node_id))
-        if outcome in ("full", "missing"):
+        if outcome in ("full", "missing", "recalled"):
             self.handed_back |= {(node_id, (job_id, index)) for index in indexes}
         if outcome == "missing":
             self.programs_at = {one for one in self.programs_at if one[:2] != (node_id, job_id)}
@@ -298,16 +312,18 @@ class MasterMachine(RuleBasedStateMachine):
         }
 
     def someone_for(self, group: tuple[str, bytes, str]) -> bool:
+        return any(True for _ in self.able_for(group))
+
+    def able_for(self, group: tuple[str, bytes, str]) -> Iterator[Worker]:
         job, program_id, kind = group
         refused = self.master.jobs[job].refused_by
-        for node_id in self.master.workers:
+        for node_id, known in self.master.workers.items():
             try:
                 self.allowed(node_id, job, FORM_OF[program_id], kind)
             except AssertionError:
                 continue
             if node_id not in refused:
-                return True
-        return False
+                yield known
 
     def teardown(self) -> None:
         """When everyone who holds a task answers, every task comes to its one end."""

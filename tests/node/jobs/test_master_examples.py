@@ -11,7 +11,7 @@ from potluck.overlay.config import Jobs
 from potluck.overlay.errors import BadProgram, NotFound, NoWorker, Unavailable, WorkerLost
 from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.peer import PEER
-from potluck.overlay.wire.work import Inline, Program, Returned, TaskComplete
+from potluck.overlay.wire.work import CancelInstructions, Inline, Program, Returned, TaskComplete
 
 from .masters import CONFIG, GRACE_S, IDS, PROGRAMS, finished, placed, report_of, submitted, worker
 
@@ -181,3 +181,47 @@ def test_a_callable_needs_the_python_that_has_pickled_it() -> None:
     master.open("j", JobOptions())
     newer = Program(bytes([78]) * 32, "callable", body=Inline(b"body"), python="3.12")
     assert placed(master.submit(0.0, "j", newer, [TaskSpec(0, Inline(b""))])) == {IDS[1]: [0]}
+
+
+def long_window(**options: object) -> Master:
+    """One node holds four short tasks, and runs one; another has come that has nothing to do."""
+    master = Master(CONFIG, "3.11", GRACE_S)
+    master.worker_up(0.0, worker(IDS[1]))
+    submitted(master, 1, **options)
+    master.confirmed(0.0, IDS[1], "j", 1, [report_of("ok", 0, 0, 0.001)])
+    more = [TaskSpec(n, Inline(b"x")) for n in range(1, 5)]
+    assert placed(master.submit(0.0, "j", PROGRAMS["function"], more)) == {IDS[1]: [1, 2, 3, 4]}
+    assert not placed(master.worker_up(0.0, worker(IDS[0])))
+    return master
+
+
+def test_what_waits_at_one_node_is_asked_back_for_another_that_has_nothing_to_do() -> None:
+    master = long_window(at_most_once=True)
+    assert master.tick(0.5) == [CancelAt(IDS[1], CancelInstructions("j", 1, [3, 4], unbegun_only=True))]
+    assert master.tick(1.0) == [], "it is asked once"
+    back = [report_of("recalled", index, 0, 0.0) for index in (3, 4)]
+    given = placed(master.confirmed(1.0, IDS[1], "j", 1, back))
+    assert {node_id: sorted(indexes) for node_id, indexes in given.items()} == {IDS[0]: [3, 4]}
+    assert finished(master.confirmed(2.0, IDS[1], "j", 1, [report_of("ok", 2, 0, 1.0)])), "what has begun goes on there"
+    master.check()
+
+
+def test_a_task_may_be_asked_back_any_number_of_times_and_not_be_returned_so_often_unasked() -> None:
+    master = long_window()
+    for _ in range(20):
+        master.jobs["j"].tasks[4].asked_back = True
+        node_id = master.jobs["j"].tasks[4].node
+        assert node_id is not None
+        assert not finished(master.confirmed(1.0, node_id, "j", 1, [report_of("recalled", 4, 0, 0.0)]))
+    told = []
+    while not told:
+        node_id = master.jobs["j"].tasks[4].node
+        assert node_id is not None
+        told = finished(master.confirmed(1.0, node_id, "j", 1, [report_of("recalled", 4, 0, 0.0)]))
+    assert told[0].fault is not None and told[0].fault.code == NoWorker.wire_code
+
+
+def test_what_is_known_to_run_is_left_where_it_runs() -> None:
+    master = long_window()
+    master.confirmed(0.4, IDS[1], "j", 1, [report_of("started", index, 0, 0.0) for index in (2, 3, 4)])
+    assert master.tick(0.5) == []

@@ -1,0 +1,53 @@
+"""Tasks that have found their node, put into messages for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ...overlay.ids import NodeId
+from ...overlay.wire.work import Instruction, InstructionAssignment
+from .effects import Assign
+from .tasks import Job, Task
+
+
+def assignments(job: Job, node_id: NodeId, tasks: Iterable[Task], *, known_only: bool = False) -> list[Assign]:
+    """One per program, with its body where the node does not have it yet, after what it needs."""
+    by_program: dict[bytes, list[Instruction]] = {}
+    for task in tasks:
+        instruction = Instruction(task.index, task.arguments, task.kind, task.attempt)
+        by_program.setdefault(task.program, []).append(instruction)
+    made: list[Assign] = []
+    for program_id, instructions in by_program.items():
+        for library in job.programs[program_id].program.libraries:
+            if node_id not in job.programs[library].known_at:
+                made.append(_assignment(job, node_id, library, []))
+        made.append(_assignment(job, node_id, program_id, instructions, known_only=known_only))
+    return made
+
+
+def _assignment(
+    job: Job, node_id: NodeId, program_id: bytes, instructions: list[Instruction], *, known_only: bool = False
+) -> Assign:
+    programs = job.programs[program_id]
+    program = programs.program
+    if node_id in programs.known_at:
+        program = msgspec.structs.replace(program, body=None)
+    programs.known_at.add(node_id)
+    options = job.options
+    return Assign(
+        node_id,
+        InstructionAssignment(
+            job.job_id,
+            job.epoch,
+            program,
+            instructions,
+            timeout_s=options.timeout_s,
+            priority=options.priority,
+            trust_results=options.trust_results,
+            known_only=known_only,
+            streams_output=options.streams_output,
+            takes_input=options.takes_input,
+        ),
+    )

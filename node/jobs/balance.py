@@ -1,0 +1,45 @@
+"""Work that waits at one node while another has nothing to do.
+
+A node is given work ahead by what its tasks have taken so far; when they turn out longer, or another node comes or
+falls idle, what waits there is asked back. It keeps what it has begun and returns the rest, so that nothing is begun
+twice for it. A rule of pure functions: what is asked back is never what is known to run, goes to nobody who may not
+run it, and leaves each node its share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from ...overlay.ids import NodeId
+from .placement import Worker
+from .tasks import Job, Task
+
+Group = tuple[bytes, str]
+
+
+def idle_slots(workers: Iterable[Worker]) -> dict[NodeId, int]:
+    """Slots with neither work nor anything that waits for them, by node."""
+    free = ((worker.node_id, worker.slots - worker.foreign - worker.outstanding) for worker in workers)
+    return {node_id: count for node_id, count in free if count > 0}
+
+
+def to_ask_back(
+    job: Job, holder: Worker, idle: Mapping[NodeId, int], able: Callable[[Group], frozenset[NodeId]]
+) -> list[Task]:
+    """What the holder should return: the last of what waits there, in proportion to the slots that are free for it."""
+    held = job.at[holder.node_id]
+    if len(held) <= holder.slots:
+        return []
+    tasks_held = [job.tasks[index] for index in sorted(held)]
+    if any(task.asked_back and not task.started for task in tasks_held):
+        return []  # it has not answered yet
+    waiting: dict[Group, list[Task]] = {}
+    for task in tasks_held[holder.slots :]:  # the first are what it runs, as far as is known here
+        if not task.started:
+            waiting.setdefault((task.program, task.kind), []).append(task)
+    chosen: list[Task] = []
+    for group, tasks in waiting.items():
+        free = sum(count for node_id, count in idle.items() if node_id in able(group))
+        share = -(-len(tasks) * free // (free + holder.slots))  # rounded up: one that waits alone goes
+        chosen += tasks[len(tasks) - share :]
+    return chosen
