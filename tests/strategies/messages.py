@@ -60,6 +60,10 @@ def _strategy(info: mi.Type) -> st.SearchStrategy[Any]:
         case mi.ListType():
             most = _longest(info, _ITEMS_MAX)
             return st.lists(_strategy(info.item_type), min_size=info.min_length or 0, max_size=most)
+        case mi.VarTupleType():
+            return st.lists(_strategy(info.item_type), max_size=_longest(info, _ITEMS_MAX)).map(tuple)
+        case mi.TupleType():
+            return st.tuples(*map(_strategy, info.item_types))
         case mi.DictType():
             return st.dictionaries(_strategy(info.key_type), _strategy(info.value_type), max_size=_ITEMS_MAX)
         case mi.UnionType():
