@@ -25,6 +25,7 @@ from .work import (
     job_options,
     lasting_options,
     options_from,
+    seal,
     setting_options,
     ship_option,
     take_setting,
@@ -70,6 +71,8 @@ def command(
         futures = [job.submit(body, inline, size_of(inline)) for inline in arguments]
         if detach:
             return detached(connection, job, futures)
+        if durable:
+            seal(connection, job, futures)
         done = finish(connection, job, futures)
     lines = [
         text_of(value) if task["error"] is None else f"{task['error']['kind']}: {task['error']['message']}"

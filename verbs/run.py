@@ -25,6 +25,7 @@ from .work import (
     job_options,
     lasting_options,
     options_from,
+    seal,
     setting_options,
     ship_option,
     take_setting,
@@ -74,6 +75,8 @@ def command(
         future = job.submit(body, arguments, size_of(arguments))
         if detach:
             return detached(connection, job, [future])
+        if durable:
+            seal(connection, job, [future])
         connection.printer.on_broken = future.kill
         done = finish(connection, job, [future])
         if durable:

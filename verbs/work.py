@@ -86,8 +86,8 @@ def check_lasting(lasting: bool, cache: bool) -> None:
         raise UsageError("--cache is for jobs that are waited for: leave it out, or --detach and --durable")
 
 
-def detached(connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> Answer:
-    """Waits until the job is safe. Raises Unavailable, or why it was refused."""
+def seal(connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> str:
+    """Returns the job's name when the job is safe. Raises Unavailable, or why it was refused."""
     opened = job.opened.result(ANSWER_TIMEOUT_S)
     sealed = connection.ask(SealJob, opened, len(futures))
     try:
@@ -99,6 +99,12 @@ def detached(connection: Connection, job: Job, futures: Sequence[TaskFuture]) ->
             if future.done() and isinstance(refusal := future.exception(), Refused):
                 raise refusal from None
         raise
+    return opened
+
+
+def detached(connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> Answer:
+    """Waits until the job is safe. Raises as `seal`."""
+    opened = seal(connection, job, futures)
     notes = f"follow it with `potluck job {opened}`, here or on any other of your nodes"
     if job.options.confidential:
         notes = f"it is confidential, and ends with this node: `potluck job {opened}`"

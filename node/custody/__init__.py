@@ -6,7 +6,10 @@
     `deputies`  pure: who is to hold a job's log beside its master
     `archive`   logs, and the long payloads they name, on disk
     `mastery`   shell: one job this node is master of
-    `service`   shell: every job held here; succession, recovery, what others ask
+    `shelf`     shell: the logs held here for other masters
+    `succession` shell: who goes on when a master is gone
+    `service`   shell: every lasting job of this node
+    `questions` shell: any node answers for any job
     `telling`   what a person is told of a job
 
 A job that only its client waits for needs none of this: the client is its authority.

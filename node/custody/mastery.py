@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import trio
 
-from ...overlay.errors import NotAllowed, NotFound, Unavailable
+from ...overlay.errors import NotAllowed, NotFound, PotluckError, Unavailable
 from ...overlay.ids import NodeId
 from ...overlay.wire.control import NodeReports, TaskSpec
 from ...overlay.wire.joblog import (
@@ -294,7 +294,7 @@ class Mastery:
         while True:
             try:
                 self.seat = await seated()
-            except Unavailable as error:
+            except PotluckError as error:
                 self.waits_for = str(error)
                 await trio.sleep(_PAUSE_S)
             else:
@@ -426,9 +426,9 @@ class Mastery:
         except NotFound:
             self.forgotten = True
             self.end()
-        except Unavailable as error:
+        except PotluckError as error:
             self.waits_for = str(error)
-            if self._office.is_pair(register):
+            if isinstance(error, Unavailable) and self._office.is_pair(register):
                 self._go_on_unfenced(deputies)
         else:
             self._seated(seat)

@@ -27,7 +27,6 @@ from ...overlay.errors import (
     NotFound,
     PotluckError,
     QuotaExceeded,
-    RemoteProtocolError,
     Unavailable,
     WorkerLost,
 )
@@ -42,7 +41,7 @@ from ...overlay.registers.service import Registers
 from ...overlay.wire.codec import Message
 from ...overlay.wire.control import JobOptions, NodeReports, TaskSpec
 from ...overlay.wire.gossip import Status
-from ...overlay.wire.joblog import JobLog, JobLogged, Opened
+from ...overlay.wire.joblog import Entry, JobLog, JobLogged, Opened
 from ...overlay.wire.work import Fault, Finished, Inline, Payload, Program, Reference
 from ..jobs.effects import Assign
 from ..jobs.service import Jobs
@@ -55,18 +54,14 @@ from .seats import Change, Seat, register_of, remove, seats_in, succeed
 from .seats import take as take_seat
 from .shelf import Shelf
 from .story import Counts, Story, story_of
+from .succession import Succession
 from .volatile import Volatile
 
 logger = logging.getLogger("potluck.node")
 
 _LOOK_S: Final = 10.0
 """How often the logs held here are looked over: whose master is gone, and which nobody needs any more."""
-_RETRY_S: Final = 1.0
-_STEP_S: Final = 1.0
-"""A deputy waits so long for each that stands before it."""
 _SEAL_TIMEOUT_S: Final = 30.0
-_LOOKS: Final = 3
-"""Times that a log is found to be nobody's before it is dropped."""
 _PAIR: Final = 2
 _DAY_S: Final = 86_400.0
 
@@ -104,9 +99,7 @@ class Custody:
         self._mesh_time = mesh_time
         self._owner_of = owner_of
         self._background = Background()
-        self._succeeding: set[str] = set()
-        self._seen: dict[str, tuple[int, int]] = {}
-        """Logs that nobody seems to need: how long they were, and how often that was so."""
+        self.succession = Succession(self, self.shelf, self.archive, self._background)
         jobs.holds_back = self._holds_back
         objects.kept = self._kept
         links.on(JobLog, self._logged)
@@ -118,7 +111,7 @@ class Custody:
             await nursery.start(self._background.run)
             for job, head in list(self.shelf.heads.items()):
                 if head.master == self.own_id:
-                    self._background.start(self._succeed, job)
+                    self.succession.begin(job)
             while True:
                 await trio.sleep(_LOOK_S)
                 await self._look_over()
@@ -149,7 +142,7 @@ class Custody:
                 raise NotAllowed(f"job {job} takes no more tasks")
             self._check_quota(mastery.opened.owner)
         except PotluckError:
-            self._background.start(self.forget, job)
+            self._background.start(self._withdraw, job)
             raise
         if program.body is not None:
             program = msgspec.structs.replace(program, body=self._written(mastery, program.body))
@@ -172,11 +165,19 @@ class Custody:
         raise Unavailable(f"job {job} is not safe yet, and goes on trying: {why}")
 
     def let_go(self, job: str) -> None:
-        """Its client is gone; no more tasks will come."""
+        """Its client is gone. What it has not said to be whole goes with it."""
         mastery = self.masteries.get(job)
         if mastery is not None:
             mastery.sink = None
-            mastery.seal()
+            if not mastery.counts.sealed:
+                self._background.start(self._withdraw, job)
+
+    async def _withdraw(self, job: str) -> None:
+        try:
+            await self.forget(job)
+        except PotluckError as error:
+            logger.info("job %s, which nobody was told to be safe, goes on: %s", job, error)
+            self.mastery(job).seal()
 
     async def forget(self, job: str) -> None:
         """Cancels it and keeps nothing of it anywhere. Raises NotFound, Unavailable."""
@@ -243,7 +244,7 @@ class Custody:
             await self.archive.commit()
         else:  # another one is master; which one, its log or the register will say
             self.shelf.put(job, mastery.head())
-            await self._look_at(job)
+            await self.succession.look_at(job)
 
     def _holds_back(self, assign: Assign) -> bool:
         """Whether the assignment is to be sent by `Jobs.begin` and not now: of tasks that must not run twice, everybody
@@ -264,7 +265,7 @@ class Custody:
         member = self._membership.get(NodeId(node_id))
         return member.name if member is not None else node_id.hex()[:8]
 
-    # Succession
+    # Members
 
     def _member_changed(self, change: Changed) -> None:
         for mastery in self.masteries.values():
@@ -272,79 +273,41 @@ class Custody:
         if change.event in ("died", "left"):
             for job, head in self.shelf.heads.items():
                 if head.master == change.member.node_id:
-                    self._background.start(self._succeed, job)
+                    self.succession.begin(job)
 
-    async def _succeed(self, job: str) -> None:
-        """Goes on until this node is master, somebody else is, or the job is forgotten."""
-        if job in self._succeeding:
-            return
-        self._succeeding.add(job)
-        try:
-            await self._wait_turn(job)
-            while self._is_orphaned(job):
-                await self._try_to_succeed(job)
-        finally:
-            self._succeeding.discard(job)
+    async def hand_over(self) -> None:
+        """Before this node leaves: a deputy that has everything becomes master."""
+        async with trio.open_nursery() as nursery:
+            for mastery in list(self.masteries.values()):
+                nursery.start_soon(self._hand_over, mastery)
 
-    def _is_orphaned(self, job: str) -> bool:
-        head = self.shelf.heads.get(job)
-        return head is not None and (head.master == self.own_id or not self.is_present(head.master))
-
-    async def _wait_turn(self, job: str) -> None:
-        head = self.shelf.heads[job]
-        if self.own_id in head.deputies:
-            before = head.deputies[: head.deputies.index(self.own_id)]
-            await trio.sleep(_STEP_S * sum(map(self.is_present, before)))
-
-    async def _try_to_succeed(self, job: str) -> None:
-        head = self.shelf.heads[job]
-        register, unfenced = register_of(job), False
-        if head.master == self.own_id:
-            await self._ask_deputies(job, head)
-        try:
-            seat = await self.change(register, succeed(job, self.own_id, head.master, head.log.epoch + 1))
-        except NotFound:
-            await self._drop(job)
-            return
-        except Unavailable as error:
-            if not self.is_pair(register):
-                logger.info("job %s waits for a master: %s", job, error)
-                await trio.sleep(_RETRY_S)
+    async def _hand_over(self, mastery: Mastery) -> None:
+        for node_id in mastery.seat.deputies:
+            if mastery.journal.is_ready(node_id) and self.is_present(node_id):
+                change = succeed(mastery.job, node_id, self.own_id, mastery.epoch + 1)
+                try:
+                    await self.change(register_of(mastery.job), change)
+                except PotluckError as error:
+                    logger.info("job %s was not handed over: %s", mastery.job, error)
+                else:
+                    mastery.end()
                 return
-            seat, unfenced = Seat(self.own_id, head.log.epoch + 1), True
-        if self.shelf.heads.get(job) is not head:
-            return  # somebody's log came meanwhile: looked at again
-        if seat.master != self.own_id:
-            self.shelf.put(job, msgspec.structs.replace(head, master=seat.master, deputies=list(seat.deputies)))
-            if self.own_id not in seat.deputies:
-                await self._drop(job)
-            return
-        await self._take_over(job, head, seat, unfenced=unfenced or head.unfenced)
 
-    async def _ask_deputies(self, job: str, head: Head) -> None:
-        """A master that comes back asks first who went on without it: of two, the register cannot tell."""
-        for node_id in head.deputies:
-            try:
-                said = await self.tell(node_id, lambda number: _asking(number, job, head), _RETRY_S)
-            except (Unavailable, NotAllowed):
-                continue
-            if said.epoch > head.log.epoch and job in self.shelf.heads:
-                self.shelf.put(job, msgspec.structs.replace(head, master=node_id))
+    async def _look_over(self) -> None:
+        for job in list(self.shelf.heads):
+            await self.succession.look_at(job)
+        now_s = self._mesh_time.now_s()
+        for job, mastery in list(self.masteries.items()):
+            if mastery.over and mastery.fetched and now_s > mastery.counts.ended_s + self._config.kept_days * _DAY_S:
+                try:
+                    await self.forget(job)
+                except PotluckError as error:
+                    logger.debug("job %s is kept for longer: %s", job, error)
 
-    async def _take_over(self, job: str, head: Head, seat: Seat, *, unfenced: bool) -> None:
-        """From the log as it lies here: everything that was shown is in it."""
-        try:
-            entries = list(self.shelf.entries(job, head.length))
-            story = story_of(entries)
-        except RemoteProtocolError as error:
-            entries = []
-            logger.error("the log of job %s is damaged: %s", job, error)
-        if len(entries) < head.length or not entries:
-            missing = head.length - len(entries)
-            logger.error("job %s cannot go on here: this disk has lost %d entries of its log", job, missing)
-            await self._drop(job)
-            return
-        counts = Counts()
+    def take_over(self, job: str, head: Head, seat: Seat, entries: Sequence[Entry], *, unfenced: bool) -> None:
+        """From the whole log as it lies here: everything that was shown is in it. A job that is not sealed there was
+        never acknowledged, and whoever was adding to it is gone with its master."""
+        story, counts = story_of(entries), Counts()
         for entry in entries:
             counts.take(entry)
         mastery = Mastery(self, job, Journal(head.log.begun(seat.epoch)), seat, story.opened, unfenced=unfenced)
@@ -352,8 +315,10 @@ class Custody:
         logger.info("Node %s is master of job %s now", self._identity.name, job)
         del self.shelf.heads[job]
         self._begin(mastery)
-        mastery.seal()  # whoever was adding to it is gone with its master
-        self._resubmit(mastery, story)
+        if story.sealed:
+            self._resubmit(mastery, story)
+        else:
+            self._background.start(self._withdraw, job)
 
     def _resubmit(self, mastery: Mastery, story: Story) -> None:
         """What has no outcome runs again, but for what must not."""
@@ -374,71 +339,6 @@ class Custody:
         if isinstance(payload, Inline):
             return payload
         return Reference(payload.object_id, payload.size_bytes, self.own_id)
-
-    async def hand_over(self) -> None:
-        """Before this node leaves: a deputy that has everything becomes master."""
-        async with trio.open_nursery() as nursery:
-            for mastery in list(self.masteries.values()):
-                nursery.start_soon(self._hand_over, mastery)
-
-    async def _hand_over(self, mastery: Mastery) -> None:
-        for node_id in mastery.seat.deputies:
-            if mastery.journal.is_ready(node_id) and self.is_present(node_id):
-                change = succeed(mastery.job, node_id, self.own_id, mastery.epoch + 1)
-                try:
-                    await self.change(register_of(mastery.job), change)
-                except PotluckError as error:
-                    logger.info("job %s was not handed over: %s", mastery.job, error)
-                else:
-                    mastery.end()
-                return
-
-    # Looking over
-
-    async def _look_over(self) -> None:
-        for job in list(self.shelf.heads):
-            await self._look_at(job)
-        now_s = self._mesh_time.now_s()
-        for job, mastery in list(self.masteries.items()):
-            if mastery.over and mastery.fetched and now_s > mastery.counts.ended_s + self._config.kept_days * _DAY_S:
-                try:
-                    await self.forget(job)
-                except PotluckError as error:
-                    logger.debug("job %s is kept for longer: %s", job, error)
-
-    async def _look_at(self, job: str) -> None:
-        """Whose job is it, and is it still one?"""
-        try:
-            seat = await self.seat_of(job)
-        except PotluckError:
-            return  # a part of the mesh that cannot agree keeps what it has
-        head = self.shelf.heads.get(job)
-        if head is None:
-            return
-        if seat is None or self.own_id not in (seat.master, *seat.deputies):
-            if self._is_unneeded(job, head):
-                await self._drop(job)
-            return
-        self._seen.pop(job, None)
-        if seat.master != head.master or list(seat.deputies) != head.deputies:
-            self.shelf.put(job, msgspec.structs.replace(head, master=seat.master, deputies=list(seat.deputies)))
-        if self._is_orphaned(job):
-            self._background.start(self._succeed, job)
-
-    def _is_unneeded(self, job: str, head: Head) -> bool:
-        """A new job's log comes before its seat is agreed, and a deputy's before it is named."""
-        length, looks = self._seen.get(job, (head.length, 0))
-        looks = looks + 1 if length == head.length else 1
-        self._seen[job] = head.length, looks
-        return looks >= _LOOKS
-
-    async def _drop(self, job: str) -> None:
-        self._seen.pop(job, None)
-        self.shelf.drop(job)
-        try:
-            await self.archive.commit()
-        except Unavailable as error:
-            logger.debug("job %s is not removed yet: %s", job, error)
 
     # What masteries and the shelf ask
 
@@ -476,6 +376,8 @@ class Custody:
 
     async def may_write(self, job: str, sender: NodeId) -> bool:
         seat = await self.seat_of(job)
+        if seat is not None and sender in seat.deputies:
+            raise Unavailable(f"job {job} has a master who has not told the register yet")
         return seat is not None and seat.master == sender
 
     async def outranked(self, job: str, sender: NodeId, epoch: int) -> int | None:
@@ -493,8 +395,3 @@ class Custody:
     def _logged(self, link: Link, message: Message) -> None:
         assert isinstance(message, JobLog)
         self._background.start(self.shelf.take, link, message)
-
-
-def _asking(number: int, job: str, head: Head) -> JobLog:
-    """Says nothing new, and hears under which epoch the other one obeys."""
-    return JobLog(number, job, head.eras, head.length, 0, head.length, [], head.deputies)

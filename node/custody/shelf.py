@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 import trio
 
-from ...overlay.errors import LimitExceeded, PotluckError, RemoteProtocolError
+from ...overlay.errors import LimitExceeded, PotluckError, RemoteProtocolError, Unavailable
 from ...overlay.ids import NodeId
 from ...overlay.links.link import Link
 from ...overlay.wire.joblog import Added, Ended, Entry, JobLog, JobLogged, Opened, decode_entry
@@ -25,7 +25,7 @@ class Judge(Protocol):
     """What the shelf asks of whoever it lies with."""
 
     async def may_write(self, job: str, sender: NodeId) -> bool:
-        """Whether an unknown sender is this job's master by now. Raises Unavailable."""
+        """Whether somebody who was not this job's master is it by now. Raises Unavailable while that is open."""
 
     async def outranked(self, job: str, sender: NodeId, epoch: int) -> int | None:
         """The epoch under which this node is the job's master itself, unless the sender's is
@@ -96,9 +96,11 @@ class Shelf:
             return JobLogged(request, epoch, 0)
         head = self.heads.get(job)
         own = head.log if head is not None else Log()
-        unknown = head is not None and theirs.epoch > own.epoch and sender not in (head.master, *head.deputies)
-        if unknown and not await self._judge.may_write(job, sender):
-            return JobLogged(request, theirs.epoch + 1, 0)
+        if head is not None and sender != head.master:
+            if theirs.epoch < own.epoch:
+                return JobLogged(request, own.epoch, own.length)
+            if not await self._judge.may_write(job, sender):
+                return JobLogged(request, theirs.epoch + 1, 0)
         owner = head.owner if head is not None else bytes(link.peer.owner_id)
         added_bytes = sum(map(len, message.entries))
         if self.kept_bytes(owner) + added_bytes > self._owner_bytes_max:
@@ -108,6 +110,8 @@ class Shelf:
             return JobLogged(request, own.epoch, own.length)
         fresh = message.entries[taken.skip :][: taken.log.length - taken.keep]
         kept_bytes = await self._fetch_objects(job, sender, fresh)
+        if self.heads.get(job) is not head:
+            raise Unavailable("it has got another place meanwhile")
         self._archive.cut(job, taken.keep, own.length)
         self._archive.write(job, taken.keep, fresh)
         self.put(
