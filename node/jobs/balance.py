@@ -1,4 +1,4 @@
-"""Work that waits at one node while another has nothing to do.
+"""What idle nodes are given when nothing new is left for them: what waits elsewhere, then what takes too long there.
 
 A node is given work ahead by what its tasks have taken so far; when they turn out longer, or another node comes or
 falls idle, what waits there is asked back. It keeps what it has begun and returns the rest, so that nothing is begun
@@ -9,10 +9,14 @@ run it, and leaves each node its share.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 from ...overlay.ids import NodeId
 from .placement import Worker
 from .tasks import Job, Task
+
+STRAGGLES_AFTER_S: Final = 1.0
+STRAGGLES_AFTER_MEANS: Final = 2.0
 
 Group = tuple[bytes, str]
 
@@ -35,7 +39,7 @@ def to_ask_back(
         return []  # it has not answered yet
     waiting: dict[Group, list[Task]] = {}
     for task in tasks_held[holder.slots :]:  # the first are what it runs, as far as is known here
-        if not task.started:
+        if task.node == holder.node_id and not task.started:
             waiting.setdefault((task.program, task.kind), []).append(task)
     chosen: list[Task] = []
     for group, tasks in waiting.items():
@@ -43,3 +47,26 @@ def to_ask_back(
         share = -(-len(tasks) * free // (free + holder.slots))  # rounded up: one that waits alone goes
         chosen += tasks[len(tasks) - share :]
     return chosen
+
+
+def stragglers(job: Job, now_s: float) -> list[Task]:
+    """Tasks at the job's tail that run for much longer than others have, the longest first (Dean and Ghemawat,
+    MapReduce, 2004, §3.6). None where somebody would notice that they run twice: who may run once only, who is read
+    from or listened to."""
+    options = job.options
+    if any(job.pending.values()) or options.at_most_once or options.streams_output or options.takes_input:
+        return []
+    late: list[tuple[float, int]] = []
+    for task in job.tasks.values():
+        mean_s = job.programs[task.program].mean_s
+        if task.started_s is None or task.copy is not None or mean_s is None:
+            continue
+        if now_s - task.started_s > max(STRAGGLES_AFTER_S, STRAGGLES_AFTER_MEANS * mean_s):
+            late.append((task.started_s, task.index))
+    return [job.tasks[index] for _, index in sorted(late)]
+
+
+def freest(idle: Mapping[NodeId, int], able: Iterable[NodeId]) -> NodeId | None:
+    """Who of those that are able has most free slots; ties: lower id."""
+    free = [(-count, node_id) for node_id in able if (count := idle.get(node_id, 0)) > 0]
+    return min(free)[1] if free else None

@@ -6,6 +6,9 @@
        └── RESTING ◀─────────┘ failed, where errors are to be tried again
     any ──cancel──▶ gone, reported as Cancelled
 
+A task that is assigned for long while nodes are idle may be at a second one, too: a copy. Who of the two is lost,
+returns it or fails leaves it to the other, and the first outcome ends both.
+
 Execution is at least once, or at most once where the submitter says so; acceptance exactly once: a task leaves the
 table when its first outcome is accepted, and what comes later for it finds nothing.
 """
@@ -31,11 +34,10 @@ from ...overlay.wire.work import (
     Reference,
     Report,
     Returned,
-    Started,
     TaskComplete,
 )
 from .assigning import assignments
-from .balance import Group, idle_slots, to_ask_back
+from .balance import Group, freest, idle_slots, stragglers, to_ask_back
 from .batches import BATCH_COUNT_MAX
 from .effects import CancelAt, Drop, Effect, Release, Tell
 from .placement import Requirements, Worker, candidates, lacking, spread, window
@@ -101,6 +103,8 @@ class Master:
                 programs.known_at.discard(node_id)
                 programs.impossible_at.pop(node_id, None)
             lost = [job.tasks[index] for index in sorted(job.at.pop(node_id, ()))]
+            for task in lost:
+                task.take_back(node_id)
             effects += self._retry(job, lost, node_id, f"node {worker.name} {how}")
         return effects + self._place(now_s)
 
@@ -172,8 +176,8 @@ class Master:
             task = job.tasks.get(index)
             if task is None:
                 continue
-            if task.node is not None:
-                running.setdefault(task.node, []).append(index)
+            for node_id in task.nodes:
+                running.setdefault(node_id, []).append(index)
             reports.append(_fault(task, Cancelled("cancelled")))
             self._accept(job, task)
         for node_id, ours in running.items():
@@ -214,12 +218,12 @@ class Master:
                 continue  # finished already: the first acceptance stands; or none of its business
             if isinstance(report, Finished):
                 effects += self._finished(now_s, job, task, node_id, report, told)
-            elif task.node == node_id and report.attempt == task.attempt:
-                if isinstance(report, Started):
-                    task.started = True
-                    told.append(report)
-                else:
+            elif node_id in task.nodes and report.attempt == task.attempt:
+                if isinstance(report, Returned):
                     effects += self._returned(job, task, node_id, report)
+                elif node_id == task.node:
+                    task.started_s = now_s
+                    told.append(report)
         if told:
             effects.append(Tell(job_id, node_id, told))
         return effects + self._place(now_s)
@@ -242,7 +246,7 @@ class Master:
                     self._accept(job, task)
                 if tasks:
                     effects.append(Tell(job.job_id, None, [_fault(task, reason) for task in tasks]))
-        return effects + self._place(now_s) + self._even_out()
+        return effects + self._place(now_s) + self._use_idle(now_s)
 
     def check(self) -> None:
         """Every invariant."""
@@ -256,22 +260,26 @@ class Master:
             assert sum(len(group) for group in job.pending.values()) == len(waiting), "no task is queued twice"
             for node_id, indexes in job.at.items():
                 outstanding[node_id] += len(indexes)
-                assert all(job.tasks[index].node == node_id for index in indexes)
+                assert all(node_id in job.tasks[index].nodes for index in indexes)
+            runs = [job.tasks[index].nodes for index in placed]
+            assert sum(map(len, runs)) == sum(map(len, job.at.values())), "a task is where it is said to be"
+            assert all(len(set(nodes)) == len(nodes) for nodes in runs), "and at no node twice"
+            assert not job.options.at_most_once or all(len(nodes) == 1 for nodes in runs)
         assert outstanding == {node_id: worker.outstanding for node_id, worker in self._workers.items()}
 
     def _finished(
         self, now_s: float, job: Job, task: Task, node_id: NodeId, report: Finished, told: list[Report]
     ) -> list[Effect]:
         fault = report.fault
-        current = task.node == node_id and report.attempt == task.attempt
+        current = node_id in task.nodes and report.attempt == task.attempt
         if fault is not None and fault.code == WorkerLost.wire_code:
             if not current:
                 return []
-            self._unassign(job, task)
+            self._unassign(job, task, node_id)
             return self._retry(job, [task], node_id, fault.message)
         if fault is not None and task.errors < job.options.error_retries:
             if current:
-                self._rest(now_s, job, task)
+                self._rest(now_s, job, task, node_id)
             return []
         programs = job.programs[task.program]
         sample_s = report.elapsed_s
@@ -279,15 +287,15 @@ class Master:
             mean_s = programs.mean_s
             programs.mean_s = sample_s if mean_s is None else mean_s + _MEAN_WEIGHT * (sample_s - mean_s)
         effects: list[Effect] = []
-        if task.node is not None and task.node != node_id:
-            effects.append(CancelAt(task.node, CancelInstructions(job.job_id, job.epoch, [task.index])))
+        for other in task.nodes:
+            effects += _cancellations(job, other, [task.index]) if other != node_id else []
         self._accept(job, task)
         told.append(report)
         return effects
 
     def _returned(self, job: Job, task: Task, node_id: NodeId, report: Returned) -> list[Effect]:
         was_asked = task.asked_back
-        self._unassign(job, task)
+        self._unassign(job, task, node_id)
         if report.code == _PROGRAM_MISSING:
             programs = job.programs[task.program]
             for program_id in (task.program, *programs.program.libraries):
@@ -300,6 +308,8 @@ class Master:
         else:
             job.refused_by[node_id] = report.reason
         task.returns += 1
+        if task.nodes:
+            return []
         self._queue(job, [task], first=True)
         if task.returns <= _RETURNS_MAX:
             return []
@@ -307,13 +317,12 @@ class Master:
         return [Tell(job.job_id, None, [_fault(task, NoWorker(f"no node could begin it: {report.reason}"))])]
 
     def _retry(self, job: Job, tasks: list[Task], node_id: NodeId, why: str) -> list[Effect]:
-        """Tasks whose worker was lost, unassigned already or with it: once more, or given up."""
+        """Tasks whose worker was lost: once more, or given up. Those that run elsewhere, too, go on there."""
         given_up: list[Report] = []
         again: list[Task] = []
-        for task in tasks:
+        for task in [one for one in tasks if not one.nodes]:
             task.attempt += 1
             task.losses += 1
-            task.take_back()
             if task.losses > job.losses_max:
                 error = WorkerLost(_given_up(job, task, why))
                 given_up.append(Finished(task.index, task.attempt - 1, fault=Fault(error.wire_code, str(error))))
@@ -323,9 +332,11 @@ class Master:
         self._queue(job, again, first=True)
         return [Tell(job.job_id, node_id, given_up)] if given_up else []
 
-    def _rest(self, now_s: float, job: Job, task: Task) -> None:
+    def _rest(self, now_s: float, job: Job, task: Task, node_id: NodeId) -> None:
         """It failed: once more, after a pause that doubles from one failure to the next."""
-        self._unassign(job, task)
+        self._unassign(job, task, node_id)
+        if task.nodes:
+            return
         job.resting[task.index] = now_s + min(job.options.backoff_s * 2.0**task.errors, _REST_MAX_S)
         task.errors += 1
         task.attempt += 1
@@ -340,8 +351,9 @@ class Master:
 
     def _accept(self, job: Job, task: Task) -> None:
         """The task has its outcome and leaves every table."""
-        if task.node is not None:
-            self._unassign(job, task)
+        if task.nodes:
+            for node_id in task.nodes:
+                self._unassign(job, task, node_id)
         elif job.resting.pop(task.index, None) is None:
             key = (task.program, task.kind)
             group = job.pending.get(key)
@@ -353,12 +365,11 @@ class Master:
         if isinstance(task.arguments, Reference):
             self._unneeded.append(task.arguments.object_id)
 
-    def _unassign(self, job: Job, task: Task) -> None:
-        assert task.node is not None
-        job.at[task.node].discard(task.index)
-        if (worker := self._workers.get(task.node)) is not None:
+    def _unassign(self, job: Job, task: Task, node_id: NodeId) -> None:
+        job.at[node_id].discard(task.index)
+        if (worker := self._workers.get(node_id)) is not None:
             worker.outstanding -= 1
-        task.take_back()
+        task.take_back(node_id)
 
     # Placing
 
@@ -389,33 +400,55 @@ class Master:
         effects: list[Effect] = []
         for node_id, count in spread(len(pending), able, room).items():
             tasks = [pending.popleft() for _ in range(count)]
-            worker = self._workers[node_id]
-            worker.outstanding += count
-            worker.assigned += count
-            at = job.at.setdefault(node_id, set())
             for task in tasks:
                 task.node = node_id
-                at.add(task.index)
+            self._give(job, node_id, tasks)
             effects += assignments(job, node_id, tasks)
         return effects
 
-    def _even_out(self) -> list[Effect]:
-        """Asks back what waits at one node and could run at once on another, which nobody has anything else for."""
+    def _give(self, job: Job, node_id: NodeId, tasks: list[Task]) -> None:
+        worker = self._workers[node_id]
+        worker.outstanding += len(tasks)
+        worker.assigned += len(tasks)
+        job.at.setdefault(node_id, set()).update(task.index for task in tasks)
+
+    def _use_idle(self, now_s: float) -> list[Effect]:
+        """Of slots that nobody has anything new for: what waits elsewhere comes first, then what takes too long."""
         idle = idle_slots(self._workers.values())
         effects: list[Effect] = []
-        for job in self._jobs.values() if idle else ():
-
-            @cache
-            def able(group: Group, job: Job = job) -> frozenset[NodeId]:
-                return frozenset(one.node_id for one in candidates(self._workers, self._requirements(job, group)))
-
-            for node_id in job.at:
-                worker = self._workers.get(node_id)
-                tasks = to_ask_back(job, worker, idle, able) if worker is not None and node_id not in idle else []
-                for task in tasks:
-                    task.asked_back = True
-                effects += _cancellations(job, node_id, [task.index for task in tasks], unbegun_only=True)
+        jobs = sorted(self._jobs.values(), key=lambda one: -one.options.priority) if idle else []
+        for job in jobs:
+            effects += self._ask_back(job, idle)
+        for job in jobs if not effects else ():
+            effects += self._run_twice(now_s, job, idle)
         return effects
+
+    def _ask_back(self, job: Job, idle: dict[NodeId, int]) -> list[Effect]:
+        effects: list[Effect] = []
+        able = cache(lambda group: self._able(job, group))
+        for node_id in job.at:
+            worker = self._workers.get(node_id)
+            tasks = to_ask_back(job, worker, idle, able) if worker is not None and node_id not in idle else []
+            for task in tasks:
+                task.asked_back = True
+            effects += _cancellations(job, node_id, [task.index for task in tasks], unbegun_only=True)
+        return effects
+
+    def _run_twice(self, now_s: float, job: Job, idle: dict[NodeId, int]) -> list[Effect]:
+        effects: list[Effect] = []
+        able = cache(lambda group: self._able(job, group))
+        for task in stragglers(job, now_s):
+            node_id = freest(idle, able((task.program, task.kind)) - {*task.nodes, *task.earlier})
+            if node_id is None:
+                continue
+            idle[node_id] -= 1
+            task.copy = node_id
+            self._give(job, node_id, [task])
+            effects += assignments(job, node_id, [task])
+        return effects
+
+    def _able(self, job: Job, group: Group) -> frozenset[NodeId]:
+        return frozenset(worker.node_id for worker in candidates(self._workers, self._requirements(job, group)))
 
     def _requirements(self, job: Job, group: tuple[bytes, str]) -> Requirements:
         programs = job.programs[group[0]]

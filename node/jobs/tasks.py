@@ -17,6 +17,7 @@ class Task:
         "arguments",
         "asked_back",
         "attempt",
+        "copy",
         "earlier",
         "errors",
         "index",
@@ -25,7 +26,7 @@ class Task:
         "node",
         "program",
         "returns",
-        "started",
+        "started_s",
     )
 
     def __init__(self, index: int, program: bytes, arguments: Payload, kind: str) -> None:
@@ -39,20 +40,36 @@ class Task:
         self.errors = 0
         """Times it has failed and was to be tried again."""
         self.node: NodeId | None = None
-        self.started = False
+        self.copy: NodeId | None = None
+        """Where it runs a second time; never without the first."""
+        self.started_s: float | None = None
+        """When `node` said that it runs there."""
         self.asked_back = False
         """Its node is to return it unless it has begun."""
         self.returns = 0
         self.earlier: tuple[NodeId, ...] = ()
         """Nodes it was taken back from, whose answer would still do."""
 
-    def may_be_answered_by(self, node_id: NodeId) -> bool:
-        return node_id == self.node or node_id in self.earlier
+    @property
+    def started(self) -> bool:
+        return self.started_s is not None
 
-    def take_back(self) -> None:
-        if self.node is not None and self.node not in self.earlier:
-            self.earlier = (*self.earlier, self.node)
-        self.node, self.started, self.asked_back = None, False, False
+    @property
+    def nodes(self) -> tuple[NodeId, ...]:
+        """Where it is."""
+        return tuple(node_id for node_id in (self.node, self.copy) if node_id is not None)
+
+    def may_be_answered_by(self, node_id: NodeId) -> bool:
+        return node_id in self.nodes or node_id in self.earlier
+
+    def take_back(self, node_id: NodeId) -> None:
+        """From a node where it is. If it is at another as well, that one goes on with it."""
+        if node_id not in self.earlier:
+            self.earlier = (*self.earlier, node_id)
+        if node_id == self.copy:
+            self.copy = None
+        else:
+            self.node, self.copy, self.started_s, self.asked_back = self.copy, None, None, False
 
 
 @dataclass

@@ -85,7 +85,7 @@ def _integers(info: mi.IntType) -> st.SearchStrategy[int]:
     return st.one_of(st.integers(low, high), st.sampled_from([low, high]))
 
 
-def _longest(info: mi.StrType | mi.BytesType | mi.ListType, usual: int) -> int:
+def _longest(info: mi.StrType | mi.BytesType | mi.ListType | mi.VarTupleType, usual: int) -> int:
     most = usual if info.max_length is None else min(usual, info.max_length)
     return max(most, info.min_length or 0)
 

@@ -225,3 +225,55 @@ def test_what_is_known_to_run_is_left_where_it_runs() -> None:
     master = long_window()
     master.confirmed(0.4, IDS[1], "j", 1, [report_of("started", index, 0, 0.0) for index in (2, 3, 4)])
     assert master.tick(0.5) == []
+
+
+def straggler(**options: object) -> Master:
+    """Tasks of this job take a tenth of a second; the last runs for two, and another node has nothing to do."""
+    master = Master(CONFIG, "3.11", GRACE_S)
+    master.worker_up(0.0, worker(IDS[1]))
+    submitted(master, 2, **options)
+    master.confirmed(0.1, IDS[1], "j", 1, [report_of("ok", 0, 0, 0.1)])
+    master.confirmed(0.2, IDS[1], "j", 1, [report_of("started", 1, 0, 0.0)])
+    master.worker_up(0.2, worker(IDS[0]))
+    assert master.tick(1.1) == []
+    return master
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_straggler_runs_a_second_time_and_the_first_outcome_ends_both(first: int) -> None:
+    master = straggler()
+    assert placed(master.tick(2.2)) == {IDS[0]: [1]}
+    assert master.tick(9.0) == [], "twice is enough"
+    effects = master.confirmed(9.1, IDS[first], "j", 1, [report_of("ok", 1, 0, 0.1)])
+    assert len(finished(effects)) == 1
+    assert [effect.node_id for effect in effects if isinstance(effect, CancelAt)] == [IDS[1 - first]]
+    assert finished(master.confirmed(9.2, IDS[1 - first], "j", 1, [report_of("ok", 1, 0, 0.1)])) == []
+    master.check()
+
+
+@pytest.mark.parametrize("outcome", ["lost", "error", "full", "its node"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_runs_one_that_ends_badly_leaves_the_task_to_the_other(outcome: str, first: int) -> None:
+    master = straggler(retries=0, error_retries=1)
+    master.tick(2.2)
+    if outcome == "its node":
+        effects = master.worker_gone(2.3, IDS[first], "died")
+    else:
+        effects = master.confirmed(2.3, IDS[first], "j", 1, [report_of(outcome, 1, 0, 0.1)])
+    assert effects == []
+    master.check()
+    (told,) = finished(master.confirmed(2.4, IDS[1 - first], "j", 1, [report_of("ok", 1, 0, 0.1)]))
+    assert told.fault is None
+
+
+@pytest.mark.parametrize("flag", ["at_most_once", "streams_output", "takes_input"])
+def test_nothing_runs_twice_whose_second_run_would_be_noticed(flag: str) -> None:
+    assert straggler(**{flag: True}).tick(60.0) == []
+
+
+def test_cancelling_a_task_ends_both_of_its_runs() -> None:
+    master = straggler()
+    master.tick(2.2)
+    effects = master.cancel(2.3, "j", [1])
+    assert {effect.node_id for effect in effects if isinstance(effect, CancelAt)} == set(IDS[:2])
+    master.check()
