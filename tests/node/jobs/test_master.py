@@ -100,9 +100,10 @@ class MasterMachine(RuleBasedStateMachine):
             assert (form, kind) == (FORM_OF[message.program.program_id], instruction.kind)
             options = self.options[message.job]
             if options.at_most_once:
-                again = (node_id, key) in self.given
+                begun_perhaps = self.given - self.handed_back
+                again = (node_id, key) in begun_perhaps
                 assert message.known_only == again, "what may have begun is only asked after"
-                assert again or key not in {told for _, told in self.given - self.handed_back}
+                assert again or key not in {told for _, told in begun_perhaps}
                 self.handed_back -= {(node_id, key)}
             assert instruction.attempt <= options.retries + options.error_retries, "attempts never exceed retries + 1"
             self.allowed(node_id, message.job, form, kind)
@@ -295,6 +296,30 @@ class MasterMachine(RuleBasedStateMachine):
                 group = (effect.job, PROGRAMS[form].program_id, kind)
                 assert self.now_s - waited[group] >= GRACE_S, "nothing is given up before its time"
         self.follow(effects)
+
+    @rule(errors=st.sampled_from([0, 1, None]), started=st.integers(0, 4))
+    def a_tail_comes(self, errors: int | None, started: int) -> None:
+        """One node holds all that is left, of which it runs some for long, and others have nothing to do."""
+        for job in list(self.master.jobs.values()):
+            self.follow(self.master.cancel(self.now_s, job.job_id, list(job.tasks)))
+        for node_id in IDS:
+            if node_id in self.boots:
+                self.load_reported(node_id, 0, 0)
+                self.worker_gone(node_id, "left")
+        self.worker_up(IDS[1], restarted=False)
+        self.open(3, 0, confidential=False, on="", errors=errors)
+        job_id = list(self.options)[-1]
+        self.submit_to(job_id, 1, "function", "", by_reference=False)
+        self.say(IDS[1], job_id, 1, [report_of("ok", 0, 0, 0.001)])
+        self.submit_to(job_id, 4, "function", "", by_reference=False)
+        self.say(IDS[1], job_id, 1, [report_of("started", index, 0, 0.0) for index in range(1, started + 1)])
+        for node_id in (IDS[0], IDS[2]):
+            self.worker_up(node_id, restarted=False)
+        self.tick(2.0)
+        waits, lasts = started < 4, started > 0 and errors is not None
+        tasks = self.master.jobs[job_id].tasks.values()
+        assert any(task.asked_back for task in tasks) == waits
+        assert any(task.copy is not None for task in tasks) == (lasts and not waits)
 
     @invariant()
     def nothing_is_lost_and_nothing_happens_twice(self) -> None:
