@@ -45,6 +45,8 @@ def _count(needs: Mapping[str, object], name: str) -> int:
 
 
 def _several(labels: object) -> Iterable[object]:
+    if isinstance(labels, Mapping):
+        return [f"{name}:{value}" if ":" not in str(name) else (name, value) for name, value in labels.items()]
     return (labels,) if isinstance(labels, str) or not isinstance(labels, Iterable) else labels
 
 

@@ -83,7 +83,7 @@ def options(
     confidential  nothing of it leaves the node of this program
     on            the name of the one node to run it
     cache         the result of an equal call before will do, of any node of yours with the same Python and packages
-    needs         what its node has to have: cpu=2, ram=bytes, gpu=1, label="K:V" or a list of such, kind="k"
+    needs         what its node has to have: cpu=2, ram=bytes, gpu=1, label={"K": "V"} or "K:V", kind="k"
     env           variables of its environment
     inputs        files, read now, that lie in its working folder; 1 MiB in all
     outputs       globs of files there that come into this program's current folder when it returns; 1 MiB in all

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from ...overlay.ids import NodeId
+from ...overlay.wire.control import Needs
 from .placement import Worker
 from .tasks import Job, Task
 
@@ -55,6 +56,8 @@ def stragglers(job: Job, now_s: float) -> list[Task]:
     from or listened to."""
     options = job.options
     if any(job.pending.values()) or options.at_most_once or options.streams_output or options.takes_input:
+        return []
+    if options.needs != Needs():  # a free slot may not have what it needs beside what runs there
         return []
     late: list[tuple[float, int]] = []
     for task in job.tasks.values():

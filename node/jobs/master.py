@@ -40,7 +40,7 @@ from .assigning import assignments
 from .balance import Group, freest, idle_slots, stragglers, to_ask_back
 from .batches import BATCH_COUNT_MAX
 from .effects import CancelAt, Drop, Effect, Release, Tell
-from .placement import Requirements, Worker, candidates, lacking, spread, window
+from .placement import Requirements, Worker, candidates, lacking, room, spread, window
 from .tasks import Job, ProgramState, Task
 from .waiting import Waiting
 
@@ -392,13 +392,12 @@ class Master:
             job.unplaceable_since_s.setdefault(group, now_s)
             return []
         job.unplaceable_since_s.pop(group, None)
-        room = {
-            worker.node_id: window(worker.slots, programs.mean_s, self._config.window_s, self._config.window_max)
-            - worker.outstanding
-            for worker in able
-        }
+        free: dict[NodeId, int] = {}
+        for worker in able:
+            size = window(worker.slots, programs.mean_s, self._config.window_s, self._config.window_max)
+            free[worker.node_id] = room(worker, job.options.needs, len(job.at.get(worker.node_id, ())), size)
         effects: list[Effect] = []
-        for node_id, count in spread(len(pending), able, room).items():
+        for node_id, count in spread(len(pending), able, free).items():
             tasks = [pending.popleft() for _ in range(count)]
             for task in tasks:
                 task.node = node_id

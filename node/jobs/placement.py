@@ -108,6 +108,20 @@ def window(slots: int, mean_s: float | None, ahead_s: float, per_slot_max: int) 
     return slots * min(1 + math.floor(ahead_s / mean_s), per_slot_max)
 
 
+def lanes(can: Capabilities, needs: Needs) -> int:
+    """How many tasks with these needs a node that may run one can run at once, and none goes short."""
+    shares = [(can.slots, needs.cpus), (can.memory_bytes, needs.memory_bytes), (len(can.gpus), needs.gpus)]
+    return min([can.slots, *(max(1, there // each) for there, each in shares if each)])
+
+
+def room(worker: Worker, needs: Needs, of_job: int, window_size: int) -> int:
+    """How many more tasks of a job a node may be given that has `of_job` of them: its window, and nothing ahead where
+    not every slot can run one."""
+    free = window_size - worker.outstanding
+    beside = lanes(worker.capabilities, needs)
+    return free if beside == worker.slots else min(free, beside - of_job)
+
+
 def spread(count: int, workers: Iterable[Worker], room: Mapping[NodeId, int]) -> dict[NodeId, int]:
     """How many of `count` equal tasks go to whom: each to the least loaded with room left.
 

@@ -12,6 +12,7 @@ def test_needs_are_read_as_they_are_written() -> None:
     assert resources_of({}) == Needs()
     needs = {"cpu": 2, "ram": 1 << 30, "gpu": 1, "label": ["b:2", "a:1:x"], "kind": "k"}
     assert resources_of(needs) == Needs(2, 1 << 30, 1, (("a", "1:x"), ("b", "2")))
+    assert resources_of({"label": {"b": "2", "a": "1:x"}}) == Needs(labels=(("a", "1:x"), ("b", "2")))
     assert resources_of({"label": "a:"}) == Needs(labels=(("a", ""),))
     assert (kind_of(needs), kind_of({})) == ("k", "")
 
@@ -27,6 +28,7 @@ def test_needs_are_read_as_they_are_written() -> None:
         {"label": "a"},
         {"label": ":b"},
         {"label": [1]},
+        {"label": {"a:b": "c"}},
         {"label": [f"{n}:" for n in range(65)]},
     ],
 )

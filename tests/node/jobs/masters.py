@@ -29,11 +29,11 @@ PROGRAMS = {
 FORM_OF = {program.program_id: form for form, program in PROGRAMS.items()}
 IDS = [NodeId(bytes([n]) * 20) for n in range(5)]
 ABLE = {
-    IDS[0]: ("here", Capabilities(slots=2, kinds=["a"], python="3.11"), True),
-    IDS[1]: ("own", Capabilities(slots=1, kinds=["a", "b"], python="3.12"), True),
-    IDS[2]: ("friendly", Capabilities(slots=3, kinds=["b"], python="3.11", runs_others=True), False),
-    IDS[3]: ("closed", Capabilities(slots=4, kinds=["a", "b"], python="3.11"), False),
-    IDS[4]: ("routes", Capabilities(slots=0, kinds=["a", "b"], python="3.11"), True),
+    IDS[0]: ("here", Capabilities(slots=2, cpus=2, kinds=["a"], python="3.11"), True),
+    IDS[1]: ("own", Capabilities(slots=1, cpus=1, kinds=["a", "b"], python="3.12"), True),
+    IDS[2]: ("friendly", Capabilities(slots=3, cpus=3, kinds=["b"], python="3.11", runs_others=True), False),
+    IDS[3]: ("closed", Capabilities(slots=4, cpus=4, kinds=["a", "b"], python="3.11"), False),
+    IDS[4]: ("routes", Capabilities(slots=0, cpus=1, kinds=["a", "b"], python="3.11"), True),
 }
 
 

@@ -13,7 +13,7 @@ from potluck.node.jobs.master import Master
 from potluck.node.jobs.placement import Worker, window
 from potluck.overlay.errors import NoWorker
 from potluck.overlay.ids import NodeId
-from potluck.overlay.wire.control import JobOptions, TaskSpec
+from potluck.overlay.wire.control import JobOptions, Needs, TaskSpec
 from potluck.overlay.wire.peer import PEER
 from potluck.overlay.wire.work import CancelInstructions, Finished, Inline, Reference, Report, Returned, Started
 
@@ -68,6 +68,9 @@ class MasterMachine(RuleBasedStateMachine):
         for node_id, known in self.master.workers.items():
             if before is not None and known.outstanding > before.get(node_id, 0):
                 assert known.outstanding <= max(self.windows(known)), "windows are respected"
+        for job in self.master.jobs.values():
+            for node_id in job.at if job.options.needs.cpus else ():
+                assert len(job.at[node_id]) <= max(1, ABLE[node_id][1].slots // 2), "none of its tasks goes short"
 
     def asked_back(self, node_id: NodeId, message: CancelInstructions) -> None:
         job = self.master.jobs[message.job]
@@ -118,6 +121,7 @@ class MasterMachine(RuleBasedStateMachine):
         assert options.on in ("", name)
         assert not kind or kind in able.kinds
         assert form != "callable" or able.python == "3.11"
+        assert options.needs.cpus <= able.cpus
         known = self.master.jobs[job].at.get(node_id, set())
         assert (job, node_id) not in self.refused or known, "who has refused a job is not asked again"
 
@@ -166,9 +170,10 @@ class MasterMachine(RuleBasedStateMachine):
         priority=st.integers(-1, 1),
         confidential=st.booleans(),
         on=st.sampled_from(["", "", "", "own", "absent"]),
+        cpus=st.sampled_from([0, 0, 2]),
         errors=st.sampled_from([0, 0, 1, 2, None]),
     )
-    def open(self, retries: int, priority: int, confidential: bool, on: str, errors: int | None) -> None:
+    def open(self, retries: int, priority: int, confidential: bool, on: str, errors: int | None, cpus: int = 0) -> None:
         """`errors` None: at most once."""
         job = f"job{len(self.options)}"
         options = JobOptions(
@@ -176,6 +181,7 @@ class MasterMachine(RuleBasedStateMachine):
             priority=priority,
             confidential=confidential,
             on=on,
+            needs=Needs(cpus=cpus),
             error_retries=errors or 0,
             at_most_once=errors is None,
         )

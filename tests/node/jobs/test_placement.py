@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.node.jobs.placement import Requirements, Worker, candidates, lacking, spread, window
+from potluck.node.jobs.placement import Requirements, Worker, candidates, lacking, lanes, room, spread, window
 from potluck.overlay.ids import NodeId
 from potluck.overlay.wire.capabilities import Capabilities
 from potluck.overlay.wire.control import Needs
@@ -118,3 +118,24 @@ def test_what_a_node_reports_beyond_our_own_tasks_is_foreign(busy: int, queued: 
     worker.outstanding = outstanding
     worker.reported(busy, queued)
     assert worker.foreign == max(0, busy + queued - outstanding)
+
+
+@given(
+    everyone=workers(),
+    needs=st.builds(Needs, st.integers(0, 4), st.integers(0, 3), st.integers(0, 2)),
+    of_job=st.integers(0, 9),
+    size=st.integers(0, 40),
+)
+def test_no_more_run_beside_each_other_than_have_what_they_need(
+    everyone: list[Worker], needs: Needs, of_job: int, size: int
+) -> None:
+    for worker in candidates({one.node_id: one for one in everyone}, Requirements(resources=needs)):
+        able = worker.capabilities
+        beside = lanes(able, needs)
+        assert 1 <= beside <= able.slots
+        assert beside * needs.memory_bytes <= able.memory_bytes
+        assert beside * needs.gpus <= len(able.gpus)
+        assert beside == 1 or beside * needs.cpus <= able.slots
+        more = room(worker, needs, of_job, size)
+        assert more <= size - worker.outstanding
+        assert beside == able.slots or more <= beside - of_job
