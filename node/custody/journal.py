@@ -133,9 +133,10 @@ class Journal:
         self._show()
 
     def is_ready(self, node_id: bytes) -> bool:
-        """Whether it has everything that was shown: only then may the seat name it."""
+        """Whether it has everything that was shown, by this master or by those before: only then may the seat name
+        it."""
         held = self._held.get(node_id)
-        return held is not None and held >= self.shown
+        return held is not None and held >= max(self.shown, self.log.eras[-1].first)
 
     def _show(self) -> None:
         if not self.seated:

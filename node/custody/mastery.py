@@ -428,7 +428,8 @@ class Mastery:
             self.end()
         except PotluckError as error:
             self.waits_for = str(error)
-            if isinstance(error, Unavailable) and self._office.is_pair(register):
+            alone = isinstance(error, Unavailable) and self._office.is_pair(register)
+            if alone and not self.opened.options.at_most_once:  # the other may have begun what must not run twice
                 self._go_on_unfenced(deputies)
         else:
             self._seated(seat)

@@ -81,8 +81,11 @@ class Questions:
             case "cancel":
                 self._jobs.cancel(job, list(self._jobs.master.tasks_of(job)))
                 mastery.seal()
-                with trio.move_on_after(_CANCEL_S):
+                with trio.move_on_after(_CANCEL_S) as scope:
                     await mastery.shown()
+                if scope.cancelled_caught or mastery.ended.is_set():
+                    why = mastery.waits_for or "its deputies do not answer"
+                    raise Unavailable(f"job {job} is being cancelled, which is not safe yet: {why}")
             case "forget":
                 told = self._mastery_row(mastery)
                 await self._custody.forget(job)
@@ -173,7 +176,7 @@ class Questions:
     async def _ask(self, node_id: NodeId, question: AskJob, patience_s: float = _PATIENCE_S) -> JobSaid | None:
         """None where the node is not there or does not have the job. Raises what it answers otherwise."""
         member = self._membership.get(node_id)
-        if member is None or not member.present:
+        if member is None or not member.present or not self._custody.is_own(node_id):
             return None
         asked_on = msgspec.structs.replace(question, asked_on=True)
         with trio.move_on_after(patience_s):
@@ -245,11 +248,12 @@ class Questions:
         rows = {str(row["job"]): row for row in self._rows_here(question.what, self._identity.owner_id)}
         if not question.asked_on:
             for said in await self._all(question, _ALL_PATIENCE_S):
-                rows |= {row["job"]: row for row in json.loads(said.json)}
+                for row in _rows_in(said):
+                    rows.setdefault(str(row.get("job")), row)
         ordered = sorted(rows.values(), key=lambda row: str(row["job"]))
         return _said(question.request, sorted(ordered, key=_since))
 
-    def _rows_here(self, what: str, owner: bytes) -> list[telling.Row]:
+    def _rows_here(self, what: str, owner: bytes, *, confidential: bool = True) -> list[telling.Row]:
         masteries = [one for one in self._custody.masteries.values() if one.opened.owner == owner]
         if what == "history":
             return self._jobs.history.rows() if owner == self._identity.owner_id else []
@@ -257,7 +261,7 @@ class Questions:
         if owner == self._identity.owner_id:
             attached = [job for name, job in self._jobs.master.jobs.items() if name not in self._custody.masteries]
             rows += [telling.attached_row(job, self._identity.name) for job in attached]
-        return rows
+        return rows if confidential else [row for row in rows if not self._is_confidential(str(row["job"]))]
 
     # What other nodes ask
 
@@ -269,21 +273,44 @@ class Questions:
         owner = bytes(link.peer.owner_id)
         try:
             if question.what in ("jobs", "history"):
-                said = _said(question.request, self._rows_here(question.what, owner))
+                said = _said(question.request, self._rows_here(question.what, owner, confidential=False))
+            elif self._is_confidential(question.job):
+                raise NotFound(f"no job {question.job}")
             else:
                 said = await self._answer_here(question, owner) or self._unknown(question, owner)
-        except PotluckError as error:
-            said = JobSaid(question.request, error.wire_code, str(error))
-        try:
             link.post(said)
         except LinkLost:
-            pass  # whoever asked asks somebody else
+            return  # whoever asked asks somebody else
+        except PotluckError as error:
+            self._refuse(link, question, error)
+
+    def _refuse(self, link: Link, question: AskJob, error: PotluckError) -> None:
+        try:
+            link.post(JobSaid(question.request, error.wire_code, str(error)))
+        except LinkLost:
+            pass  # likewise
+
+    def _is_confidential(self, job: str) -> bool:
+        """Of those nothing leaves this node."""
+        known = self._jobs.master.jobs.get(job)
+        mastery = self._custody.masteries.get(job)
+        options = known.options if known is not None else mastery.opened.options if mastery is not None else None
+        return options is not None and options.confidential
 
     def _unknown(self, question: AskJob, owner: bytes) -> JobSaid:
         head = self._custody.shelf.heads.get(question.job)
         if head is None or head.owner != owner or owner != self._identity.owner_id:
             raise NotFound(f"no job {question.job}")
         return self._of_shelf(question, head)
+
+
+def _rows_in(said: JobSaid) -> list[telling.Row]:
+    """Nothing where another node's words make no sense."""
+    try:
+        rows = json.loads(said.json)
+    except ValueError:
+        return []
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def _since(row: telling.Row) -> float:

@@ -42,7 +42,7 @@ from ...overlay.wire.codec import Message
 from ...overlay.wire.control import JobOptions, NodeReports, TaskSpec
 from ...overlay.wire.gossip import Status
 from ...overlay.wire.joblog import Entry, JobLog, JobLogged, Opened
-from ...overlay.wire.work import Fault, Finished, Inline, Payload, Program, Reference
+from ...overlay.wire.work import Fault, Finished, Inline, Payload, Program, Reference, Report
 from ..jobs.effects import Assign
 from ..jobs.service import Jobs
 from ..objects import Objects
@@ -50,7 +50,7 @@ from .archive import Archive, Head
 from .deputies import Candidate, choose
 from .journal import Journal, Log
 from .mastery import Alone, Mastery, Sink
-from .seats import Change, Seat, register_of, remove, seats_in, succeed
+from .seats import Change, Seat, Seats, register_of, remove, seats_in, succeed
 from .seats import take as take_seat
 from .shelf import Shelf
 from .story import Counts, Story, story_of
@@ -85,7 +85,9 @@ class Custody:
         self.own_id = identity.node_id
         self.archive = Archive(store)
         self.masteries: dict[str, Mastery] = {}
-        self.shelf = Shelf(self.archive, self, objects.fetch_bytes, config.jobs.kept_owner_bytes_max)
+        self.shelf = Shelf(
+            self.archive, self, objects.fetch_bytes, bytes(identity.owner_id), config.jobs.kept_owner_bytes_max
+        )
         self._unwritten = Archive(Volatile())
         self._alone = Alone(self.own_id, self._unwritten, self.lasting)
         self._config = config.jobs
@@ -141,13 +143,13 @@ class Custody:
             if mastery.counts.sealed:
                 raise NotAllowed(f"job {job} takes no more tasks")
             self._check_quota(mastery.opened.owner)
-        except PotluckError:
+        except QuotaExceeded:
             self._background.start(self._withdraw, job)
             raise
         if program.body is not None:
             program = msgspec.structs.replace(program, body=self._written(mastery, program.body))
         specs = [msgspec.structs.replace(spec, arguments=self._written(mastery, spec.arguments)) for spec in specs]
-        mastery.add(program, specs)
+        mastery.add(program, [self._as_logged(spec) for spec in specs])
         self._jobs.submit(job, program, specs)
 
     async def seal(self, job: str, tasks: int) -> None:
@@ -177,7 +179,8 @@ class Custody:
             await self.forget(job)
         except PotluckError as error:
             logger.info("job %s, which nobody was told to be safe, goes on: %s", job, error)
-            self.mastery(job).seal()
+            if (mastery := self.masteries.get(job)) is not None:
+                mastery.seal()
 
     async def forget(self, job: str) -> None:
         """Cancels it and keeps nothing of it anywhere. Raises NotFound, Unavailable."""
@@ -214,13 +217,23 @@ class Custody:
             self._objects.table.drop(kept.object_id)
         return kept
 
+    def _as_logged(self, spec: TaskSpec) -> TaskSpec:
+        """Arguments whose upload found no room stand in no log: the engine will say that they are missing."""
+        if isinstance(spec.arguments, Reference) and self._objects.get(spec.arguments.object_id) is None:
+            return msgspec.structs.replace(spec, arguments=Inline(b""))
+        return spec
+
     def lasting(self, mastery: Mastery, reports: Sequence[Finished]) -> list[Finished]:
-        return [
-            msgspec.structs.replace(report, value=self._written(mastery, report.value))
-            if isinstance(report.value, Reference)
-            else report
-            for report in reports
-        ]
+        return [self._with_value(mastery, report) for report in reports]
+
+    def _with_value(self, mastery: Mastery, report: Finished) -> Finished:
+        if not isinstance(report.value, Reference):
+            return report
+        value = self._written(mastery, report.value)
+        if isinstance(value, Reference) and self._objects.get(value.object_id) is None:
+            error = WorkerLost("its worker named a result that is not there")
+            return Finished(report.index, report.attempt, fault=Fault(error.wire_code, str(error)))
+        return msgspec.structs.replace(report, value=value)
 
     def _kept(self, object_id: bytes) -> bytes | None:
         return self._unwritten.get_object(object_id) or self.archive.get_object(object_id)
@@ -237,14 +250,24 @@ class Custody:
         try:
             await mastery.run(lambda: self._jobs.close(job))
         finally:
+            self._part_from_client(mastery)
             self._jobs.close(job)
             del self.masteries[job]
         if mastery.forgotten:
             mastery.drop()
-            await self.archive.commit()
+            await self.succession.drop(job)
         else:  # another one is master; which one, its log or the register will say
             self.shelf.put(job, mastery.head())
             await self.succession.look_at(job)
+
+    def _part_from_client(self, mastery: Mastery) -> None:
+        """Whoever waits for the job here would wait for ever."""
+        if mastery.sink is None:
+            return
+        error = Unavailable(f"job {mastery.job} goes on elsewhere: `potluck result {mastery.job}`")
+        left = sorted({*self._jobs.master.tasks_of(mastery.job), *mastery.unshown()})
+        faults: list[Report] = [Finished(index, 0, fault=Fault(error.wire_code, str(error))) for index in left]
+        mastery.sink(mastery.job, [NodeReports("", True, faults)])
 
     def _holds_back(self, assign: Assign) -> bool:
         """Whether the assignment is to be sent by `Jobs.begin` and not now: of tasks that must not run twice, everybody
@@ -294,8 +317,7 @@ class Custody:
                 return
 
     async def _look_over(self) -> None:
-        for job in list(self.shelf.heads):
-            await self.succession.look_at(job)
+        await self.succession.look_over()
         now_s = self._mesh_time.now_s()
         for job, mastery in list(self.masteries.items()):
             if mastery.over and mastery.fetched and now_s > mastery.counts.ended_s + self._config.kept_days * _DAY_S:
@@ -344,10 +366,14 @@ class Custody:
 
     def candidates(self, owner: bytes) -> list[Candidate]:
         return [
-            Candidate(member.node_id, own=self._owner_of(member.node_id) == owner)
+            Candidate(member.node_id)
             for member in self._membership.present()
-            if member.status is Status.ALIVE
+            if member.status is Status.ALIVE and self._owner_of(member.node_id) == owner
         ]
+
+    def is_own(self, node_id: NodeId) -> bool:
+        """Whether it is of this node's owner; nobody else is asked or told about jobs."""
+        return self._owner_of(node_id) == self._identity.owner_id
 
     def is_present(self, node_id: bytes) -> bool:
         member = self._membership.get(NodeId(node_id))
@@ -372,7 +398,11 @@ class Custody:
 
     async def seat_of(self, job: str) -> Seat | None:
         """Raises Unavailable."""
-        return seats_in(await self._registers.read(register_of(job))).get(job)
+        return (await self.seats_in(register_of(job))).get(job)
+
+    async def seats_in(self, register: bytes) -> Seats:
+        """Raises Unavailable."""
+        return seats_in(await self._registers.read(register))
 
     async def may_write(self, job: str, sender: NodeId) -> bool:
         seat = await self.seat_of(job)

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 import trio
 
-from ...overlay.errors import LimitExceeded, PotluckError, RemoteProtocolError, Unavailable
+from ...overlay.errors import LimitExceeded, LinkLost, NotFound, PotluckError, RemoteProtocolError, Unavailable
 from ...overlay.ids import NodeId
 from ...overlay.links.link import Link
 from ...overlay.wire.joblog import Added, Ended, Entry, JobLog, JobLogged, Opened, decode_entry
@@ -38,12 +38,15 @@ class Shelf:
         archive: Archive,
         judge: Judge,
         fetch: Callable[[Reference], Awaitable[bytes]],
+        owner: bytes,
         owner_bytes_max: int,
     ) -> None:
+        """`owner`: this node's; logs are taken from its other nodes and from nobody else."""
         self.heads: dict[str, Head] = {}
         self._archive = archive
         self._judge = judge
         self._fetch = fetch
+        self._owner = owner
         self._owner_bytes_max = owner_bytes_max
         self._locks: dict[str, trio.Lock] = {}
         self._taking = trio.CapacityLimiter(_TAKING_AT_ONCE)
@@ -92,6 +95,8 @@ class Shelf:
         theirs = Log(tuple(message.eras), message.length)
         if not is_sound(theirs):
             raise RemoteProtocolError("a job's log has eras that no master writes")
+        if bytes(link.peer.owner_id) != self._owner:
+            return JobLogged(request, theirs.epoch, 0, refused=True)
         if (epoch := await self._judge.outranked(job, sender, theirs.epoch)) is not None:
             return JobLogged(request, epoch, 0)
         head = self.heads.get(job)
@@ -101,15 +106,17 @@ class Shelf:
                 return JobLogged(request, own.epoch, own.length)
             if not await self._judge.may_write(job, sender):
                 return JobLogged(request, theirs.epoch + 1, 0)
-        owner = head.owner if head is not None else bytes(link.peer.owner_id)
-        added_bytes = sum(map(len, message.entries))
-        if self.kept_bytes(owner) + added_bytes > self._owner_bytes_max:
+        if self.kept_bytes(self._owner) + sum(map(len, message.entries)) > self._owner_bytes_max:
             return JobLogged(request, theirs.epoch, own.length, refused=True)
         taken = take(own, theirs, message.first, len(message.entries))
         if taken is None:
             return JobLogged(request, own.epoch, own.length)
         fresh = message.entries[taken.skip :][: taken.log.length - taken.keep]
-        kept_bytes = await self._fetch_objects(job, sender, fresh)
+        try:
+            kept_bytes = await self._fetch_objects(job, sender, fresh)
+        except (NotFound, LimitExceeded, LinkLost) as error:
+            logger.info("payloads of job %s cannot be had: %s", job, error)
+            return JobLogged(request, theirs.epoch, own.length, refused=True)
         if self.heads.get(job) is not head:
             raise Unavailable("it has got another place meanwhile")
         self._archive.cut(job, taken.keep, own.length)
@@ -119,15 +126,19 @@ class Shelf:
             Head(
                 eras=list(taken.log.eras),
                 length=taken.log.length,
-                shown=min(message.shown, taken.log.length),
+                shown=max(min(message.shown, taken.log.length), min(head.shown, taken.keep) if head is not None else 0),
                 master=sender,
                 deputies=message.deputies,
-                owner=_owner_in(fresh, owner) if not taken.keep else owner,
+                owner=self._owner,
                 bytes_kept=(head.bytes_kept if head is not None else 0) + kept_bytes + sum(map(len, fresh)),
                 unfenced=head.unfenced if head is not None else False,
             ),
         )
-        await self._archive.commit()
+        try:
+            await self._archive.commit()
+        except Unavailable as error:
+            logger.warning("the log of job %s is not on disk: %s", job, error)
+            return JobLogged(request, theirs.epoch, taken.keep, refused=True)
         return JobLogged(request, theirs.epoch, taken.log.length)
 
     async def _fetch_objects(self, job: str, sender: NodeId, entries: list[bytes]) -> int:
@@ -153,9 +164,3 @@ def references_in(entries: Iterator[Entry]) -> Iterator[Reference]:
             case _:
                 payloads = []
         yield from (payload for payload in payloads if isinstance(payload, Reference))
-
-
-def _owner_in(entries: list[bytes], otherwise: bytes) -> bytes:
-    """Whose job it is, as its first entry says."""
-    first = decode_entry(entries[0]) if entries else None
-    return first.owner if isinstance(first, Opened) else otherwise

@@ -10,7 +10,7 @@ import trio
 
 from ...overlay.background import Background
 from ...overlay.errors import NotAllowed, NotFound, PotluckError, RemoteProtocolError, Unavailable
-from ...overlay.wire.joblog import Entry, JobLog
+from ...overlay.wire.joblog import Entry, JobLog, Opened
 from .archive import Archive, Head
 from .seats import Seat, register_of, succeed
 from .shelf import Shelf
@@ -66,6 +66,10 @@ class Succession:
     async def _try_to_succeed(self, job: str) -> None:
         head = self._shelf.heads[job]
         register, unfenced = register_of(job), False
+        entries = self._entries(job, head)
+        if entries is None:
+            await self._pass_on(job, head)
+            return
         if head.master == self._custody.own_id:
             await self._ask_deputies(job, head)
         try:
@@ -73,10 +77,10 @@ class Succession:
                 register, succeed(job, self._custody.own_id, head.master, head.log.epoch + 1)
             )
         except NotFound:
-            await self._drop(job)
+            await self.drop(job)
             return
         except Unavailable as error:
-            if not self._custody.is_pair(register):
+            if not self._custody.is_pair(register) or _runs_once(entries):
                 logger.info("job %s waits for a master: %s", job, error)
                 await trio.sleep(_RETRY_S)
                 return
@@ -90,13 +94,22 @@ class Succession:
         if seat.master != self._custody.own_id:
             self._shelf.put(job, msgspec.structs.replace(head, master=seat.master, deputies=list(seat.deputies)))
             if self._custody.own_id not in seat.deputies:
-                await self._drop(job)
+                await self.drop(job)
             return
-        entries = self._entries(job, head)
-        if entries is None:
-            await self._drop(job)
-        else:
-            self._custody.take_over(job, head, seat, entries, unfenced=unfenced or head.unfenced)
+        self._custody.take_over(job, head, seat, entries, unfenced=unfenced or head.unfenced)
+
+    async def _pass_on(self, job: str, head: Head) -> None:
+        """This disk is damaged: a deputy is to go on, and what is left here goes."""
+        for node_id in head.deputies if head.master == self._custody.own_id else ():
+            change = succeed(job, node_id, self._custody.own_id, head.log.epoch + 1)
+            try:
+                await self._custody.change(register_of(job), change)
+            except PotluckError as error:
+                logger.error("job %s was not passed on: %s", job, error)
+                await trio.sleep(_LOOK_AGAIN_S)
+                return
+            break
+        await self.drop(job)
 
     def _entries(self, job: str, head: Head) -> list[Entry] | None:
         """The whole log as it lies here; None where the disk has lost some of it."""
@@ -120,18 +133,34 @@ class Succession:
             if said.epoch > head.log.epoch and job in self._shelf.heads:
                 self._shelf.put(job, msgspec.structs.replace(head, master=node_id))
 
+    async def look_over(self) -> None:
+        """Every register is read once."""
+        by_register: dict[bytes, list[str]] = {}
+        for job in self._shelf.heads:
+            by_register.setdefault(register_of(job), []).append(job)
+        for register, jobs in by_register.items():
+            try:
+                seats = await self._custody.seats_in(register)
+            except PotluckError:
+                continue  # a part of the mesh that cannot agree keeps what it has
+            for job in jobs:
+                await self._judge(job, seats.get(job))
+
     async def look_at(self, job: str) -> None:
-        """Whose job is it, and is it still one?"""
         try:
             seat = await self._custody.seat_of(job)
         except PotluckError:
-            return  # a part of the mesh that cannot agree keeps what it has
+            return  # likewise
+        await self._judge(job, seat)
+
+    async def _judge(self, job: str, seat: Seat | None) -> None:
+        """Whose job is it, and is it still one?"""
         head = self._shelf.heads.get(job)
         if head is None:
             return
         if seat is None or self._custody.own_id not in (seat.master, *seat.deputies):
             if self._is_unneeded(job, head):
-                await self._drop(job)
+                await self.drop(job)
             return
         self._seen.pop(job, None)
         if seat.master != head.master or list(seat.deputies) != head.deputies:
@@ -146,13 +175,19 @@ class Succession:
         self._seen[job] = head.length, looks
         return looks >= _LOOKS
 
-    async def _drop(self, job: str) -> None:
+    async def drop(self, job: str) -> None:
         self._seen.pop(job, None)
         self._shelf.drop(job)
         try:
             await self._archive.commit()
         except Unavailable as error:
             logger.debug("job %s is not removed yet: %s", job, error)
+
+
+def _runs_once(entries: list[Entry]) -> bool:
+    """Of two, the other may have begun what must not run twice: whoever is left waits."""
+    opened = entries[0]
+    return isinstance(opened, Opened) and opened.options.at_most_once
 
 
 def _asking(number: int, job: str, head: Head) -> JobLog:

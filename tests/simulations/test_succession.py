@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from potluck.node.custody import seats, service
+from potluck.node.custody import seats, succession
 from potluck.node.custody.journal import Journal
 from potluck.simulations.run import run_with_log
 
@@ -56,9 +56,10 @@ def _takes_any_seat(job: str, by: bytes, after: bytes, epoch_least: int) -> seat
 
 
 @pytest.mark.parametrize(
-    "owner,name,sabotage", [(Journal, "_show", _shows_at_once), (service, "succeed", _takes_any_seat)]
+    "owner,name,sabotage,seed",
+    [(Journal, "_show", _shows_at_once, 16), (succession, "succeed", _takes_any_seat, 10)],
 )
-def test_the_checks_notice(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, sabotage: Any) -> None:
+def test_the_checks_notice(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, sabotage: Any, seed: int) -> None:
     monkeypatch.setattr(owner, name, sabotage)
-    answer, _ = played(10)
+    answer, _ = played(seed)
     assert "each task has one outcome, the right one" in {one["name"] for one in answer["checks"] if not one["held"]}

@@ -68,6 +68,14 @@ def test_an_earlier_epoch_is_not_obeyed() -> None:
     assert take(log_of([1], 3), log_of([1, 2], 2), 1, 1) is None
 
 
+def test_a_new_master_names_nobody_who_lacks_what_those_before_may_have_shown() -> None:
+    journal = Journal(log_of([1, 1, 1], 0).begun(2))
+    journal.acknowledged(NODES[1], 2)
+    assert not journal.is_ready(NODES[1])
+    journal.acknowledged(NODES[1], 3)
+    assert journal.is_ready(NODES[1])
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=4), st.integers(0, 6))
 def test_what_no_master_writes_is_not_sound(eras: list[tuple[int, int]], length: int) -> None:
     log = Log(tuple(Era(*era) for era in eras), length)

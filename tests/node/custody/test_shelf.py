@@ -1,0 +1,127 @@
+"""What a deputy takes, from whom, and what it says when it cannot."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import trio
+from potluck.node.custody.archive import Archive
+from potluck.node.custody.questions import _rows_in
+from potluck.node.custody.shelf import Shelf
+from potluck.node.custody.volatile import Volatile
+from potluck.overlay.errors import NotFound, Unavailable
+from potluck.overlay.wire.control import JobOptions, TaskSpec
+from potluck.overlay.wire.joblog import Added, Entry, Era, JobLog, JobLogged, Opened, encode_entry
+from potluck.overlay.wire.questions import JobSaid
+from potluck.overlay.wire.work import Inline, Program, Reference
+
+JOB, OWNER, MASTER, OTHER = "00" * 8, b"o" * 20, b"m" * 20, b"x" * 20
+OPENED = Opened(OWNER, "ana", 1.0, JobOptions(lasting=True))
+LONG = Added(Program(bytes(32), "function", "f"), [TaskSpec(0, Reference(b"r" * 16, 9, MASTER))])
+
+
+class Link:
+    def __init__(self, node_id: bytes = MASTER, owner: bytes = OWNER) -> None:
+        self.peer = SimpleNamespace(node_id=node_id, owner_id=owner)
+        self.said: list[JobLogged] = []
+        self.lost: list[Exception] = []
+
+    def post(self, message: JobLogged) -> None:
+        self.said.append(message)
+
+    def lose(self, error: Exception) -> None:
+        self.lost.append(error)
+
+
+class Judge:
+    seated = OTHER
+
+    async def may_write(self, job: str, sender: bytes) -> bool:
+        return sender == self.seated
+
+    async def outranked(self, job: str, sender: bytes, epoch: int) -> int | None:
+        return None
+
+
+class FullDisk(Volatile):
+    async def commit(self) -> None:
+        raise Unavailable("no space")
+
+
+async def nothing_there(reference: Reference) -> bytes:
+    raise NotFound("not here")
+
+
+def shelf_on(store: Volatile, fetch: Any = nothing_there) -> Shelf:
+    return Shelf(Archive(store), Judge(), fetch, OWNER, 1 << 20)  # type: ignore[arg-type]
+
+
+def log(entries: list[Entry], *, epoch: int = 1, first: int = 0, length: int | None = None) -> JobLog:
+    end = first + len(entries)
+    return JobLog(1, JOB, [Era(epoch, 0)], length or end, 0, first, [encode_entry(one) for one in entries], [])
+
+
+def taken(shelf: Shelf, message: JobLog, link: Link | None = None) -> JobLogged | None:
+    link = link or Link()
+    trio.run(shelf.take, link, message)
+    return link.said[0] if link.said else None
+
+
+def test_the_log_of_its_owners_master_is_taken() -> None:
+    shelf = shelf_on(Volatile())
+    assert taken(shelf, log([OPENED])) == JobLogged(1, 1, 1)
+    assert list(shelf.entries(JOB, 1)) == [OPENED]
+
+
+def test_nothing_is_kept_for_another_owner() -> None:
+    shelf = shelf_on(Volatile())
+    answer = taken(shelf, log([OPENED]), Link(owner=b"guest" * 4))
+    assert answer is not None and answer.refused and not shelf.heads
+
+
+def test_whoever_the_register_does_not_name_changes_nothing_at_any_epoch() -> None:
+    shelf = shelf_on(Volatile())
+    taken(shelf, log([OPENED]))
+    stranger = Link(b"s" * 20)
+    for epoch in (1, 2, 99):
+        answer = taken(shelf, log([], epoch=epoch), stranger)
+        assert answer is not None
+    assert (shelf.heads[JOB].length, shelf.heads[JOB].master) == (1, MASTER)
+    taken(shelf, log([], epoch=2, first=1, length=1), Link(OTHER))
+    assert shelf.heads[JOB].master == OTHER
+
+
+def test_a_deputy_that_cannot_have_it_all_says_so() -> None:
+    missing = taken(shelf_on(Volatile()), log([OPENED, LONG]))
+    assert missing is not None and missing.refused
+    full = taken(shelf_on(FullDisk()), log([OPENED]))
+    assert full is not None and full.refused
+
+
+def test_a_log_that_got_another_place_meanwhile_is_not_written_over() -> None:
+    async def slowly(reference: Reference) -> bytes:
+        shelf.heads.pop(JOB)  # this node is master by now
+        return b"payload"
+
+    shelf = shelf_on(Volatile(), slowly)
+    taken(shelf, log([OPENED]))
+    assert taken(shelf, log([LONG], first=1)) is None
+    assert JOB not in shelf.heads
+
+
+def test_eras_that_no_master_writes_cost_the_link() -> None:
+    link = Link()
+    message = JobLog(1, JOB, [Era(2, 0), Era(1, 3)], 5, 0, 5, [], [])
+    assert taken(shelf_on(Volatile()), message, link) is None and link.lost
+
+
+def test_what_another_node_says_of_jobs_may_be_nonsense() -> None:
+    for said in (b"{", b"5", b'[1, "x"]', b"\xff"):
+        assert _rows_in(JobSaid(1, json=said)) == []
+    assert _rows_in(JobSaid(1, json=b'[{"job": "a"}]')) == [{"job": "a"}]
+
+
+def test_payloads_by_value_need_nobody() -> None:
+    short = Added(Program(bytes(32), "function", "f"), [TaskSpec(0, Inline(b"x"))])
+    assert taken(shelf_on(Volatile()), log([OPENED, short])) == JobLogged(1, 1, 2)
