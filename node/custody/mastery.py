@@ -284,6 +284,19 @@ class Mastery:
         self._office.archive.put_object(self.job, object_id, data)
         self.bytes_kept += len(data)
 
+    @property
+    def is_seated(self) -> bool:
+        """Whether its seat stands in a register."""
+        return self.journal.seated and not self.opened.options.confidential
+
+    def compare(self, seat: Seat | None) -> None:
+        """With what the register said after this node was seated there."""
+        if seat is None:
+            self.forgotten = True
+            self.end()
+        elif seat.epoch > self.epoch:
+            self.end()
+
     def stir(self) -> None:
         """Somebody has come or gone."""
         self._stirred.set()

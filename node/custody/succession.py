@@ -134,9 +134,10 @@ class Succession:
                 self._shelf.put(job, msgspec.structs.replace(head, master=node_id))
 
     async def look_over(self) -> None:
-        """Every register is read once."""
+        """Every register is read once. A master that was cut off and has nothing to tell hears here that it is none."""
         by_register: dict[bytes, list[str]] = {}
-        for job in self._shelf.heads:
+        seated = {job: mastery for job, mastery in self._custody.masteries.items() if mastery.is_seated}
+        for job in (*self._shelf.heads, *seated):
             by_register.setdefault(register_of(job), []).append(job)
         for register, jobs in by_register.items():
             try:
@@ -144,7 +145,10 @@ class Succession:
             except PotluckError:
                 continue  # a part of the mesh that cannot agree keeps what it has
             for job in jobs:
-                await self._judge(job, seats.get(job))
+                if job in seated:  # before the register was read, so that it must stand there
+                    seated[job].compare(seats.get(job))
+                else:
+                    await self._judge(job, seats.get(job))
 
     async def look_at(self, job: str) -> None:
         try:
