@@ -124,7 +124,7 @@ with potluck.Executor() as pool:
 def test_a_program_gets_errors_as_itself(node: Pool) -> None:
     answer = node.script(UNENCODABLE, "p1")
     assert answer.code == 0, answer.err
-    assert answer.out.splitlines() == ["refused True", "raised True"]
+    assert answer.out.splitlines() == ["said there", "refused True", "raised True"]
 
 
 def test_optimised_python_is_refused(nodes: Pool) -> None:

@@ -129,7 +129,6 @@ def test_a_host_whose_cable_is_cut_is_declared_dead_and_its_tasks_finish_elsewhe
     assert result.code == 0, result.err
     tasks = json.loads(result.out)["tasks"]
     assert [task["value"] for task in tasks] == [0.5] * 24
-    assert any(task["attempts"] > 1 for task in tasks), "something was lost with h3"
     for name in ("h1", "h2"):
         died = lan.pools[name].nodes[name].event_times("died", "h3")
         assert died and died[0] - cut_s <= 5

@@ -109,7 +109,7 @@ def test_a_goodbye_may_come_as_late_as_loss_makes_it_and_no_later() -> None:
 @pytest.mark.parametrize(
     "name,nodes,kill,match",
     [
-        ("jobz", 3, 0.1, "there is jobs, loss, registers, agreement, join, churn, suspicion, gossip"),
+        ("jobz", 3, 0.1, "there is jobs, loss, succession, registers, agreement, join, churn, suspicion, gossip"),
         ("jobs", -1, 0.1, "1 to"),
         ("jobs", 100_000, 0.1, "1 to"),
         ("jobs", 3, 1.5, "fraction"),

@@ -111,6 +111,10 @@ def _simplest(info: mi.Type) -> Any:
             return bytes(info.min_length or 0)
         case mi.ListType():
             return [_simplest(info.item_type)] * (info.min_length or 0)
+        case mi.VarTupleType():
+            return (_simplest(info.item_type),) * (info.min_length or 0)
+        case mi.TupleType():
+            return tuple(map(_simplest, info.item_types))
         case mi.DictType():
             return {}
         case mi.UnionType():
@@ -141,6 +145,10 @@ def _fullest(info: mi.Type) -> Any:
             return b"x" * max(info.min_length or 0, min(info.max_length or 4, 4))
         case mi.ListType():
             return [_fullest(info.item_type)] * max(info.min_length or 0, 1)
+        case mi.VarTupleType():
+            return (_fullest(info.item_type),) * max(info.min_length or 0, 1)
+        case mi.TupleType():
+            return tuple(map(_fullest, info.item_types))
         case mi.DictType():
             return {_fullest(info.key_type): _fullest(info.value_type)}
         case mi.UnionType():
@@ -164,8 +172,10 @@ def structs_of(codec: Codec[Any]) -> dict[type[msgspec.Struct], mi.StructType]:
             case mi.StructType() if info.cls not in found:
                 found[info.cls] = info
                 waiting += [field.type for field in info.fields]
-            case mi.ListType():
+            case mi.ListType() | mi.VarTupleType():
                 waiting.append(info.item_type)
+            case mi.TupleType():
+                waiting += info.item_types
             case mi.DictType():
                 waiting += [info.key_type, info.value_type]
             case mi.UnionType():
