@@ -38,21 +38,28 @@ class Feeder:
         self._wanted.set()
 
     async def run(self, process: WorkerProcess) -> None:
+        """Until the task has all its input, or its process is gone: then what still arrives comes too late."""
         with self._arriving, self._arrived:
-            await self._wanted.wait()
-            offset = 0
-            while True:
-                self._awaited = offset
-                self._ask(offset)
-                part = await self._arrived.receive()
-                if part.gone:
-                    self._starve()
-                    return
-                offset += len(part.data)
-                try:
-                    await process.send_input(part.data)
-                except LinkLost:
-                    return
-                if part.end:
-                    break
-            process.end_input()
+            try:
+                await self._feed(process)
+            finally:
+                self._awaited = None
+
+    async def _feed(self, process: WorkerProcess) -> None:
+        await self._wanted.wait()
+        offset = 0
+        while True:
+            self._awaited = offset
+            self._ask(offset)
+            part = await self._arrived.receive()
+            if part.gone:
+                self._starve()
+                return
+            offset += len(part.data)
+            try:
+                await process.send_input(part.data)
+            except LinkLost:
+                return
+            if part.end:
+                break
+        process.end_input()
