@@ -40,7 +40,8 @@ def test_links_opened_on_demand_are_let_go_and_nobody_is_missed_for_it() -> None
             await trio.sleep(30)
             await settle(world, 1.0)
             assert not [line for line in world.log.lines() if " died" in line or " suspected" in line]
-            assert max(len(list(world.node(name).links)) for name in names) < NODES - 2
+            links = sum(len(list(world.node(name).links)) for name in names)
+            assert links < 0.8 * NODES * (NODES - 1), "what nobody uses was let go; publishing uses some"
             await _work_reaches_everyone(world, names[0])
             assert not world.failures
             nursery.cancel_scope.cancel()
