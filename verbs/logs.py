@@ -9,10 +9,10 @@ import click
 
 from .answer import Answer, Session, verb
 from .asking import connected
+from .records import OVER
 from .told import tasks_of
 
 _LOOK_AGAIN_S: Final = 0.5
-_OVER: Final = ("completed", "failed", "cancelled")
 
 
 @verb("logs", summary="Show what a job's tasks have printed.")
@@ -27,12 +27,12 @@ def command(session: Session, job: str, follow: bool) -> Answer:
         while True:
             done = tasks_of(connection, job)
             for task in done.tasks:
-                if task["state"] in _OVER and task["task"] not in seen:
+                if task["state"] in OVER and task["task"] not in seen:
                     seen.add(task["task"])
                     told.append({name: task[name] for name in ("task", "node", "stdout", "stderr")})
                     if follow:
                         session.show(told[-1], text_of(told[-1]))
-            if not follow or done.record["state"] in _OVER:
+            if not follow or done.record["state"] in OVER:
                 break
             time.sleep(_LOOK_AGAIN_S)
     return Answer(told, "\n".join(filter(None, map(text_of, told))), told=follow)

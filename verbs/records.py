@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ..overlay.errors import (
     Cancelled,
@@ -21,6 +21,9 @@ from ..overlay.wire.work import Fault, Finished
 from .rendering import duration_text, jsonable
 
 Record = dict[str, Any]
+
+OVER: Final = ("completed", "failed", "cancelled")
+"""States of a job or task that change no more."""
 
 
 @dataclass(frozen=True)

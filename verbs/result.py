@@ -7,11 +7,9 @@ import click
 from ..overlay.errors import Unavailable
 from .answer import Answer, Session, verb
 from .asking import connected
-from .records import Done, Record
+from .records import OVER, Done, Record
 from .rendering import text_of
 from .told import tasks_of
-
-_OVER = ("completed", "failed", "cancelled")
 
 
 @verb("result", summary="Show what a job has computed.")
@@ -21,7 +19,7 @@ def command(session: Session, job: str) -> Answer:
     with connected(session) as connection:
         done = tasks_of(connection, job)
     state = done.record["state"]
-    if state not in _OVER:
+    if state not in OVER:
         raise Unavailable(f"job {job} is {state}: `potluck job {job}` says how far it has come")
     return Answer(done.record, _shown(done), done.complaints(), done.exit_code)
 

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from ...overlay.wire.joblog import DEPUTIES_MAX
 
 
-class Candidate(NamedTuple):
-    """A member that is there, of the job's owner: whoever succeeds a master gives out work in the owner's name."""
-
-    node_id: bytes
-
-
-def choose(job: str, present: Sequence[bytes], candidates: Iterable[Candidate]) -> list[bytes]:
+def choose(job: str, present: Sequence[bytes], candidates: Iterable[bytes]) -> list[bytes]:
     """Who is deputy and is there stays; then others, in an order drawn by the job's name so that no node holds all
-    logs."""
+    logs. All are of the job's owner: whoever succeeds a master gives out work in the owner's name."""
     chosen = list(present[:DEPUTIES_MAX])
     others = sorted(
-        (one for one in candidates if one.node_id not in chosen),
-        key=lambda one: hashlib.sha256(job.encode() + one.node_id).digest(),
+        (node_id for node_id in candidates if node_id not in chosen),
+        key=lambda node_id: hashlib.sha256(job.encode() + node_id).digest(),
     )
-    return chosen + [one.node_id for one in others[: DEPUTIES_MAX - len(chosen)]]
+    return chosen + others[: DEPUTIES_MAX - len(chosen)]

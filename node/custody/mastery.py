@@ -33,7 +33,7 @@ from ...overlay.wire.joblog import (
 from ...overlay.wire.work import Finished, Program, Report
 from ..jobs.batches import BATCH_BYTES_MAX, cut, payload_bytes, report_bytes
 from .archive import Archive, Head
-from .deputies import Candidate, choose
+from .deputies import choose
 from .journal import Journal
 from .seats import Change, Seat, hold, register_of
 from .story import Counts
@@ -57,7 +57,8 @@ class Office(Protocol):
     own_id: NodeId
     archive: Archive
 
-    def candidates(self, owner: bytes) -> list[Candidate]: ...
+    def candidates(self, owner: bytes) -> list[bytes]:
+        """The owner's nodes that are there, without this one."""
 
     def is_present(self, node_id: bytes) -> bool: ...
 
@@ -84,7 +85,7 @@ class Alone:
         self.archive = archive
         self.lasting = lasting
 
-    def candidates(self, owner: bytes) -> list[Candidate]:
+    def candidates(self, owner: bytes) -> list[bytes]:
         return []
 
     def is_present(self, node_id: bytes) -> bool:
@@ -416,7 +417,7 @@ class Mastery:
         """Whoever died is replaced by one who has caught up."""
         now_s, named = trio.current_time(), self.seat.deputies
         present = [node_id for node_id in named if self._office.is_present(node_id) and not self._refuses(node_id)]
-        able = [one for one in self._office.candidates(self.opened.owner) if not self._refuses(one.node_id)]
+        able = [node_id for node_id in self._office.candidates(self.opened.owner) if not self._refuses(node_id)]
         wanted = choose(self.job, present, able)
         self._follow({*named, *wanted}, nursery)
         if self._wanted_since[0] != frozenset(wanted):

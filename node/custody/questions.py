@@ -178,12 +178,11 @@ class Questions:
         member = self._membership.get(node_id)
         if member is None or not member.present or not self._custody.is_own(node_id):
             return None
-        asked_on = msgspec.structs.replace(question, asked_on=True)
         with trio.move_on_after(patience_s):
             try:
                 link = self._links.get(node_id) or await self._links.link_to(node_id, member.address)
                 said = await link.request(
-                    lambda number: msgspec.structs.replace(asked_on, request=number), JobSaid, patience_s
+                    lambda number: msgspec.structs.replace(question, request=number), JobSaid, patience_s
                 )
             except (LinkLost, DeadlineExceeded, NotAllowed):
                 return None
@@ -246,10 +245,9 @@ class Questions:
 
     async def _of_all(self, question: AskJob) -> JobSaid:
         rows = {str(row["job"]): row for row in self._rows_here(question.what, self._identity.owner_id)}
-        if not question.asked_on:
-            for said in await self._all(question, _ALL_PATIENCE_S):
-                for row in _rows_in(said):
-                    rows.setdefault(str(row.get("job")), row)
+        for said in await self._all(question, _ALL_PATIENCE_S):
+            for row in _rows_in(said):
+                rows.setdefault(str(row.get("job")), row)
         ordered = sorted(rows.values(), key=lambda row: str(row["job"]))
         return _said(question.request, sorted(ordered, key=_since))
 

@@ -47,7 +47,7 @@ from ..jobs.effects import Assign
 from ..jobs.service import Jobs
 from ..objects import Objects
 from .archive import Archive, Head
-from .deputies import Candidate, choose
+from .deputies import choose
 from .journal import Journal, Log
 from .mastery import Alone, Mastery, Sink
 from .seats import Change, Seat, Seats, register_of, remove, seats_in, succeed
@@ -364,9 +364,9 @@ class Custody:
 
     # What masteries and the shelf ask
 
-    def candidates(self, owner: bytes) -> list[Candidate]:
+    def candidates(self, owner: bytes) -> list[bytes]:
         return [
-            Candidate(member.node_id)
+            member.node_id
             for member in self._membership.present()
             if member.status is Status.ALIVE and self._owner_of(member.node_id) == owner
         ]

@@ -31,8 +31,6 @@ class AskJob(Message, frozen=True, tag=56):
     job: Annotated[str, Meta(max_length=64)]
     what: What
     first: Count = 0
-    asked_on: bool = False
-    """The question comes from a node that has looked for the job: it is not passed on again."""
 
 
 class TaskLine(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.node.custody.deputies import Candidate, choose
+from potluck.node.custody.deputies import choose
 from potluck.node.custody.story import Counts, story_of
 from potluck.overlay.errors import Cancelled, RemoteProtocolError
 from potluck.overlay.wire.control import JobOptions, TaskSpec
@@ -61,8 +61,8 @@ def test_a_log_says_whose_it_is(entries: list) -> None:
 
 @given(st.lists(st.integers(0, 9), unique=True), st.data())
 def test_deputies_stay_while_they_live(nodes: list[int], data: st.DataObject) -> None:
-    candidates = [Candidate(bytes([number]) * 20) for number in nodes]
-    ids = [one.node_id for one in candidates] or [b""]
+    candidates = [bytes([number]) * 20 for number in nodes]
+    ids = candidates or [b""]
     present = data.draw(st.lists(st.sampled_from(ids), max_size=2, unique=True))
     chosen = choose("job", present, candidates)
     assert chosen[: len(present)] == present
