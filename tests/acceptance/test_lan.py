@@ -130,8 +130,9 @@ def test_a_host_whose_cable_is_cut_is_declared_dead_and_its_tasks_finish_elsewhe
     tasks = json.loads(result.out)["tasks"]
     assert [task["value"] for task in tasks] == [0.5] * 24
     for name in ("h1", "h2"):
-        died = lan.pools[name].nodes[name].event_times("died", "h3")
-        assert died and died[0] - cut_s <= 5
+        node = lan.pools[name].nodes[name]
+        wait_until(lambda node=node: node.event_times("died", "h3"), f"{name} says that h3 has died")
+        assert node.event_times("died", "h3")[0] - cut_s <= 5
 
 
 def test_a_host_is_let_in_by_a_code_and_nobody_types_an_address(lan: Lan) -> None:

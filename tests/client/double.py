@@ -94,12 +94,12 @@ class Double:
             frames.feed(chunk)
             while (body := frames.next_body()) is not None:
                 message = TO_NODE.decode(body)
+                self.received.append(message)  # before the answer: who has that may look here at once
                 try:
                     self._answer(message)
                 except OSError:
                     return
                 with self.arrived:
-                    self.received.append(message)
                     self.arrived.notify_all()
 
     def _answer(self, message: Message) -> None:
