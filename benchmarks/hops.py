@@ -240,7 +240,8 @@ def master_us() -> float:
 def execution_us() -> float:
     """A task from its assignment to its confirmation, for the engine that runs it."""
     from potluck.node.execution import events
-    from potluck.node.execution.engine import Engine, Place
+    from potluck.node.execution.engine import Engine
+    from potluck.node.execution.intake import Place
     from potluck.node.scheduling.fcfs import FirstCome
     from potluck.overlay.config import Execution
     from potluck.overlay.wire.capabilities import Guarantees

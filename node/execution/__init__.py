@@ -1,6 +1,7 @@
 """Running other people's functions on this machine, in processes that can be ended and in sandboxes that hold.
 
 `engine`, `tasks`, `pool`, `events`   which task runs where and when; no I/O
+`intake`, `dispatching`, `account`    … from arrival to queue, to worker, to confirmation
 `outgoing`, `streaming`, `printed`    what tasks print, divided among them and sent home; no I/O
 `service`, `workers`                  the shell: pipes to the worker processes
 `listening`, `feeding`, `tally`       … and their stdout, stderr and stdin

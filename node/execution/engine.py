@@ -9,46 +9,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ...overlay.config import Execution
 from ...overlay.errors import (
     Cancelled,
-    NotFound,
     NoWorker,
-    PotluckError,
     SandboxUnavailable,
     TaskTimedOut,
     WorkerLost,
 )
 from ...overlay.wire.work import (
-    ExecutionConfirmation,
-    Fault,
     Finished,
-    Inline,
-    Instruction,
-    InstructionAssignment,
-    Reference,
-    Report,
     Started,
 )
 from ..scheduling.policy import Policy
 from . import events
-from .answers import fault_for, forgotten, judged, returned
+from .account import Account
+from .answers import fault_for, judged
 from .dispatching import WITHDRAW_AFTER_S, Dispatcher
-from .events import Confirm, Effect, Ended, Event, Fetch, Reply
-from .outgoing import Outgoing
+from .events import Effect, Event, Reply
+from .intake import Intake, Place, Places
 from .pool import Load, WorkerPool
 from .streaming import Streaming
-from .tasks import MEAN_WEIGHT, Job, Numbers, ProgramState, Task, Worker, is_current
-
-
-@dataclass(frozen=True)
-class Place:
-    """A sandbox of this node, in order of preference."""
-
-    for_others: bool
+from .tasks import MEAN_WEIGHT, Job, Numbers, Task, Worker, is_current
 
 
 class Engine:
@@ -61,30 +45,23 @@ class Engine:
         """Mesh time minus the time of `now_s`; the shell keeps it current."""
         self._config = config
         self._policy = policy
-        self._own_owner = own_owner
-        self._own_sandbox = 0 if places else None
-        self._others_sandbox = next((number for number, place in enumerate(places) if place.for_others), None)
         self._effects: list[Effect] = []
         self._numbers = Numbers()
         spares = min(config.spares_max, max(1, config.spares_per_slot * slots)) if slots else 0
-        used = sorted({place for place in (self._own_sandbox, self._others_sandbox) if place is not None})
-        self.pool = WorkerPool(slots=slots, spares=spares, sandboxes=used, effects=self._effects)
+        where = Places(places, own_owner)
+        self.pool = WorkerPool(slots=slots, spares=spares, sandboxes=where.used, effects=self._effects)
         self._dispatcher = Dispatcher(config, policy, self.pool, self._numbers, self._effects)
         self.streaming = Streaming(self.pool, self._effects)
-        self._jobs: dict[tuple[bytes, str], Job] = {}
-        self._fetches: dict[int, Task | ProgramState] = {}
-        self._unfinished = 0
+        self._account = Account(self._dispatcher)
+        self._intake = Intake(policy, self.pool, self._account, self.streaming, self._numbers, where, self._effects)
         self._task_mean_s = 0.0
-        self._leaving = False
-        self._reports: dict[tuple[bytes, str], tuple[Job, list[Report]]] = {}
-        self._ended: list[tuple[Task, Finished]] = []
         self._handlers: Final[dict[type, Callable[[float, Any], None]]] = {
-            events.Assigned: self._assigned,
+            events.Assigned: self._intake.assigned,
             events.CancelAsked: self._cancel_asked,
             events.JobCompleted: self._job_completed,
             events.AssignerGone: self._assigner_gone,
             events.HandBack: self._hand_back,
-            events.Fetched: self._fetched,
+            events.Fetched: self._intake.fetched,
             events.WorkerStarted: self._worker_started,
             events.WorkerNotStarted: self._worker_not_started,
             events.WorkerReplied: self._worker_replied,
@@ -100,20 +77,29 @@ class Engine:
     def step(self, now_s: float, event: Event) -> list[Effect]:
         self._handlers[type(event)](now_s, event)
         self._dispatcher.dispatch(now_s)
-        if not self._leaving:
+        if not self._intake.closed:
             self.pool.fill(now_s)
         return self._collect()
+
+    @property
+    def jobs(self) -> dict[tuple[bytes, str], Job]:
+        """By owner and name."""
+        return self._intake.jobs
 
     def load(self) -> Load:
         pool = self.pool
         return Load(
-            pool.slots, pool.active, max(0, self._unfinished - pool.active), self._policy.lengths(), self._task_mean_s
+            pool.slots,
+            pool.active,
+            max(0, self._account.unfinished - pool.active),
+            self._policy.lengths(),
+            self._task_mean_s,
         )
 
     @property
     def unfinished(self) -> int:
         """Tasks that will still be confirmed."""
-        return self._unfinished
+        return self._account.unfinished
 
     def job_served_by(self, worker: int) -> str | None:
         """The job of the task that runs on a worker; None if none does."""
@@ -131,115 +117,11 @@ class Engine:
         deadline_s = math.inf
         for worker in self.pool.running():
             deadline_s = min(deadline_s, *self._deadlines_s(worker))
-        if (self._policy or not self._leaving) and (next_try_s := self.pool.next_try_s(now_s)) is not None:
+        if (self._policy or not self._intake.closed) and (next_try_s := self.pool.next_try_s(now_s)) is not None:
             deadline_s = min(deadline_s, next_try_s)
         return deadline_s
 
     # Masters
-
-    def _assigned(self, now_s: float, event: events.Assigned) -> None:
-        message = event.message
-        job = self._job_of(event)
-        if job is None:
-            return
-        refusal = self._refusal(now_s, job)
-        program = None if refusal else self._program_of(job, message)
-        if job.is_followed and any(self._knows(job, instruction) for instruction in message.instructions):
-            self.streaming.again(job)
-        for instruction in message.instructions:
-            if self._answered_already(job, instruction):
-                continue
-            if message.known_only:
-                self._report(job, forgotten(instruction.index, instruction.attempt))
-                continue
-            if refusal is not None or program is None:
-                reason = refusal or NotFound("the program is not here")
-                self._report(job, returned(instruction.index, instruction.attempt, reason))
-            else:
-                self._take(now_s, job, program, message, instruction)
-
-    def _job_of(self, event: events.Assigned) -> Job | None:
-        """None for an epoch that is over: its master has been followed by another."""
-        message = event.message
-        key = event.owner, message.job
-        job = self._jobs.get(key)
-        if job is None:
-            sandbox = self._own_sandbox if event.owner == self._own_owner else self._others_sandbox
-            job = self._jobs[key] = Job(event.owner, message.job, event.assigner, message.epoch, sandbox)
-            job.outgoing = Outgoing(message.job) if message.streams_output else None
-            job.takes_input = message.takes_input
-        if message.epoch < job.epoch or (message.epoch == job.epoch and event.assigner != job.assigner):
-            return None
-        job.obey(event.assigner, message.epoch)
-        return job
-
-    def _refusal(self, now_s: float, job: Job) -> PotluckError | None:
-        if self._leaving:
-            return NoWorker("the node leaves")
-        if not self.pool.slots:
-            return NoWorker("the node lends no slots")
-        if job.sandbox is None:
-            return SandboxUnavailable("this node has no sandbox for tasks of other owners")
-        starts = self.pool.starts[job.sandbox]
-        return SandboxUnavailable(starts.reason) if starts.given_up(now_s) else None
-
-    def _program_of(self, job: Job, message: InstructionAssignment) -> ProgramState | None:
-        program = message.program
-        state = job.programs.get(program.program_id)
-        if state is None:
-            if program.body is None and program.form != "kind":
-                return None
-            if any(library not in job.programs for library in program.libraries):
-                return None
-            body = program.body if isinstance(program.body, Inline) else None
-            libraries = tuple(job.programs[library] for library in program.libraries)
-            is_kind = program.form == "kind"
-            state = ProgramState(self._numbers.next(), program, Inline(b"") if is_kind else body, libraries)
-            job.programs[program.program_id] = state
-            if isinstance(program.body, Reference) and state.body is None:
-                self._fetch(state, program.body)
-        return state
-
-    def _knows(self, job: Job, instruction: Instruction) -> bool:
-        return instruction.index in job.tasks or instruction.index in job.reports
-
-    def _answered_already(self, job: Job, instruction: Instruction) -> bool:
-        known = job.reports.get(instruction.index)
-        if known is not None and known.attempt >= instruction.attempt:
-            if known.attempt == instruction.attempt:
-                self._report(job, known)
-            return True
-        task = job.tasks.get(instruction.index)
-        if task is None:
-            return False
-        if task.attempt >= instruction.attempt:
-            if task.noticed and task.attempt == instruction.attempt:
-                self._report(job, Started(task.index, task.attempt))
-            return True
-        self._drop(task)
-        return False
-
-    def _take(
-        self, now_s: float, job: Job, program: ProgramState, message: InstructionAssignment, instruction: Instruction
-    ) -> None:
-        arguments = instruction.arguments
-        task = Task(
-            self._numbers.next(),
-            job,
-            program,
-            instruction.index,
-            instruction.attempt,
-            arguments if isinstance(arguments, Inline) else None,
-            message.priority,
-            message.timeout_s,
-            message.trust_results or job.owner == self._own_owner,
-        )
-        job.tasks[task.index] = task
-        self._unfinished += 1
-        if isinstance(arguments, Reference):
-            self._fetch(task, arguments)
-        else:
-            self._queue_if_complete(now_s, task)
 
     def _cancel_asked(self, now_s: float, event: events.CancelAsked) -> None:
         message = event.message
@@ -247,9 +129,9 @@ class Engine:
             for index in message.indexes if message.epoch >= job.epoch else ():
                 task = job.tasks.get(index)
                 if task is not None and not message.unbegun_only:
-                    self._stop(task, fault_for(Cancelled("cancelled")))
+                    self._account.stop(task, fault_for(Cancelled("cancelled")))
                 elif task is not None:
-                    self._hand_over(task, Cancelled("it was asked back"))
+                    self._account.hand_over(task, Cancelled("it was asked back"))
 
     def _job_completed(self, now_s: float, event: events.JobCompleted) -> None:
         for job in self._jobs_of(event.assigner, event.message.job):
@@ -271,55 +153,21 @@ class Engine:
         self._dispatcher.condemn(self.pool.workers[event.worker], fault_for(lost))
 
     def _jobs_of(self, assigner: bytes, name: str | None = None) -> list[Job]:
-        return [job for job in self._jobs.values() if job.assigner == assigner and name in (None, job.name)]
+        return [job for job in self.jobs.values() if job.assigner == assigner and name in (None, job.name)]
 
     def _end(self, job: Job) -> None:
         for task in list(job.tasks.values()):
-            self._drop(task)
+            self._account.drop(task)
         for worker in list(job.workers.values()):
             self.pool.kill(worker)
-        del self._jobs[job.owner, job.name]
+        del self.jobs[job.owner, job.name]
 
     def _hand_back(self, now_s: float, event: events.HandBack) -> None:
-        self._leaving = True
-        for job in self._jobs.values():
+        self._intake.closed = True
+        for job in self.jobs.values():
             for task in list(job.tasks.values()):
-                self._hand_over(task, NoWorker("the node leaves"))
+                self._account.hand_over(task, NoWorker("the node leaves"))
         self.pool.drop_spares()
-
-    # What has to be fetched first
-
-    def _fetch(self, wanted: Task | ProgramState, reference: Reference) -> None:
-        number = self._numbers.next()
-        self._fetches[number] = wanted
-        self._effects.append(Fetch(number, reference))
-
-    def _fetched(self, now_s: float, event: events.Fetched) -> None:
-        wanted = self._fetches.pop(event.fetch)
-        if isinstance(wanted, Task):
-            if not is_current(wanted):
-                return
-            if isinstance(event.result, Inline):
-                wanted.arguments = event.result
-                self._queue_if_complete(now_s, wanted)
-            else:
-                self._return(wanted, event.result)
-            return
-        waiting, wanted.waiting = [task for task in wanted.waiting if is_current(task)], []
-        if isinstance(event.result, Inline):
-            wanted.body = event.result
-        for task in waiting:
-            if isinstance(event.result, Inline):
-                self._queue_if_complete(now_s, task)
-            else:
-                task.job.forget_program(wanted)
-                self._return(task, event.result)
-
-    def _queue_if_complete(self, now_s: float, task: Task) -> None:
-        if (missing := task.program.missing) is not None:
-            missing.waiting.append(task)
-        elif task.arguments is not None:
-            self._policy.add(now_s, task)
 
     # Workers
 
@@ -348,9 +196,9 @@ class Engine:
         starts.failed(now_s, reason)
         if not starts.given_up(now_s):
             return
-        for job in self._jobs.values():
+        for job in self.jobs.values():
             for task in list(job.tasks.values()) if job.sandbox == worker.sandbox else ():
-                self._hand_over(task, SandboxUnavailable(reason))
+                self._account.hand_over(task, SandboxUnavailable(reason))
 
     def _worker_replied(self, now_s: float, event: events.WorkerReplied) -> None:
         worker = self.pool.workers[event.worker]
@@ -372,7 +220,7 @@ class Engine:
         task.program.ran(elapsed_s)
         self._task_mean_s += (elapsed_s - self._task_mean_s) * (MEAN_WEIGHT if self._task_mean_s else 1)
         self.streaming.ends(task, reply.rest)
-        self._finish(task, judged(task, reply, elapsed_s, self.mesh_ahead_s, worker))
+        self._account.finish(task, judged(task, reply, elapsed_s, self.mesh_ahead_s, worker))
         if worker.pipe:
             self._dispatcher.begin(now_s, worker.pipe[0])
 
@@ -397,7 +245,7 @@ class Engine:
                     stderr=event.stderr,
                     guarantees=worker.guarantees,
                 )
-                self._finish(task, report)
+                self._account.finish(task, report)
         elif worker.job is None and not worker.dying:
             self.pool.starts[worker.sandbox].failed(now_s, f"an unused worker process ended: {event.how}")
         self._dispatcher.empty(worker)
@@ -412,7 +260,7 @@ class Engine:
                 self._dispatcher.condemn(worker, fault_for(limit))
             elif not task.noticed and now_s >= task.begun_s + self._config.started_notice_s:
                 task.noticed = True
-                self._report(task.job, Started(task.index, task.attempt))
+                self._account.report(task.job, Started(task.index, task.attempt))
 
     def _deadlines_s(self, worker: Worker) -> tuple[float, ...]:
         task = worker.pipe[0]
@@ -422,69 +270,19 @@ class Engine:
         withdraw_s = WITHDRAW_AFTER_S if self._dispatcher.could_withdraw(worker) else math.inf
         return task.begun_s + notice_s, task.begun_s + timeout_s, task.begun_s + withdraw_s
 
-    # Ends
-
-    def _stop(self, task: Task, fault: Fault) -> None:
-        """Confirms a task with `fault`: at once where it has not begun, else when its worker is gone."""
-        if task.begun_s is not None:
-            assert task.worker is not None
-            if not task.worker.dying:
-                self._dispatcher.condemn(task.worker, fault)
-        else:
-            self._dispatcher.detach(task)
-            self._finish(task, Finished(task.index, task.attempt, fault=fault))
-
-    def _drop(self, task: Task) -> None:
-        """Without a word to anybody."""
-        if task.begun_s is not None:
-            assert task.worker is not None
-            self._dispatcher.condemn(task.worker, None)
-        else:
-            self._dispatcher.detach(task)
-        self._forget(task)
-
-    def _finish(self, task: Task, report: Finished) -> None:
-        self._forget(task)
-        if task.begun_s is not None:
-            self._ended.append((task, report))
-        task.job.remember(report)
-        self._report(task.job, report)
-
-    def _hand_over(self, task: Task, reason: PotluckError) -> None:
-        """Returns what has not begun."""
-        if task.begun_s is None:
-            self._dispatcher.detach(task)
-            self._return(task, reason)
-
-    def _return(self, task: Task, reason: PotluckError) -> None:
-        self._forget(task)
-        self._report(task.job, returned(task.index, task.attempt, reason))
-
-    def _forget(self, task: Task) -> None:
-        del task.job.tasks[task.index]
-        self._unfinished -= 1
-
     # Effects
-
-    def _report(self, job: Job, report: Report) -> None:
-        self._reports.setdefault((job.owner, job.name), (job, []))[1].append(report)
 
     def _collect(self) -> list[Effect]:
         effects = self._effects.copy()
         self._effects.clear()
         effects += self._dispatcher.collect()
-        for job, reports in self._reports.values():
-            effects.append(Confirm(job.assigner, ExecutionConfirmation(job.name, job.epoch, reports)))
-        self._reports.clear()
-        if self._ended:
-            effects.append(Ended(self._ended))
-            self._ended = []
+        effects += self._account.collect()
         return effects
 
     def check(self) -> None:
         """Every invariant."""
-        tasks = [task for job in self._jobs.values() for task in job.tasks.values()]
-        assert len(tasks) == self._unfinished
+        tasks = [task for job in self.jobs.values() for task in job.tasks.values()]
+        assert len(tasks) == self._account.unfinished
         assert self.pool.active == sum(worker.active for worker in self.pool.workers.values()) <= self.pool.slots
         for worker in self.pool.workers.values():
             assert worker.active or not worker.pipe, "a task runs only in a slot"

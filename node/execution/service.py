@@ -29,8 +29,9 @@ from ..capabilities import FOR_OTHERS
 from ..scheduling.fcfs import FirstCome
 from . import events
 from .answers import returned
-from .engine import Engine, Place
+from .engine import Engine
 from .feeding import Feeder
+from .intake import Place
 from .listening import Listener
 from .pool import Load
 from .tasks import Task

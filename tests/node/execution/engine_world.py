@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from potluck.node.execution import events
-from potluck.node.execution.engine import Engine, Place
+from potluck.node.execution.engine import Engine
+from potluck.node.execution.intake import Place
 from potluck.node.scheduling.fcfs import FirstCome
 from potluck.overlay.config import Execution
 from potluck.overlay.wire.capabilities import Guarantees
@@ -103,7 +104,7 @@ class World:
                 process.queue.append(message)
 
     def job_of(self, key: int) -> tuple[bytes, str]:
-        for (owner, name), job in self.engine._jobs.items():
+        for (owner, name), job in self.engine.jobs.items():
             if any(task.key == key for task in job.tasks.values()):
                 return owner, name
         raise AssertionError("an unknown task was sent")

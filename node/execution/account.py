@@ -1,0 +1,79 @@
+"""The part of the execution engine that ends tasks, and gathers what masters are told of them.
+
+Whatever was taken is confirmed once: finished, or handed back, unless nobody waits for it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...overlay.errors import PotluckError
+from ...overlay.wire.work import ExecutionConfirmation, Fault, Finished, Report
+from .answers import returned
+from .dispatching import Dispatcher
+from .events import Confirm, Effect, Ended
+from .tasks import Job, Task
+
+
+class Account:
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.unfinished = 0
+        """Tasks that will still be confirmed."""
+        self._dispatcher = dispatcher
+        self._reports: dict[tuple[bytes, str], tuple[Job, list[Report]]] = {}
+        self._ended: list[tuple[Task, Finished]] = []
+
+    def opened(self) -> None:
+        """A task was taken."""
+        self.unfinished += 1
+
+    def stop(self, task: Task, fault: Fault) -> None:
+        """Confirms a task with `fault`: at once where it has not begun, else when its worker is gone."""
+        if task.begun_s is not None:
+            assert task.worker is not None
+            if not task.worker.dying:
+                self._dispatcher.condemn(task.worker, fault)
+        else:
+            self._dispatcher.detach(task)
+            self.finish(task, Finished(task.index, task.attempt, fault=fault))
+
+    def drop(self, task: Task) -> None:
+        """Without a word to anybody."""
+        if task.begun_s is not None:
+            assert task.worker is not None
+            self._dispatcher.condemn(task.worker, None)
+        else:
+            self._dispatcher.detach(task)
+        self._forget(task)
+
+    def finish(self, task: Task, report: Finished) -> None:
+        self._forget(task)
+        if task.begun_s is not None:
+            self._ended.append((task, report))
+        task.job.remember(report)
+        self.report(task.job, report)
+
+    def hand_over(self, task: Task, reason: PotluckError) -> None:
+        """Returns what has not begun."""
+        if task.begun_s is None:
+            self._dispatcher.detach(task)
+            self.give_back(task, reason)
+
+    def give_back(self, task: Task, reason: PotluckError) -> None:
+        self._forget(task)
+        self.report(task.job, returned(task.index, task.attempt, reason))
+
+    def _forget(self, task: Task) -> None:
+        del task.job.tasks[task.index]
+        self.unfinished -= 1
+
+    def report(self, job: Job, report: Report) -> None:
+        self._reports.setdefault((job.owner, job.name), (job, []))[1].append(report)
+
+    def collect(self) -> Iterator[Effect]:
+        for job, reports in self._reports.values():
+            yield Confirm(job.assigner, ExecutionConfirmation(job.name, job.epoch, reports))
+        self._reports.clear()
+        if self._ended:
+            yield Ended(self._ended)
+            self._ended = []

@@ -1,0 +1,210 @@
+"""The part of the execution engine that takes what masters assign: from its arrival until it can be run.
+
+A task waits here for what has to be fetched, its arguments or its program, and then joins the policy's queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...overlay.errors import NotFound, NoWorker, PotluckError, SandboxUnavailable
+from ...overlay.wire.work import Inline, Instruction, InstructionAssignment, Reference, Started
+from ..scheduling.policy import Policy
+from .account import Account
+from .answers import forgotten, returned
+from .events import Assigned, Effect, Fetch, Fetched
+from .outgoing import Outgoing
+from .pool import WorkerPool
+from .streaming import Streaming
+from .tasks import Job, Numbers, ProgramState, Task, is_current
+
+
+@dataclass(frozen=True)
+class Place:
+    """A sandbox of this node, in order of preference."""
+
+    for_others: bool
+
+
+class Places:
+    """Which of this node's sandboxes tasks run in."""
+
+    def __init__(self, places: Sequence[Place], own_owner: bytes) -> None:
+        self._own_owner = own_owner
+        self._own = 0 if places else None
+        self._others = next((number for number, place in enumerate(places) if place.for_others), None)
+
+    @property
+    def used(self) -> list[int]:
+        return sorted({place for place in (self._own, self._others) if place is not None})
+
+    def is_own(self, owner: bytes) -> bool:
+        return owner == self._own_owner
+
+    def sandbox_for(self, owner: bytes) -> int | None:
+        return self._own if self.is_own(owner) else self._others
+
+
+class Intake:
+    """Effects are appended to `effects`, which the engine owns."""
+
+    def __init__(
+        self,
+        policy: Policy[Task],
+        pool: WorkerPool,
+        account: Account,
+        streaming: Streaming,
+        numbers: Numbers,
+        places: Places,
+        effects: list[Effect],
+    ) -> None:
+        self.jobs: dict[tuple[bytes, str], Job] = {}
+        self.closed = False
+        """The node leaves: nothing new is taken."""
+        self._policy = policy
+        self._pool = pool
+        self._account = account
+        self._streaming = streaming
+        self._numbers = numbers
+        self._places = places
+        self._effects = effects
+        self._fetches: dict[int, Task | ProgramState] = {}
+
+    def assigned(self, now_s: float, event: Assigned) -> None:
+        message = event.message
+        job = self._job_of(event)
+        if job is None:
+            return
+        refusal = self._refusal(now_s, job)
+        program = None if refusal else self._program_of(job, message)
+        if job.is_followed and any(self._knows(job, instruction) for instruction in message.instructions):
+            self._streaming.again(job)
+        for instruction in message.instructions:
+            if self._answered_already(job, instruction):
+                continue
+            if message.known_only:
+                self._account.report(job, forgotten(instruction.index, instruction.attempt))
+                continue
+            if refusal is not None or program is None:
+                reason = refusal or NotFound("the program is not here")
+                self._account.report(job, returned(instruction.index, instruction.attempt, reason))
+            else:
+                self._take(now_s, job, program, message, instruction)
+
+    def _job_of(self, event: Assigned) -> Job | None:
+        """None for an epoch that is over: its master has been followed by another."""
+        message = event.message
+        key = event.owner, message.job
+        job = self.jobs.get(key)
+        if job is None:
+            sandbox = self._places.sandbox_for(event.owner)
+            job = self.jobs[key] = Job(event.owner, message.job, event.assigner, message.epoch, sandbox)
+            job.outgoing = Outgoing(message.job) if message.streams_output else None
+            job.takes_input = message.takes_input
+        if message.epoch < job.epoch or (message.epoch == job.epoch and event.assigner != job.assigner):
+            return None
+        job.obey(event.assigner, message.epoch)
+        return job
+
+    def _refusal(self, now_s: float, job: Job) -> PotluckError | None:
+        if self.closed:
+            return NoWorker("the node leaves")
+        if not self._pool.slots:
+            return NoWorker("the node lends no slots")
+        if job.sandbox is None:
+            return SandboxUnavailable("this node has no sandbox for tasks of other owners")
+        starts = self._pool.starts[job.sandbox]
+        return SandboxUnavailable(starts.reason) if starts.given_up(now_s) else None
+
+    def _program_of(self, job: Job, message: InstructionAssignment) -> ProgramState | None:
+        program = message.program
+        state = job.programs.get(program.program_id)
+        if state is None:
+            if program.body is None and program.form != "kind":
+                return None
+            if any(library not in job.programs for library in program.libraries):
+                return None
+            body = program.body if isinstance(program.body, Inline) else None
+            libraries = tuple(job.programs[library] for library in program.libraries)
+            is_kind = program.form == "kind"
+            state = ProgramState(self._numbers.next(), program, Inline(b"") if is_kind else body, libraries)
+            job.programs[program.program_id] = state
+            if isinstance(program.body, Reference) and state.body is None:
+                self._fetch(state, program.body)
+        return state
+
+    def _knows(self, job: Job, instruction: Instruction) -> bool:
+        return instruction.index in job.tasks or instruction.index in job.reports
+
+    def _answered_already(self, job: Job, instruction: Instruction) -> bool:
+        known = job.reports.get(instruction.index)
+        if known is not None and known.attempt >= instruction.attempt:
+            if known.attempt == instruction.attempt:
+                self._account.report(job, known)
+            return True
+        task = job.tasks.get(instruction.index)
+        if task is None:
+            return False
+        if task.attempt >= instruction.attempt:
+            if task.noticed and task.attempt == instruction.attempt:
+                self._account.report(job, Started(task.index, task.attempt))
+            return True
+        self._account.drop(task)
+        return False
+
+    def _take(
+        self, now_s: float, job: Job, program: ProgramState, message: InstructionAssignment, instruction: Instruction
+    ) -> None:
+        arguments = instruction.arguments
+        task = Task(
+            self._numbers.next(),
+            job,
+            program,
+            instruction.index,
+            instruction.attempt,
+            arguments if isinstance(arguments, Inline) else None,
+            message.priority,
+            message.timeout_s,
+            message.trust_results or self._places.is_own(job.owner),
+        )
+        job.tasks[task.index] = task
+        self._account.opened()
+        if isinstance(arguments, Reference):
+            self._fetch(task, arguments)
+        else:
+            self._queue_if_complete(now_s, task)
+
+    # What has to be fetched first
+
+    def _fetch(self, wanted: Task | ProgramState, reference: Reference) -> None:
+        number = self._numbers.next()
+        self._fetches[number] = wanted
+        self._effects.append(Fetch(number, reference))
+
+    def fetched(self, now_s: float, event: Fetched) -> None:
+        wanted = self._fetches.pop(event.fetch)
+        if isinstance(wanted, Task):
+            if not is_current(wanted):
+                return
+            if isinstance(event.result, Inline):
+                wanted.arguments = event.result
+                self._queue_if_complete(now_s, wanted)
+            else:
+                self._account.give_back(wanted, event.result)
+            return
+        waiting, wanted.waiting = [task for task in wanted.waiting if is_current(task)], []
+        if isinstance(event.result, Inline):
+            wanted.body = event.result
+        for task in waiting:
+            if isinstance(event.result, Inline):
+                self._queue_if_complete(now_s, task)
+            else:
+                task.job.forget_program(wanted)
+                self._account.give_back(task, event.result)
+
+    def _queue_if_complete(self, now_s: float, task: Task) -> None:
+        if (missing := task.program.missing) is not None:
+            missing.waiting.append(task)
+        elif task.arguments is not None:
+            self._policy.add(now_s, task)
