@@ -174,6 +174,13 @@ class WorkerProcess(Protocol):
     async def wait(self) -> str:
         """How it ended, for a person: `exit status 3`, `killed by SIGSEGV`."""
 
+    async def stop(self) -> None:
+        """Holds the process and everything it started where they are: nothing of it runs until `resume`. Raises
+        LinkLost when it has gone."""
+
+    async def resume(self) -> None:
+        """Lets it all run again. Raises LinkLost when it has gone."""
+
     async def kill(self) -> None:
         """Ends the process and everything it started; returns when none of it is left."""
 

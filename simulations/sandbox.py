@@ -91,6 +91,8 @@ class VirtualWorker:
         self._finished: bytes | None = None
         """What the running task will say, once `_due_s` has come."""
         self._due_s = math.inf
+        self._left_s: float | None = None
+        """Of the running task, while all is stopped."""
         self._output = _Printed(), _Printed()
         self._changed = trio.Event()
         self._ended = trio.Event()
@@ -123,7 +125,7 @@ class VirtualWorker:
 
     def _begin(self) -> None:
         """The next task, if none runs."""
-        if self._finished is None and self._queue:
+        if self._finished is None and self._queue and self._left_s is None:
             finished = self._run(self._queue.popleft())
             self._due_s = trio.current_time() + finished.elapsed_s
             self._finished = worker.FROM_WORKER.encode(finished)
@@ -193,6 +195,25 @@ class VirtualWorker:
     async def wait(self) -> str:
         await self._ended.wait()
         return "killed by SIGKILL"
+
+    async def stop(self) -> None:
+        await self._check_lives()
+        if self._left_s is None:
+            self._left_s = self._due_s - trio.current_time()
+            self._due_s = math.inf
+
+    async def resume(self) -> None:
+        await self._check_lives()
+        if self._left_s is not None:
+            self._due_s = trio.current_time() + self._left_s
+            self._left_s = None
+            self._begin()
+            self._changed.set()
+
+    async def _check_lives(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._ended.is_set():
+            raise LinkLost("the worker has ended")
 
     async def kill(self) -> None:
         if not self._ended.is_set():

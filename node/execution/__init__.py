@@ -6,5 +6,6 @@
 `service`, `workers`                  the shell: pipes to the worker processes
 `listening`, `feeding`, `tally`       … and their stdout, stderr and stdin
 `backends`                            which sandboxes there are: `bubblewrap`, `bare`, both on `spawning`
+`supervisor`                          process 1 of a sandbox: stops, continues and reaps all of it
 `worker`, `programs`, `reports`, `surroundings`   the program inside; only these ever open a pickle
 """

@@ -12,13 +12,14 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from ...overlay.errors import LinkLost
 from ...overlay.wire.capabilities import Guarantees
 from .spawning import END_TIMEOUT_S, WORKER_MODULE, Spawned, SpawnedWorker, clean_environment, spawn
 
@@ -90,33 +91,64 @@ class BareWorker(SpawnedWorker):
         super().__init__(spawned, GUARANTEES)
         self._scratch = scratch
 
+    async def stop(self) -> None:
+        """Until a look around finds nobody who still runs: whoever is forked meanwhile is found by the next."""
+        stopped: set[int] = set()
+        with trio.move_on_after(END_TIMEOUT_S):
+            while running := [pid for pid in self._tree() if pid not in stopped or _is_running(pid)]:
+                _signal_all(running, signal.SIGSTOP)
+                stopped.update(running)
+                await trio.sleep(_SWEEP_INTERVAL_S)
+        self._check_lives()
+
+    async def resume(self) -> None:
+        await trio.lowlevel.checkpoint()
+        _signal_all(self._tree(), signal.SIGCONT)
+        self._check_lives()
+
+    def _tree(self) -> set[int]:
+        return {self.pid, *_family(self.pid)} if _is_alive(self.pid) else set()
+
+    def _check_lives(self) -> None:
+        if not _is_alive(self.pid):
+            raise LinkLost("the worker has gone")
+
     async def _end_all(self) -> None:
-        victims = _descendants(self.pid)
+        victims = _family(self.pid)
         self._signal_outer(signal.SIGKILL)
         with trio.move_on_after(END_TIMEOUT_S):
-            while victims := [pid for pid in {*victims, *_session(self.pid)} if _is_alive(pid)]:
-                for pid in victims:
-                    with suppress(ProcessLookupError, PermissionError):
-                        os.kill(pid, signal.SIGKILL)
+            while victims := {pid for pid in victims | _family(self.pid) if _is_alive(pid)}:
+                _signal_all(victims, signal.SIGKILL)
                 await trio.sleep(_SWEEP_INTERVAL_S)
         await trio.to_thread.run_sync(self._scratch.remove)
 
 
-def _descendants(root: int) -> list[int]:
-    """Taken before the root is killed: afterwards nothing tells whose children they were."""
-    parents: dict[int, list[int]] = {}
+def _family(root: int) -> set[int]:
+    """What descends from it or is of its session, in one look. Taken before the root is killed: afterwards nothing
+    tells whose children the others were."""
+    children: dict[int, list[int]] = {}
+    found = set()
     for pid in _all_pids():
-        parents.setdefault(_stat(pid)[1], []).append(pid)
-    found, pending = [], [root]
+        _state, parent, session = _stat(pid)
+        children.setdefault(parent, []).append(pid)
+        if session == root and pid != root:
+            found.add(pid)
+    pending = [root, *found]
     while pending:
-        children = parents.get(pending.pop(), [])
-        found += children
-        pending += children
+        new = [pid for pid in children.get(pending.pop(), []) if pid not in found]
+        found.update(new)
+        pending += new
     return found
 
 
-def _session(leader: int) -> list[int]:
-    return [pid for pid in _all_pids() if pid != leader and _stat(pid)[2] == leader]
+def _signal_all(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _is_running(pid: int) -> bool:
+    return _stat(pid)[0] not in ("T", "t", "", "Z", "X")
 
 
 def _is_alive(pid: int) -> bool:

@@ -2,7 +2,8 @@
 
 What a task sees: /usr and its links, the few files of /etc that the dynamic linker needs, the running Python with its
 packages, and potluck's own modules; /scratch (its working folder and home), /tmp and /dev/shm, each of a stated size,
-in memory, and gone with it. bubblewrap is process 1 of the namespace; when it is killed, the kernel kills all others.
+in memory, and gone with it. Process 1 of the namespace is our `supervisor`; when it is killed, the kernel kills all
+others.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import re
 import shutil
 import signal
 import site
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,11 +25,14 @@ from typing import Final
 import psutil
 import trio
 
-from ...overlay.errors import SandboxUnavailable
+from ...overlay.errors import LinkLost, RemoteProtocolError, SandboxUnavailable
+from ...overlay.transport.sockets import SocketStream
 from ...overlay.wire.capabilities import Guarantees
-from .spawning import END_TIMEOUT_S, WORKER_MODULE, Spawned, SpawnedWorker, clean_environment, spawn
+from .spawning import END_TIMEOUT_S, Spawned, SpawnedWorker, clean_environment, spawn
+from .supervisor import BEGIN, CONTINUE, STOP
 
 TRIAL_TIMEOUT_S: Final = 10.0
+SUPERVISOR_MODULE: Final = "potluck.node.execution.supervisor"
 _SCRATCH: Final = "/scratch"
 _CHILD_PID: Final = re.compile(rb'"child-pid": ([0-9]+)')
 _ETC: Final = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime")
@@ -111,20 +116,22 @@ class BubblewrapSandbox:
         return trial.stdout
 
     async def start(self) -> BubblewrapWorker:
-        told, tells = os.pipe()
-        os.set_blocking(told, False)
-        try:
-            spawned = spawn(lambda descriptors: self._command(descriptors, tells), env={}, keep=(tells,))
-        except BaseException:  # cancellation too: nobody else knows of the descriptor yet
-            os.close(told)
-            raise
-        finally:
-            os.close(tells)
-        worker = BubblewrapWorker(spawned, self.guarantees, told)
+        with ExitStack() as theirs, ExitStack() as ours:
+            told, tells = os.pipe()
+            ours.callback(os.close, told)
+            theirs.callback(os.close, tells)
+            os.set_blocking(told, False)
+            orders, obeys = socket.socketpair()
+            ours.callback(orders.close)
+            theirs.callback(obeys.close)
+            keep = (tells, obeys.fileno())
+            spawned = spawn(lambda descriptors: self._command(descriptors, *keep), env={}, keep=keep)
+            ours.pop_all()
+        worker = BubblewrapWorker(spawned, self.guarantees, told, orders)
         await worker.await_ready()
         return worker
 
-    def _command(self, descriptors: str, tells: int) -> Sequence[str]:
+    def _command(self, descriptors: str, tells: int, obeys: int) -> Sequence[str]:
         sizes = self._sizes
         limits = (
             "core=0",
@@ -133,8 +140,8 @@ class BubblewrapSandbox:
             # Nothing in here could be larger anyway.
             f"file_bytes={sizes.scratch_bytes}",
         )
-        worker = (sys.executable, "-P", "-m", WORKER_MODULE, descriptors, *limits)
-        return (*self._line(), "--info-fd", str(tells), "--", *worker)
+        supervisor = (sys.executable, "-P", "-m", SUPERVISOR_MODULE, str(obeys), descriptors, *limits)
+        return (*self._line(), "--as-pid-1", "--info-fd", str(tells), "--", *supervisor)
 
     def _line(self) -> Iterator[str]:
         sizes = self._sizes
@@ -199,21 +206,41 @@ def end_abandoned_sandboxes() -> None:
         if known["ppid"] != 1 or known["uids"] is None or known["uids"].real != os.getuid():
             continue
         line = known["cmdline"] or []
-        if line and Path(line[0]).name == "bwrap" and WORKER_MODULE in line:
+        if line and Path(line[0]).name == "bwrap" and SUPERVISOR_MODULE in line:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
 
 class BubblewrapWorker(SpawnedWorker):
-    def __init__(self, spawned: Spawned, guarantees: Guarantees, told: int) -> None:
+    def __init__(self, spawned: Spawned, guarantees: Guarantees, told: int, orders: socket.socket) -> None:
         super().__init__(spawned, guarantees)
         self._told = told
+        self._orders = SocketStream(orders, "the worker has gone")
+        self._ordering = trio.Lock()
         self._first: int | None = None
         """A handle on process 1 of the namespace; when that has ended, the kernel has ended all others."""
 
-    async def await_ready(self) -> None:
-        await super().await_ready()
+    async def stop(self) -> None:
+        await self._order(STOP)
+
+    async def resume(self) -> None:
+        await self._order(CONTINUE)
+
+    async def _order(self, order: bytes) -> None:
+        """Returns when the supervisor has carried it out. Raises LinkLost."""
+        async with self._ordering:
+            with trio.CancelScope(shield=True):  # an answer that nobody waits for would be the next one's
+                await self._orders.send_all(order)
+                if not await self._orders.receive_some():
+                    raise LinkLost("the worker has gone")
+
+    async def _receive_ready(self) -> None:
+        await trio.lowlevel.wait_readable(self._told)
         self._first = self._first_process()
+        if self._first is None:
+            raise RemoteProtocolError(await self.wait())
+        await self._order(BEGIN)
+        await super()._receive_ready()
 
     def _first_process(self) -> int | None:
         """bubblewrap tells its number as soon as there is one, in a first part of what is JSON in the end."""
@@ -241,6 +268,7 @@ class BubblewrapWorker(SpawnedWorker):
 
     def _close(self) -> None:
         super()._close()
+        self._orders.close()
         os.close(self._told)
         if self._first is not None:
             os.close(self._first)

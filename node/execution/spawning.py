@@ -172,6 +172,12 @@ class SpawnedWorker:
                     await self.wait()
                     self._close()
 
+    async def stop(self) -> None:
+        raise TypeError("each sandbox stops its processes in its own way")
+
+    async def resume(self) -> None:
+        raise TypeError("each sandbox continues its processes in its own way")
+
     async def _end_all(self) -> None:
         raise TypeError("each sandbox ends its processes in its own way")
 
@@ -194,7 +200,7 @@ class SpawnedWorker:
         try:
             with trio.fail_after(READY_TIMEOUT_S):
                 await self._receive_ready()
-        except (trio.TooSlowError, RemoteProtocolError) as error:
+        except (trio.TooSlowError, RemoteProtocolError, LinkLost) as error:
             said = self.read_output(2)[:STDERR_SHOWN_BYTES].decode(errors="replace").strip()
             await self.kill()
             reason = said or str(error) or f"it was not ready within {READY_TIMEOUT_S:.0f} s"

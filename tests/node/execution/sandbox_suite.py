@@ -26,6 +26,18 @@ def fail(text):
 """
 
 
+RESTING = """
+try:
+    spend
+except NameError:
+    from time import sleep as spend
+
+def rest(seconds):
+    spend(seconds)
+    return "rested"
+"""
+
+
 class Talk:
     """Both directions of a worker's pipe, message by message."""
 
@@ -170,6 +182,31 @@ class SandboxSuite:
             await process.kill()
             with pytest.raises((LinkLost, trio.BrokenResourceError)):
                 await Talk(process).give(function("add"))
+
+        self.run(main)
+
+    def test_what_is_stopped_does_nothing_until_it_is_resumed(self) -> None:
+        async def play(talk: Talk) -> None:
+            await talk.give(function("rest", RESTING), RunTask(1, 1, call(0.05)))
+            await talk.process.stop()
+            await talk.process.stop()
+            with trio.move_on_after(0.3):
+                raise AssertionError(f"it went on: {await talk.take()}")
+            await talk.process.resume()
+            assert await talk.value() == "rested"
+            await talk.give(RunTask(2, 1, call(0.01)))
+            assert await talk.value() == "rested"
+
+        self.with_worker(play)
+
+    def test_what_is_stopped_can_be_killed_and_what_is_gone_cannot_be_stopped(self) -> None:
+        async def main() -> None:
+            process = await self.sandbox().start()
+            await process.stop()
+            await process.kill()
+            for order in (process.stop, process.resume):
+                with pytest.raises(LinkLost):
+                    await order()
 
         self.run(main)
 

@@ -416,7 +416,7 @@ def test_a_sandbox_that_is_stopped_while_it_starts_leaves_nothing_behind() -> No
 def test_sandboxes_of_a_node_that_was_killed_early_are_ended_at_the_next_start() -> None:
     # Killed in its first moments, bubblewrap leaves behind whom it has started; not every time, so several are.
     mark = f"mark-{os.getpid()}"
-    worker = [sys.executable, "-c", "input()", "potluck.node.execution.worker", mark]
+    worker = [sys.executable, "-c", "input()", "potluck.node.execution.supervisor", mark]
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--", *worker]
     with bubblewrap():
         for number in range(40):

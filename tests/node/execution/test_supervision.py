@@ -1,0 +1,93 @@
+"""Stopping and continuing whole trees of processes, whatever they do to get away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import psutil
+import pytest
+import trio
+from potluck.node.execution.bare import BareSandbox
+from potluck.overlay.ports import Sandbox
+from potluck.overlay.wire.worker import RunTask
+
+from .sandbox_suite import Talk, call, function
+from .test_sandboxes import bubblewrap_or_skip, marked, run, until_marked
+
+# Threads, children in sessions of their own without a parent, and one that forks all the time.
+RESTLESS = """
+import os, subprocess, sys, threading
+
+SPIN = "import os, threading\\nfor _ in range(2): threading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()"
+FORKING = "import os, signal\\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\\nwhile os.fork(): pass"
+
+def task(mark, count, leaves):
+    for number in range(count):
+        if os.fork() == 0:
+            if leaves:
+                os.setsid()
+            subprocess.Popen([sys.executable, "-c", FORKING if not number else SPIN, mark])
+            if leaves:
+                os._exit(0)
+            os.wait()
+"""
+
+
+def cpu_s(processes: list[psutil.Process]) -> list[float]:
+    return [sum(process.cpu_times()[:2]) for process in processes]
+
+
+@pytest.mark.parametrize(("make", "leaves"), [(bubblewrap_or_skip, True), (BareSandbox, False)])
+def test_nothing_of_a_stopped_tree_runs_and_all_of_it_goes_on(make: Callable[[], Sandbox], leaves: bool) -> None:
+    mark = f"potluck-test-{os.getpid()}-restless-{leaves}"
+
+    async def main() -> None:
+        with trio.fail_after(60):
+            process = await make().start()
+            try:
+                talk = Talk(process)
+                await talk.give(function("task", RESTLESS), RunTask(1, 1, call(mark, 4, leaves)))
+                await until_marked(mark, 4)(talk)
+                for _ in range(3):
+                    await process.stop()
+                    tree = marked(mark)
+                    before = cpu_s(tree)
+                    assert len(tree) >= 4
+                    await trio.sleep(0.1)
+                    assert cpu_s(tree) == before
+                    await process.resume()
+                    while sum(cpu_s(lasting := marked(mark)[:4])) <= sum(before) + 0.03:  # noqa: ASYNC110 (as `ps` tells)
+                        await trio.sleep(0.01)
+                    assert lasting
+            finally:
+                await process.kill()
+
+    trio.run(main)
+    assert not marked(mark)
+
+
+def test_the_supervisor_cannot_be_reached_from_inside() -> None:
+    source = """
+import os, signal
+
+def task():
+    reached = []
+    for number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(1, number)
+    for name in ("mem", "environ", "maps", "root/", *(f"fd/{number}" for number in range(20))):
+        try:
+            os.close(os.open("/proc/1/" + name, os.O_RDONLY))
+            reached.append(name)
+        except OSError:
+            pass
+    return reached
+"""
+
+    async def lives(talk: Talk) -> None:
+        await talk.process.stop()
+        await talk.process.resume()
+        await talk.give(RunTask(2, 1, call()))
+        assert await talk.value() == []
+
+    assert run(bubblewrap_or_skip(), source, after=lives) == []
