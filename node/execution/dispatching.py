@@ -33,11 +33,11 @@ class Dispatcher:
 
     def dispatch(self, now_s: float) -> None:
         while True:
-            while (task := self.policy.peek()) is not None:
+            while (task := self.policy.peek(now_s)) is not None:
                 worker = self._worker_for(now_s, task)
                 if worker is None:
                     break
-                self.policy.pick()
+                self.policy.pick(now_s)
                 self._hand(now_s, worker, task)
             if not self._withdraw_waiting(now_s):
                 return

@@ -75,6 +75,19 @@ class Task:
     streamed: bool = False
     """Some of its output has gone home: then all of it does, before its end is told."""
 
+    @property
+    def submitter(self) -> bytes:
+        return self.job.owner
+
+    @property
+    def function(self) -> bytes:
+        return self.program.program.program_id
+
+    @property
+    def estimate_s(self) -> float | None:
+        """Nobody says it: it is learned."""
+        return None
+
 
 @dataclass(eq=False)
 class Job:

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Generic
-
-from .policy import Item
+from .policy import Item, RunsToItsEnd
+from .queues import Line
 
 
-class FirstCome(Generic[Item]):
+class FirstCome(RunsToItsEnd[Item]):
     """Every operation takes constant time."""
 
+    name = "fcfs"
+
     def __init__(self) -> None:
-        self._waiting: OrderedDict[int, Item] = OrderedDict()
+        self._ready: Line[Item] = Line()
 
     def add(self, now_s: float, item: Item) -> None:
-        assert item.key not in self._waiting
-        self._waiting[item.key] = item
+        self._ready.append(item)
 
     def put_back(self, item: Item) -> None:
-        assert item.key not in self._waiting
-        self._waiting[item.key] = item
-        self._waiting.move_to_end(item.key, last=False)
+        self._ready.put_first(item)
 
-    def peek(self) -> Item | None:
-        for item in self._waiting.values():
-            return item
-        return None
+    def preempted(self, now_s: float, item: Item, ran_s: float) -> None:
+        """Somebody else's doing: its turn is not over."""
+        self._ready.put_first(item)
 
-    def pick(self) -> Item | None:
-        return self._waiting.popitem(last=False)[1] if self._waiting else None
+    def peek(self, now_s: float) -> Item | None:
+        return self._ready.first()
+
+    def pick(self, now_s: float) -> Item | None:
+        return self._ready.take_first()
 
     def remove(self, key: int) -> Item | None:
-        return self._waiting.pop(key, None)
+        return self._ready.remove(key)
 
     def lengths(self) -> list[int]:
-        return [len(self._waiting)]
+        return [len(self._ready)]
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._ready)

@@ -1,0 +1,4 @@
+"""Tasks in execution, as their owner sees them.
+
+`types`   what kinds of processes there are, and how they are shown
+"""
