@@ -2,7 +2,8 @@
 
 `surroundings`   where this user's nodes are
 `dialling`       picking a node and greeting it
-`connection`     the conversation: two threads, a window, requests and their answers
+`connection`     the conversation: two threads, a `window`, `questions` and their answers
+`redialling`     another node in place of one that was lost
 `uploads`        payloads too long for a frame; `downloads` those that come back
 `futures`        one task, seen from the program
 `programs`       functions and arguments, made ready to travel

@@ -3,22 +3,29 @@
 Whoever submits appends to a job's backlog. The writer takes what has gathered, as much as the window towards the node
 has room for, and sends it as one; a short call with nothing else under way is sent where it is made. The reader
 resolves futures; their callbacks run in its thread, and may submit.
+
+Where there is a way to another link, the loss of one is not the end:
+
+    state    thread   what happens                                         next
+    talking  both     frames go, messages come                             lost, over
+    lost     writer   waits for the reader; takes back what was in flight  waiting
+    waiting  writer   nothing, until there is something to say; dials      talking, over
+    over     writer   everything that is pending has failed
 """
 
 from __future__ import annotations
 
 import atexit
-import itertools
+import queue
 import socket
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
-from functools import partial
+from concurrent.futures import Future
 from typing import Any, Final
 
 import msgspec
 
-from ..overlay.errors import LinkLost, PotluckError, RemoteProtocolError, from_wire
+from ..overlay.errors import LinkLost, PotluckError, RemoteProtocolError
 from ..overlay.wire import control
 from ..overlay.wire.codec import Message
 from ..overlay.wire.control import TO_NODE, TO_PROGRAM, JobOptions, Welcome
@@ -26,10 +33,11 @@ from ..overlay.wire.questions import JobSaid
 from ..overlay.wire.work import Finished, Inline, Reference, Started
 from .dependencies import Turns
 from .dialling import RECEIVE_BYTES, Link
-from .downloads import Downloads
 from .forking import forgets_parent
 from .futures import Job, TaskFuture
 from .output import Printer
+from .questions import Questions, reject, resolve
+from .redialling import Redialler
 from .window import Window
 
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -38,19 +46,29 @@ CLOSE_TIMEOUT_S: Final = 5.0
 class Connection:
     """`dial` is called in the writer's thread, for it may take as long as a node needs to start.
 
-    `release` is called there, too, when everything is over.
+    `redialler` is asked there for another link when one was lost; without it that is the end. `release` is called there
+    when all is over.
     """
 
-    def __init__(self, dial: Callable[[], Link], release: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        dial: Callable[[], Link],
+        release: Callable[[], None] = lambda: None,
+        redialler: Redialler | None = None,
+    ) -> None:
         self._dial = dial
         self._release = release
+        self._redialler = redialler
         self._link: Link | None = None
+        self._lost: LinkLost | None = None
+        self._to_read: queue.SimpleQueue[Link | None] = queue.SimpleQueue()
+        self._has_read = threading.Semaphore(0)
         self.greeted: Future[Welcome] = Future()
+        self.node_name = ""
+        """Of the node there was last."""
         self._window = Window()
         self._by_id: dict[str, Job] = {}
-        self._asked: dict[int, Future[Any]] = {}
-        self._downloads = Downloads()
-        self._requests = itertools.count(1)
+        self._questions = Questions()
         self._lock = threading.Lock()
         self.futures_lock = threading.RLock()
         self._bell = threading.Lock()
@@ -65,7 +83,6 @@ class Connection:
         self._writer = threading.Thread(target=self._write, name="potluck-writer", daemon=True)
         self._reader = threading.Thread(target=self._read, name="potluck-reader", daemon=True)
         self._bell.acquire()
-        self._dialled = threading.Event()
 
     # ---- for any thread
 
@@ -80,16 +97,8 @@ class Connection:
         self._writer.start()
 
     def ask(self, message: Callable[..., Message], /, *arguments: object) -> Future[Any]:
-        """Sends a request; the future has the answer's message, or raises what the node reported."""
-        answer: Future[Any] = Future()
-        number = next(self._requests)
-        frame = TO_NODE.encode(message(number, *arguments))
-        self._asked[number] = answer
-        self._window.urgent.append(frame)
-        self._ring()
-        if self._error is not None:
-            self._drop_all()
-        return answer
+        """Sends a request; the future has the answer's message, or raises what the node reported, or LinkLost."""
+        return self._post_question(*self._questions.ask(message, *arguments))
 
     def tell(self, message: Message) -> None:
         """Sends what is not answered."""
@@ -98,19 +107,16 @@ class Connection:
 
     def fetch(self, job: str, reference: Reference) -> Future[Inline]:
         """A long payload of any job. The future raises NotFound, LinkLost."""
-        answer: Future[Inline] = Future()
-        self._download(job, reference, partial(_resolve, answer), partial(_reject, answer))
-        if self._error is not None:
-            self._drop_all()
-        return answer
+        return self._post_question(*self._questions.fetch(job, reference))
 
     def open_job(self, options: JobOptions, *, as_reports: bool = False) -> Job:
         """At once; the node's answer is awaited by the tasks, not by the caller."""
         job = Job(self, options, as_reports=as_reports)
         with self._lock:
             self._window.jobs = tuple(sorted((*self._window.jobs, job), key=lambda one: -one.options.priority))
-        opened = self.ask(control.OpenJob, options)
-        opened.add_done_callback(lambda answer: self._on_opened(job, answer))
+        self._ring()
+        if self._error is not None:
+            self._drop_all()
         return job
 
     def post(self, future: TaskFuture) -> None:
@@ -174,14 +180,20 @@ class Connection:
                 future.orphan(self._error)
             for held in (job.deferred, job.backlog, job.in_flight):
                 held.clear()
-        self._asked.clear()
-        self._downloads.forget()
+        self._questions.forget()
         if self._link is not None:
             self._link.socket.close()
 
     def _finish(self) -> None:
         self.wait_idle()
         self.close()
+
+    def _post_question(self, frame: bytes, answer: Future[Any]) -> Future[Any]:
+        self._window.urgent.append(frame)
+        self._ring()
+        if self._error is not None:
+            self._drop_all()
+        return answer
 
     def _ring(self) -> None:
         try:
@@ -193,19 +205,13 @@ class Connection:
 
     def _write(self) -> None:
         try:
-            self._link = link = self._dial()
-            if self._error is not None:
-                return
-            self._window.node_id = link.welcome.node_id
-            _resolve(self.greeted, link.welcome)
-            self._dialled.set()
+            self._meet(self._dial())
             while self._error is None:
-                with self._writing:
-                    for data in self._window.frames():
-                        link.socket.sendall(data)
+                if self._lost is not None:
+                    self._recover(self._lost)
+                    continue
+                self._send()
                 self._sleep()
-        except OSError as error:
-            self._fail(LinkLost(f"the connection to the node is lost: {error}"))
         except PotluckError as error:
             self._fail(error)
         except Exception as error:
@@ -213,6 +219,46 @@ class Connection:
             raise
         finally:
             self._hang_up()
+
+    def _meet(self, link: Link) -> None:
+        self._window.node_id = link.welcome.node_id
+        self._link = link
+        self.node_name = link.welcome.name
+        resolve(self.greeted, link.welcome)
+        self._to_read.put(link)
+
+    def _send(self) -> None:
+        assert self._link is not None
+        for job in self._window.unasked():
+            self._open(job)
+        with self._writing:
+            try:
+                for data in self._window.frames():
+                    self._link.socket.sendall(data)
+            except OSError as error:
+                self._lose(LinkLost(f"the connection to the node is lost: {error}"))
+
+    def _open(self, job: Job) -> None:
+        opened = self.ask(control.OpenJob, job.options)
+        opened.add_done_callback(lambda answer: self._on_opened(job, answer))
+
+    def _recover(self, lost: LinkLost) -> None:
+        """Raises what keeps a node from being found. Returns without one when the connection is over."""
+        assert self._redialler is not None and self._link is not None
+        self._has_read.acquire()
+        with self._writing:
+            self._link.socket.close()
+            self._link = self._lost = None
+            ended = self._window.take_back()
+        self._by_id.clear()
+        self._questions.lose(lost)
+        for future in ended:
+            future.drop()
+        self._note_idle()
+        while self._error is None and not self._window.wants_link:
+            self._rest(lambda: self._window.wants_link)
+        if self._error is None and (link := self._redialler.again(lost)):
+            self._meet(link)
 
     def _send_here(self, future: TaskFuture) -> bool:
         """A lone call, in the thread that makes it: that saves waking the writer. Whether it could be done."""
@@ -224,7 +270,7 @@ class Connection:
                 self._link.socket.sendall(frame)
             return frame is not None
         except OSError as error:
-            self._fail(LinkLost(f"the connection to the node is lost: {error}"))
+            self._lose(LinkLost(f"the connection to the node is lost: {error}"))
             return False
         except BaseException:  # Ctrl+C: nobody knows how much of a frame has gone
             self._fail(LinkLost("sending was interrupted"))
@@ -234,38 +280,46 @@ class Connection:
 
     def _sleep(self) -> None:
         self._note_idle()
+        self._rest(lambda: self._lost is not None or self._window.has_work)
+
+    def _rest(self, disturbed: Callable[[], bool]) -> None:
+        """Until somebody rings."""
         self._sleeping = True
-        if (
-            self._error is None and not self._window.has_work
-        ):  # looked at after the flag is up, so that nobody's ring is missed
+        if self._error is None and not disturbed():  # looked at after the flag is up, so that nobody's ring is missed
             self._bell.acquire()
         self._sleeping = False
 
     # ---- the reader
 
     def _read(self) -> None:
-        self._dialled.wait()
-        if self._link is None:
-            return
-        sock, frames, _welcome = self._link
-        try:
-            while self._error is None:
-                while (body := frames.next_body()) is not None:
-                    self._take(TO_PROGRAM.decode(body))
-                self._note_idle()
-                if self._sleeping and self._window.has_work:
-                    self._ring()
-                chunk = sock.recv(RECEIVE_BYTES)
-                if not chunk:
-                    raise LinkLost("the node ended the connection")
-                frames.feed(chunk)
-        except OSError as error:
-            self._fail(LinkLost(f"the connection to the node is lost: {error}"))
-        except PotluckError as error:
-            self._fail(error)
-        except Exception as error:
-            self._fail(LinkLost(f"the reading thread failed: {error!r}"))
-            raise
+        while (link := self._to_read.get()) is not None:
+            try:
+                self._listen(link)
+            except (OSError, LinkLost) as error:
+                self._lose(LinkLost(f"the connection to the node is lost: {error}"))
+            except PotluckError as error:
+                self._fail(error)
+            except Exception as error:
+                self._fail(LinkLost(f"the reading thread failed: {error!r}"))
+                raise
+            finally:
+                self._has_read.release()
+
+    def _listen(self, link: Link) -> None:
+        """Until the connection is over. Raises OSError, LinkLost, RemoteProtocolError."""
+        sock, frames, _welcome = link
+        while self._error is None:
+            while (body := frames.next_body()) is not None:
+                self._take(TO_PROGRAM.decode(body))
+            self._note_idle()
+            if self._sleeping and self._window.has_work:
+                self._ring()
+            chunk = sock.recv(RECEIVE_BYTES)
+            if not chunk:
+                raise LinkLost("the node ended it")
+            if self._redialler is not None:
+                self._redialler.heard()
+            frames.feed(chunk)
 
     def _take(self, message: Message) -> None:
         if isinstance(message, control.TaskReports):
@@ -274,12 +328,11 @@ class Connection:
             if job := self._by_id.get(message.job):
                 job.hear(message)
         elif isinstance(message, control.ObjectBytes):
-            self._downloads.take(message)
+            self._questions.take_part(message)
         elif isinstance(message, control.Answer | control.MemoryValue | JobSaid):
-            if answer := self._asked.pop(message.request, None):
-                _resolve(answer, message)
+            self._questions.answer(message)
         elif isinstance(message, control.Failure):
-            self._take_failure(from_wire(message.code, message.message), message.request)
+            self._questions.refuse(message)
         else:
             raise RemoteProtocolError(f"the node said {type(message).__name__}, which has no place here")
 
@@ -322,32 +375,23 @@ class Connection:
             self._land(job, future)
 
         assert job.id is not None
-        self._download(job.id, value, arrived, failed)
-
-    def _download(
-        self, job: str, value: Reference, arrived: Callable[[Inline], None], failed: Callable[[PotluckError], None]
-    ) -> None:
-        number = next(self._requests)
-        self._downloads.expect(number, arrived, failed)
-        self._window.urgent.append(TO_NODE.encode(control.GetObject(number, job, value)))
+        self._window.urgent.append(self._questions.fetch_result(job.id, value, arrived, failed))
         self._ring()
-
-    def _take_failure(self, error: PotluckError, number: int) -> None:
-        if not self._downloads.fail(number, error) and (answer := self._asked.pop(number, None)):
-            _reject(answer, error)
 
     def _on_opened(self, job: Job, answer: Future[Any]) -> None:
         """In the reader's thread, or in the one that found the connection broken."""
         if answer.exception() is None:
             job.id = msgspec.json.decode(answer.result().json, type=dict[str, str])["job"]
             self._by_id[job.id] = job
-            _resolve(job.opened, job.id)
+            resolve(job.opened, job.id)
             self._ring()
             return
         error = answer.exception()
         assert isinstance(error, PotluckError)
+        if isinstance(error, LinkLost) and self._error is None:
+            return  # the next node will be asked
         job.error = error
-        _reject(job.opened, error)
+        reject(job.opened, error)
         _drop(job, error)
         with self._lock:
             self._window.jobs = tuple(each for each in self._window.jobs if each is not job)
@@ -367,30 +411,41 @@ class Connection:
             if self._error is not None:
                 return
             self._error = error
+        if self._redialler is not None:
+            self._redialler.stop()
         if not self.greeted.done():
-            _reject(self.greeted, error)
+            reject(self.greeted, error)
         self._drop_all()
-        if self._link is not None:
-            try:
-                self._link.socket.shutdown(socket.SHUT_RDWR)  # wakes both threads
-            except OSError:
-                pass  # the other side was first
+        self._wake()
         with self._idle:
             self._idle.notify_all()
+
+    def _lose(self, error: LinkLost) -> None:
+        """The link; whether also the connection depends on whether there is a way to another."""
+        if self._redialler is None:
+            self._fail(error)
+        elif self._error is None:
+            self._lost = error
+            self._wake()
+
+    def _wake(self) -> None:
+        """Both threads."""
+        if self._link is not None:
+            try:
+                self._link.socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the other side was first
         self._ring()
 
     def _drop_all(self) -> None:
         assert self._error is not None
-        for number in list(self._asked):
-            if answer := self._asked.pop(number, None):
-                _reject(answer, self._error)
-        self._downloads.fail_all(self._error)
+        self._questions.lose(self._error)
         for job in self._window.jobs:
             _drop(job, self._error)
 
     def _hang_up(self) -> None:
         """Closes the socket when the reader, too, is through with it."""
-        self._dialled.set()
+        self._to_read.put(None)
         self._reader.join(CLOSE_TIMEOUT_S)
         if self._link is not None:
             self._link.socket.close()
@@ -399,6 +454,7 @@ class Connection:
 
 
 def _drop(job: Job, error: PotluckError) -> None:
+    reject(job.opened, error)
     while job.backlog:
         try:
             future = job.backlog.popleft()
@@ -410,17 +466,3 @@ def _drop(job: Job, error: PotluckError) -> None:
     for index in list(job.in_flight):
         if lost := job.in_flight.pop(index, None):
             lost.fail(error)
-
-
-def _resolve(answer: Future[Any], value: object) -> None:
-    try:
-        answer.set_result(value)
-    except InvalidStateError:
-        pass  # the one who asked has given up
-
-
-def _reject(answer: Future[Any], error: PotluckError) -> None:
-    try:
-        answer.set_exception(error)
-    except InvalidStateError:
-        pass  # the one who asked has given up

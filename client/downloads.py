@@ -12,9 +12,12 @@ from ..overlay.wire.work import Inline, decode_inline
 
 
 class _Download:
-    def __init__(self, arrived: Callable[[Inline], None], failed: Callable[[PotluckError], None]) -> None:
+    def __init__(
+        self, arrived: Callable[[Inline], None], failed: Callable[[PotluckError], None], *, of_task: bool
+    ) -> None:
         self.arrived = arrived
         self.failed = failed
+        self.of_task = of_task
         self.data = bytearray()
 
 
@@ -24,8 +27,16 @@ class Downloads:
     def __init__(self) -> None:
         self._open: dict[int, _Download] = {}
 
-    def expect(self, number: int, arrived: Callable[[Inline], None], failed: Callable[[PotluckError], None]) -> None:
-        self._open[number] = _Download(arrived, failed)
+    def expect(
+        self,
+        number: int,
+        arrived: Callable[[Inline], None],
+        failed: Callable[[PotluckError], None],
+        *,
+        of_task: bool,
+    ) -> None:
+        """`of_task`: it is a task's result, and a lost link is no end of that: the task may run again."""
+        self._open[number] = _Download(arrived, failed, of_task=of_task)
 
     def take(self, part: ObjectBytes) -> None:
         """Raises RemoteProtocolError for parts out of order."""
@@ -52,9 +63,12 @@ class Downloads:
             download.failed(error)
         return download is not None
 
-    def fail_all(self, error: PotluckError) -> None:
-        for number in list(self._open):
-            self.fail(number, error)
+    def lose(self, error: PotluckError) -> None:
+        """With the link. What becomes of a task whose result was on its way, others say."""
+        for number, download in list(self._open.items()):
+            if not download.of_task:
+                self.fail(number, error)
+        self._open.clear()
 
     def forget(self) -> None:
         """In a forked child: they are the parent's."""

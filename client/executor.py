@@ -29,6 +29,7 @@ from .options import Optioned, plain
 from .private import OF_PROGRAM
 from .programs import Body, Packer, body_of, size_of
 from .progress import Wish, bar_for
+from .redialling import Redialler
 from .surroundings import Surroundings, here
 
 P = ParamSpec("P")
@@ -277,5 +278,5 @@ def _connection_to(node: str | None, surroundings: Surroundings) -> Connection:
         if node or surroundings.node:
             raise
         OF_PROGRAM.want()
-        return Connection(OF_PROGRAM.dial, OF_PROGRAM.let_go)
-    return Connection(lambda: greet(link))
+        return Connection(OF_PROGRAM.dial, OF_PROGRAM.let_go, Redialler(OF_PROGRAM.dial))
+    return Connection(lambda: greet(link), redialler=Redialler(lambda: greet(dial(surroundings, node))))

@@ -6,13 +6,13 @@ from collections import deque
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..overlay.errors import PotluckError, RemoteProtocolError
+from ..overlay.errors import PotluckError, RemoteProtocolError, WorkerLost
 from ..overlay.wire.control import InputAsked, JobOptions, Printed
 from ..overlay.wire.setting import files_in
 from ..overlay.wire.work import Finished, Inline
 from .files import Home
 from .input import StandardInput
-from .outcomes import exception_of, value_of
+from .outcomes import CancelledWhileRunning, exception_of, value_of
 from .output import JobOutput
 from .programs import Body, size_of
 from .waiting import SharedCondition
@@ -34,8 +34,10 @@ class Job:
         self.options = options
         self.as_reports = as_reports
         self.lock = connection.futures_lock
+        self.is_asked_for = False
+        """Whether the node there is now has been asked to open it."""
         self.id: str | None = None
-        """None until the node has opened it."""
+        """None until that node has opened it."""
         self.opened: Future[str] = Future()
         """The same, for whoever waits for it."""
         self.error: PotluckError | None = None
@@ -89,6 +91,21 @@ class Job:
         self.connection.post(future)
         self.deferred.discard(future)  # last: a task is never nowhere
 
+    def take_back(self) -> list[TaskFuture]:
+        """For another node, which knows nothing of it: what was in flight goes first. As `Window.take_back`."""
+        self.id, self.is_asked_for = None, False
+        self.next_index = 0
+        self.programs_sent.clear()
+        if self.output is not None:
+            self.output.begin_again()
+        flying = [future for _index, future in sorted(self.in_flight.items())]
+        again = [future for future in flying if future.may_go_again()]
+        for future in again:
+            future.index = None
+        self.backlog.extendleft(reversed(again))
+        self.in_flight.clear()  # last: a task is never nowhere
+        return [future for future in flying if future.index is not None and not future.done()]
+
     def unfinished(self) -> tuple[TaskFuture, ...]:
         return (*self.deferred, *self.backlog, *self.in_flight.values())
 
@@ -113,6 +130,10 @@ class TaskFuture(Future[Any]):
     """A future whose `cancel` reaches the node: True until a notice that the task runs has come back."""
 
     kind = ""
+    killed = False
+    """Withdrawn, though it may have been running."""
+    lost = 0
+    """How many nodes it has been sent to that were lost before it ended."""
     node = ""
     """Where it runs, or ran."""
     attempts = 0
@@ -137,15 +158,28 @@ class TaskFuture(Future[Any]):
         self.job = job
         self.program = program
         self.arguments: Inline | None = arguments
-        """Let go when sent."""
+        """Let go when its result is there: until then another node may need them."""
         self.size_bytes = size_bytes
         self.index: int | None = None
         """None until sent."""
 
     @property
-    def withdrawn(self) -> bool:
+    def unwanted(self) -> bool:
         """As `cancelled()`, without the lock: for the writer, which asks twice for every task."""
-        return self._state in ("CANCELLED", "CANCELLED_AND_NOTIFIED")
+        return self.killed or self._state in ("CANCELLED", "CANCELLED_AND_NOTIFIED")
+
+    def may_go_again(self) -> bool:
+        """Asked once for every node that is lost while the task is in flight."""
+        self.lost += 1
+        options = self.job.options
+        return not (self.done() or self.unwanted or options.at_most_once or self.lost > options.retries)
+
+    def drop(self) -> None:
+        """It will not be sent, or not again."""
+        if self.unwanted:
+            self.fail(CancelledWhileRunning("the task was cancelled"))
+        else:
+            self.fail(WorkerLost(f"the node it was given to was lost ({self.lost} in all), and it is not run again"))
 
     def cancel(self) -> bool:
         if not super().cancel():
@@ -164,6 +198,7 @@ class TaskFuture(Future[Any]):
             return True
         if self.done():
             return False
+        self.killed = True
         self.job.connection.withdraw(self)
         return True
 

@@ -116,6 +116,11 @@ class JobOutput:
             fresh = self._whole_lines(begun, output.stream, fresh)
         self._printer.put(output.stream, fresh, lambda: self._tell(shown))
 
+    def begin_again(self) -> None:
+        """Another node counts anew."""
+        self._had.clear()
+        self._begun.clear()
+
     def ended(self, finished: Finished) -> None:
         """The output of a task has come while it ran, or all comes now."""
         if not (finished.stdout or finished.stderr or self._begun):

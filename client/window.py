@@ -37,7 +37,14 @@ class Window:
     def has_work(self) -> bool:
         if self.urgent or self.cancels:
             return True
+        if any(not job.is_asked_for for job in self.jobs):
+            return True
         return self._room() > 0 and any(job.backlog for job in self.jobs if job.id is not None)
+
+    @property
+    def wants_link(self) -> bool:
+        """Whether there is anything to say at all, while nobody listens."""
+        return bool(self.urgent) or any(job.backlog for job in self.jobs)
 
     def lone_frame(self, future: TaskFuture) -> bytes | None:
         """Of a short call while nothing else is under way, which the system cannot but take at once."""
@@ -49,7 +56,7 @@ class Window:
             or not travels_inline(arguments, future.size_bytes)
             or future.program.program.program_id not in job.programs_sent
             or len(job.backlog) != 1
-            or future.withdrawn
+            or future.unwanted
         ):
             return None
         arguments = self._number(job, future)
@@ -58,8 +65,18 @@ class Window:
         return TO_NODE.encode(control.Submit(job.id, future.program.without_body, [spec]))
 
     def landed(self, future: TaskFuture) -> None:
+        future.arguments = None
         self._done_tasks += 1
         self._done_bytes += future.size_bytes
+
+    def take_back(self) -> list[TaskFuture]:
+        """After a link is lost, with nobody sending or reading: all is as if no node had heard of it.
+
+        Returns those that must not be sent again.
+        """
+        self.urgent.clear()
+        self._sent_tasks = self._sent_bytes = self._done_tasks = self._done_bytes = 0
+        return [future for job in self.jobs for future in job.take_back()]
 
     def _room(self) -> int:
         """Tasks the window has room for. One may always go, however long."""
@@ -67,6 +84,13 @@ class Window:
         if waiting and self._sent_bytes - self._done_bytes >= WINDOW_BYTES:
             return 0
         return WINDOW_TASKS - waiting
+
+    def unasked(self) -> Iterator[Job]:
+        """Those the node is to open first."""
+        for job in self.jobs:
+            if not job.is_asked_for:
+                job.is_asked_for = True
+                yield job
 
     def frames(self) -> Iterator[bytes]:
         """What is to be sent now, in pieces worth a call each."""
@@ -94,8 +118,9 @@ class Window:
         size_bytes = 0
         while job.backlog and len(tasks) < tasks_max and size_bytes < BATCH_BYTES:
             future = job.backlog[0]
-            if future.withdrawn:
+            if future.unwanted:
                 job.backlog.popleft()
+                future.drop()
                 continue
             if body is not None and future.program is not body:
                 break
@@ -123,11 +148,10 @@ class Window:
         job.in_flight[index] = future
         job.backlog.popleft()
         future.index = index
-        if future.withdrawn:  # between the first look and the number, where `withdraw` saw none
+        if future.unwanted:  # since the first look, before the number, where `withdraw` saw none
             self.cancels.append(future)
         self._sent_tasks += 1
         self._sent_bytes += future.size_bytes
         arguments = future.arguments
         assert arguments is not None
-        future.arguments = None
         return arguments

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..client.connection import Connection
-from ..client.dialling import dial, greet
+from ..client.dialling import Link, dial, greet
+from ..client.redialling import Redialler
 from ..overlay.errors import DeadlineExceeded, PotluckError
 from ..overlay.wire.codec import Message
 from ..overlay.wire.control import AskStatus
@@ -22,10 +23,17 @@ LOOK_AGAIN_S: Final = 0.02
 
 
 @contextmanager
-def connected(session: Session) -> Iterator[Connection]:
-    """Raises NoNode. Whatever is unfinished at the end is dropped by the node."""
-    link = greet(dial(session.surroundings, session.node))
-    connection = Connection(lambda: link)
+def connected(session: Session, *, redials: bool = False) -> Iterator[Connection]:
+    """Raises NoNode. Whatever is unfinished at the end is dropped by the node.
+
+    `redials`: a node that is lost meanwhile is waited for, or another taken.
+    """
+
+    def reach() -> Link:
+        return greet(dial(session.surroundings, session.node))
+
+    link = reach()
+    connection = Connection(lambda: link, redialler=Redialler(reach) if redials else None)
     connection.start()
     try:
         yield connection

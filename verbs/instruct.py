@@ -25,7 +25,7 @@ def command(session: Session, /, instructions: tuple[str, ...], **options: Any) 
         raise UsageError(f"instruction {strange[0]!r}: must begin with the letters of its kind")
     wanted = options_from(**options)
     body = body_of("kind", b"")
-    with connected(session) as connection:
+    with connected(session, redials=True) as connection:
         job = connection.open_job(wanted, as_reports=True)
         futures = []
         for text in instructions:

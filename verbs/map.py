@@ -65,7 +65,7 @@ def command(
     body = body_of("function", program.text.encode(), entry=function, file_name=program.name, libraries=libraries)
     arguments = _inputs(Path(inputs))
     wanted = msgspec.structs.replace(options_from(**options), lasting=detach or durable)
-    with connected(session) as connection:
+    with connected(session, redials=not wanted.lasting) as connection:
         job = connection.open_job(wanted, as_reports=True)
         bring_home(job, setting)
         futures = [job.submit(body, inline, size_of(inline)) for inline in arguments]

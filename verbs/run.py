@@ -69,7 +69,7 @@ def command(
         streams_output=not (session.as_json or detach or durable),
         takes_input=function is None and not (options["cache"] or detach or durable),
     )
-    with connected(session) as connection:
+    with connected(session, redials=not wanted.lasting) as connection:
         job = connection.open_job(wanted, as_reports=True)
         bring_home(job, setting)
         future = job.submit(body, arguments, size_of(arguments))

@@ -167,7 +167,7 @@ def finish(connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> D
     record = {
         "job": job.id,
         "state": state_of(tasks),
-        "master": connection.greeted.result().name,
+        "master": connection.node_name,
         "epoch": EPOCH,
         "unfenced": False,
     }
