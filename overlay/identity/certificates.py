@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -27,6 +28,8 @@ from ..ids import NodeId, OwnerId, node_id_of, owner_id_of
 from .keys import KeyPair
 
 DEPTH_MAX: Final = 8
+_MEMBERS_REMEMBERED: Final = 1024
+"""Each takes 3 KiB at most: links come and go, and chains come with records."""
 _NOT_BEFORE: Final = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _NOT_AFTER: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
 _UNUSABLE: Final = (
@@ -108,12 +111,19 @@ def verify_chain(chain: Sequence[bytes], root_der: bytes, leaf_der: bytes) -> Me
         raise NotAllowed("the chain does not begin with the certificate of the connection")
     if len(chain) > DEPTH_MAX:
         raise NotAllowed(f"a chain of {len(chain)} certificates is too deep")
+    return _member(tuple(chain), root_der)
+
+
+@lru_cache(_MEMBERS_REMEMBERED)
+def _member(chain: tuple[bytes, ...], root_der: bytes) -> Member:
+    """Follows from these bytes alone, whatever the time and whoever asks; so it is remembered. What is refused is not:
+    a stranger cannot fill the memory with it."""
     with _leading_to_the_root():
         leaf, *above = _certificates_to(chain, root_der, owners_below=0)
         if _constraints(leaf).ca:  # else whom an owner let in could pass for a node of that owner
             raise ValueError("the certificate of an owner is not one of a node")
         node_key, owner_key = _public_key(leaf), _public_key(above[0])
-    return Member(node_id_of(node_key), owner_id_of(owner_key), node_key, leaf_der)
+    return Member(node_id_of(node_key), owner_id_of(owner_key), node_key, chain[0])
 
 
 def verify_owners(owner_chain: Sequence[bytes], root_der: bytes) -> None:

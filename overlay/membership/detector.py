@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -105,7 +105,7 @@ class Detector:
     def tick(self, now_s: float, heard_s: Mapping[NodeId, float]) -> list[Effect]:
         """`heard_s`: when each linked peer was last heard."""
         self._woke(now_s)
-        effects: list[Effect] = [*self._hear(heard_s), *self._prober.tick(now_s), *self._judge(now_s)]
+        effects = [*self._hear(heard_s, heard_s), *self._prober.tick(now_s), *self._judge(now_s)]
         if now_s >= self._burial_s:
             effects += self._bury(now_s)
         self._dialling.changed(now_s)
@@ -171,9 +171,11 @@ class Detector:
     def exchanged(
         self, now_s: float, sender: NodeId, message: PeerExchange, heard_s: Mapping[NodeId, float]
     ) -> list[Effect]:
-        """What a neighbour believes."""
+        """What a neighbour believes. Only when those were heard is looked up for whom it can make a difference: in a
+        large mesh many exchanges come each second, and each about few."""
         self._woke(now_s)
-        effects = self._hear(heard_s)
+        accused = [NodeId(item.node_id) for item in message.members if item.status is not Status.ALIVE]
+        effects = self._hear(heard_s, [sender, *sorted(self._members.suspected), *accused])
         for item in message.members:
             if item.incarnation > INCARNATION_MAX:
                 continue
@@ -187,7 +189,7 @@ class Detector:
     def answered(self, now_s: float, sender: NodeId, number: int) -> list[Effect]:
         self._woke(now_s)
         effects: list[Effect] = [
-            *self._hear({sender: now_s}),
+            *self._hear({sender: now_s}, [sender]),
             *self._prober.answered(sender, number),
             *self._judge(now_s),
         ]
@@ -227,10 +229,10 @@ class Detector:
         for member in self._members.by_id.values():
             member.accused_s += late_s
 
-    def _hear(self, heard_s: Mapping[NodeId, float]) -> list[Effect]:
+    def _hear(self, heard_s: Mapping[NodeId, float], whom: Iterable[NodeId]) -> list[Effect]:
         effects: list[Effect] = []
-        for node_id, at_s in heard_s.items():
-            member = self._members.by_id.get(node_id)
+        for node_id in whom:
+            member, at_s = self._members.by_id.get(node_id), heard_s.get(node_id, -math.inf)
             if member is None or not member.linked or at_s <= member.heard_s:
                 continue
             member.heard_s, member.unanswered = at_s, False

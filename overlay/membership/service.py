@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import trio
 
@@ -42,6 +42,7 @@ class Membership:
         self._config = config
         self._identity = identity
         self._links = links
+        self._heard_s = _Heard(links)
         self._mesh_time = mesh_time
         own = Self(identity.node_id, identity.name, identity.boot_id)
         self._detector = Detector(own, config.membership, config.links, entropy.stream("membership"))
@@ -131,11 +132,8 @@ class Membership:
             with trio.move_on_at(self._waits_until_s):
                 await self._earlier.wait()
             if trio.current_time() >= self._detector.due_s:
-                self._perform(self._detector.tick(trio.current_time(), self._heard_s()))
+                self._perform(self._detector.tick(trio.current_time(), self._heard_s))
                 self._part_with_superfluous()
-
-    def _heard_s(self) -> Mapping[NodeId, float]:
-        return {link.peer.node_id: link.last_heard_s for link in self._links}
 
     # What links say
 
@@ -166,7 +164,7 @@ class Membership:
         assert isinstance(message, PeerExchange)
         now_s, sender = trio.current_time(), link.peer.node_id
         if message.members or message.digest is not None:
-            self._perform(self._detector.exchanged(now_s, sender, self._credible(message), self._heard_s()))
+            self._perform(self._detector.exchanged(now_s, sender, self._credible(message), self._heard_s))
         # A node speaks for its own load only: what it says of others' is not taken.
         own = [item for item in message.loads if item.node_id == sender]
         for node_id in self.loads.heard(now_s, own):
@@ -257,6 +255,25 @@ class Membership:
             self.expel({member.node_id} & self._links.bans.nodes)  # as its chain has shown just now
         finally:
             self._dialling.discard(member.node_id)
+
+
+class _Heard(Mapping[NodeId, float]):
+    """When each linked peer was last heard, looked up for whom it is wanted."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+
+    def __getitem__(self, node_id: NodeId) -> float:
+        link = self._links.get(node_id)
+        if link is None:
+            raise KeyError(node_id)
+        return link.last_heard_s
+
+    def __iter__(self) -> Iterator[NodeId]:
+        return (link.peer.node_id for link in self._links)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _post(link: Link, message: Message) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 
@@ -236,6 +237,37 @@ def test_an_accusation_of_a_silent_neighbour_makes_it_be_asked_at_once() -> None
     effects = tell(detector, 5.0, news(IDS[0], status=Status.SUSPECTED, accusers=[IDS[1]]), sender=IDS[1])
     assert [effect.to for effect in effects if isinstance(effect, Ask)] == [IDS[0]]
     assert detector.members[IDS[0]].status is Status.ALIVE
+
+
+class LookedUp(dict[NodeId, float]):
+    def __init__(self, heard_s: dict[NodeId, float]) -> None:
+        super().__init__(heard_s)
+        self.times = 0
+
+    def get(self, node_id: NodeId, default: float = 0.0) -> float:  # type: ignore[override]
+        self.times += 1
+        return super().get(node_id, default)
+
+
+def test_an_exchange_costs_what_it_says_and_not_what_the_mesh_has() -> None:
+    """Each node hears several times a second from each of its neighbours."""
+    detector = make()
+    everyone = [NodeId(bytes([number]) * 20) for number in range(1, 61)]
+    for node_id in everyone:
+        detector.link_up(0.0, news(node_id))
+    heard_s = LookedUp(dict.fromkeys(everyone, 4.9))
+    detector.exchanged(5.0, everyone[0], PeerExchange([news(everyone[1], status=Status.SUSPECTED)]), heard_s)
+    assert heard_s.times <= 3
+
+
+def test_a_suspected_neighbour_that_was_heard_since_is_cleared_by_whatever_is_exchanged() -> None:
+    detector = make()
+    for node_id in IDS:
+        detector.link_up(0.0, news(node_id))
+    story = run(detector, 4.0, dict.fromkeys(IDS[1:], math.inf))
+    assert "suspected" in [event for _, event in changes(story)]
+    effects = detector.exchanged(4.1, IDS[1], PeerExchange([]), {IDS[0]: 4.05, IDS[1]: 4.1})
+    assert events(effects) == ["cleared"]
 
 
 @given(boot=st.integers(0, 2), status=st.sampled_from(Status), refuted=st.integers(0, 1000))
