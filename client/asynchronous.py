@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
+from ..overlay.wire import inside
 from .executor import Executor
 from .futures import TaskFuture
 from .mapping import Window
@@ -59,7 +60,8 @@ class AsyncExecutor:
         done = _Bell(self._entered())
         future.add_done_callback(lambda _future: done.ring())
         try:
-            await done.wait()
+            with inside.pausing():
+                await done.wait()
         except trio.Cancelled:
             future.kill()
             raise
@@ -98,7 +100,8 @@ class AsyncMapping(AsyncIterator[R], Generic[R]):
         window = self._window
         try:
             while not window.advance():
-                await self._bell.wait()
+                with inside.pausing():
+                    await self._bell.wait()
         except trio.Cancelled:
             window.close(kill=True)
             raise

@@ -26,7 +26,7 @@ from typing import Any, Final
 import msgspec
 
 from ..overlay.errors import LinkLost, PotluckError, RemoteProtocolError
-from ..overlay.wire import control
+from ..overlay.wire import control, inside
 from ..overlay.wire.codec import Message
 from ..overlay.wire.control import TO_NODE, TO_PROGRAM, JobOptions, Welcome
 from ..overlay.wire.questions import JobSaid
@@ -152,8 +152,9 @@ class Connection:
         if threading.current_thread() is self._reader:
             return
         self._ring()
-        with self._idle:
-            self._idle.wait_for(lambda: self.is_idle or self._error is not None)
+        if not self.is_idle:
+            with inside.pausing(), self._idle:
+                self._idle.wait_for(lambda: self.is_idle or self._error is not None)
         self.printer.flush()
 
     def close_when_idle(self) -> None:

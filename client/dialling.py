@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from ..overlay.errors import DeadlineExceeded, LinkLost, NoNode, NotAllowed, RemoteProtocolError, from_wire
 from ..overlay.places import control_socket_path, node_names
@@ -21,10 +21,24 @@ RECEIVE_BYTES: Final = 256 << 10
 _PEER_CREDENTIALS: Final = struct.Struct("3i")
 
 
+class Way(Protocol):
+    """To a node: a Unix socket or, inside a task, a line through its pipe."""
+
+    def sendall(self, data: bytes, /) -> None: ...
+
+    def recv(self, bytes_max: int, /) -> bytes: ...
+
+    def settimeout(self, seconds: float | None, /) -> None: ...
+
+    def shutdown(self, how: int, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Link(NamedTuple):
     """A greeted connection. `frames` may already hold bytes that came after the welcome."""
 
-    socket: socket.socket
+    socket: Way
     frames: FrameDecoder
     welcome: Welcome
 
@@ -67,7 +81,7 @@ def dial(surroundings: Surroundings, wanted: str | None = None) -> socket.socket
     raise NoNode("no node is running here: start one with `potluck up`")
 
 
-def greet(link: socket.socket) -> Link:
+def greet(link: Way) -> Link:
     """Says hello and waits for the welcome. Closes the socket when it fails."""
     frames = TO_PROGRAM.frames()
     try:

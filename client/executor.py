@@ -8,6 +8,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar
@@ -220,6 +221,12 @@ class Executor(concurrent.futures.Executor):
     def __reduce__(self) -> NoReturn:
         raise TypeError("an Executor belongs to its program: a task cannot be given one")
 
+    def end_with_task(self) -> None:
+        """What it has submitted inside a task ends with that; a next task's call begins a connection anew."""
+        if self._connection is not None:
+            self._connection.close()
+        self.forget_parent()
+
     def forget_parent(self) -> None:
         """In a forked child: the next call begins a connection of the child's own."""
         self._lock = threading.RLock()
@@ -262,16 +269,28 @@ class Executor(concurrent.futures.Executor):
         if self._connection is None:
             self._connection = connection = _connection_to(self._node, self._surroundings or here())
             forgets_parent(self)
+            if (pipe := inside.current()) is not None:
+                pipe.when_task_ends(partial(_end_with_task, weakref.ref(self)))
             connection.start()
             # An executor that nobody holds any more is shut down without waiting.
             weakref.finalize(self, connection.close_when_idle).atexit = False
         return self._connection
 
 
+def _end_with_task(held: weakref.ref[Executor]) -> None:
+    """What it has submitted ends; the worker's next task may use the same executor."""
+    if (executor := held()) is not None:
+        executor.end_with_task()
+
+
 def _connection_to(node: str | None, surroundings: Surroundings) -> Connection:
-    """To a node that runs: at once, so that a wrong name is an error here. Else to one that is yet to be started."""
-    if inside.current() is not None:
-        raise NotAllowed("a task cannot use an executor of its own")
+    """To a node that runs: at once, so that a wrong name is an error here. Else to one that is yet to be started.
+    Inside a task, to the node that runs it."""
+    if (pipe := inside.current()) is not None:
+        if node:
+            raise NotAllowed("a task submits to the node that runs it: leave out the node's name")
+        line = pipe.open_line()
+        return Connection(lambda: greet(line))
     try:
         link = dial(surroundings, node)
     except NoNode:

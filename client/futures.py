@@ -7,6 +7,7 @@ from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..overlay.errors import PotluckError, RemoteProtocolError, WorkerLost
+from ..overlay.wire import inside
 from ..overlay.wire.control import InputAsked, JobOptions, Printed
 from ..overlay.wire.setting import files_in
 from ..overlay.wire.work import Finished, Inline
@@ -15,7 +16,7 @@ from .input import StandardInput
 from .outcomes import CancelledWhileRunning, exception_of, value_of
 from .output import JobOutput
 from .programs import Body, size_of
-from .waiting import SharedCondition
+from .waiting import SharedCondition, Waiters
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -153,7 +154,7 @@ class TaskFuture(Future[Any]):
         self._state = "PENDING"
         self._result = None
         self._exception = None
-        self._waiters: list[Any] = []
+        self._waiters: list[Any] = [] if inside.current() is None else Waiters()
         self._done_callbacks: list[Any] = []
         self.job = job
         self.program = program

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from ..overlay.wire import inside
 from ..overlay.wire.raised import raised_of
 from .chunks import Chunk
 from .futures import TaskFuture
@@ -209,7 +210,7 @@ class Pulse:
 
     def wait_beyond(self, beats: int, timeout_s: float | None) -> bool:
         """Until there were more than `beats`; False when that took too long."""
-        with self._condition:
+        with inside.pausing(), self._condition:
             return self._condition.wait_for(lambda: self.beats > beats, timeout_s)
 
     def end(self) -> None:

@@ -10,6 +10,8 @@ import threading
 from types import TracebackType
 from typing import Any
 
+from ..overlay.wire import inside
+
 
 class SharedCondition:
     """As much of `threading.Condition` as concurrent.futures asks of one. `lock` is a `threading.RLock`."""
@@ -38,8 +40,29 @@ class SharedCondition:
         """The lock must be held; made into a real condition only for a future that somebody waits for."""
         if self._condition is None:
             self._condition = threading.Condition(self._lock)
-        return self._condition.wait(timeout)
+        with inside.pausing():
+            return self._condition.wait(timeout)
 
     def notify_all(self) -> None:
         if self._condition is not None:
             self._condition.notify_all()
+
+
+class Waiters(list[Any]):
+    """Of a future inside a task. `concurrent.futures.wait` and `as_completed` wait with an event of their own making,
+    which knows nothing of slots: here it becomes one that does. They let it be seen before anybody could set it."""
+
+    def append(self, waiter: Any) -> None:
+        if not isinstance(waiter.event, PausingEvent):
+            waiter.event = PausingEvent()
+        super().append(waiter)
+
+
+class PausingEvent(threading.Event):
+    """The task has no slot while it waits for this."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self.is_set():
+            return True
+        with inside.pausing():
+            return super().wait(timeout)

@@ -27,7 +27,7 @@ from ..overlay.errors import (
     RemoteProtocolError,
 )
 from ..overlay.ids import NodeId
-from ..overlay.outbox import Outbox
+from ..overlay.outbox import Outbox, Sink
 from ..overlay.transport.sockets import SocketStream
 from ..overlay.wire import control
 from ..overlay.wire.codec import Message
@@ -40,14 +40,15 @@ from .audit.inquiry import Inquiry
 from .cache import ResultCache
 from .custody.questions import Questions
 from .custody.service import Custody
+from .execution.lines import TaskLine
 from .jobs.service import Jobs
 from .memory import SharedMemory
 from .objects import PART_BYTES, Objects
+from .rights import OfProgram, OfTask, Rights
 from .streams import Streams
 
 logger = logging.getLogger("potluck.control")
 
-_UPLOADS_BYTES_MAX: Final = 1 << 30
 _ASKING_AT_ONCE: Final = 64
 
 
@@ -104,7 +105,7 @@ async def serve(node: Served, house: House, listener: trio.SocketListener, path:
         if _uid_of_peer(stream) == os.getuid():
             program = SocketStream.of(stream, "the program has gone")
             try:
-                await _Connection(node, house, program).run()
+                await _Connection(node, house, program, OfProgram()).run()
             finally:
                 program.close()
 
@@ -137,13 +138,23 @@ def _uid_of_peer(stream: trio.SocketStream) -> int:
     return uid
 
 
-class _Connection:
-    """One program."""
+async def serve_task(node: Served, line: TaskLine, rights: OfTask) -> None:
+    """A task that runs here, as the program that it is to its own tasks. Until the line ends, and these with it."""
+    await _Connection(node, None, line, rights).run()
 
-    def __init__(self, node: Served, house: House, stream: SocketStream) -> None:
+
+class _Stream(Sink, Protocol):
+    async def receive_some(self) -> bytes: ...
+
+
+class _Connection:
+    """One program, or one task; the house is for programs alone."""
+
+    def __init__(self, node: Served, house: House | None, stream: _Stream, rights: Rights) -> None:
         self._node = node
-        self._house = house
+        self._of_programs = house
         self._stream = stream
+        self._rights = rights
         self._frames = TO_NODE.frames()
         self._outbox = Outbox()
         self._jobs: set[str] = set()
@@ -206,7 +217,13 @@ class _Connection:
         else:
             logger.warning("%s was refused: %s", type(message).__name__, error)
 
+    @property
+    def _house(self) -> House:
+        assert self._of_programs is not None
+        return self._of_programs
+
     def _take(self, message: Message, nursery: trio.Nursery) -> None:
+        self._rights.check(message)
         node = self._node
         match message:
             case control.Submit():
@@ -294,17 +311,18 @@ class _Connection:
         self._post(control.Welcome(control.CONTROL_VERSION, node.name, node.node_id, node.slots_in_mesh()))
 
     def _open(self, message: control.OpenJob) -> None:
-        cached = message.options.cache
-        if message.options.lasting:
-            job = self._node.custody.open(message.options, self._report)
+        options = self._rights.options(message.options)
+        cached = options.cache
+        if options.lasting:
+            job = self._node.custody.open(options, self._report)
             self._lasting.add(job)
         else:
             report = self._node.cache.watching(self._report) if cached else self._report
-            job = self._node.jobs.open(message.options, report)
+            job = self._node.jobs.open(options, report, origin=self._rights.origin)
             self._jobs.add(job)
             if cached:
                 self._cached.add(job)
-            if message.options.streams_output or message.options.takes_input:
+            if options.streams_output or options.takes_input:
                 self._node.streams.follow(job, self._said)
         self._answer(message.request, {"job": job})
 
@@ -344,13 +362,15 @@ class _Connection:
             self._node.jobs.submit(message.job, message.program, message.tasks)
 
     def _report(self, job: str, batches: list[NodeReports]) -> None:
+        self._rights.reported(batches)
         self._post(control.TaskReports(job, batches))
 
     def _upload(self, part: control.PutPart) -> None:
         """Parts come in order; a finished object waits for the Submit that names it."""
         if part.offset == 0:
-            if self._uploaded_bytes + part.total_bytes > _UPLOADS_BYTES_MAX:
-                raise RemoteProtocolError(f"uploads of more than {_UPLOADS_BYTES_MAX} bytes at once")
+            most = self._rights.uploads_bytes_max
+            if self._uploaded_bytes + part.total_bytes > most:
+                raise RemoteProtocolError(f"uploads of more than {most} bytes at once")
             self._uploads[part.object_id] = bytearray()
             self._uploaded_bytes += part.total_bytes
         data = self._uploads.get(part.object_id)

@@ -40,14 +40,18 @@ from .audit.log import AuditLog
 from .audit.recording import Recorder
 from .cache import ResultCache
 from .census import Census, load_row
+from .control import serve_task
 from .custody.questions import Questions
 from .custody.service import Custody
+from .execution.lines import TaskLine
 from .execution.service import ExecutionService
+from .execution.tasks import Task
 from .jobs.history import History
 from .jobs.service import Jobs
 from .memory import SharedMemory
 from .objects import Objects, ObjectTable
 from .presence import Presence
+from .rights import OfTask
 from .roster import Roster
 from .rotating import Rotating
 from .streams import Streams
@@ -185,6 +189,7 @@ class Node:
         self.links.on(CancelInstructions, self._cancelled)
         self.links.on(TaskComplete, self._completed)
         self.execution.load_changed = self._work_changed
+        self.execution.serve_line = self._serve_task
         self.execution.ended = Recorder(self.node_id, self.audit, self.jobs, self.objects).ended
         self.presence.audit_head = lambda: self.audit.head
 
@@ -410,6 +415,13 @@ class Node:
         if self.execution.serves(link.peer.node_id, message.job):  # else it is none of the sender's business
             self.execution.complete(link.peer.node_id, message)
             self.objects.table.release(message.job)
+
+    async def _serve_task(self, line: TaskLine, task: Task) -> None:
+        job = task.job
+        confidential = job.assigner == self.node_id and self.jobs.is_confidential(job.name)
+        as_guest = job.whose != self.identity.owner_id
+        rights = OfTask(task, self.config.execution, as_guest=as_guest, confidential=confidential)
+        await serve_task(self, line, rights)
 
     async def _called_by_task(self, job: str, operation: str, arguments: object) -> object:
         """What a running task may ask of its node: the memory that its owner's programs use too."""

@@ -158,6 +158,10 @@ class Execution:
     started_notice_s: float = 0.01
     """A task that ends sooner is reported once, as finished."""
     result_bytes_max: int = 512 << 20
+    waiting_max: int = 128
+    """Tasks that stand waiting for tasks they have submitted, each in a process. More lets trees be wider."""
+    depth_max: int = 64
+    """Of tasks that submit tasks that submit tasks …"""
 
 
 @dataclass(frozen=True)

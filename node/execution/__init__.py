@@ -2,8 +2,9 @@
 
 `engine`, `tasks`, `pool`, `events`   which task runs where and when; no I/O
 `intake`, `dispatching`, `account`    … from arrival to queue, to worker, to confirmation
+`standing`                            … and those that wait for tasks which they have submitted
 `outgoing`, `streaming`, `printed`    what tasks print, divided among them and sent home; no I/O
-`service`, `workers`                  the shell: pipes to the worker processes
+`service`, `workers`, `lines`         the shell: pipes to the worker processes, and what tasks say through them
 `listening`, `feeding`, `tally`       … and their stdout, stderr and stdin
 `backends`                            which sandboxes there are: `bubblewrap`, `bare`, both on `spawning`
 `supervisor`                          process 1 of a sandbox: stops, continues and reaps all of it

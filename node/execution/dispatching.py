@@ -9,8 +9,9 @@ from ...overlay.config import Execution
 from ...overlay.wire.work import Fault
 from ...overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
 from ..scheduling.policy import Policy
-from .events import Effect, Feed, InstructionBegins, Send
+from .events import Effect, Feed, InstructionBegins, Send, Sent
 from .pool import WorkerPool
+from .standing import Standing
 from .tasks import Numbers, Task, Worker, is_current
 
 WITHDRAW_AFTER_S: Final = 0.05
@@ -29,11 +30,14 @@ class Dispatcher:
         self._pool = pool
         self._numbers = numbers
         self._effects = effects
-        self._outgoing: dict[int, list[LoadProgram | RunTask | WithdrawTasks]] = {}
+        self._outgoing: dict[int, list[Sent]] = {}
+        self.standing = Standing(pool)
 
     def dispatch(self, now_s: float) -> None:
         while True:
-            while (task := self.policy.peek(now_s)) is not None:
+            for resumed, told in self.standing.resumed():
+                self._outgoing.setdefault(resumed.number, []).append(told)
+            while not self.standing.wants_slots and (task := self.policy.peek(now_s)) is not None:
                 worker = self._worker_for(now_s, task)
                 if worker is None:
                     break
@@ -61,6 +65,12 @@ class Dispatcher:
             self._effects.append(Feed(worker.number))
         outgoing.append(RunTask(task.key, task.program.number, task.arguments, task.may_pickle, takes_input))
 
+    def withdraw(self, worker: Worker) -> None:
+        """What lies behind the running task."""
+        for task in reversed(list(worker.pipe)[1:]):
+            self.detach(task)
+            self.policy.put_back(task)
+
     def could_withdraw(self, worker: Worker) -> bool:
         return len(worker.pipe) > 1 and not self.policy and self._pool.active < self._pool.slots
 
@@ -76,6 +86,7 @@ class Dispatcher:
 
     def empty(self, worker: Worker) -> None:
         """Nothing in the pipe has begun, or its end is known; it comes next again."""
+        self.standing.ends(worker)
         for task in reversed(worker.pipe):
             task.worker, task.begun_s = None, None
             if is_current(task):
@@ -110,9 +121,10 @@ class Dispatcher:
         if self._pool.active < self._pool.slots:
             return self._pool.lease(now_s, task.job)
         best: Worker | None = None
-        for worker in task.job.workers.values():
+        for worker in task.job.lease.workers.values():
             if (
                 worker.pipe
+                and worker.active
                 and worker.ready
                 and not worker.dying
                 and len(worker.pipe) < self._window(now_s, worker, task)
@@ -147,8 +159,6 @@ class Dispatcher:
             begun_s = worker.pipe[0].begun_s
             assert begun_s is not None
             if self.could_withdraw(worker) and now_s >= begun_s + WITHDRAW_AFTER_S:
-                for task in reversed(list(worker.pipe)[1:]):
-                    self.detach(task)
-                    self.policy.put_back(task)
+                self.withdraw(worker)
                 return True
         return False

@@ -14,6 +14,7 @@ from typing import Any, Final
 from ...overlay.config import Execution
 from ...overlay.errors import (
     Cancelled,
+    LimitExceeded,
     NoWorker,
     SandboxUnavailable,
     TaskTimedOut,
@@ -23,6 +24,7 @@ from ...overlay.wire.work import (
     Finished,
     Started,
 )
+from ..scheduling.nested import DeepestFirst
 from ..scheduling.policy import Policy
 from . import events
 from .account import Account
@@ -31,6 +33,7 @@ from .dispatching import WITHDRAW_AFTER_S, Dispatcher
 from .events import Effect, Event, Reply
 from .intake import Intake, Place, Places
 from .pool import Load, WorkerPool
+from .standing import head_of
 from .streaming import Streaming
 from .tasks import MEAN_WEIGHT, Job, Numbers, Task, Worker, is_current
 
@@ -44,7 +47,7 @@ class Engine:
         self.mesh_ahead_s = 0.0
         """Mesh time minus the time of `now_s`; the shell keeps it current."""
         self._config = config
-        self._policy = policy
+        self._policy = policy = DeepestFirst(policy)
         self._effects: list[Effect] = []
         self._numbers = Numbers()
         spares = min(config.spares_max, max(1, config.spares_per_slot * slots)) if slots else 0
@@ -67,6 +70,8 @@ class Engine:
             events.WorkerReplied: self._worker_replied,
             events.Printed: self.streaming.printed,
             events.OutputShown: self._output_shown,
+            events.Waits: self._waits,
+            events.Wants: self._wants,
             events.Hungry: self.streaming.hungry,
             events.InputCame: self._input_came,
             events.Starved: self._starved,
@@ -88,23 +93,19 @@ class Engine:
 
     def load(self) -> Load:
         pool = self.pool
-        return Load(
-            pool.slots,
-            pool.active,
-            max(0, self._account.unfinished - pool.active),
-            self._policy.lengths(),
-            self._task_mean_s,
-        )
+        standing = self._dispatcher.standing.count()
+        queued = max(0, self._account.unfinished - pool.active - standing)
+        return Load(pool.slots, pool.active, queued, self._policy.lengths(), self._task_mean_s)
 
     @property
     def unfinished(self) -> int:
         """Tasks that will still be confirmed."""
         return self._account.unfinished
 
-    def job_served_by(self, worker: int) -> str | None:
-        """The job of the task that runs on a worker; None if none does."""
+    def running_on(self, worker: int) -> Task | None:
+        """The task at the head of a worker's pipe; None if it has none."""
         known = self.pool.workers.get(worker)
-        return known.job.name if known is not None and known.pipe and known.job is not None else None
+        return known.pipe[0] if known is not None and known.pipe else None
 
     def serves(self, assigner: bytes, job: str) -> bool:
         return bool(self._jobs_of(assigner, job))
@@ -158,9 +159,8 @@ class Engine:
     def _end(self, job: Job) -> None:
         for task in list(job.tasks.values()):
             self._account.drop(task)
-        for worker in list(job.workers.values()):
+        for worker in self._intake.leave(job):
             self.pool.kill(worker)
-        del self.jobs[job.owner, job.name]
 
     def _hand_back(self, now_s: float, event: events.HandBack) -> None:
         self._intake.closed = True
@@ -181,7 +181,7 @@ class Engine:
             self._dispatcher.send(worker, task)
         if worker.pipe:
             self._dispatcher.begin(now_s, worker.pipe[0])
-        elif worker.job is not None:
+        elif worker.lease is not None:
             self.pool.vacate(worker)
 
     def _worker_not_started(self, now_s: float, event: events.WorkerNotStarted) -> None:
@@ -202,6 +202,7 @@ class Engine:
 
     def _worker_replied(self, now_s: float, event: events.WorkerReplied) -> None:
         worker = self.pool.workers[event.worker]
+        was_busy = bool(worker.pipe)
         for reply in event.replies:
             if worker.dying:
                 return
@@ -211,7 +212,7 @@ class Engine:
                 worker.withdrawn.discard(reply.task)
             else:
                 self._dispatcher.condemn(worker, fault_for(WorkerLost("the worker process broke the protocol")))
-        if worker.active and not worker.pipe and not worker.dying:
+        if was_busy and not worker.pipe and not worker.dying:
             self.pool.vacate(worker)
 
     def _ran(self, now_s: float, worker: Worker, task: Task, reply: Reply) -> None:
@@ -220,6 +221,7 @@ class Engine:
         task.program.ran(elapsed_s)
         self._task_mean_s += (elapsed_s - self._task_mean_s) * (MEAN_WEIGHT if self._task_mean_s else 1)
         self.streaming.ends(task, reply.rest)
+        self._dispatcher.standing.ends(worker)
         self._account.finish(task, judged(task, reply, elapsed_s, self.mesh_ahead_s, worker))
         if worker.pipe:
             self._dispatcher.begin(now_s, worker.pipe[0])
@@ -246,10 +248,31 @@ class Engine:
                     guarantees=worker.guarantees,
                 )
                 self._account.finish(task, report)
-        elif worker.job is None and not worker.dying:
+        elif worker.lease is None and not worker.dying:
             self.pool.starts[worker.sandbox].failed(now_s, f"an unused worker process ended: {event.how}")
         self._dispatcher.empty(worker)
         self.pool.remove(worker)
+
+    def _waits(self, now_s: float, event: events.Waits) -> None:
+        worker = self.pool.workers[event.worker]
+        task = head_of(worker, event.task)
+        if task is None:
+            return
+        standing = self._dispatcher.standing
+        if worker.stands is None and standing.count() >= self._config.waiting_max:
+            why = f"{self._config.waiting_max} tasks of this node wait for tasks that they have submitted: no more may"
+            self._dispatcher.condemn(worker, fault_for(LimitExceeded(why)))
+            return
+        self._dispatcher.withdraw(worker)
+        standing.waits(worker, event.turn)
+        if not task.is_parent:
+            task.is_parent = task.noticed = True
+            self._account.report(task.job, Started(task.index, task.attempt, waits=True))
+
+    def _wants(self, now_s: float, event: events.Wants) -> None:
+        worker = self.pool.workers[event.worker]
+        if head_of(worker, event.task) is not None:
+            self._dispatcher.standing.wants(worker, event.turn)
 
     def _tick(self, now_s: float, event: events.Tick) -> None:
         for worker in list(self.pool.running()):
@@ -285,8 +308,9 @@ class Engine:
         assert len(tasks) == self._account.unfinished
         assert self.pool.active == sum(worker.active for worker in self.pool.workers.values()) <= self.pool.slots
         for worker in self.pool.workers.values():
-            assert worker.active or not worker.pipe, "a task runs only in a slot"
-            assert all(task.job is worker.job for task in worker.pipe), "a worker serves one job"
+            assert worker.active or not worker.pipe or worker.stands, "a task runs only in a slot"
+            assert not worker.stands or (not worker.active and len(worker.pipe) == 1) or worker.dying
+            assert all(task.job.lease is worker.lease for task in worker.pipe), "a worker serves one lease"
             assert all(task.worker is worker and is_current(task) for task in worker.pipe)
             assert all(task.begun_s is None for task in list(worker.pipe)[1:])
         handed = sum(len(worker.pipe) for worker in self.pool.workers.values())

@@ -20,7 +20,7 @@ from ...overlay.wire.work import (
     Reference,
     TaskComplete,
 )
-from ...overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
+from ...overlay.wire.worker import LoadProgram, RunTask, TaskGoesOn, WithdrawTasks
 from .printed import Piece
 from .tasks import Task
 
@@ -106,6 +106,24 @@ class Printed:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """The task that runs there does, for tasks that it has submitted."""
+
+    worker: int
+    task: int
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """It has what it waited for in this turn, and wants its slot again."""
+
+    worker: int
+    task: int
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hungry:
     """The task that runs there has room for its standard input from this byte on."""
 
@@ -160,12 +178,17 @@ Event = (
     | WorkerReplied
     | Printed
     | OutputShown
+    | Waits
+    | Wants
     | Hungry
     | Starved
     | InputCame
     | WorkerGone
     | Tick
 )
+
+
+Sent = LoadProgram | RunTask | WithdrawTasks | TaskGoesOn
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +203,7 @@ class StartWorker:
 @dataclass(frozen=True, slots=True)
 class Send:
     worker: int
-    messages: list[LoadProgram | RunTask | WithdrawTasks]
+    messages: list[Sent]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from .events import Assigned, Effect, Fetch, Fetched
 from .outgoing import Outgoing
 from .pool import WorkerPool
 from .streaming import Streaming
-from .tasks import Job, Numbers, ProgramState, Task, is_current
+from .tasks import Job, Lease, Numbers, ProgramState, Task, Worker, is_current
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ class Places:
     def is_own(self, owner: bytes) -> bool:
         return owner == self._own_owner
 
-    def sandbox_for(self, owner: bytes) -> int | None:
-        return self._own if self.is_own(owner) else self._others
+    def sandbox_for(self, owner: bytes, whose: bytes) -> int | None:
+        """For work that a node of `owner` gives out, in the name of `whose`."""
+        return self._own if self.is_own(owner) and self.is_own(whose) else self._others
 
 
 class Intake:
@@ -70,6 +71,8 @@ class Intake:
         self._places = places
         self._effects = effects
         self._fetches: dict[int, Task | ProgramState] = {}
+        self._leases: dict[tuple[bytes, bytes, str], Lease] = {}
+        """By who gives out the job, whose it is, and the job it comes from."""
 
     def assigned(self, now_s: float, event: Assigned) -> None:
         message = event.message
@@ -98,14 +101,45 @@ class Intake:
         key = event.owner, message.job
         job = self.jobs.get(key)
         if job is None:
-            sandbox = self._places.sandbox_for(event.owner)
-            job = self.jobs[key] = Job(event.owner, message.job, event.assigner, message.epoch, sandbox)
-            job.outgoing = Outgoing(message.job) if message.streams_output else None
-            job.takes_input = message.takes_input
+            job = self.jobs[key] = self._new_job(event)
         if message.epoch < job.epoch or (message.epoch == job.epoch and event.assigner != job.assigner):
             return None
         job.obey(event.assigner, message.epoch)
         return job
+
+    def _new_job(self, event: Assigned) -> Job:
+        message, owner = event.message, event.owner
+        whose = message.owner or owner
+        sandbox = self._places.sandbox_for(owner, whose)
+        job = Job(owner, message.job, event.assigner, message.epoch, sandbox, whose, message.lineage)
+        job.outgoing = Outgoing(message.job) if message.streams_output else None
+        job.takes_input = message.takes_input
+        if message.takes_input:
+            job.lease = Lease(used_once=True)
+        else:
+            job.lease = self._leases.setdefault((owner, whose, job.root), job.lease)
+        job.lease.jobs += 1
+        return job
+
+    def leave(self, job: Job) -> list[Worker]:
+        """It is over here. Those who served it and have nobody left to serve."""
+        del self.jobs[job.owner, job.name]
+        return self._let_go(job)
+
+    def _let_go(self, job: Job) -> list[Worker]:
+        lease = job.lease
+        lease.jobs -= 1
+        if lease.jobs:
+            return []
+        key = job.owner, job.whose, job.root
+        if self._leases.get(key) is lease:
+            del self._leases[key]
+        return list(lease.workers.values())
+
+    def _alone(self, job: Job) -> None:
+        """Its tasks find an environment of their own: nobody else's may run in it."""
+        self._let_go(job)
+        job.lease = Lease(jobs=1, used_once=job.takes_input)
 
     def _refusal(self, now_s: float, job: Job) -> PotluckError | None:
         if self.closed:
@@ -127,9 +161,14 @@ class Intake:
                 return None
             body = program.body if isinstance(program.body, Inline) else None
             libraries = tuple(job.programs[library] for library in program.libraries)
+            if program.form == "setting":
+                self._alone(job)
+            elif (known := job.lease.programs.get(program.program_id)) is not None:
+                job.programs[program.program_id] = known
+                return known
             is_kind = program.form == "kind"
             state = ProgramState(self._numbers.next(), program, Inline(b"") if is_kind else body, libraries)
-            job.programs[program.program_id] = state
+            job.programs[program.program_id] = job.lease.programs[program.program_id] = state
             if isinstance(program.body, Reference) and state.body is None:
                 self._fetch(state, program.body)
         return state
@@ -167,6 +206,7 @@ class Intake:
             message.priority,
             message.timeout_s,
             message.trust_results or self._places.is_own(job.owner),
+            job.depth,
         )
         job.tasks[task.index] = task
         self._account.opened()

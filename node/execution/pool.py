@@ -81,8 +81,8 @@ class WorkerPool:
             self.kill(spare)
 
     def lease(self, now_s: float, job: Job) -> Worker | None:
-        """An idle worker of this job, else a spare, else a new one; None while its sandbox rests from a failure."""
-        for worker in job.workers.values():
+        """An idle worker of this lease, else a spare, else a new one; None while its sandbox rests from a failure."""
+        for worker in job.lease.workers.values():
             if not worker.pipe and not worker.dying:
                 self._idle.pop(worker.number, None)
                 return worker
@@ -95,8 +95,8 @@ class WorkerPool:
             worker = self._start(job.sandbox)
         else:
             return None
-        worker.job = job
-        job.workers[worker.number] = worker
+        worker.lease = job.lease
+        job.lease.workers[worker.number] = worker
         return worker
 
     def occupy(self, worker: Worker) -> None:
@@ -104,10 +104,16 @@ class WorkerPool:
             worker.active = True
             self.active += 1
 
+    def free(self, worker: Worker) -> None:
+        """Its slot."""
+        if worker.active:
+            worker.active = False
+            self.active -= 1
+
     def vacate(self, worker: Worker) -> None:
-        """Its pipe is empty. It waits for more of its job; of too many that wait, the one waiting longest goes."""
-        self._free(worker)
-        if worker.job is not None and worker.job.takes_input:
+        """Its pipe is empty. It waits for more of its lease; of too many that wait, the one waiting longest goes."""
+        self.free(worker)
+        if worker.lease is not None and worker.lease.used_once:
             self.kill(worker)
             return
         self._idle[worker.number] = worker
@@ -126,9 +132,9 @@ class WorkerPool:
         del self.workers[worker.number]
         self._spares.pop(worker.number, None)
         self._idle.pop(worker.number, None)
-        if worker.job is not None:
-            worker.job.workers.pop(worker.number, None)
-        self._free(worker)
+        if worker.lease is not None:
+            worker.lease.workers.pop(worker.number, None)
+        self.free(worker)
 
     def running(self) -> Iterator[Worker]:
         """Those with a task at the head of their pipe."""
@@ -143,8 +149,3 @@ class WorkerPool:
         worker = self.workers[self._numbers] = Worker(self._numbers, sandbox)
         self._effects.append(StartWorker(worker.number, sandbox))
         return worker
-
-    def _free(self, worker: Worker) -> None:
-        if worker.active:
-            worker.active = False
-            self.active -= 1

@@ -103,6 +103,8 @@ def _described(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = str(error)
+        if isinstance(error, TaskFailed):
+            return text  # of a task that this one has submitted: it names what was raised there
     except BaseException:  # noqa: BLE001 (a broken __str__ is the user's code too)
         return f"{name} (its text cannot be shown)"
     return f"{name}: {text}" if text else name

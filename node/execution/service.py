@@ -32,6 +32,7 @@ from .answers import returned
 from .engine import Engine
 from .feeding import Feeder
 from .intake import Place
+from .lines import Serve, TaskLine
 from .listening import Listener
 from .pool import Load
 from .tasks import Task
@@ -86,6 +87,8 @@ class ExecutionService:
         """Called when the number of busy slots or of waiting tasks has changed, and not for every task of many."""
         self.ended: Callable[[list[tuple[Task, Finished]]], None] = lambda runs: None
         """Called with what has run here, and how it ended."""
+        self.serve_line: Serve = _refuse_line
+        """Serves a task that talks with this node as a program does."""
         self._has_module = has_module
         self._config = config
         self._sandboxes = sandboxes
@@ -247,7 +250,16 @@ class ExecutionService:
         feeder = Feeder(
             lambda offset: self._step(events.Hungry(number, offset)), lambda: self._step(events.Starved(number))
         )
-        return WorkerLife(number, self._config, self._objects, engine.job_served_by, self._node_call, listener, feeder)
+        return WorkerLife(
+            number,
+            self._config,
+            self._objects,
+            engine.running_on,
+            self.serve_line,
+            self._node_call,
+            listener,
+            feeder,
+        )
 
     async def _live(self, life: WorkerLife, sandbox: Sandbox) -> None:
         await life.run(sandbox, self._step)
@@ -260,6 +272,10 @@ class ExecutionService:
         except PotluckError as error:
             result = error
         self._step(events.Fetched(effect.fetch, result))
+
+
+async def _refuse_line(_line: TaskLine, _task: Task) -> None:
+    await trio.lowlevel.checkpoint()
 
 
 def _text_of(arguments: Payload) -> str:

@@ -41,7 +41,7 @@ class Streaming:
             if job.outgoing is not None:
                 job.outgoing.taken(position)
                 if job.outgoing.room:
-                    self._effects += [RoomForOutput(worker) for worker in job.workers]
+                    self._effects += [RoomForOutput(worker) for worker in job.lease.workers]
 
     def hungry(self, now_s: float, event: Hungry) -> None:
         if (task := self._running(event.worker)) is not None:
@@ -59,7 +59,9 @@ class Streaming:
         if job.outgoing is not None:
             self._effects += [Say(job.assigner, message) for message in job.outgoing.again()]
         if job.takes_input:
-            self._effects += [Feed(worker.number) for worker in job.workers.values() if worker.ready and worker.pipe]
+            self._effects += [
+                Feed(worker.number) for worker in job.lease.workers.values() if worker.ready and worker.pipe
+            ]
 
     def _send(self, task: Task, pieces: Sequence[Piece]) -> None:
         job = task.job

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from ...overlay.errors import TaskFailed
 from ...overlay.wire.capabilities import Guarantees
-from ...overlay.wire.work import Fault, Finished, Inline, Program
+from ...overlay.wire.work import Fault, Finished, Inline, Lineage, Program
 from .outgoing import Outgoing
 
 MEAN_WEIGHT: Final = 0.2
@@ -28,6 +28,19 @@ class Numbers:
     def next(self) -> int:
         self._last += 1
         return self._last
+
+
+@dataclass(eq=False)
+class Lease:
+    """Whom a sandbox serves for its life: one job of one owner, and the jobs that tasks of it submit."""
+
+    workers: dict[int, Worker] = field(default_factory=dict)
+    programs: dict[bytes, ProgramState] = field(default_factory=dict)
+    """Of all these jobs, so that what one has loaded the next has, too."""
+    jobs: int = 0
+    """How many are here."""
+    used_once: bool = False
+    """Each worker runs one task: it can be fed no second time."""
 
 
 @dataclass(eq=False)
@@ -67,11 +80,15 @@ class Task:
     priority: int
     timeout_s: float | None
     may_pickle: bool
+    depth: int = 0
+    """How many tasks, each submitted by the one before, have led to it."""
     worker: Worker | None = None
     begun_s: float | None = None
     """When it came to the head of a ready worker's pipe."""
     noticed: bool = False
     """Whether its master knows that it has begun."""
+    is_parent: bool = False
+    """It has waited for tasks that it has submitted; its master knows."""
     streamed: bool = False
     """Some of its output has gone home: then all of it does, before its end is told."""
 
@@ -99,15 +116,28 @@ class Job:
     epoch: int
     sandbox: int | None
     """Which sandbox its tasks run in; None: none here may run them."""
+    whose: bytes = b""
+    """For whom its master gives it out: `owner`, or whoever's task has submitted it there."""
+    lineage: Lineage | None = None
+    """Where it comes from, if a task has submitted it."""
+    lease: Lease = field(default_factory=Lease)
     tasks: dict[int, Task] = field(default_factory=dict)
     programs: dict[bytes, ProgramState] = field(default_factory=dict)
-    workers: dict[int, Worker] = field(default_factory=dict)
     reports: OrderedDict[int, Finished] = field(default_factory=OrderedDict)
     report_bytes: int = 0
     outgoing: Outgoing | None = None
     """Where the output of its tasks goes, if somebody waits for it."""
     takes_input: bool = False
     """Each of its workers is fed once, and so runs one task."""
+
+    @property
+    def depth(self) -> int:
+        return 0 if self.lineage is None else self.lineage.depth
+
+    @property
+    def root(self) -> str:
+        """The job that a program has submitted, from which it comes."""
+        return self.name if self.lineage is None else self.lineage.root
 
     @property
     def is_followed(self) -> bool:
@@ -128,9 +158,10 @@ class Job:
 
     def forget_program(self, state: ProgramState) -> None:
         """It cannot be had: nor can what needs it."""
-        for known in list(self.programs.values()):
-            if known is state or state in known.libraries:
-                del self.programs[known.program.program_id]
+        for programs in (self.programs, self.lease.programs):
+            for known in list(programs.values()):
+                if known is state or state in known.libraries:
+                    del programs[known.program.program_id]
 
     def remember(self, report: Finished) -> None:
         self.forget(report.index)
@@ -160,12 +191,16 @@ class Worker:
 
     number: int
     sandbox: int
-    job: Job | None = None
+    lease: Lease | None = None
     """Whom it serves, for its whole life once it has begun to."""
     ready: bool = False
     dying: bool = False
     active: bool = False
     """It holds a slot."""
+    stands: Literal["waiting", "resuming"] | None = None
+    """What its task does instead of running; see `standing`."""
+    turn: int = 0
+    """How often it has waited."""
     guarantees: Guarantees = field(default_factory=Guarantees)
     pipe: deque[Task] = field(default_factory=deque)
     programs: set[int] = field(default_factory=set)

@@ -137,6 +137,7 @@ class Worker:
         fault: Fault | None = None
         pickled = False
         started_s = perf_counter()
+        self._pipe.begin_task(task.task)
         if task.takes_input:
             self._input.open()
         try:
@@ -145,6 +146,7 @@ class Worker:
             fault = fault_of(error)
         if task.takes_input:
             self._input.close()
+        self._pipe.end_task()
         stdout_end, stderr_end = self._output.ends()
         elapsed_s = perf_counter() - started_s
         with_files = value is not None and bool(self._setting.outputs)

@@ -25,16 +25,19 @@ from ...overlay.wire.work import INLINE_BYTES_MAX, Fault, Inline, Payload
 from ...overlay.wire.worker import (
     FROM_WORKER,
     TO_WORKER,
-    LoadProgram,
+    FromWorker,
+    LineSaid,
     NodeAnswer,
     NodeCall,
-    RunTask,
     TaskFinished,
-    WithdrawTasks,
+    TaskWaits,
+    TaskWants,
 )
 from . import events
 from .feeding import Feeder
+from .lines import Lines, Serve
 from .listening import Listener
+from .tasks import Task
 
 CALLS_AT_ONCE_MAX: Final = 16
 EXIT_GRACE_S: Final = 0.2
@@ -49,14 +52,15 @@ class Keeper(Protocol):
 
 
 class WorkerLife:
-    """One worker from its start to its end. `job_of` says whom a worker serves at this moment."""
+    """One worker from its start to its end. `running_on` says what a worker runs at this moment."""
 
     def __init__(
         self,
         number: int,
         config: Execution,
         objects: Keeper,
-        job_of: Callable[[int], str | None],
+        running_on: Callable[[int], Task | None],
+        serve_line: Serve,
         node_call: Callable[[str, str, object], Awaitable[object]],
         listener: Listener,
         feeder: Feeder,
@@ -64,12 +68,13 @@ class WorkerLife:
         self.number = number
         self._config = config
         self._objects = objects
-        self._job_of = job_of
+        self._running_on = running_on
         self._node_call = node_call
         self.listener = listener
         self.feeder = feeder
         self._scope = trio.CancelScope()
         self._outbox = Outbox()
+        self._lines = Lines(serve_line, self._outbox)
         self._calls = 0
         self._answers_bytes = 0
         """Of answers, since everything that was sent had been taken."""
@@ -106,7 +111,7 @@ class WorkerLife:
     def kill(self) -> None:
         self._scope.cancel()
 
-    def send(self, messages: list[LoadProgram | RunTask | WithdrawTasks]) -> None:
+    def send(self, messages: list[events.Sent]) -> None:
         try:
             for message in messages:
                 self._outbox.put(TO_WORKER.encode(message))
@@ -143,17 +148,37 @@ class WorkerLife:
         self, chunk: bytes, process: WorkerProcess, tell: Callable[[events.Event], None], nursery: trio.Nursery
     ) -> None:
         self._frames.feed(chunk)
-        replies = []
+        replies: list[events.Reply] = []
         while (body := self._frames.next_body()) is not None:
             message = FROM_WORKER.decode(body)
             if isinstance(message, TaskFinished):
+                self._lines.end()
+                if replies and message.value is not None and len(message.value.data) > INLINE_BYTES_MAX:
+                    tell(events.WorkerReplied(self.number, replies))  # so that it is kept for its own job
+                    replies = []
                 replies.append(self._reply(process, message))
-            elif isinstance(message, NodeCall):
-                self._called(message, nursery)
-            else:
-                raise RemoteProtocolError("it said twice that it is ready")
+                continue
+            if replies:  # whatever else it says, the next task does
+                tell(events.WorkerReplied(self.number, replies))
+                replies = []
+            self._hear(message, tell, nursery)
         if replies:
             tell(events.WorkerReplied(self.number, replies))
+
+    def _hear(self, message: FromWorker, tell: Callable[[events.Event], None], nursery: trio.Nursery) -> None:
+        """From the running task."""
+        if isinstance(message, NodeCall):
+            self._called(message, nursery)
+        elif isinstance(message, LineSaid):
+            task = self._running_on(self.number)
+            if task is not None and task.key == message.task:
+                self._lines.said(message, task, nursery)
+        elif isinstance(message, TaskWaits):
+            tell(events.Waits(self.number, message.task, message.turn))
+        elif isinstance(message, TaskWants):
+            tell(events.Wants(self.number, message.task, message.turn))
+        else:
+            raise RemoteProtocolError("it said twice that it is ready")
 
     def _reply(self, process: WorkerProcess, message: TaskFinished) -> events.Reply:
         value, fault = message.value, message.fault
@@ -164,7 +189,8 @@ class WorkerLife:
                 fault = _fault(LimitExceeded(f"a result of {size_bytes} bytes; {self._config.result_bytes_max} may be"))
             elif size_bytes > INLINE_BYTES_MAX:
                 try:
-                    kept = self._objects.keep(value, self._job_of(self.number) or "")
+                    running = self._running_on(self.number)
+                    kept = self._objects.keep(value, "" if running is None else running.job.name)
                 except LimitExceeded as error:
                     fault = _fault(error)
         return events.Reply(
@@ -193,12 +219,12 @@ class WorkerLife:
 
     async def _ask_node(self, call: NodeCall) -> None:
         try:
-            job = self._job_of(self.number)
-            if job is None:
+            task = self._running_on(self.number)
+            if task is None:
                 raise NotAllowed("no task runs here")
             arguments = values.decode_bytes(call.arguments, arrays=False)
             answer = NodeAnswer(
-                call.request, values.encode_bytes(await self._node_call(job, call.operation, arguments))
+                call.request, values.encode_bytes(await self._node_call(task.job.name, call.operation, arguments))
             )
         except PotluckError as error:
             answer = _refusal(call, error)

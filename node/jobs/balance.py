@@ -53,7 +53,7 @@ def to_ask_back(
 def stragglers(job: Job, now_s: float) -> list[Task]:
     """Tasks at the job's tail that run for much longer than others have, the longest first (Dean and Ghemawat,
     MapReduce, 2004, §3.6). None where somebody would notice that they run twice: who may run once only, who is read
-    from or listened to."""
+    from or listened to, who has submitted tasks."""
     options = job.options
     if any(job.pending.values()) or options.at_most_once or options.streams_output or options.takes_input:
         return []
@@ -62,7 +62,7 @@ def stragglers(job: Job, now_s: float) -> list[Task]:
     late: list[tuple[float, int]] = []
     for task in job.tasks.values():
         mean_s = job.programs[task.program].mean_s
-        if task.started_s is None or task.copy is not None or mean_s is None:
+        if task.started_s is None or task.copy is not None or mean_s is None or task.is_parent:
             continue
         if now_s - task.started_s > max(STRAGGLES_AFTER_S, STRAGGLES_AFTER_MEANS * mean_s):
             late.append((task.started_s, task.index))

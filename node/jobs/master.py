@@ -41,7 +41,7 @@ from .balance import Group, freest, idle_slots, stragglers, to_ask_back
 from .batches import BATCH_COUNT_MAX
 from .effects import CancelAt, Drop, Effect, Release, Tell
 from .placement import Requirements, Worker, candidates, lacking, room, spread, window
-from .tasks import Job, ProgramState, Task
+from .tasks import Job, Origin, ProgramState, Task
 from .waiting import Waiting
 
 _MEAN_WEIGHT: Final = 0.2
@@ -141,8 +141,15 @@ class Master:
             waiting += [Waiting(task.index, reason, lack) for task in islice(tasks, count_max)]
         return sorted(waiting)[:count_max]
 
-    def open(self, job_id: str, options: JobOptions, epoch: int = 1, submitted_s: float = 0.0) -> None:
-        self._jobs[job_id] = Job(job_id, epoch=epoch, options=options, submitted_s=submitted_s)
+    def open(
+        self,
+        job_id: str,
+        options: JobOptions,
+        epoch: int = 1,
+        submitted_s: float = 0.0,
+        origin: Origin | None = None,
+    ) -> None:
+        self._jobs[job_id] = Job(job_id, epoch=epoch, options=options, submitted_s=submitted_s, origin=origin)
 
     def submit(self, now_s: float, job_id: str, program: Program, specs: Sequence[TaskSpec]) -> list[Effect]:
         """Raises NotFound for a job that is not open here, or a program that came without its body."""
@@ -222,7 +229,8 @@ class Master:
                 if isinstance(report, Returned):
                     effects += self._returned(job, task, node_id, report)
                 elif node_id == task.node:
-                    task.started_s = now_s
+                    task.started_s = now_s if task.started_s is None else task.started_s
+                    task.is_parent |= report.waits
                     told.append(report)
         if told:
             effects.append(Tell(job_id, node_id, told))
@@ -395,7 +403,8 @@ class Master:
         free: dict[NodeId, int] = {}
         for worker in able:
             size = window(worker.slots, programs.mean_s, self._config.window_s, self._config.window_max)
-            free[worker.node_id] = room(worker, job.options.needs, len(job.at.get(worker.node_id, ())), size)
+            here = len(job.at.get(worker.node_id, ()))
+            free[worker.node_id] = room(worker, job.options.needs, here, size, nested=job.origin is not None)
         effects: list[Effect] = []
         for node_id, count in spread(len(pending), able, free).items():
             tasks = [pending.popleft() for _ in range(count)]
@@ -457,6 +466,7 @@ class Master:
             on=options.on,
             python=(program.python or self._python) if program.form == "callable" else "",
             confidential=options.confidential,
+            as_guest=job.origin is not None and job.origin.as_guest,
             resources=options.needs,
             refused_by=frozenset((*job.refused_by, *programs.impossible_at)),
         )

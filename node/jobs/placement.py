@@ -54,6 +54,8 @@ class Requirements:
     python: str = ""
     """Minor version, for pickled callables."""
     confidential: bool = False
+    as_guest: bool = False
+    """It is of another owner than its master's node."""
     resources: Needs = NO_NEEDS
     refused_by: frozenset[NodeId] = frozenset()
     """Nodes that have said no to this job."""
@@ -72,7 +74,7 @@ def lacking(worker: Worker, needs: Requirements) -> str | None:
         return f"it does not handle kind {needs.kind!r}"
     if needs.python and needs.python != can.python:
         return f"it has Python {can.python}, the function needs {needs.python}"
-    if not worker.own and not can.runs_others:
+    if (needs.as_guest or not worker.own) and not can.runs_others:
         return "it runs only its owner's tasks"
     if (short := _short_of(can, needs.resources)) is not None:
         return short
@@ -114,10 +116,11 @@ def lanes(can: Capabilities, needs: Needs) -> int:
     return min([can.slots, *(max(1, there // each) for there, each in shares if each)])
 
 
-def room(worker: Worker, needs: Needs, of_job: int, window_size: int) -> int:
+def room(worker: Worker, needs: Needs, of_job: int, window_size: int, *, nested: bool = False) -> int:
     """How many more tasks of a job a node may be given that has `of_job` of them: its window, and nothing ahead where
-    not every slot can run one."""
-    free = window_size - worker.outstanding
+    not every slot can run one. What a task has submitted counts for itself: that task has a place in the window for as
+    long as it waits for these."""
+    free = window_size - (of_job if nested else worker.outstanding)
     beside = lanes(worker.capabilities, needs)
     return free if beside == worker.slots else min(free, beside - of_job)
 

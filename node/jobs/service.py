@@ -44,6 +44,7 @@ from .effects import Assign, CancelAt, Drop, Effect, Release, Tell
 from .history import Course, History
 from .master import Master
 from .placement import Worker
+from .tasks import Origin
 
 logger = logging.getLogger("potluck.node")
 
@@ -120,11 +121,13 @@ class Jobs:
 
     # Submitters
 
-    def open(self, options: JobOptions, sink: Sink, job_id: str = "", epoch: int = 1) -> str:
-        """A job that lasts comes with its name and the epoch of its master's seat."""
+    def open(
+        self, options: JobOptions, sink: Sink, job_id: str = "", epoch: int = 1, origin: Origin | None = None
+    ) -> str:
+        """A job that lasts comes with its name and the epoch of its master's seat, one of a task with its origin."""
         job_id = job_id or self._entropy.token(8).hex()
         self._sinks[job_id] = sink
-        self.master.open(job_id, options, epoch, self._mesh_time.now_s())
+        self.master.open(job_id, options, epoch, self._mesh_time.now_s(), origin)
         self._courses[job_id] = Course()
         return job_id
 
@@ -167,9 +170,11 @@ class Jobs:
         self._perform(effects)
 
     def _remember(self, job_id: str) -> None:
-        """What anybody may know of it afterwards."""
+        """What anybody may know of it afterwards. What its tasks submit is part of what they do."""
         course, job = self._courses.pop(job_id, None), self.master.jobs.get(job_id)
-        if course is not None and job is not None and job.total and not job.options.confidential:
+        if job is None or job.origin is not None:
+            return
+        if course is not None and job.total and not job.options.confidential:
             self.history.add(course.past(job, self._mesh_time.now_s()))
 
     # Workers

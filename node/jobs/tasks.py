@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ...overlay.ids import NodeId
 from ...overlay.wire.control import JobOptions
-from ...overlay.wire.work import Payload, Program
+from ...overlay.wire.work import Lineage, Payload, Program
 
 
 class Task:
@@ -21,6 +21,7 @@ class Task:
         "earlier",
         "errors",
         "index",
+        "is_parent",
         "kind",
         "losses",
         "node",
@@ -44,6 +45,8 @@ class Task:
         """Where it runs a second time; never without the first."""
         self.started_s: float | None = None
         """When `node` said that it runs there."""
+        self.is_parent = False
+        """It has been waiting for tasks that it has submitted."""
         self.asked_back = False
         """Its node is to return it unless it has begun."""
         self.returns = 0
@@ -81,11 +84,24 @@ class ProgramState:
     """Nodes that lack what it refers to, and what that is."""
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Of a job that a task on this node has submitted."""
+
+    lineage: Lineage
+    owner: bytes
+    """Of that task."""
+    as_guest: bool
+    """He is not this node's: nothing of this may run where only its own owner's tasks may."""
+
+
 @dataclass
 class Job:
     job_id: str
     epoch: int
     options: JobOptions
+    origin: Origin | None = None
+    """None: a program has submitted it."""
     submitted_s: float = 0.0
     """Mesh time."""
     total: int = 0

@@ -73,6 +73,17 @@ class Instruction(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attempt: Count = 0
 
 
+class Lineage(msgspec.Struct, frozen=True, array_like=True):
+    """Of a job that a task has submitted."""
+
+    parent: ShortText
+    """That task, as JOB/INDEX."""
+    root: JobName
+    """The job that a program has submitted, from which all this comes."""
+    depth: Count
+    """1 for what a task of that job submits, 2 for what a task of such a job does, …"""
+
+
 class InstructionAssignment(Message, frozen=True, tag=20):
     """Master → worker. Repeated (job, index, attempt) is answered, not run again. Answer: EXECUTION_CONFIRMATION."""
 
@@ -85,13 +96,15 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     trust_results: bool = False
     """The submitter opens pickled results of this job whoever ran it."""
     owner: Annotated[bytes, Meta(max_length=20)] = b""
-    """Whose work it is. Today always the owner of the master's own certificate."""
+    """Whose work it is, where that is not the owner of the master's certificate: tasks that somebody else's task has
+    submitted there. It may lessen what they may do, and never adds to it."""
     known_only: bool = False
     """Said again, of tasks that must not run twice: those that are not known here any more are answered as lost."""
     streams_output: bool = False
     """Somebody waits for what tasks print while they run: it is sent as TaskOutput."""
     takes_input: bool = False
     """Scripts have a standard input, to be asked for with InputWanted."""
+    lineage: Lineage | None = None
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -110,6 +123,8 @@ class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Started(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):
     index: Count
     attempt: Count
+    waits: bool = False
+    """It has submitted tasks of its own and waits for them: run twice, it would submit them twice."""
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):

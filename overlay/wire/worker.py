@@ -8,6 +8,10 @@ WithdrawTasks      ──────────────▶                
                    ◀──────────────  TaskFinished           per RunTask, in order
                    ◀──────────────  NodeCall               while a task runs: the task asks its node
 NodeAnswer         ──────────────▶
+                   ◀──────────────  LineSaid               while a task runs: it talks with its node as programs do
+LineHeard          ──────────────▶
+                   ◀──────────────  TaskWaits, TaskWants   while a task runs: see `node.execution.standing`
+TaskGoesOn         ──────────────▶
 """
 
 from __future__ import annotations
@@ -81,9 +85,45 @@ class WithdrawTasks(Message, frozen=True, tag=7):
     tasks: Annotated[list[Count], Meta(max_length=65_536)]
 
 
-TO_WORKER: Final[Codec[LoadProgram | RunTask | NodeAnswer | WithdrawTasks]] = Codec(
-    [LoadProgram, RunTask, NodeAnswer, WithdrawTasks], body_bytes_max=WORKER_FRAME_BYTES_MAX
+class LineSaid(Message, frozen=True, tag=8):
+    """Bytes of the control protocol, from the running task as a program of its own. No bytes: the line is closed."""
+
+    task: Count
+    line: Count
+    data: bytes
+
+
+class LineHeard(Message, frozen=True, tag=9):
+    """The node's part of it. No bytes: the line is closed."""
+
+    line: Count
+    data: bytes
+
+
+class TaskWaits(Message, frozen=True, tag=10):
+    """For tasks that it has submitted: its slot is free for them. `turn` counts how often this worker has waited."""
+
+    task: Count
+    turn: Count
+
+
+class TaskWants(Message, frozen=True, tag=11):
+    """What it waited for in this turn is there: it wants a slot again, and waits for TaskGoesOn."""
+
+    task: Count
+    turn: Count
+
+
+class TaskGoesOn(Message, frozen=True, tag=12):
+    turn: Count
+
+
+ToWorker = LoadProgram | RunTask | NodeAnswer | WithdrawTasks | LineHeard | TaskGoesOn
+FromWorker = WorkerReady | TaskFinished | NodeCall | LineSaid | TaskWaits | TaskWants
+
+TO_WORKER: Final[Codec[ToWorker]] = Codec(
+    [LoadProgram, RunTask, NodeAnswer, WithdrawTasks, LineHeard, TaskGoesOn], body_bytes_max=WORKER_FRAME_BYTES_MAX
 )
-FROM_WORKER: Final[Codec[WorkerReady | TaskFinished | NodeCall]] = Codec(
-    [WorkerReady, TaskFinished, NodeCall], body_bytes_max=WORKER_FRAME_BYTES_MAX
+FROM_WORKER: Final[Codec[FromWorker]] = Codec(
+    [WorkerReady, TaskFinished, NodeCall, LineSaid, TaskWaits, TaskWants], body_bytes_max=WORKER_FRAME_BYTES_MAX
 )

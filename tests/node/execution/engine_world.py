@@ -21,7 +21,7 @@ from potluck.overlay.wire.work import (
     Program,
     Started,
 )
-from potluck.overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
+from potluck.overlay.wire.worker import LoadProgram, RunTask, TaskGoesOn, WithdrawTasks
 
 OWN, OTHER = b"own-owner", b"other-owner"
 MASTERS = {b"master-0": OWN, b"master-1": OTHER}
@@ -45,6 +45,9 @@ class Process:
     libraries: int = 0
     """Of those loaded."""
     owner_and_job: tuple[bytes, str] | None = None
+    state: str = "running"
+    """Of the task at the head of its queue, as the process sees it."""
+    turn: int = 0
 
 
 class World:
@@ -96,17 +99,20 @@ class World:
                 process.libraries += message.form == "library"
             elif isinstance(message, WithdrawTasks):
                 process.queue = [task for task in process.queue if task.task not in message.tasks]
+            elif isinstance(message, TaskGoesOn):
+                assert process.state == "resuming" and message.turn == process.turn, "only who wants a slot gets one"
+                process.state = "running"
             else:
                 assert message.program in process.loaded
                 job = self.job_of(message.task)
-                assert process.owner_and_job in (None, job), "a sandbox serves one job of one owner"
+                assert process.owner_and_job in (None, job), "one job of one owner, and what it submits"
                 process.owner_and_job = job
                 process.queue.append(message)
 
     def job_of(self, key: int) -> tuple[bytes, str]:
-        for (owner, name), job in self.engine.jobs.items():
+        for (owner, _name), job in self.engine.jobs.items():
             if any(task.key == key for task in job.tasks.values()):
-                return owner, name
+                return owner, job.root
         raise AssertionError("an unknown task was sent")
 
     def _fetch(self, effect: events.Fetch) -> None:
@@ -179,6 +185,7 @@ class World:
     def reply(self, number: int, count: int = 1, elapsed_s: float = 1e-5, **fields: Any) -> list[Any]:
         process = self.processes[number]
         done, process.queue = process.queue[:count], process.queue[count:]
+        process.state = "running"
         fields.setdefault("value", Inline(b"value"))
         replies = [events.Reply(task.task, elapsed_s=elapsed_s, **fields) for task in done]
         return self.step(events.WorkerReplied(number, replies))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import trio
 from potluck.node.execution import events
 from potluck.node.execution.feeding import Feeder
+from potluck.node.execution.lines import LINES_MAX, UNREAD_BYTES_MAX, TaskLine
 from potluck.node.execution.listening import Listener
+from potluck.node.execution.tasks import Job, ProgramState, Task
 from potluck.node.execution.workers import WorkerLife
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import LimitExceeded
 from potluck.overlay.wire import values
 from potluck.overlay.wire.capabilities import Guarantees
 from potluck.overlay.wire.framing import CONTROL_FRAME_BYTES_MAX
-from potluck.overlay.wire.work import Inline, Payload
-from potluck.overlay.wire.worker import FROM_WORKER, TO_WORKER, NodeAnswer, NodeCall
+from potluck.overlay.wire.work import Inline, Payload, Program
+from potluck.overlay.wire.worker import FROM_WORKER, TO_WORKER, LineSaid, NodeAnswer, NodeCall
 from potluck.simulations import determinism
 
 TURNS_MAX = 1_000
@@ -83,6 +85,24 @@ class Hostile:
         self._ended.set()
 
 
+RUNNING = Task(
+    5,
+    Job(b"owner", "job", b"master", 1, 0),
+    ProgramState(1, Program(b"p" * 32, "callable"), Inline(b"")),
+    0,
+    0,
+    Inline(b""),
+    0,
+    None,
+    True,
+)
+
+
+async def for_ever(line: TaskLine, task: Task) -> None:
+    """Serves a line and reads nothing of it."""
+    await trio.sleep_forever()
+
+
 class Nothing:
     def keep(self, inline: Inline, job: str) -> Payload:
         raise LimitExceeded("nothing is kept here")
@@ -101,7 +121,7 @@ def live(process: Hostile) -> events.WorkerGone | events.WorkerNotStarted:
 
     feeder = Feeder(lambda offset: None, lambda: None)
     listener = Listener(1, 1000, lambda number: None, lambda event: None)
-    life = WorkerLife(1, Execution(), Nothing(), lambda number: "job", node_call, listener, feeder)
+    life = WorkerLife(1, Execution(), Nothing(), lambda number: RUNNING, for_ever, node_call, listener, feeder)
     determinism.run(story, seed=1)
     return life.end()
 
@@ -127,3 +147,24 @@ def test_a_question_of_nonsense_is_refused_and_the_node_goes_on() -> None:
     live(process)
     assert [answer.request for answer in process.heard] == [7]
     assert process.heard[0].code
+
+
+def test_a_worker_that_says_more_than_is_read_is_ended() -> None:
+    part = FROM_WORKER.encode(LineSaid(RUNNING.key, 1, bytes(UNREAD_BYTES_MAX // 64)))
+    ended = live(Hostile(part, again=True, reads=True))
+    assert isinstance(ended, events.WorkerGone)
+    assert "more than can be read" in ended.how
+
+
+def test_a_worker_with_too_many_conversations_is_ended() -> None:
+    said = b"".join(FROM_WORKER.encode(LineSaid(RUNNING.key, line, b"x")) for line in range(LINES_MAX + 1))
+    ended = live(Hostile(said, again=False, reads=True))
+    assert isinstance(ended, events.WorkerGone)
+    assert "too many conversations" in ended.how
+
+
+def test_what_is_said_for_a_task_that_does_not_run_there_is_not_heard() -> None:
+    stale = b"".join(FROM_WORKER.encode(LineSaid(RUNNING.key + 1, line, b"x")) for line in range(LINES_MAX + 1))
+    process = Hostile(stale + FROM_WORKER.encode(NodeCall(7, "mem_get", b"\xc0")), again=False, reads=True)
+    live(process)
+    assert [answer.request for answer in process.heard] == [7]
