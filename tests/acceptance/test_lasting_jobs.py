@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from .harness import Pool, wait_until
+from .harness import Answered, Pool, wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -26,13 +27,17 @@ def slow(number, cost_s):
 
 def submitted(pool: Pool, node: str, *options: str, cost_s: float = 0.5, tasks: int = TASKS) -> str:
     """A job of tasks that take a while, acknowledged."""
+    answered = mapped(pool, node, "--detach", *options, cost_s=cost_s, tasks=tasks)
+    assert answered.code == 0, answered.err
+    return str(answered.value["job"])
+
+
+def mapped(pool: Pool, node: str | None, *options: str, cost_s: float, tasks: int = TASKS) -> Answered:
     program, inputs = pool.folder / "slow.py", pool.folder / "inputs.jsonl"
     program.write_text(SLOW)
     inputs.write_text("".join(json.dumps([number, cost_s]) + "\n" for number in range(tasks)))
-    call = ("map", str(program), "--function", "slow", "--inputs", str(inputs), "--detach", "--json")
-    answered = pool.call(*call, *options, node=node)
-    assert answered.code == 0, answered.err
-    return str(answered.value["job"])
+    call = ("map", str(program), "--function", "slow", "--inputs", str(inputs), "--json")
+    return pool.call(*call, *options, node=node)
 
 
 def await_over(pool: Pool, job: str, node: str) -> dict:
@@ -111,6 +116,23 @@ def test_any_node_may_be_killed_in_the_middle_thirty_times(nodes: Pool, seed: in
     told = await_over(nodes, job, witness)
     assert told["state"] == "completed"
     assert [task["value"] for task in told["tasks"]] == [number**2 for number in range(TASKS)]
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(1, 30))])
+def test_a_map_that_is_waited_for_is_completed_whichever_node_is_killed_in_its_middle(nodes: Pool, seed: int) -> None:
+    """The one that the command talks to, l1, included: another of the user's nodes takes its place."""
+    draws = random.Random(seed)
+    nodes.up_together(*NAMES, flags=["--slots=1"])
+    victim = "l1" if seed == 0 else draws.choice(NAMES)
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(mapped, nodes, None, cost_s=1.0)
+        wait_until(lambda: nodes.call("jobs", "--json", node="l1").value != [], "l1 has the job")
+        threading.Event().wait(draws.uniform(0, 1))  # the moment of the crash is what is drawn
+        nodes.nodes[victim].kill()
+        told = answer.result().value
+    assert told["state"] == "completed", told
+    assert [task["value"] for task in told["tasks"]] == [number**2 for number in range(TASKS)]
+    assert (told["master"] == "l1") == (victim != "l1")
 
 
 def test_cancelled_and_forgotten_from_another_node(nodes: Pool) -> None:
