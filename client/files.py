@@ -77,11 +77,15 @@ class Home:
         self.folder = folder
         self._globs = tuple(globs)
 
+    def wants(self, name: str) -> bool:
+        """Whether it was asked for."""
+        return any(matches(name, glob) for glob in self._globs)
+
     def bring(self, files: Mapping[str, bytes]) -> None:
         """All or, for names that nobody asked for, none. Raises NotAllowed, and Unavailable where it cannot write."""
         for name in files:
             check_name(name)
-            if not any(matches(name, glob) for glob in self._globs):
+            if not self.wants(name):
                 raise NotAllowed(f"an output was sent that nobody asked for: {name!r}")
         for name, content in files.items():
             try:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from ..client.connection import Connection
@@ -28,17 +29,23 @@ def connected(session: Session, *, redials: bool = False) -> Iterator[Connection
 
     `redials`: a node that is lost meanwhile is waited for, or another taken.
     """
+    with talking(reach(session), Redialler(partial(reach, session)) if redials else None) as connection:
+        yield connection
 
-    def reach() -> Link:
-        return greet(dial(session.surroundings, session.node))
 
-    link = reach()
-    connection = Connection(lambda: link, redialler=Redialler(reach) if redials else None)
+@contextmanager
+def talking(link: Link, redialler: Redialler | None = None) -> Iterator[Connection]:
+    connection = Connection(lambda: link, redialler=redialler)
     connection.start()
     try:
         yield connection
     finally:
         connection.close()
+
+
+def reach(session: Session) -> Link:
+    """Raises NoNode, LinkLost, DeadlineExceeded."""
+    return greet(dial(session.surroundings, session.node))
 
 
 def ask(connection: Connection, message: Callable[..., Message], *arguments: object) -> Any:

@@ -15,6 +15,7 @@ from ..overlay.wire import values
 from ..overlay.wire.work import Inline
 from .answer import Answer, Session, verb
 from .asking import connected
+from .following import finish_lasting
 from .programs import call_arguments, check_function, libraries_of, source_of
 from .rendering import text_of
 from .work import (
@@ -25,7 +26,6 @@ from .work import (
     job_options,
     lasting_options,
     options_from,
-    seal,
     setting_options,
     ship_option,
     take_setting,
@@ -71,9 +71,7 @@ def command(
         futures = [job.submit(body, inline, size_of(inline)) for inline in arguments]
         if detach:
             return detached(connection, job, futures)
-        if durable:
-            seal(connection, job, futures)
-        done = finish(connection, job, futures)
+        done = finish_lasting(session, connection, job, futures) if durable else finish(connection, job, futures)
     lines = [
         text_of(value) if task["error"] is None else f"{task['error']['kind']}: {task['error']['message']}"
         for task, value in zip(done.tasks, done.values, strict=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from ..client.files import Home
 from ..overlay.errors import Unavailable
 from .answer import Answer, Session, verb
 from .asking import connected
@@ -13,15 +16,26 @@ from .told import tasks_of
 
 
 @verb("result", summary="Show what a job has computed.")
+@click.option("--output", "globs", multiple=True, metavar="GLOB", help="Bring home these of the files it has written.")
 @click.argument("job")
-def command(session: Session, job: str) -> Answer:
+def command(session: Session, job: str, globs: tuple[str, ...]) -> Answer:
     """Show the values of a job that is over, as `run` or `map` would have."""
+    home = Home(Path.cwd(), globs)
     with connected(session) as connection:
-        done = tasks_of(connection, job)
+        done = tasks_of(connection, job, home)
     state = done.record["state"]
     if state not in OVER:
         raise Unavailable(f"job {job} is {state}: `potluck job {job}` says how far it has come")
-    return Answer(done.record, _shown(done), done.complaints(), done.exit_code)
+    notes = "\n".join(filter(None, (_files(done, home), done.complaints())))
+    return Answer(done.record, _shown(done), notes, done.exit_code)
+
+
+def _files(done: Done, home: Home) -> str:
+    names = sorted({name for task in done.tasks for name in task["files"]})
+    brought = [name for name in names if home.wants(name)]
+    left = [name for name in names if not home.wants(name)]
+    lines = [f"brought home: {', '.join(brought)}"] if brought else []
+    return "\n".join([*lines, f"has files, too, which --output brings: {', '.join(left)}"] if left else lines)
 
 
 def _shown(done: Done) -> str:

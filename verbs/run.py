@@ -14,6 +14,7 @@ from ..overlay.wire import values
 from ..overlay.wire.work import Inline
 from .answer import Answer, Session, verb
 from .asking import connected
+from .following import finish_lasting
 from .programs import Source, call_arguments, check_function, libraries_of, source_of
 from .records import Done
 from .rendering import text_of
@@ -25,7 +26,6 @@ from .work import (
     job_options,
     lasting_options,
     options_from,
-    seal,
     setting_options,
     ship_option,
     take_setting,
@@ -76,11 +76,10 @@ def command(
         if detach:
             return detached(connection, job, [future])
         if durable:
-            seal(connection, job, [future])
+            done = finish_lasting(session, connection, job, [future])
+            return _whole_answer(done, with_value=function is not None)
         connection.printer.on_broken = future.kill
         done = finish(connection, job, [future])
-        if durable:
-            return _whole_answer(done, with_value=function is not None)
         connection.printer.flush()
         if connection.printer.broken is not None:
             raise BrokenPipeError from connection.printer.broken

@@ -38,8 +38,8 @@ def command(
 ) -> Answer:
     """Run SCENARIO in virtual time with the shipped code, and check what must hold.
 
-    SCENARIO is jobs, loss, registers, agreement, partition, mixed, suspicion or gossip; join or churn for very many
-    nodes.
+    SCENARIO is jobs, succession, loss, registers, agreement, partition, mixed, suspicion or gossip; join or churn for
+    very many nodes.
     """
     from ..simulations.run import Settings, run_scenario, run_with_page
     from ..simulations.seeds import run_seeds

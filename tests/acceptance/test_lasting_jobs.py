@@ -165,6 +165,31 @@ def test_a_durable_job_is_waited_for_and_prints_what_it_printed(nodes: Pool) -> 
     assert failed.code == 1 and "ValueError: no" in failed.err
 
 
+def test_a_durable_job_is_told_by_another_node_when_the_one_it_was_given_to_is_killed(nodes: Pool) -> None:
+    nodes.up_together(*NAMES, flags=["--slots=1"])
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(mapped, nodes, None, "--durable", cost_s=1.0)
+        wait_until(lambda: nodes.call("jobs", "--json", node="l2").value != [], "l2 knows the job")
+        nodes.nodes["l1"].kill()
+        told = answer.result().value
+    assert told["state"] == "completed" and told["master"] != "l1" and told["epoch"] == 2
+    assert [task["value"] for task in told["tasks"]] == [number**2 for number in range(TASKS)]
+
+
+def test_files_of_a_job_come_home_when_its_result_is_asked_for(nodes: Pool) -> None:
+    nodes.up("l1").await_ready()
+    source = "open('a.txt', 'w').write('A'); open('b.txt', 'w').write('B'); print('done')"
+    answered = nodes.call("run", "-c", source, "--output", "*.txt", "--detach", "--json")
+    job = answered.value["job"]
+    await_over(nodes, job, "l1")
+    folder = nodes.folder / "home"
+    folder.mkdir()
+    told = nodes.call("result", job, "--output", "a*", cwd=folder)
+    assert (told.code, told.out) == (0, "done\n")
+    assert told.err == "brought home: a.txt\nhas files, too, which --output brings: b.txt\n"
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {"a.txt": "A"}
+
+
 def test_a_confidential_job_is_known_nowhere_else_and_written_nowhere(nodes: Pool) -> None:
     nodes.up_together(*NAMES)
     answered = nodes.call("run", "-c", "print('s3cr3t')", "--detach", "--confidential", "--json", node="l1")

@@ -1,0 +1,60 @@
+"""A lasting job that is waited for, to its end, whichever nodes are lost meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from ..client.connection import Connection
+from ..client.files import Home
+from ..client.futures import Job, TaskFuture
+from ..client.redialling import PATIENCE_S, Redialler
+from ..overlay.errors import LinkLost, Unavailable
+from .answer import Session
+from .asking import reach, talking
+from .records import OVER, Done
+from .told import tasks_of, told_of
+from .work import finish, seal
+
+LOOK_AGAIN_S: Final = 0.2
+
+
+def finish_lasting(session: Session, connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> Done:
+    """Once it is safe, other nodes can tell of it as well. Raises as `seal`, `finish` and `_told_elsewhere`."""
+    name = seal(connection, job, futures)
+    try:
+        return finish(connection, job, futures)
+    except LinkLost as lost:
+        return _told_elsewhere(session, name, lost, job.home)
+
+
+def _told_elsewhere(session: Session, job: str, lost: LinkLost, home: Home | None) -> Done:
+    """Raises LinkLost when no node comes back, and Unavailable when those that are there cannot tell for as long."""
+    redialler = Redialler(partial(reach, session))
+    while (link := redialler.again(lost)) is not None:
+        with talking(link) as connection:
+            try:
+                return _await_end(connection, redialler, job, home)
+            except LinkLost as error:
+                lost = error
+    raise lost
+
+
+def _await_end(connection: Connection, redialler: Redialler, job: str, home: Home | None) -> Done:
+    pause = threading.Event()
+    told_s = time.monotonic()
+    while True:
+        try:
+            if told_of(connection, job, "job")["state"] in OVER:
+                return tasks_of(connection, job, home)
+            told_s = time.monotonic()
+            redialler.heard()
+        except LinkLost:
+            raise
+        except Unavailable:  # nobody has followed its master yet
+            if time.monotonic() > told_s + PATIENCE_S:
+                raise
+        pause.wait(LOOK_AGAIN_S)
