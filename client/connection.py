@@ -38,6 +38,7 @@ from .futures import Job, TaskFuture
 from .output import Printer
 from .questions import Questions, reject, resolve
 from .redialling import Redialler
+from .uploads import Towards, send
 from .window import Window
 
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -222,7 +223,8 @@ class Connection:
             self._hang_up()
 
     def _meet(self, link: Link) -> None:
-        self._window.node_id = link.welcome.node_id
+        takes_parcels = isinstance(link.socket, socket.socket)
+        self._window.towards = Towards(link.welcome.node_id, takes_parcels)
         self._link = link
         self.node_name = link.welcome.name
         resolve(self.greeted, link.welcome)
@@ -234,8 +236,7 @@ class Connection:
             self._open(job)
         with self._writing:
             try:
-                for data in self._window.frames():
-                    self._link.socket.sendall(data)
+                send(self._link.socket, self._window.frames())
             except OSError as error:
                 self._lose(LinkLost(f"the connection to the node is lost: {error}"))
 
@@ -315,7 +316,7 @@ class Connection:
             self._note_idle()
             if self._sleeping and self._window.has_work:
                 self._ring()
-            chunk = sock.recv(RECEIVE_BYTES)
+            chunk = self._questions.receive(sock, RECEIVE_BYTES)
             if not chunk:
                 raise LinkLost("the node ended it")
             if self._redialler is not None:
@@ -330,6 +331,8 @@ class Connection:
                 job.hear(message)
         elif isinstance(message, control.ObjectBytes):
             self._questions.take_part(message)
+        elif isinstance(message, control.ObjectParcel):
+            self._questions.take_parcel(message)
         elif isinstance(message, control.Answer | control.MemoryValue | JobSaid):
             self._questions.answer(message)
         elif isinstance(message, control.Failure):

@@ -1,14 +1,16 @@
-"""Payloads too long for a frame, on their way from the node in parts."""
+"""Payloads too long for a frame, on their way from the node as parcels or in parts."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
-import msgspec
-
 from ..overlay.errors import PotluckError, RemoteProtocolError
-from ..overlay.wire.control import ObjectBytes
-from ..overlay.wire.work import Inline, decode_inline
+from ..overlay.parcels import Arrivals
+from ..overlay.wire.control import ObjectBytes, ObjectParcel
+from ..overlay.wire.layout import decode_inline
+from ..overlay.wire.work import Inline
+from .dialling import Way
 
 
 class _Download:
@@ -26,6 +28,15 @@ class Downloads:
 
     def __init__(self) -> None:
         self._open: dict[int, _Download] = {}
+        self._arrivals: Arrivals | None = None
+
+    def receive(self, link: Way, bytes_max: int) -> bytes:
+        """As `link.recv`, with the parcels that come beside."""
+        if not isinstance(link, socket.socket):
+            return link.recv(bytes_max)
+        if self._arrivals is None or self._arrivals.source is not link:
+            self._arrivals = Arrivals(link)
+        return self._arrivals.receive(bytes_max)
 
     def expect(
         self,
@@ -49,12 +60,15 @@ class Downloads:
         if len(download.data) < part.total_bytes:
             return
         del self._open[part.request]
-        try:
-            inline = decode_inline(bytes(download.data))
-        except msgspec.MsgspecError as error:
-            download.failed(RemoteProtocolError(f"a result does not parse: {error}"))
-        else:
-            download.arrived(inline)
+        _end(download, lambda: decode_inline(memoryview(download.data)))
+
+    def take_parcel(self, message: ObjectParcel) -> None:
+        """Raises RemoteProtocolError where none has come."""
+        if self._arrivals is None:
+            raise RemoteProtocolError("a parcel where none can come")
+        parcel = self._arrivals.claim(message.size_bytes)
+        if download := self._open.pop(message.request, None):
+            _end(download, parcel.open)
 
     def fail(self, number: int, error: PotluckError) -> bool:
         """Whether that was one of these."""
@@ -73,3 +87,12 @@ class Downloads:
     def forget(self) -> None:
         """In a forked child: they are the parent's."""
         self._open.clear()
+
+
+def _end(download: _Download, opened: Callable[[], Inline]) -> None:
+    try:
+        inline = opened()
+    except RemoteProtocolError as error:
+        download.failed(RemoteProtocolError(f"a result does not parse: {error}"))
+    else:
+        download.arrived(inline)

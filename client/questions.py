@@ -14,6 +14,7 @@ from ..overlay.wire.codec import Message
 from ..overlay.wire.control import TO_NODE
 from ..overlay.wire.questions import JobSaid
 from ..overlay.wire.work import Inline, Reference
+from .dialling import Way
 from .downloads import Downloads
 
 
@@ -50,6 +51,14 @@ class Questions:
     def take_part(self, part: control.ObjectBytes) -> None:
         """Raises RemoteProtocolError."""
         self._downloads.take(part)
+
+    def take_parcel(self, parcel: control.ObjectParcel) -> None:
+        """Raises RemoteProtocolError."""
+        self._downloads.take_parcel(parcel)
+
+    def receive(self, link: Way, bytes_max: int) -> bytes:
+        """As `link.recv`, with what comes beside the frames."""
+        return self._downloads.receive(link, bytes_max)
 
     def refuse(self, failure: control.Failure) -> None:
         error = from_wire(failure.code, failure.message)

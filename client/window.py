@@ -11,7 +11,7 @@ from ..overlay.wire.control import TO_NODE, TaskSpec
 from ..overlay.wire.work import Inline, Reference
 from .futures import Job, TaskFuture
 from .programs import Body, travels_inline
-from .uploads import named, upload
+from .uploads import Sent, Towards, named, upload
 
 WINDOW_TASKS: Final = 16_384
 WINDOW_BYTES: Final = 32 << 20
@@ -28,7 +28,7 @@ class Window:
         self.cancels: deque[TaskFuture] = deque()
         self.jobs: tuple[Job, ...] = ()
         """By priority."""
-        self.node_id = b""
+        self.towards = Towards(b"", takes_parcels=False)
         """Known once there is a connection."""
         self._sent_tasks = self._sent_bytes = 0
         self._done_tasks = self._done_bytes = 0
@@ -92,7 +92,7 @@ class Window:
                 job.is_asked_for = True
                 yield job
 
-    def frames(self) -> Iterator[bytes]:
+    def frames(self) -> Iterator[Sent]:
         """What is to be sent now, in pieces worth a call each."""
         while self.urgent:
             yield self.urgent.popleft()
@@ -111,8 +111,8 @@ class Window:
             for start in range(0, len(indexes), BATCH_TASKS):
                 yield TO_NODE.encode(control.CancelTasks(job, indexes[start : start + BATCH_TASKS]))
 
-    def _batch(self, job: Job, job_id: str, tasks_max: int) -> Iterator[bytes]:
-        """The next tasks that share a program. A payload too long for a frame goes ahead, in parts."""
+    def _batch(self, job: Job, job_id: str, tasks_max: int) -> Iterator[Sent]:
+        """The next tasks that share a program. A payload too long for a frame goes ahead."""
         body: Body | None = None
         tasks: list[TaskSpec] = []
         size_bytes = 0
@@ -128,7 +128,7 @@ class Window:
             arguments = self._number(job, future)
             payload: Inline | Reference = arguments
             if not travels_inline(arguments, future.size_bytes):
-                payload = yield from upload(arguments, self.node_id)
+                payload = yield from upload(arguments, self.towards)
                 tasks_max = 0  # the window is looked at again after each of these
             size_bytes += future.size_bytes
             assert future.index is not None
@@ -136,9 +136,9 @@ class Window:
         if body is not None and tasks:
             for library in body.libraries:
                 if library.program.program_id not in job.programs_sent:
-                    program = yield from named(job, library, self.node_id)
+                    program = yield from named(job, library, self.towards)
                     yield TO_NODE.encode(control.Submit(job_id, program, []))
-            program = yield from named(job, body, self.node_id)
+            program = yield from named(job, body, self.towards)
             yield TO_NODE.encode(control.Submit(job_id, program, tasks))
 
     def _number(self, job: Job, future: TaskFuture) -> Inline:

@@ -20,12 +20,14 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from ..overlay.background import Background
 from ..overlay.dht.replication import Replication
-from ..overlay.errors import Cancelled, LimitExceeded, NotFound, PotluckError
+from ..overlay.errors import Cancelled, LimitExceeded, NotFound, PotluckError, RemoteProtocolError
 from ..overlay.identity.keys import derive
 from ..overlay.identity.mesh import Identity
+from ..overlay.parcels import Parcel, size_of
 from ..overlay.ports import Entropy
 from ..overlay.wire.control import NodeReports, TaskSpec
-from ..overlay.wire.work import Fault, Finished, Inline, Program, Reference, decode_inline, encode_inline
+from ..overlay.wire.layout import decode_inline, encode_inline
+from ..overlay.wire.work import Fault, Finished, Inline, Program, Reference
 from .jobs.service import Sink
 from .objects import Objects
 
@@ -148,7 +150,7 @@ class ResultCache:
         """None where the arguments have gone."""
         arguments = spec.arguments
         if isinstance(arguments, Reference):
-            encoded = self._objects.table.get(arguments.object_id)
+            encoded = self._objects.table.read(arguments.object_id)
         else:
             encoded = encode_inline(arguments)
         if encoded is None:
@@ -189,10 +191,13 @@ class ResultCache:
             return
         value = report.value
         if isinstance(value, Reference):
-            data = self._objects.table.get(value.object_id)
-            if data is None or len(data) > RESULT_BYTES_MAX:
+            held = self._objects.table.get(value.object_id)
+            if held is None or size_of(held) > RESULT_BYTES_MAX:
                 return
-            value = decode_inline(data)
+            try:
+                value = decode_inline(held.whole() if isinstance(held, Parcel) else held)
+            except RemoteProtocolError:
+                return  # the worker has left what nobody can open
         sealed = self.sealed(key, _Result(batch.node, msgspec.structs.replace(report, value=value)))
         if len(sealed) <= RESULT_BYTES_MAX:
             self._remember(key, sealed)

@@ -27,7 +27,8 @@ from ..overlay.errors import (
     RemoteProtocolError,
 )
 from ..overlay.ids import NodeId
-from ..overlay.outbox import Outbox, Sink
+from ..overlay.outbox import ParcelOutbox, ParcelSink
+from ..overlay.parcels import Held, Parcel, pieces_of, size_of
 from ..overlay.transport.sockets import SocketStream
 from ..overlay.wire import control
 from ..overlay.wire.codec import Message
@@ -103,7 +104,7 @@ async def serve(node: Served, house: House, listener: trio.SocketListener, path:
 
     async def admit(stream: trio.SocketStream) -> None:
         if _uid_of_peer(stream) == os.getuid():
-            program = SocketStream.of(stream, "the program has gone")
+            program = SocketStream.of(stream, "the program has gone", takes_parcels=True)
             try:
                 await _Connection(node, house, program, OfProgram()).run()
             finally:
@@ -143,7 +144,11 @@ async def serve_task(node: Served, line: TaskLine, rights: OfTask) -> None:
     await _Connection(node, None, line, rights).run()
 
 
-class _Stream(Sink, Protocol):
+class _Stream(ParcelSink, Protocol):
+    takes_parcels: bool
+
+    def claim(self, size_bytes: int) -> Parcel: ...
+
     async def receive_some(self) -> bytes: ...
 
 
@@ -156,7 +161,7 @@ class _Connection:
         self._stream = stream
         self._rights = rights
         self._frames = TO_NODE.frames()
-        self._outbox = Outbox()
+        self._outbox = ParcelOutbox()
         self._jobs: set[str] = set()
         self._cached: set[str] = set()
         """Those whose results may come from earlier runs."""
@@ -234,6 +239,8 @@ class _Connection:
                 node.jobs.cancel(message.job, message.indexes)
             case control.PutPart():
                 self._upload(message)
+            case control.PutParcel(object_id, size_bytes):
+                self._put(object_id, self._stream.claim(size_bytes))
             case control.OpenJob():
                 self._open(message)
             case control.CloseJob():
@@ -380,18 +387,23 @@ class _Connection:
         if len(data) >= part.total_bytes:
             del self._uploads[part.object_id]
             self._uploaded_bytes -= part.total_bytes
-            try:
-                self._node.objects.table.put(part.object_id, bytes(data), self._upload_name)
-            except LimitExceeded as error:
-                logger.warning("an upload was refused: %s", error)  # its task will say that it is missing
+            self._put(part.object_id, bytes(data))
+
+    def _put(self, object_id: bytes, held: Held) -> None:
+        try:
+            self._node.objects.table.put(object_id, held, self._upload_name)
+        except LimitExceeded as error:
+            logger.warning("an upload was refused: %s", error)  # its task will say that it is missing
 
     async def _send_object(self, message: control.GetObject) -> None:
         reference = message.reference
-        data = memoryview(await self._node.objects.fetch_bytes(reference))
-        for offset in range(0, max(len(data), 1), PART_BYTES):
-            part = bytes(data[offset : offset + PART_BYTES])
-            self._post(control.ObjectBytes(message.request, offset, len(data), part))
-            await self._outbox.wait_below(4 * VALUE_BYTES_MAX)
+        held = await self._node.objects.fetch_held(reference)
+        if isinstance(held, Parcel) and self._stream.takes_parcels:
+            self._outbox.put(TO_PROGRAM.encode(control.ObjectParcel(message.request, held.size_bytes)), held)
+        else:
+            for number, piece in enumerate(pieces_of(held, PART_BYTES)):
+                self._post(control.ObjectBytes(message.request, number * PART_BYTES, size_of(held), piece))
+                await self._outbox.wait_below(4 * VALUE_BYTES_MAX)
         self._node.objects.done_with(reference)
 
     def _watch(self, message: control.Watch) -> None:

@@ -3,10 +3,9 @@ their own, so that control never waits behind data."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
-import msgspec
 import trio
 
 from ..overlay.config import Links as LinksConfig
@@ -26,8 +25,10 @@ from ..overlay.links.link import Link
 from ..overlay.links.links import Links
 from ..overlay.links.opening import PeerInfo
 from ..overlay.membership.service import Membership
+from ..overlay.parcels import Held, Parcel, pieces_of, size_of
 from ..overlay.ports import Entropy
 from ..overlay.wire.codec import Message
+from ..overlay.wire.layout import decode_inline, encode_inline
 from ..overlay.wire.work import (
     INLINE_BYTES_MAX,
     Inline,
@@ -37,8 +38,6 @@ from ..overlay.wire.work import (
     ObjectWant,
     Payload,
     Reference,
-    decode_inline,
-    encode_inline,
 )
 
 PART_BYTES: Final = 512 << 10
@@ -53,26 +52,31 @@ class ObjectTable:
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._objects: dict[bytes, bytes] = {}
+        self._objects: dict[bytes, Held] = {}
         self._by_job: dict[str, set[bytes]] = {}
         self.size_bytes = 0
 
-    def put(self, object_id: bytes, data: bytes, job: str) -> None:
+    def put(self, object_id: bytes, held: Held, job: str) -> None:
         """Raises LimitExceeded when the node lends no more memory."""
         if object_id in self._objects:
             return
-        self.check_room(len(data))
-        self._objects[object_id] = data
+        self.check_room(size_of(held))
+        self._objects[object_id] = held if isinstance(held, bytes) else held.kept()
         self._by_job.setdefault(job, set()).add(object_id)
-        self.size_bytes += len(data)
+        self.size_bytes += size_of(held)
 
     def check_room(self, size_bytes: int) -> None:
         """Raises LimitExceeded when so much more would be too much."""
         if self.size_bytes + size_bytes > self._bytes_max:
             raise LimitExceeded(f"{size_bytes} bytes more exceed the memory this node lends")
 
-    def get(self, object_id: bytes) -> bytes | None:
+    def get(self, object_id: bytes) -> Held | None:
         return self._objects.get(object_id)
+
+    def read(self, object_id: bytes) -> bytes | None:
+        """All of it, as bytes."""
+        held = self._objects.get(object_id)
+        return held.whole() if isinstance(held, Parcel) else held
 
     def adopt(self, object_id: bytes, job: str) -> None:
         """An object that was uploaded before its job was known belongs to it now."""
@@ -82,9 +86,9 @@ class ObjectTable:
             self._by_job.setdefault(job, set()).add(object_id)
 
     def drop(self, object_id: bytes) -> None:
-        data = self._objects.pop(object_id, None)
-        if data is not None:
-            self.size_bytes -= len(data)
+        held = self._objects.pop(object_id, None)
+        if held is not None:
+            self.size_bytes -= size_of(held)
 
     def release(self, job: str) -> None:
         for object_id in self._by_job.pop(job, ()):
@@ -117,25 +121,23 @@ class Objects:
         links.on_bulk(self._serve)
         links.on(ObjectRelease, self._released)
 
-    def keep(self, inline: Inline, job: str) -> Payload:
-        """The payload itself where it is short, else a reference to it here."""
-        size = len(inline.data) + sum(map(len, inline.buffers))
-        if size <= INLINE_BYTES_MAX:
-            return inline
-        data = encode_inline(inline)
+    def keep(self, payload: Inline | Parcel, job: str) -> Payload:
+        """The payload itself where it is short, else a reference to it here. Raises LimitExceeded."""
+        if isinstance(payload, Inline) and payload.size_bytes <= INLINE_BYTES_MAX:
+            return payload
+        held = encode_inline(payload) if isinstance(payload, Inline) else payload
         object_id = self._entropy.token(16)
-        self.table.put(object_id, data, job)
-        return Reference(object_id, len(data), self._identity.node_id)
+        self.table.put(object_id, held, job)
+        return Reference(object_id, size_of(held), self._identity.node_id)
 
-    def get(self, object_id: bytes) -> bytes | None:
+    def get(self, object_id: bytes) -> Held | None:
         """What lies here."""
-        data = self.table.get(object_id)
-        return self.kept(object_id) if data is None else data
+        held = self.table.get(object_id)
+        return self.kept(object_id) if held is None else held
 
     async def bring_home(self, reference: Reference, job: str) -> Reference:
         """The object lies here now, for this job; its holder may drop it. Raises NotFound, LinkLost, LimitExceeded."""
-        data = await self.fetch_bytes(reference)
-        self.table.put(reference.object_id, data, job)
+        self.table.put(reference.object_id, await self.fetch_held(reference), job)
         self.done_with(reference)
         return Reference(reference.object_id, reference.size_bytes, self._identity.node_id)
 
@@ -149,20 +151,26 @@ class Objects:
             except LinkLost:
                 pass  # it goes with its job
 
-    async def fetch(self, reference: Reference) -> Inline:
+    async def fetch(self, reference: Reference) -> Inline | Parcel:
         """Raises NotFound, LinkLost, LimitExceeded."""
-        data = await self.fetch_bytes(reference)
+        held = await self.fetch_held(reference)
+        if isinstance(held, Parcel):
+            return held
         try:
-            return decode_inline(data)
-        except msgspec.MsgspecError as error:
+            return decode_inline(held)
+        except RemoteProtocolError as error:
             raise NotFound(f"object {reference.object_id.hex()} does not parse: {error}") from error
 
     async def fetch_bytes(self, reference: Reference) -> bytes:
+        held = await self.fetch_held(reference)
+        return held.whole() if isinstance(held, Parcel) else held
+
+    async def fetch_held(self, reference: Reference) -> Held:
         if reference.holder == self._identity.node_id:
-            data = self.get(reference.object_id)
-            if data is None:
+            held = self.get(reference.object_id)
+            if held is None:
                 raise NotFound(f"object {reference.object_id.hex()} is not here any more")
-            return data
+            return held
         holder = NodeId(reference.holder)
         if self._membership.get(holder) is None:
             raise LinkLost("the holder of an object is not known")
@@ -174,7 +182,7 @@ class Objects:
             finally:
                 self._arriving_bytes -= reference.size_bytes
 
-    async def _fetch_from(self, holder: NodeId, reference: Reference) -> bytes:
+    async def _fetch_from(self, holder: NodeId, reference: Reference) -> Held:
         patience_s = _PATIENCE_S + reference.size_bytes / _RATE_MIN_BYTES_PER_S
         try:
             conversation = await self._conversation(holder)
@@ -218,21 +226,23 @@ class Objects:
         while True:
             want = await conversation.receive()
             assert isinstance(want, ObjectWant)
-            data = self.get(want.object_id)
-            if data is None:
-                await conversation.send(ObjectMissing(want.request))
-                continue
-            async for part in _parts(want.request, data):
-                with trio.move_on_after(self._config.handshake_timeout_s * 6) as scope:
-                    await conversation.send(part)
-                if scope.cancelled_caught:
-                    raise DeadlineExceeded(f"{peer.name} does not read the object it asked for")
+            await self._send(conversation, peer, want)
+
+    async def _send(self, conversation: Conversation, peer: PeerInfo, want: ObjectWant) -> None:
+        held = self.get(want.object_id)
+        if held is None:
+            await conversation.send(ObjectMissing(want.request))
+            return
+        for part in _parts(want.request, held):
+            with trio.move_on_after(self._config.handshake_timeout_s * 6) as scope:
+                await conversation.send(part)
+            if scope.cancelled_caught:
+                raise DeadlineExceeded(f"{peer.name} does not read the object it asked for")
 
 
-async def _parts(request: int, data: bytes) -> AsyncIterator[ObjectPart]:
-    view = memoryview(data)
-    for offset in range(0, max(len(data), 1), PART_BYTES):
-        yield ObjectPart(request, offset, len(data), bytes(view[offset : offset + PART_BYTES]))
+def _parts(request: int, held: Held) -> Iterator[ObjectPart]:
+    for number, piece in enumerate(pieces_of(held, PART_BYTES)):
+        yield ObjectPart(request, number * PART_BYTES, size_of(held), piece)
 
 
 async def _receive(conversation: Conversation, reference: Reference) -> bytes:

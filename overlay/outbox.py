@@ -6,10 +6,13 @@ has something to send, once per turn, and only what a stream cannot take at once
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import trio
+
+from .parcels import AT_ONCE_MAX, Parcel
 
 
 class Sink(Protocol):
@@ -18,6 +21,12 @@ class Sink(Protocol):
     def send_now(self, data: bytes | bytearray | memoryview) -> bool: ...
 
     async def flush(self) -> None: ...
+
+
+class ParcelSink(Sink, Protocol):
+    """Where descriptors go, too."""
+
+    def send_now(self, data: bytes | bytearray | memoryview, parcels: Sequence[Parcel] = ()) -> bool: ...
 
 
 class Outbox:
@@ -87,8 +96,11 @@ class Outbox:
     async def _send_all(self, sink: Sink) -> None:
         await sink.flush()
         while self._frames:
-            if not sink.send_now(self._take()):
+            if not self._hand_over(sink):
                 await sink.flush()
+
+    def _hand_over(self, sink: Sink) -> bool:
+        return sink.send_now(self._take())
 
     def _take(self) -> bytes:
         frames, self._frames, self._bytes = self._frames, [], 0
@@ -99,12 +111,47 @@ class Outbox:
         if self._sink is None or self._jammed or self._departures is None:
             return
         try:
-            all_gone = self._sink.send_now(self._take())
+            all_gone = self._hand_over(self._sink) and not self._frames
         except Exception as error:  # noqa: BLE001  raised by `run`, where it is expected; here trio would only log it
             self._error, all_gone = error, False
         if not all_gone or self._waiting:
             self._jammed = True
             self._departures.wake(self._jam)
+
+
+class ParcelOutbox(Outbox):
+    """For a socket of this machine: parcels go beside the frames that name them, in the same order and no later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parcels: deque[tuple[int, Parcel]] = deque()
+        """Each with the number of its frame, since the outbox began."""
+        self._frames_before = 0
+
+    def put(self, frame: bytes, parcel: Parcel | None = None) -> None:
+        if parcel is not None:
+            self._parcels.append((self._frames_before + len(self._frames), parcel))
+        super().put(frame)
+
+    def _hand_over(self, sink: ParcelSink) -> bool:  # type: ignore[override]  # `run` is given nothing else
+        if not self._parcels:
+            self._frames_before += len(self._frames)
+            return sink.send_now(self._take())
+        later = self._frames_later()
+        self._frames_before += len(self._frames)
+        data = self._take()
+        for frame in later:
+            super().put(frame)
+        due = [self._parcels.popleft()[1] for _ in range(min(AT_ONCE_MAX, len(self._parcels)))]
+        return sink.send_now(data, due)
+
+    def _frames_later(self) -> list[bytes]:
+        """Those from the first parcel on that is one too many for one write."""
+        if len(self._parcels) <= AT_ONCE_MAX:
+            return []
+        cut = self._parcels[AT_ONCE_MAX][0] - self._frames_before
+        later, self._frames = self._frames[cut:], self._frames[:cut]
+        return later
 
 
 class _Departures(trio.abc.Instrument):

@@ -7,11 +7,12 @@ Both pass the same conformance tests.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import trio
 
+from .parcels import Parcel
 from .wire.capabilities import Guarantees
 
 
@@ -147,8 +148,11 @@ class WorkerProcess(Protocol):
     @property
     def guarantees(self) -> Guarantees: ...
 
-    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
+    def send_now(self, data: bytes | bytearray | memoryview, parcels: Sequence[Parcel] = ()) -> bool:
         """As a `Stream`. Raises LinkLost when the process has gone."""
+
+    def claim(self, size_bytes: int) -> Parcel:
+        """The next that has come beside the frames. Raises RemoteProtocolError where none has, or another one."""
 
     async def flush(self) -> None: ...
 

@@ -11,14 +11,15 @@ import contextlib
 import io
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
 
 from ..node.execution.reports import fault_of, outcome_of
-from ..overlay.errors import BadProgram, LinkLost, SandboxUnavailable
+from ..overlay.errors import BadProgram, LinkLost, RemoteProtocolError, SandboxUnavailable
+from ..overlay.parcels import Parcel
 from ..overlay.ports import OUTPUT_PART_BYTES
 from ..overlay.wire import values, worker
 from ..overlay.wire.capabilities import Guarantees
@@ -101,7 +102,8 @@ class VirtualWorker:
     def guarantees(self) -> Guarantees:
         return ALL_GUARANTEES
 
-    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
+    def send_now(self, data: bytes | bytearray | memoryview, parcels: Sequence[Parcel] = ()) -> bool:
+        """Nobody sends parcels here: a simulated machine keeps no memory files."""
         if self._ended.is_set():
             raise LinkLost("the worker has ended")
         self._frames.feed(data)
@@ -110,6 +112,9 @@ class VirtualWorker:
         self._begin()
         self._changed.set()
         return True
+
+    def claim(self, size_bytes: int) -> Parcel:
+        raise RemoteProtocolError("a simulated worker sends no parcels")
 
     async def flush(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -166,7 +171,7 @@ class VirtualWorker:
 
     def _value(self, task: worker.RunTask, clock: _Clock) -> object:
         program = self._programs[task.program]
-        arguments = values.decode(task.arguments)
+        arguments = values.decode(worker.opened(task.arguments))
         if program.message.form == "kind":
             return arguments
         if program.functions is None:
@@ -234,7 +239,7 @@ def _load(message: worker.LoadProgram) -> dict[str, Any]:
         raise _Unloadable(f"a virtual worker runs functions and kinds, not a {message.form}")
     namespace: dict[str, Any] = {"__name__": "task", "spend": _Clock().spend}
     try:
-        code = compile(message.body.data, message.file_name or "task.py", "exec", dont_inherit=True)
+        code = compile(worker.opened(message.body).data, message.file_name or "task.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         raise _Unloadable(f"{message.file_name or 'task.py'}: {error}") from error
     exec(code, namespace)  # noqa: S102 - the simulation's own source; no stranger's bytes reach a virtual worker

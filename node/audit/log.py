@@ -20,6 +20,7 @@ from ...overlay.identity.keys import KeyPair
 from ...overlay.ids import NodeId, distance, node_id_of
 from ...overlay.links.link import Link
 from ...overlay.links.links import Links
+from ...overlay.parcels import Held, Parcel, pieces_of, size_of
 from ...overlay.ports import Store
 from ...overlay.wire.audit import (
     ENTRIES_MAX,
@@ -35,7 +36,8 @@ from ...overlay.wire.audit import (
     signed_part,
 )
 from ...overlay.wire.codec import Message
-from ...overlay.wire.work import Finished, Inline, encode_inline
+from ...overlay.wire.layout import encode_inline
+from ...overlay.wire.work import Finished, Inline
 from .chain import Chain
 from .witnesses import Witness
 
@@ -64,7 +66,7 @@ class Ran(NamedTuple):
     job: str
     program: bytes
     report: Finished
-    value: Inline | bytes | None
+    value: Inline | Held | None
     """What it returned, or that as `encode_inline` has it."""
     digest: bytes = b""
     """Of that, where it is known already."""
@@ -109,10 +111,10 @@ class AuditLog:
     def ran(self, runs: Iterable[Ran]) -> None:
         """Returns at once, unless long values gather faster than they are written down."""
         for ran in runs:
-            if isinstance(ran.value, bytes):
-                self._long_bytes += len(ran.value)
+            if isinstance(ran.value, bytes | Parcel):
+                self._long_bytes += size_of(ran.value)
                 if self._long_bytes > LONG_BYTES_MAX:
-                    ran = ran._replace(value=None, digest=hashlib.sha256(ran.value).digest())
+                    ran = ran._replace(value=None, digest=_digest_now(ran.value))
             self._gathered.append(ran)
         self._wanted.set()
         if len(self._gathered) >= GATHERED_MAX:
@@ -240,14 +242,20 @@ async def _run_of(ran: Ran) -> Run:
     return Run(report.index, report.attempt, report.started_s, report.elapsed_s, code, ran.digest)
 
 
-async def _digest(data: bytes) -> bytes:
-    """Others have their turn in between where it takes long."""
-    if len(data) <= _HASHED_AT_ONCE_BYTES:
-        return hashlib.sha256(data).digest()
+def _digest_now(held: Held) -> bytes:
     digest = hashlib.sha256()
-    for start in range(0, len(data), _HASHED_AT_ONCE_BYTES):
-        digest.update(memoryview(data)[start : start + _HASHED_AT_ONCE_BYTES])
-        await trio.lowlevel.checkpoint()
+    for piece in pieces_of(held, _HASHED_AT_ONCE_BYTES):
+        digest.update(piece)
+    return digest.digest()
+
+
+async def _digest(held: Held) -> bytes:
+    """Others have their turn in between where it takes long."""
+    digest = hashlib.sha256()
+    for piece in pieces_of(held, _HASHED_AT_ONCE_BYTES):
+        digest.update(piece)
+        if size_of(held) > _HASHED_AT_ONCE_BYTES:
+            await trio.lowlevel.checkpoint()
     return digest.digest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...overlay.ids import NodeId
+from ...overlay.parcels import Held
 from ...overlay.wire.work import Finished, Inline, Reference
 from ..execution.tasks import Task
 from ..jobs.service import Jobs
@@ -28,6 +29,6 @@ class Recorder:
             if (job := task.job).assigner != self._node_id or not self._jobs.is_confidential(job.name)
         )
 
-    def _value_of(self, report: Finished) -> Inline | bytes | None:
+    def _value_of(self, report: Finished) -> Inline | Held | None:
         value = report.value
         return self._objects.table.get(value.object_id) if isinstance(value, Reference) else value

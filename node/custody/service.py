@@ -211,7 +211,7 @@ class Custody:
         kept = self._objects.keep(payload, mastery.job) if isinstance(payload, Inline) else payload
         if isinstance(kept, Inline):
             return kept
-        data = self._objects.table.get(kept.object_id)
+        data = self._objects.table.read(kept.object_id)
         if data is not None:  # else its upload found no room, and the task will say so
             mastery.keep_object(kept.object_id, data)
             self._objects.table.drop(kept.object_id)

@@ -64,6 +64,7 @@ class Account:
         self.report(task.job, returned(task.index, task.attempt, reason))
 
     def _forget(self, task: Task) -> None:
+        task.arguments = None  # long ones are let go at once, whoever else still knows the task
         del task.job.tasks[task.index]
         self.unfinished -= 1
 

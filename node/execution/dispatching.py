@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from ...overlay.config import Execution
-from ...overlay.wire.work import Fault
+from ...overlay.parcels import Parcel
+from ...overlay.wire.work import Attached, Fault, Inline
 from ...overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
 from ..scheduling.policy import Policy
 from .events import Effect, Feed, InstructionBegins, Send, Sent
@@ -30,13 +31,13 @@ class Dispatcher:
         self._pool = pool
         self._numbers = numbers
         self._effects = effects
-        self._outgoing: dict[int, list[Sent]] = {}
+        self._outgoing: dict[int, Send] = {}
         self.standing = Standing(pool)
 
     def dispatch(self, now_s: float) -> None:
         while True:
             for resumed, told in self.standing.resumed():
-                self._outgoing.setdefault(resumed.number, []).append(told)
+                self._add(resumed, told)
             while not self.standing.wants_slots and (task := self.policy.peek(now_s)) is not None:
                 worker = self._worker_for(now_s, task)
                 if worker is None:
@@ -49,21 +50,38 @@ class Dispatcher:
     def begin(self, now_s: float, task: Task) -> None:
         """It is at the head of a ready worker's pipe."""
         task.begun_s = now_s
-        if task.program.program.form == "kind" and task.arguments is not None:
+        if task.program.program.form == "kind" and isinstance(task.arguments, Inline):
             self._effects.append(InstructionBegins(task.arguments))
 
     def send(self, worker: Worker, task: Task) -> None:
-        outgoing = self._outgoing.setdefault(worker.number, [])
         for state in (*task.program.libraries, task.program):
             if state.number not in worker.programs:
                 worker.programs.add(state.number)
                 assert state.body is not None
                 program = state.program
-                outgoing.append(LoadProgram(state.number, program.form, state.body, program.entry, program.file_name))
+                body = self._beside(worker, state.body)
+                self._add(worker, LoadProgram(state.number, program.form, body, program.entry, program.file_name))
         assert task.arguments is not None
         if takes_input := task.job.takes_input:
             self._effects.append(Feed(worker.number))
-        outgoing.append(RunTask(task.key, task.program.number, task.arguments, task.may_pickle, takes_input))
+        arguments = self._beside(worker, task.arguments)
+        self._add(worker, RunTask(task.key, task.program.number, arguments, task.may_pickle, takes_input))
+
+    def _add(self, worker: Worker, message: Sent) -> None:
+        self._send_to(worker).messages.append(message)
+
+    def _beside(self, worker: Worker, payload: Inline | Parcel) -> Inline | Attached:
+        """As the next message has it."""
+        if isinstance(payload, Inline):
+            return payload
+        send = self._send_to(worker)
+        send.parcels[len(send.messages)] = payload
+        return Attached(payload.size_bytes)
+
+    def _send_to(self, worker: Worker) -> Send:
+        if (send := self._outgoing.get(worker.number)) is None:
+            send = self._outgoing[worker.number] = Send(worker.number, [])
+        return send
 
     def withdraw(self, worker: Worker) -> None:
         """What lies behind the running task."""
@@ -103,7 +121,7 @@ class Dispatcher:
         worker.pipe.remove(task)
         if worker.ready:
             worker.withdrawn.add(task.key)
-            self._outgoing.setdefault(worker.number, []).append(WithdrawTasks([task.key]))
+            self._add(worker, WithdrawTasks([task.key]))
             # The same worker may be given it again, and skips what it knows as withdrawn.
             task.key = self._numbers.next()
         elif not worker.pipe:
@@ -111,10 +129,10 @@ class Dispatcher:
             self._pool.vacate(worker)
 
     def collect(self) -> Iterator[Effect]:
-        for number, messages in self._outgoing.items():
+        for number, send in self._outgoing.items():
             worker = self._pool.workers.get(number)
             if worker is not None and not worker.dying:
-                yield Send(number, messages)
+                yield send
         self._outgoing = {}
 
     def _worker_for(self, now_s: float, task: Task) -> Worker | None:

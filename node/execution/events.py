@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ...overlay.errors import PotluckError
+from ...overlay.parcels import Parcel
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
 from ...overlay.wire.work import (
@@ -59,7 +60,7 @@ class HandBack:
 @dataclass(frozen=True, slots=True)
 class Fetched:
     fetch: int
-    result: Inline | PotluckError
+    result: Inline | Parcel | PotluckError
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,8 @@ class StartWorker:
 class Send:
     worker: int
     messages: list[Sent]
+    parcels: dict[int, Parcel] = field(default_factory=dict)
+    """What goes beside them, by the place of the message that has `Attached`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +264,7 @@ class Fetch:
 class InstructionBegins:
     """An instruction of form `kind` begins to run."""
 
-    arguments: Inline
+    arguments: Payload
 
 
 Effect = StartWorker | Send | KillWorker | Confirm | Ended | Say | RoomForOutput | Feed | Fetch | InstructionBegins

@@ -227,21 +227,21 @@ class Intake:
         if isinstance(wanted, Task):
             if not is_current(wanted):
                 return
-            if isinstance(event.result, Inline):
+            if isinstance(event.result, PotluckError):
+                self._account.give_back(wanted, event.result)
+            else:
                 wanted.arguments = event.result
                 self._queue_if_complete(now_s, wanted)
-            else:
-                self._account.give_back(wanted, event.result)
             return
         waiting, wanted.waiting = [task for task in wanted.waiting if is_current(task)], []
-        if isinstance(event.result, Inline):
+        if not isinstance(event.result, PotluckError):
             wanted.body = event.result
         for task in waiting:
-            if isinstance(event.result, Inline):
-                self._queue_if_complete(now_s, task)
-            else:
+            if isinstance(event.result, PotluckError):
                 task.job.forget_program(wanted)
                 self._account.give_back(task, event.result)
+            else:
+                self._queue_if_complete(now_s, task)
 
     def _queue_if_complete(self, now_s: float, task: Task) -> None:
         if (missing := task.program.missing) is not None:

@@ -7,13 +7,14 @@ told waits in its worker's outbox, and whoever tells it more waits for that.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
 
 from ...overlay.errors import RemoteProtocolError
 from ...overlay.outbox import Outbox
+from ...overlay.parcels import Parcel
 from ...overlay.wire.worker import TO_WORKER, LineHeard, LineSaid
 from .tasks import Task
 
@@ -24,6 +25,8 @@ LINES_MAX: Final = 32
 
 
 class TaskLine:
+    takes_parcels = False
+
     def __init__(self, number: int, outbox: Outbox) -> None:
         self.number = number
         self._outbox = outbox
@@ -55,7 +58,10 @@ class TaskLine:
         self._unread_bytes -= len(data)
         return data
 
-    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
+    def claim(self, size_bytes: int) -> Parcel:
+        raise RemoteProtocolError("no parcels go with what a task says")
+
+    def send_now(self, data: bytes | bytearray | memoryview, parcels: Sequence[Parcel] = ()) -> bool:
         if not self._closed:
             self._outbox.put(TO_WORKER.encode(LineHeard(self.number, bytes(data))))
         return self._outbox.queued_bytes < UNHEARD_BYTES_MAX

@@ -17,7 +17,7 @@ import msgspec
 from ...overlay.errors import BadProgram, RemoteProtocolError
 from ...overlay.wire import values
 from ...overlay.wire.work import Inline
-from ...overlay.wire.worker import LoadProgram
+from ...overlay.wire.worker import LoadProgram, opened
 
 
 class Program(Protocol):
@@ -48,7 +48,7 @@ class Libraries:
     def add(self, message: LoadProgram) -> None:
         """Raises BadProgram for what is no library, OSError when the disk is full."""
         try:
-            files = msgspec.msgpack.decode(message.body.data, type=dict[str, bytes])
+            files = msgspec.msgpack.decode(opened(message.body).data, type=dict[str, bytes])
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise BadProgram(f"{message.file_name} is no library: {error}") from error
         if self._folder is None:
@@ -62,15 +62,19 @@ class Libraries:
 
 
 def unpickle(inline: Inline) -> Any:
-    """Buffers are copied so that arrays among the arguments can be written to, as they can be in a local call."""
+    """Arrays among the arguments can be written to, as they can be in a local call: what came in a frame is copied."""
     import pickle  # noqa: TID251 (inside the sandbox, which is what it is for)
 
-    return pickle.loads(inline.data, buffers=map(bytearray, inline.buffers))  # noqa: S301
+    return pickle.loads(inline.data, buffers=map(_writable, inline.buffers))  # noqa: S301
+
+
+def _writable(buffer: bytes | memoryview) -> bytearray | memoryview:
+    return buffer if isinstance(buffer, memoryview) and not buffer.readonly else bytearray(buffer)
 
 
 class PickledCallable:
     def __init__(self, message: LoadProgram) -> None:
-        self._function = unpickle(message.body)
+        self._function = unpickle(opened(message.body))
 
     def run(self, arguments: Inline) -> object:
         positional, named = unpickle(arguments)
@@ -132,7 +136,7 @@ class Kind:
 
 def _source_of(message: LoadProgram) -> tuple[str, str]:
     try:
-        source = message.body.data.decode("utf-8-sig")
+        source = str(opened(message.body).data, "utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadProgram(f"the source is not UTF-8: {error}") from error
     file_name = message.file_name or "program.py"

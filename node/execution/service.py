@@ -11,6 +11,7 @@ import trio
 
 from ...overlay.config import Execution
 from ...overlay.errors import BadProgram, PotluckError, RemoteProtocolError
+from ...overlay.parcels import Parcel
 from ...overlay.ports import Sandbox
 from ...overlay.wire import values
 from ...overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
@@ -56,11 +57,11 @@ class Assigner(Protocol):
 class Objects(Protocol):
     """Payloads too long for a message."""
 
-    async def fetch(self, reference: Reference) -> Inline:
+    async def fetch(self, reference: Reference) -> Inline | Parcel:
         """Raises LinkLost, NotFound and other errors of ours."""
 
-    def keep(self, inline: Inline, job: str) -> Payload:
-        """`inline` itself if it is small. Raises LimitExceeded."""
+    def keep(self, payload: Inline | Parcel, job: str) -> Payload:
+        """The payload itself if it is small. Raises LimitExceeded."""
 
 
 NodeCall = Callable[[str, str, object], Awaitable[object]]
@@ -202,7 +203,7 @@ class ExecutionService:
 
     def _perform(self, nursery: trio.Nursery, effect: events.Effect) -> None:
         if isinstance(effect, events.Send):
-            self._workers[effect.worker].send(effect.messages)
+            self._workers[effect.worker].send(effect.messages, effect.parcels)
         elif isinstance(effect, events.Confirm):
             if (assigner := self._assigners.get(effect.assigner)) is not None:
                 assigner.confirm(effect.message)
@@ -268,7 +269,7 @@ class ExecutionService:
 
     async def _fetch(self, effect: events.Fetch) -> None:
         try:
-            result: Inline | PotluckError = await self._objects.fetch(effect.reference)
+            result: Inline | Parcel | PotluckError = await self._objects.fetch(effect.reference)
         except PotluckError as error:
             result = error
         self._step(events.Fetched(effect.fetch, result))

@@ -19,6 +19,7 @@ from typing import Final
 import trio
 
 from ...overlay.errors import LinkLost, RemoteProtocolError, SandboxUnavailable
+from ...overlay.parcels import Parcel
 from ...overlay.ports import OUTPUT_PART_BYTES
 from ...overlay.transport.sockets import SocketStream
 from ...overlay.wire.capabilities import Guarantees
@@ -94,7 +95,7 @@ class SpawnedWorker:
 
     def __init__(self, spawned: Spawned, guarantees: Guarantees) -> None:
         self._popen = spawned.popen
-        self._pipe = SocketStream(spawned.pipe, "the worker has gone")
+        self._pipe = SocketStream(spawned.pipe, "the worker has gone", takes_parcels=True)
         self._input: int | None = spawned.input
         self._outputs = spawned.outputs
         self._tally = spawned.tally
@@ -112,8 +113,11 @@ class SpawnedWorker:
     def pid(self) -> int:
         return self._popen.pid
 
-    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
-        return self._pipe.send_now(data)
+    def send_now(self, data: bytes | bytearray | memoryview, parcels: Sequence[Parcel] = ()) -> bool:
+        return self._pipe.send_now(data, parcels)
+
+    def claim(self, size_bytes: int) -> Parcel:
+        return self._pipe.claim(size_bytes)
 
     async def flush(self) -> None:
         await self._pipe.flush()

@@ -9,6 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from ...overlay.errors import TaskFailed
+from ...overlay.parcels import Parcel
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.work import Fault, Finished, Inline, Lineage, Program
 from .outgoing import Outgoing
@@ -49,7 +50,7 @@ class ProgramState:
 
     number: int
     program: Program
-    body: Inline | None
+    body: Inline | Parcel | None
     """None while it is being fetched."""
     libraries: tuple[ProgramState, ...] = ()
     """To be importable before it is loaded."""
@@ -76,7 +77,7 @@ class Task:
     program: ProgramState
     index: int
     attempt: int
-    arguments: Inline | None
+    arguments: Inline | Parcel | None
     priority: int
     timeout_s: float | None
     may_pickle: bool

@@ -21,7 +21,7 @@ from ...overlay.errors import LimitExceeded, LocalProtocolError
 from ...overlay.wire import inside
 from ...overlay.wire.setting import Setting, setting_in
 from ...overlay.wire.work import Fault, Inline
-from ...overlay.wire.worker import LoadProgram, RunTask, TaskFinished, WorkerReady
+from ...overlay.wire.worker import LoadProgram, RunTask, TaskFinished, WorkerReady, opened
 from .programs import Libraries, Program, load
 from .reports import Outcome, fault_of, outcome_of
 from .surroundings import TaskFolder
@@ -118,19 +118,23 @@ class Worker:
 
     def serve(self) -> None:
         """Returns when the node has gone."""
-        pipe = self._pipe
-        while (work := pipe.next_work()) is not None:
+        while (work := self._pipe.next_work()) is not None:
             if isinstance(work, LoadProgram):
                 self._unloaded[work.program] = work
-                continue
-            finished = self._run(work)
-            try:
-                pipe.send(finished)
-            except LocalProtocolError as error:
-                too_long = Fault(LimitExceeded.wire_code, f"the result is too long to be sent: {error}")
-                pipe.send(TaskFinished(work.task, None, too_long, False, finished.elapsed_s))
-            if finished.elapsed_s > LOOK_AGAIN_S:
-                pipe.take_arrived()
+            else:
+                self._do(work)
+            del work  # long arguments are not held while there is nothing to do
+
+    def _do(self, task: RunTask) -> None:
+        pipe = self._pipe
+        finished = self._run(task)
+        try:
+            pipe.send_finished(finished)
+        except LocalProtocolError as error:
+            too_long = Fault(LimitExceeded.wire_code, f"the result is too long to be sent: {error}")
+            pipe.send(TaskFinished(task.task, None, too_long, False, finished.elapsed_s))
+        if finished.elapsed_s > LOOK_AGAIN_S:
+            pipe.take_arrived()
 
     def _run(self, task: RunTask) -> TaskFinished:
         value: Inline | None = None
@@ -162,14 +166,14 @@ class Worker:
 
     def _run_program(self, task: RunTask) -> Outcome:
         program = self._programs.get(task.program) or self._load(task.program)
-        return outcome_of(program.run(task.arguments), may_pickle=task.may_pickle)
+        return outcome_of(program.run(opened(task.arguments)), may_pickle=task.may_pickle)
 
     def _take_needs(self) -> None:
         for needed in [message for message in self._unloaded.values() if message.form in ("library", "setting")]:
             if needed.form == "library":
                 self._libraries.add(needed)
             else:
-                self._setting = setting_in(needed.body)
+                self._setting = setting_in(opened(needed.body))
                 os.environ.update(self._setting.env)
             del self._unloaded[needed.program]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 import trio
@@ -17,11 +17,12 @@ from ...overlay.errors import (
     RemoteProtocolError,
     SandboxUnavailable,
 )
-from ...overlay.outbox import Outbox
+from ...overlay.outbox import ParcelOutbox
+from ...overlay.parcels import Parcel
 from ...overlay.ports import Sandbox, WorkerProcess
 from ...overlay.wire import values
 from ...overlay.wire.framing import CONTROL_FRAME_BYTES_MAX
-from ...overlay.wire.work import INLINE_BYTES_MAX, Fault, Inline, Payload
+from ...overlay.wire.work import INLINE_BYTES_MAX, Attached, Fault, Inline, Payload
 from ...overlay.wire.worker import (
     FROM_WORKER,
     TO_WORKER,
@@ -48,7 +49,7 @@ ANSWERS_BYTES_MAX: Final = 8 << 20
 
 
 class Keeper(Protocol):
-    def keep(self, inline: Inline, job: str) -> Payload: ...
+    def keep(self, payload: Inline | Parcel, job: str) -> Payload: ...
 
 
 class WorkerLife:
@@ -73,7 +74,7 @@ class WorkerLife:
         self.listener = listener
         self.feeder = feeder
         self._scope = trio.CancelScope()
-        self._outbox = Outbox()
+        self._outbox = ParcelOutbox()
         self._lines = Lines(serve_line, self._outbox)
         self._calls = 0
         self._answers_bytes = 0
@@ -111,10 +112,10 @@ class WorkerLife:
     def kill(self) -> None:
         self._scope.cancel()
 
-    def send(self, messages: list[events.Sent]) -> None:
+    def send(self, messages: list[events.Sent], parcels: Mapping[int, Parcel]) -> None:
         try:
-            for message in messages:
-                self._outbox.put(TO_WORKER.encode(message))
+            for place, message in enumerate(messages):
+                self._outbox.put(TO_WORKER.encode(message), parcels.get(place))
         except LocalProtocolError:
             self.kill()  # longer than any pipe takes: the task is lost with its worker, and its master told so
 
@@ -153,7 +154,7 @@ class WorkerLife:
             message = FROM_WORKER.decode(body)
             if isinstance(message, TaskFinished):
                 self._lines.end()
-                if replies and message.value is not None and len(message.value.data) > INLINE_BYTES_MAX:
+                if replies and message.value is not None and message.value.size_bytes > INLINE_BYTES_MAX:
                     tell(events.WorkerReplied(self.number, replies))  # so that it is kept for its own job
                     replies = []
                 replies.append(self._reply(process, message))
@@ -181,18 +182,12 @@ class WorkerLife:
             raise RemoteProtocolError("it said twice that it is ready")
 
     def _reply(self, process: WorkerProcess, message: TaskFinished) -> events.Reply:
-        value, fault = message.value, message.fault
-        kept: Payload | None = value
-        if value is not None:
-            size_bytes = len(value.data) + sum(map(len, value.buffers))
-            if size_bytes > self._config.result_bytes_max:
-                fault = _fault(LimitExceeded(f"a result of {size_bytes} bytes; {self._config.result_bytes_max} may be"))
-            elif size_bytes > INLINE_BYTES_MAX:
-                try:
-                    running = self._running_on(self.number)
-                    kept = self._objects.keep(value, "" if running is None else running.job.name)
-                except LimitExceeded as error:
-                    fault = _fault(error)
+        fault, kept = message.fault, None
+        if message.value is not None:
+            try:
+                kept = self._kept(process, message.value)
+            except LimitExceeded as error:
+                fault = _fault(error)
         return events.Reply(
             message.task,
             kept if fault is None else None,
@@ -202,6 +197,16 @@ class WorkerLife:
             *self.listener.ended(process, message.stdout_end, message.stderr_end),
             with_files=message.with_files,
         )
+
+    def _kept(self, process: WorkerProcess, value: Inline | Attached) -> Payload:
+        """Raises RemoteProtocolError for a parcel that is none, LimitExceeded for a value that is too long."""
+        payload = process.claim(value.size_bytes) if isinstance(value, Attached) else value
+        if payload.size_bytes > self._config.result_bytes_max:
+            raise LimitExceeded(f"a result of {payload.size_bytes} bytes; {self._config.result_bytes_max} may be")
+        if isinstance(payload, Inline) and payload.size_bytes <= INLINE_BYTES_MAX:
+            return payload
+        running = self._running_on(self.number)
+        return self._objects.keep(payload, "" if running is None else running.job.name)
 
     def _called(self, call: NodeCall, nursery: trio.Nursery) -> None:
         """Raises RemoteProtocolError once too many answers lie unread."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
 
+from .. import parcels as beside
 from ..errors import LinkLost
+from ..parcels import Arrivals, Parcel
 
 _RECEIVE_BYTES: Final = 16 << 10
 _RECEIVE_LONG_BYTES: Final = 256 << 10
@@ -24,35 +26,39 @@ class SocketStream:
     """Owns the socket. Whoever sends or waits is raised LinkLost that begins with `name`, once the other side is gone.
 
     One task receives; what has to be sent goes in the order of the calls, whoever makes them.
+    With `takes_parcels`, for Unix sockets, descriptors are received, too.
     """
 
-    def __init__(self, connected: socket.socket, name: str) -> None:
+    def __init__(self, connected: socket.socket, name: str, *, takes_parcels: bool = False) -> None:
         connected.setblocking(False)
         self._socket = connected
         self._name = name
-        self._unsent: deque[memoryview] = deque()
+        self.takes_parcels = takes_parcels
+        self._arrivals = Arrivals(connected)
+        self._receive = self._arrivals.receive if takes_parcels else connected.recv
+        self._unsent: deque[tuple[memoryview, Sequence[Parcel]]] = deque()
         self._flushing = trio.Lock()
         self._more_waits = False
 
     @classmethod
-    def of(cls, stream: trio.SocketStream, name: str) -> SocketStream:
+    def of(cls, stream: trio.SocketStream, name: str, *, takes_parcels: bool = False) -> SocketStream:
         """Takes the socket over, with the options that trio has set on it."""
-        return cls(socket.socket(fileno=stream.socket.detach()), name)
+        return cls(socket.socket(fileno=stream.socket.detach()), name, takes_parcels=takes_parcels)
 
-    def send_now(self, data: bytes | bytearray | memoryview) -> bool:
+    def send_now(self, data: bytes | bytearray | memoryview, parcels: Sequence[Parcel] = ()) -> bool:
         """Without waiting. False where some of it is left for `flush`; it may not be changed until then."""
         if self._unsent:
-            self._unsent.append(memoryview(data))
+            self._unsent.append((memoryview(data), parcels))
             return False
-        sent = self._send(data)
+        sent = self._send(data, parcels)
         if sent == len(data):
             return True
-        self._unsent.append(memoryview(data)[sent:])
+        self._unsent.append((memoryview(data)[sent:], () if sent else parcels))
         return False
 
-    def _send(self, data: bytes | bytearray | memoryview) -> int:
+    def _send(self, data: bytes | bytearray | memoryview, parcels: Sequence[Parcel]) -> int:
         try:
-            return self._socket.send(data)
+            return beside.send(self._socket, data, parcels) if parcels else self._socket.send(data)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -62,12 +68,12 @@ class SocketStream:
         async with self._flushing:
             while self._unsent:
                 await self._wait(trio.lowlevel.wait_writable)
-                first = self._unsent[0]
-                sent = self._send(first)
+                first, parcels = self._unsent[0]
+                sent = self._send(first, parcels)
                 if sent == len(first):
                     self._unsent.popleft()
                 else:
-                    self._unsent[0] = first[sent:]
+                    self._unsent[0] = first[sent:], () if sent else parcels
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self.send_now(data):
@@ -84,7 +90,7 @@ class SocketStream:
                 await self._wait(trio.lowlevel.wait_readable)
             wanted = _RECEIVE_LONG_BYTES if self._more_waits else _RECEIVE_BYTES
             try:
-                data = self._socket.recv(wanted)
+                data = self._receive(wanted)
             except BlockingIOError:
                 self._more_waits = False
                 continue
@@ -96,9 +102,13 @@ class SocketStream:
     def receive_ready(self) -> bytes:
         """What has come and was not received yet, without waiting. b"" also once the other side is gone."""
         try:
-            return self._socket.recv(_RECEIVE_BYTES)
+            return self._receive(_RECEIVE_BYTES)
         except OSError:
             return b""
+
+    def claim(self, size_bytes: int) -> Parcel:
+        """The next that has come. Raises RemoteProtocolError where none has, or another one."""
+        return self._arrivals.claim(size_bytes)
 
     async def _wait(self, ready: Callable[[socket.socket], Awaitable[None]]) -> None:
         if self._socket.fileno() < 0:
@@ -116,3 +126,4 @@ class SocketStream:
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
+            self._arrivals.close()

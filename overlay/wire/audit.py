@@ -36,7 +36,7 @@ class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
     code: Count
     """0 for a value, else that of its fault."""
     result: Annotated[bytes, Meta(max_length=32)] = b""
-    """SHA-256 of the value, as `work.encode_inline` has it."""
+    """SHA-256 of the value, as `layout.encode_inline` has it."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

@@ -3,6 +3,8 @@
 A request carries a `request` number and is answered by exactly one `Answer` or `Failure` with that number, except:
 `Submit` and `CancelTasks` are answered by `TaskReports` as things happen, `PutPart` and `OutputShown` by nothing,
 `Watch` by `Answer` for every event until the connection closes.
+
+A long payload goes beside a frame, as a parcel (`overlay.parcels`), or in parts where the system has no such files.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from .records import Version
 from .streams import InputPart, InputWanted, OutputTaken, TaskOutput
 from .work import Inline, JobName, Program, Reference, Report
 
-CONTROL_VERSION: Final = 1
+CONTROL_VERSION: Final = 2
 
 JsonText = bytes
 """JSON of an answer whose shape `contract` fixes: what `--json` prints."""
@@ -138,8 +140,15 @@ class PutPart(Message, frozen=True, tag=8):
     data: bytes
 
 
+class PutParcel(Message, frozen=True, tag=23):
+    """As PutPart, all of it: the next parcel that comes beside the frames."""
+
+    object_id: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    size_bytes: Count
+
+
 class GetObject(Message, frozen=True, tag=9):
-    """Answer: ObjectBytes until complete, or Failure. The node drops the object afterwards."""
+    """Answer: ObjectParcel, or ObjectBytes until complete, or Failure. The node drops the object afterwards."""
 
     request: RequestId
     job: JobName
@@ -151,6 +160,13 @@ class ObjectBytes(Message, frozen=True, tag=10):
     offset: Count
     total_bytes: Count
     data: bytes
+
+
+class ObjectParcel(Message, frozen=True, tag=24):
+    """The next parcel that comes beside the frames."""
+
+    request: RequestId
+    size_bytes: Count
 
 
 class Printed(Message, frozen=True, tag=51):
@@ -328,6 +344,7 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     OutputShown,
     InputGiven,
     PutPart,
+    PutParcel,
     GetObject,
     AskStatus,
     AskPeers,
@@ -353,6 +370,7 @@ _FROM_NODE: Final[tuple[type[Message], ...]] = (
     Printed,
     InputAsked,
     ObjectBytes,
+    ObjectParcel,
     MemoryValue,
     Answer,
     Failure,

@@ -13,14 +13,19 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
+
+from .. import parcels
 from ..errors import LimitExceeded, LinkLost, NoNode, from_wire
 from . import values, worker
+from .work import INLINE_BYTES_MAX, Attached, Inline
 
 _READ_BYTES: Final = 64 << 10
 """Larger reads cost a fresh mapping each; frames that need more are read in as many turns."""
@@ -37,7 +42,8 @@ class NodePipe:
     to the main loop."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self._socket = socket.socket(fileno=descriptor)
+        self._arrivals = parcels.Arrivals(self._socket)
         self._frames = worker.TO_WORKER.frames()
         self._work: deque[Work] = deque()
         self._withdrawn: set[int] = set()
@@ -106,8 +112,24 @@ class NodePipe:
         """Raises OSError when the node has gone, LocalProtocolError when the message cannot be sent."""
         self._write(worker.FROM_WORKER.encode(message))
 
+    def send_finished(self, finished: worker.TaskFinished) -> None:
+        """As `send`; a long value beside the frame, where the system can."""
+        value = finished.value
+        if not isinstance(value, Inline) or value.size_bytes <= INLINE_BYTES_MAX:
+            self.send(finished)
+            return
+        try:
+            parcel = parcels.seal(value)
+        except LimitExceeded:
+            self.send(finished)
+        else:
+            self._write(
+                worker.FROM_WORKER.encode(msgspec.structs.replace(finished, value=Attached(parcel.size_bytes))), parcel
+            )
+
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._socket.close()
+        self._arrivals.close()
         os.close(self._wake)
 
     # The task
@@ -226,13 +248,13 @@ class NodePipe:
         ready = {descriptor for descriptor, _events in self._arrival_or_wake.poll()}
         if self._wake in ready:
             os.eventfd_read(self._wake)
-        return self._receive() if self._descriptor in ready else True
+        return self._receive() if self._socket.fileno() in ready else True
 
     def _receive(self) -> bool:
         """Reads once; False at the end of the stream."""
         wanted = _READ_LONG_BYTES if self._frames.pending_bytes else _READ_BYTES
         try:
-            chunk = os.read(self._descriptor, wanted)
+            chunk = self._arrivals.receive(wanted)
         except ConnectionError:
             return False
         self._frames.feed(chunk)
@@ -250,14 +272,20 @@ class NodePipe:
                 line.arrived.append(message.data)
         elif isinstance(message, worker.TaskGoesOn):
             self._turn_granted = message.turn
+        elif isinstance(message, worker.LoadProgram):
+            self._work.append(msgspec.structs.replace(message, body=self._opened(message.body)))
         else:
-            self._work.append(message)
+            self._work.append(msgspec.structs.replace(message, arguments=self._opened(message.arguments)))
 
-    def _write(self, frame: bytes) -> None:
+    def _opened(self, payload: Inline | Attached) -> Inline:
+        return self._arrivals.claim(payload.size_bytes).open() if isinstance(payload, Attached) else payload
+
+    def _write(self, frame: bytes, parcel: parcels.Parcel | None = None) -> None:
         with self._writing:
-            written = os.write(self._descriptor, frame)
-            while written < len(frame):
-                written += os.write(self._descriptor, memoryview(frame)[written:])
+            if parcel is None:
+                self._socket.sendall(frame)
+            else:
+                parcels.send_all(self._socket, frame, [parcel])
 
 
 class Line:

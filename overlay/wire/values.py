@@ -275,7 +275,7 @@ class _Unpacking:
             raise ValueError("an extension holds the wrong number of items")
         return values
 
-    def bulk(self, place: object) -> bytes:
+    def bulk(self, place: object) -> bytes | memoryview:
         if type(place) is bytes:
             return place
         if type(place) is not int or not 0 <= place < len(self.buffers):
@@ -382,7 +382,8 @@ def _unpack_array(unpacking: _Unpacking, data: memoryview) -> Any:
     # Judged before anything is built, so that a shape which lies costs nothing.
     if dtype.hasobject or not dtype.itemsize or math.prod(shape) * dtype.itemsize != len(content):
         raise ValueError("an array whose shape does not fit its content")
-    writable = numpy.frombuffer(content, dtype="u1").copy()
+    flat = numpy.frombuffer(content, dtype="u1")
+    writable = flat if flat.flags.writeable else flat.copy()  # what lies in a parcel is this process's alone
     return writable.view(dtype).reshape(shape, order="F" if fortran else "C")
 
 

@@ -12,7 +12,8 @@ from .codec import Count, Digest, LongText, Message, RawId, RequestId, ShortText
 
 ObjectId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 JobName = Annotated[str, Meta(min_length=1, max_length=64)]
-Buffers = Annotated[list[bytes], Meta(max_length=4096)]
+BUFFERS_MAX = 4096
+Buffers = Annotated[list[bytes], Meta(max_length=BUFFERS_MAX)]
 
 INLINE_BYTES_MAX = 64 << 10
 """A longer payload travels by reference on a bulk connection, so that control never waits behind it."""
@@ -24,9 +25,19 @@ class Inline(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):
     data: bytes
     buffers: Buffers = []
 
+    @property
+    def size_bytes(self) -> int:
+        return len(self.data) + sum(map(len, self.buffers))
+
+
+class Attached(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
+    """A payload on its way between processes of one machine: the next parcel that comes beside the frames."""
+
+    size_bytes: Count
+
 
 class Reference(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
-    """A payload that lies at `holder`, to be fetched with ObjectWant. The object is an encoded `Inline`."""
+    """A payload that lies at `holder`, to be fetched with ObjectWant. The object is an `Inline` as `layout` has it."""
 
     object_id: ObjectId
     size_bytes: Count
@@ -207,15 +218,3 @@ class ObjectRelease(Message, frozen=True, tag=27):
     """To the holder: the result has been fetched and may go."""
 
     objects: Annotated[list[ObjectId], Meta(max_length=4096)]
-
-
-_payload = msgspec.msgpack.Decoder(Inline)
-
-
-def encode_inline(payload: Inline) -> bytes:
-    return msgspec.msgpack.encode(payload)
-
-
-def decode_inline(data: bytes) -> Inline:
-    """Raises msgspec.MsgspecError; callers on the network side wrap it."""
-    return _payload.decode(data)

@@ -12,6 +12,8 @@ NodeAnswer         ──────────────▶
 LineHeard          ──────────────▶
                    ◀──────────────  TaskWaits, TaskWants   while a task runs: see `node.execution.standing`
 TaskGoesOn         ──────────────▶
+
+A long payload goes beside the frame that has `Attached` in its place, as a parcel (`overlay.parcels`), either way.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from msgspec import Meta
 
 from .codec import Codec, Count, LongText, Message, RequestId, ShortText
 from .framing import WORKER_FRAME_BYTES_MAX
-from .work import Fault, Inline, ProgramForm
+from .work import Attached, Fault, Inline, ProgramForm
 
 
 class WorkerReady(Message, frozen=True, tag=1):
@@ -34,7 +36,7 @@ class LoadProgram(Message, frozen=True, tag=2):
 
     program: Count
     form: ProgramForm
-    body: Inline
+    body: Inline | Attached
     entry: ShortText = ""
     file_name: ShortText = ""
 
@@ -44,7 +46,7 @@ class RunTask(Message, frozen=True, tag=3):
 
     task: Count
     program: Count
-    arguments: Inline
+    arguments: Inline | Attached
     may_pickle: bool = False
     """A result that is not plain data may come back as a pickle."""
     takes_input: bool = False
@@ -53,7 +55,7 @@ class RunTask(Message, frozen=True, tag=3):
 
 class TaskFinished(Message, frozen=True, tag=4):
     task: Count
-    value: Inline | None = None
+    value: Inline | Attached | None = None
     fault: Fault | None = None
     pickled: bool = False
     elapsed_s: float = 0.0
@@ -127,3 +129,9 @@ TO_WORKER: Final[Codec[ToWorker]] = Codec(
 FROM_WORKER: Final[Codec[FromWorker]] = Codec(
     [WorkerReady, TaskFinished, NodeCall, LineSaid, TaskWaits, TaskWants], body_bytes_max=WORKER_FRAME_BYTES_MAX
 )
+
+
+def opened(payload: Inline | Attached) -> Inline:
+    """Of what has come out of the pipe, whose reader opens what is attached."""
+    assert isinstance(payload, Inline)
+    return payload

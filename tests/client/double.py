@@ -12,10 +12,12 @@ from pathlib import Path
 import cloudpickle
 from potluck.client.connection import Connection
 from potluck.client.dialling import greet
+from potluck.overlay import parcels
 from potluck.overlay.wire import control, values
 from potluck.overlay.wire.codec import Message
 from potluck.overlay.wire.control import TO_NODE, TO_PROGRAM
-from potluck.overlay.wire.work import Fault, Finished, Inline, Program, Reference, Started, decode_inline, encode_inline
+from potluck.overlay.wire.layout import decode_inline, encode_inline
+from potluck.overlay.wire.work import Fault, Finished, Inline, Program, Reference, Started
 
 NODE_ID = bytes(range(20))
 
@@ -25,6 +27,9 @@ class Double:
 
     def __init__(self) -> None:
         self.ours, self.theirs = socket.socketpair()
+        self._arrivals = parcels.Arrivals(self.ours)
+        self.hands_over = False
+        """Long results go as parcels."""
         self.received: list[Message] = []
         self.submitted: list[tuple[str, control.TaskSpec]] = []
         self.on_task: Callable[[str, control.TaskSpec], None] = self.run
@@ -90,7 +95,7 @@ class Double:
         frames = TO_NODE.frames()
         while True:
             try:
-                chunk = self.ours.recv(1 << 18)
+                chunk = self._arrivals.receive(1 << 18)
             except OSError:
                 return
             if not chunk:
@@ -117,6 +122,12 @@ class Double:
                 self.say(control.Answer(message.request, json.dumps({"job": f"job-{self._jobs}"}).encode()))
             case control.PutPart():
                 self.objects.setdefault(message.object_id, bytearray()).extend(message.data)
+            case control.PutParcel():
+                self.objects[message.object_id] = bytearray(self._arrivals.claim(message.size_bytes).whole())
+            case control.GetObject() if self.hands_over:
+                parcel = parcels.seal(decode_inline(bytes(self.objects[message.reference.object_id])))
+                said = control.ObjectParcel(message.request, parcel.size_bytes)
+                parcels.send_all(self.ours, TO_PROGRAM.encode(said), [parcel])
             case control.GetObject():
                 data = bytes(self.objects[message.reference.object_id])
                 for start in range(0, len(data), 500_000):

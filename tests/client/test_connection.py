@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import CancelledError, wait
 
@@ -46,19 +47,25 @@ def test_every_task_gets_its_own_result_whatever_the_sizes(calls: list[tuple[int
         assert connection.is_idle
 
 
-def test_a_body_too_long_for_a_frame_goes_ahead_in_parts() -> None:
+@pytest.mark.parametrize("memory_files", [True, False])
+def test_a_body_too_long_for_a_frame_goes_ahead(memory_files: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     big = b"z" * 1_500_000
+    if not memory_files:
+        monkeypatch.delattr(os, "memfd_create")
     with double_node() as (double, connection):
         job = connection.open_job(JobOptions())
         body = msgspec.structs.replace(PACKER.body(lambda: len(big)), libraries=())
         assert call(job, body).result(10) == len(big)
         assert call(job, body).result(10) == len(big)
-        assert len([part for part in double.received if isinstance(part, control.PutPart)]) == 3
+        assert len([said for said in double.received if isinstance(said, control.PutPart)]) == 3 * (not memory_files)
+        assert len([said for said in double.received if isinstance(said, control.PutParcel)]) == memory_files
 
 
-def test_a_result_that_lies_at_the_node_is_fetched() -> None:
+@pytest.mark.parametrize("hands_over", [True, False])
+def test_a_result_that_lies_at_the_node_is_fetched(hands_over: bool) -> None:
     big = bytes(range(256)) * 8000
     with double_node() as (double, connection):
+        double.hands_over = hands_over
         double.on_task = lambda job, task: double.report(
             job, Finished(task.index, 0, value=double.keep(values.encode(big)))
         )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.overlay.errors import LinkLost
-from potluck.overlay.outbox import Outbox
+from potluck.overlay.outbox import Outbox, ParcelOutbox
+from potluck.overlay.parcels import AT_ONCE_MAX, Parcel, seal
+from potluck.overlay.wire.work import Inline
 from potluck.simulations import determinism
 
 
@@ -60,6 +64,46 @@ def test_everything_leaves_in_order_whatever_the_sink_takes_at_once(turns: list[
 
     determinism.run(main, seed=1)
     assert bytes(sink.taken) == b"".join(frame for frames in turns for frame in frames)
+
+
+class ParcelSink(Sink):
+    """A frame is a byte; one that names a parcel is not zero."""
+
+    def __init__(self, at_once: int) -> None:
+        super().__init__(at_once)
+        self.beside: list[Parcel] = []
+
+    def send_now(self, data: bytes | bytearray | memoryview, parcels: Sequence[Parcel] = ()) -> bool:
+        self.beside += parcels
+        gone = super().send_now(data)
+        assert len(parcels) <= AT_ONCE_MAX
+        named = sum(map(bool, self.taken + self._rest))
+        assert named == len(self.beside), "neither later than what names them, nor far ahead of it"
+        return gone
+
+
+@given(turns=st.lists(st.lists(st.integers(-60, 160), max_size=4), max_size=4), at_once=st.integers(0, 300))
+def test_parcels_leave_beside_the_frames_that_name_them(turns: list[list[int]], at_once: int) -> None:
+    """So many frames in a row with a parcel each, or without."""
+    sink, made = ParcelSink(at_once), seal(Inline(b"x"))
+    sent = b"".join(bytes([count > 0]) * abs(count) for counts in turns for count in counts)
+
+    async def main() -> None:
+        outbox = ParcelOutbox()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outbox.run, sink)
+            await trio.sleep(1)
+            for counts in turns:
+                for count in counts:
+                    for _ in range(abs(count)):
+                        outbox.put(bytes([count > 0]), made if count > 0 else None)
+                await trio.lowlevel.checkpoint()
+            await outbox.wait_empty()
+            nursery.cancel_scope.cancel()
+
+    determinism.run(main, seed=1)
+    assert bytes(sink.taken) == sent
+    assert len(sink.beside) == sum(sent)
 
 
 def test_what_is_queued_in_one_turn_is_one_write_before_time_goes_on() -> None:

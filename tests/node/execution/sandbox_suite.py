@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.testing
 from potluck.overlay.errors import BadProgram, LinkLost, TaskFailed
+from potluck.overlay.parcels import Parcel
 from potluck.overlay.ports import Sandbox, WorkerProcess
 from potluck.overlay.wire import values
-from potluck.overlay.wire.work import Inline
+from potluck.overlay.wire.work import Attached, Inline
 from potluck.overlay.wire.worker import FROM_WORKER, TO_WORKER, LoadProgram, RunTask, TaskFinished, WithdrawTasks
 
 DEADLINE_S = 60.0
@@ -46,7 +48,10 @@ class Talk:
         self._frames = FROM_WORKER.frames()
 
     async def give(self, *messages: Any) -> None:
-        if not self.process.send_now(b"".join(map(TO_WORKER.encode, messages))):
+        await self.give_beside([], *messages)
+
+    async def give_beside(self, parcels: list[Parcel], *messages: Any) -> None:
+        if not self.process.send_now(b"".join(map(TO_WORKER.encode, messages)), parcels):
             await self.process.flush()
 
     async def take(self) -> Any:
@@ -59,6 +64,9 @@ class Talk:
     async def finished(self) -> TaskFinished:
         message = await self.take()
         assert isinstance(message, TaskFinished)
+        if isinstance(message.value, Attached):
+            value = self.process.claim(message.value.size_bytes).open()
+            message = msgspec.structs.replace(message, value=value)
         return message
 
     async def value(self) -> object:

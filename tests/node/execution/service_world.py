@@ -14,6 +14,7 @@ from potluck.overlay.config import Execution
 from potluck.overlay.errors import (
     NotFound,
 )
+from potluck.overlay.parcels import Parcel
 from potluck.overlay.wire import values
 from potluck.overlay.wire.streams import InputWanted, TaskOutput
 from potluck.overlay.wire.work import (
@@ -45,10 +46,10 @@ class Kept:
             raise NotFound("no such object")
         return self.objects[reference.object_id]
 
-    def keep(self, inline: Inline, job: str) -> Payload:
+    def keep(self, payload: Inline | Parcel, job: str) -> Payload:
         object_id = len(self.objects).to_bytes(16, "big")
-        self.objects[object_id] = inline
-        return Reference(object_id, len(inline.data), b"h" * 20)
+        self.objects[object_id] = payload.open() if isinstance(payload, Parcel) else payload
+        return Reference(object_id, payload.size_bytes, b"h" * 20)
 
 
 @dataclass

@@ -185,7 +185,7 @@ async def test_a_worker_that_breaks_the_protocol_is_ended(master: Master) -> Non
 import os, time
 from potluck.overlay.wire import inside
 def task(x):
-    os.write(inside.current()._descriptor, x)
+    os.write(inside.current()._socket.fileno(), x)
     time.sleep(600)
 """
     lies = [b"\xff" * 20, b"\0\0\0\1\1\xc0", b"\0\0\0\7\1" + b"\x97\x04\xcd\xff\xff\xc0\xc0\xc2"]

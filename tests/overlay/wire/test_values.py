@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from msgspec.msgpack import Ext
 from potluck.overlay.errors import RemoteProtocolError, ResultNotEncodable
 from potluck.overlay.wire import values
-from potluck.overlay.wire.work import Inline, decode_inline, encode_inline
+from potluck.overlay.wire.layout import decode_inline, encode_inline
+from potluck.overlay.wire.work import Inline
 
 
 def same(one: Any, other: Any) -> bool:
