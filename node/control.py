@@ -43,6 +43,7 @@ from .custody.questions import Questions
 from .custody.service import Custody
 from .execution.lines import TaskLine
 from .jobs.service import Jobs
+from .leaving import Leaving
 from .memory import SharedMemory
 from .objects import PART_BYTES, Objects
 from .rights import OfProgram, OfTask, Rights
@@ -76,6 +77,9 @@ class Served(Protocol):
     async def peers(self) -> list[dict[str, object]]: ...
 
     def slots_in_mesh(self) -> int: ...
+
+    @property
+    def farewell(self) -> Leaving: ...
 
     def shut_down(self) -> None: ...
 
@@ -257,9 +261,6 @@ class _Connection:
                 self._answer(message.request, node.status())
             case control.Watch():
                 self._watch(message)
-            case control.ShutDown():
-                self._answer(message.request, {"stopped": [node.name]})
-                node.shut_down()
             case control.Invite():
                 self._answer(message.request, self._house.invite(message))
             case control.Reload():
@@ -276,9 +277,19 @@ class _Connection:
             except PotluckError as error:
                 self._fail(message, error)
 
+    async def _shut_down(self, request: int, drain_s: float) -> None:
+        try:
+            done = await self._node.farewell.prepare(drain_s)
+            self._answer(request, {"stopped": [self._node.name], **done})
+            await self._outbox.wait_empty()
+        finally:
+            self._node.shut_down()
+
     async def _answer_slowly(self, message: Message) -> None:
         memory = self._node.memory
         match message:
+            case control.ShutDown(request, drain, within_s):
+                await self._shut_down(request, within_s if drain else 0.0)
             case control.AskPeers(request):
                 self._answer(request, await self._node.peers())
             case control.AskDoctor(request):

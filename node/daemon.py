@@ -48,6 +48,7 @@ from .execution.service import ExecutionService
 from .execution.tasks import Task
 from .jobs.history import History
 from .jobs.service import Jobs
+from .leaving import Leaving
 from .memory import SharedMemory
 from .objects import Objects, ObjectTable
 from .presence import Presence
@@ -61,8 +62,6 @@ logger = logging.getLogger("potluck.node")
 
 Event = dict[str, object]
 _BOOTS = ("node", b"boots")
-_HAND_OVER_S = 1.0
-"""For lasting jobs, when the node leaves; those that nobody has taken by then are taken when it is gone."""
 
 
 class Ports(NamedTuple):
@@ -161,6 +160,7 @@ class Node:
             has_module=ports.host.has_module,
         )
         execution = self.execution
+        self.farewell = Leaving(identity.node_id, self.links, self.jobs, self.custody, self.execution, self.mesh_time)
         self.streams = Streams(
             identity.node_id, self.links, self.jobs.has_given, execution.output_shown, execution.input_came
         )
@@ -269,9 +269,7 @@ class Node:
         return len(list(self.links)) >= self.config.links.neighbours_full
 
     async def _say_goodbye(self) -> None:
-        with trio.move_on_after(_HAND_OVER_S):
-            await self.custody.hand_over()
-        self.execution.hand_back()
+        await self.farewell.prepare()
         await self.audit.write()
         await self.hand_over.give()
         await self.links.disconnect_all("the node leaves")

@@ -298,13 +298,13 @@ class Custody:
                 if head.master == change.member.node_id:
                     self.succession.begin(job)
 
-    async def hand_over(self) -> None:
-        """Before this node leaves: a deputy that has everything becomes master."""
+    async def hand_over(self, taken: list[str]) -> None:
+        """Before this node leaves: a deputy that has everything becomes master, and the job is noted as `taken`."""
         async with trio.open_nursery() as nursery:
             for mastery in list(self.masteries.values()):
-                nursery.start_soon(self._hand_over, mastery)
+                nursery.start_soon(self._hand_over, mastery, taken)
 
-    async def _hand_over(self, mastery: Mastery) -> None:
+    async def _hand_over(self, mastery: Mastery, taken: list[str]) -> None:
         for node_id in mastery.seat.deputies:
             if mastery.journal.is_ready(node_id) and self.is_present(node_id):
                 change = succeed(mastery.job, node_id, self.own_id, mastery.epoch + 1)
@@ -313,6 +313,7 @@ class Custody:
                 except PotluckError as error:
                     logger.info("job %s was not handed over: %s", mastery.job, error)
                 else:
+                    taken.append(mastery.job)
                     mastery.end()
                 return
 

@@ -59,6 +59,11 @@ class Account:
             self._dispatcher.detach(task)
             self.give_back(task, reason)
 
+    def give_up(self, task: Task, reason: PotluckError) -> None:
+        """Returns what has begun: its process ends here, and it may begin anew elsewhere."""
+        self.drop(task)
+        self.report(task.job, returned(task.index, task.attempt, reason, begun=True))
+
     def give_back(self, task: Task, reason: PotluckError) -> None:
         self._forget(task)
         self.report(task.job, returned(task.index, task.attempt, reason))

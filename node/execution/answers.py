@@ -29,8 +29,8 @@ def fault_for(error: PotluckError) -> Fault:
     return Fault(error.wire_code, str(error))
 
 
-def returned(index: int, attempt: int, reason: PotluckError) -> Returned:
-    return Returned(index, attempt, reason.wire_code, str(reason)[:250])
+def returned(index: int, attempt: int, reason: PotluckError, *, begun: bool = False) -> Returned:
+    return Returned(index, attempt, reason.wire_code, str(reason)[:250], begun)
 
 
 def forgotten(index: int, attempt: int) -> Finished:

@@ -107,6 +107,12 @@ class Engine:
         known = self.pool.workers.get(worker)
         return known.pipe[0] if known is not None and known.pipe else None
 
+    @property
+    def running(self) -> int:
+        """Tasks that have begun, without what tasks have submitted."""
+        tasks = (task for job in self.jobs.values() if not job.depth for task in job.tasks.values())
+        return sum(task.begun_s is not None for task in tasks)
+
     def serves(self, assigner: bytes, job: str) -> bool:
         return bool(self._jobs_of(assigner, job))
 
@@ -164,9 +170,12 @@ class Engine:
 
     def _hand_back(self, now_s: float, event: events.HandBack) -> None:
         self._intake.closed = True
-        for job in self.jobs.values():
-            for task in list(job.tasks.values()):
-                self._account.hand_over(task, NoWorker("the node leaves"))
+        reason = NoWorker("the node leaves")
+        for task in [task for job in self.jobs.values() for task in job.tasks.values()]:
+            if task.begun_s is not None and event.begun:
+                self._account.give_up(task, reason)
+            elif event.begun or not task.depth:
+                self._account.hand_over(task, reason)
         self.pool.drop_spares()
 
     # Workers

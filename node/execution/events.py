@@ -54,7 +54,10 @@ class AssignerGone:
 
 @dataclass(frozen=True, slots=True)
 class HandBack:
-    """The node leaves: what has not begun goes back, and nothing new is taken."""
+    """The node leaves: what has not begun goes back, and nothing new is taken, but what tasks submit that run here."""
+
+    begun: bool = False
+    """Everything goes back, what has begun too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ class Intake:
         job.lease = Lease(jobs=1, used_once=job.takes_input)
 
     def _refusal(self, now_s: float, job: Job) -> PotluckError | None:
-        if self.closed:
+        if self.closed and not self._is_awaited_here(job):
             return NoWorker("the node leaves")
         if not self._pool.slots:
             return NoWorker("the node lends no slots")
@@ -150,6 +150,10 @@ class Intake:
             return SandboxUnavailable("this node has no sandbox for tasks of other owners")
         starts = self._pool.starts[job.sandbox]
         return SandboxUnavailable(starts.reason) if starts.given_up(now_s) else None
+
+    def _is_awaited_here(self, job: Job) -> bool:
+        """By a task from the same root: the node does not leave without that."""
+        return job.depth > 0 and any(other.root == job.root and other.depth < job.depth for other in self.jobs.values())
 
     def _program_of(self, job: Job, message: InstructionAssignment) -> ProgramState | None:
         program = message.program

@@ -162,9 +162,18 @@ class ExecutionService:
         self._assigners.pop(assigner_id, None)
         self._step(events.AssignerGone(assigner_id))
 
-    def hand_back(self) -> None:
-        """The node leaves: unstarted work is returned, nothing new is taken."""
+    def hand_back(self) -> int:
+        """The node leaves: unstarted work is returned, nothing new is taken. How much that was."""
+        before = self._engine.unfinished
         self._step(events.HandBack())
+        return before - self._engine.unfinished
+
+    def give_up(self) -> None:
+        """The node is about to be gone: what runs is ended and returned, too."""
+        self._step(events.HandBack(begun=True))
+
+    def running(self) -> int:
+        return self._engine.running
 
     async def drained(self) -> None:
         """Returns when no task is left."""

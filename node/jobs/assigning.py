@@ -1,4 +1,4 @@
-"""Tasks that have found their node, put into messages for it."""
+"""What a node is told of tasks: those that it is given, and those that are taken from it again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import msgspec
 
 from ...overlay.ids import NodeId
-from ...overlay.wire.work import Instruction, InstructionAssignment
-from .effects import Assign
+from ...overlay.wire.work import CancelInstructions, Instruction, InstructionAssignment
+from .batches import BATCH_COUNT_MAX
+from .effects import Assign, CancelAt
 from .tasks import Job, Task
 
 
@@ -25,6 +26,11 @@ def assignments(job: Job, node_id: NodeId, tasks: Iterable[Task], *, known_only:
                 made.append(_assignment(job, node_id, library, []))
         made.append(_assignment(job, node_id, program_id, instructions, known_only=known_only))
     return made
+
+
+def cancellations(job: Job, node_id: NodeId, indexes: list[int], *, unbegun_only: bool = False) -> list[CancelAt]:
+    parts = (indexes[start : start + BATCH_COUNT_MAX] for start in range(0, len(indexes), BATCH_COUNT_MAX))
+    return [CancelAt(node_id, CancelInstructions(job.job_id, job.epoch, part, unbegun_only)) for part in parts]
 
 
 def _assignment(

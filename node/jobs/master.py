@@ -27,7 +27,6 @@ from ...overlay.errors import BadProgram, Cancelled, NotFound, NoWorker, WorkerL
 from ...overlay.ids import NodeId
 from ...overlay.wire.control import JobOptions, TaskSpec
 from ...overlay.wire.work import (
-    CancelInstructions,
     Fault,
     Finished,
     Program,
@@ -36,10 +35,10 @@ from ...overlay.wire.work import (
     Returned,
     TaskComplete,
 )
-from .assigning import assignments
+from .assigning import assignments, cancellations
 from .balance import Group, freest, idle_slots, stragglers, to_ask_back
-from .batches import BATCH_COUNT_MAX
-from .effects import CancelAt, Drop, Effect, Release, Tell
+from .effects import Drop, Effect, Release, Tell
+from .ends import fault_of, why_given_up
 from .placement import Requirements, Worker, candidates, lacking, room, spread, window
 from .tasks import Job, Origin, ProgramState, Task
 from .waiting import Waiting
@@ -61,6 +60,8 @@ class Master:
         self._jobs: dict[str, Job] = {}
         self._workers: dict[NodeId, Worker] = {}
         self._unneeded: list[bytes] = []
+        self.leaving = False
+        """Jobs that last go on when this node is gone, and wait for that."""
 
     @property
     def workers(self) -> dict[NodeId, Worker]:
@@ -82,7 +83,7 @@ class Master:
             known = None
         if known is not None:
             worker.foreign, worker.assigned = known.foreign, known.assigned
-            worker.outstanding = known.outstanding
+            worker.outstanding, worker.leaving = known.outstanding, known.leaving
         self._workers[worker.node_id] = worker
         for job in self._jobs.values():
             again = [job.tasks[index] for index in sorted(job.at.get(worker.node_id, ()))]
@@ -114,6 +115,11 @@ class Master:
             return []
         worker.reported(busy, queued)
         return []
+
+    def leaves(self, node_id: NodeId) -> None:
+        """It is to be given nothing more."""
+        if (worker := self._workers.get(node_id)) is not None:
+            worker.leaving = True
 
     # Submitters
 
@@ -185,10 +191,10 @@ class Master:
                 continue
             for node_id in task.nodes:
                 running.setdefault(node_id, []).append(index)
-            reports.append(_fault(task, Cancelled("cancelled")))
+            reports.append(fault_of(task, Cancelled("cancelled")))
             self._accept(job, task)
         for node_id, ours in running.items():
-            effects += _cancellations(job, node_id, ours)
+            effects += cancellations(job, node_id, ours)
         if reports:
             effects.append(Tell(job_id, None, reports))
         return effects + self._place(now_s)
@@ -245,7 +251,7 @@ class Master:
                 del job.resting[task.index]
             self._queue(job, rested)
             for group, since_s in list(job.unplaceable_since_s.items()):
-                if now_s - since_s < self._grace_s:
+                if now_s - since_s < self._grace_s or (self.leaving and job.options.lasting):
                     continue
                 del job.unplaceable_since_s[group]
                 tasks = list(job.pending.pop(group, ()))
@@ -253,7 +259,7 @@ class Master:
                 for task in tasks:
                     self._accept(job, task)
                 if tasks:
-                    effects.append(Tell(job.job_id, None, [_fault(task, reason) for task in tasks]))
+                    effects.append(Tell(job.job_id, None, [fault_of(task, reason) for task in tasks]))
         return effects + self._place(now_s) + self._use_idle(now_s)
 
     def check(self) -> None:
@@ -296,7 +302,7 @@ class Master:
             programs.mean_s = sample_s if mean_s is None else mean_s + _MEAN_WEIGHT * (sample_s - mean_s)
         effects: list[Effect] = []
         for other in task.nodes:
-            effects += _cancellations(job, other, [task.index]) if other != node_id else []
+            effects += cancellations(job, other, [task.index]) if other != node_id else []
         self._accept(job, task)
         told.append(report)
         return effects
@@ -304,6 +310,9 @@ class Master:
     def _returned(self, job: Job, task: Task, node_id: NodeId, report: Returned) -> list[Effect]:
         was_asked = task.asked_back
         self._unassign(job, task, node_id)
+        if report.begun and job.options.at_most_once:
+            return self._retry(job, [task], node_id, report.reason)
+        task.attempt += report.begun
         if report.code == _PROGRAM_MISSING:
             programs = job.programs[task.program]
             for program_id in (task.program, *programs.program.libraries):
@@ -322,7 +331,7 @@ class Master:
         if task.returns <= _RETURNS_MAX:
             return []
         self._accept(job, task)
-        return [Tell(job.job_id, None, [_fault(task, NoWorker(f"no node could begin it: {report.reason}"))])]
+        return [Tell(job.job_id, None, [fault_of(task, NoWorker(f"no node could begin it: {report.reason}"))])]
 
     def _retry(self, job: Job, tasks: list[Task], node_id: NodeId, why: str) -> list[Effect]:
         """Tasks whose worker was lost: once more, or given up. Those that run elsewhere, too, go on there."""
@@ -332,7 +341,7 @@ class Master:
             task.attempt += 1
             task.losses += 1
             if task.losses > job.losses_max:
-                error = WorkerLost(_given_up(job, task, why))
+                error = WorkerLost(why_given_up(job, task, why))
                 given_up.append(Finished(task.index, task.attempt - 1, fault=Fault(error.wire_code, str(error))))
                 self._accept(job, task)
             else:
@@ -439,7 +448,7 @@ class Master:
             tasks = to_ask_back(job, worker, idle, able) if worker is not None and node_id not in idle else []
             for task in tasks:
                 task.asked_back = True
-            effects += _cancellations(job, node_id, [task.index for task in tasks], unbegun_only=True)
+            effects += cancellations(job, node_id, [task.index for task in tasks], unbegun_only=True)
         return effects
 
     def _run_twice(self, now_s: float, job: Job, idle: dict[NodeId, int]) -> list[Effect]:
@@ -466,6 +475,7 @@ class Master:
             on=options.on,
             python=(program.python or self._python) if program.form == "callable" else "",
             confidential=options.confidential,
+            nested=job.origin is not None,
             as_guest=job.origin is not None and job.origin.as_guest,
             resources=options.needs,
             refused_by=frozenset((*job.refused_by, *programs.impossible_at)),
@@ -483,18 +493,3 @@ class Master:
             for worker in self._workers.values()
         ]
         return "no node can run this: " + "; ".join(reasons)
-
-
-def _cancellations(job: Job, node_id: NodeId, indexes: list[int], *, unbegun_only: bool = False) -> list[CancelAt]:
-    parts = (indexes[start : start + BATCH_COUNT_MAX] for start in range(0, len(indexes), BATCH_COUNT_MAX))
-    return [CancelAt(node_id, CancelInstructions(job.job_id, job.epoch, part, unbegun_only)) for part in parts]
-
-
-def _given_up(job: Job, task: Task, why: str) -> str:
-    if job.options.at_most_once:
-        return f"{why}; it may have run, and is not to be run twice"
-    return f"{why}; given up after {task.attempt} {'try' if task.attempt == 1 else 'tries'}"
-
-
-def _fault(task: Task, error: Cancelled | NoWorker | WorkerLost) -> Finished:
-    return Finished(task.index, task.attempt, fault=Fault(error.wire_code, str(error)))

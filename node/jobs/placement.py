@@ -30,6 +30,8 @@ class Worker:
     """Same owner."""
     here: bool
     """This very node."""
+    leaving: bool = False
+    """It has said that it is to be given nothing more."""
     foreign: int = 0
     """Tasks of others there, by its last report."""
     outstanding: int = 0
@@ -54,6 +56,8 @@ class Requirements:
     python: str = ""
     """Minor version, for pickled callables."""
     confidential: bool = False
+    nested: bool = False
+    """A task waits for it."""
     as_guest: bool = False
     """It is of another owner than its master's node."""
     resources: Needs = NO_NEEDS
@@ -66,6 +70,8 @@ def lacking(worker: Worker, needs: Requirements) -> str | None:
     can = worker.capabilities
     if needs.confidential and not worker.here:
         return "the task is confidential"
+    if worker.leaving and not (worker.here and needs.nested):
+        return "it leaves"
     if not can.slots:
         return "it lends no CPU"
     if needs.on and needs.on != worker.name:

@@ -84,6 +84,7 @@ class Jobs:
         self.history = history
         self._courses: dict[str, Course] = {}
         self._background = Background()
+        self._told = trio.lowlevel.ParkingLot()
         self._coming_home: set[tuple[str, int]] = set()
         """Tasks whose long result is being fetched."""
         self._sinks: dict[str, Sink] = {}
@@ -162,6 +163,7 @@ class Jobs:
         self._perform(self.master.cancel(trio.current_time(), job_id, indexes))
 
     def close(self, job_id: str) -> None:
+        self._told.unpark_all()
         self._remember(job_id)
         effects = self.master.close(trio.current_time(), job_id)
         self._sinks.pop(job_id, None)
@@ -176,6 +178,11 @@ class Jobs:
             return
         if course is not None and job.total and not job.options.confidential:
             self.history.add(course.past(job, self._mesh_time.now_s()))
+
+    async def finished(self) -> None:
+        """Returns when programs wait here for nothing any more."""
+        while any(job.tasks and not job.options.lasting for job in self.master.jobs.values()):
+            await self._told.park()
 
     # Workers
 
@@ -201,6 +208,9 @@ class Jobs:
         self._take(link.peer.node_id, message)
 
     def _take(self, node_id: NodeId, confirmation: ExecutionConfirmation) -> None:
+        if confirmation.leaving:
+            self.master.leaves(node_id)
+            return
         self._log_confirmed(node_id, confirmation)
         job, epoch = confirmation.job, confirmation.epoch
         far = [report for report in confirmation.reports if self._lies_elsewhere(report)]
@@ -310,6 +320,8 @@ class Jobs:
                 self._own.complete(message)
 
     def _tell(self, tell: Tell) -> None:
+        if self._told:
+            self._told.unpark_all()
         sink = self._sinks.get(tell.job)
         if sink is None:
             return

@@ -244,10 +244,14 @@ class MemoryDelete(Message, frozen=True, tag=16):
 
 
 class ShutDown(Message, frozen=True, tag=17):
-    """Leave gracefully. Answered before the node goes."""
+    """Leave gracefully. Answer before the node goes: JSON `{"stopped", "jobs_handed_over", "handed_back", "finished",
+    "given_up"}`. When the connection ends earlier, it goes at once."""
 
     request: RequestId
     drain: bool = False
+    """Finish what runs, and what programs wait for, before."""
+    within_s: float = 300.0
+    """For no longer than this."""
 
 
 class Watch(Message, frozen=True, tag=18):

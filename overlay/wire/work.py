@@ -166,6 +166,8 @@ class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
     attempt: Count
     code: Count
     reason: ShortText = ""
+    begun: bool = False
+    """It has, and was ended: whoever must not run twice is lost."""
 
 
 Report = Started | Finished | Returned
@@ -177,6 +179,8 @@ class ExecutionConfirmation(Message, frozen=True, tag=21):
     job: JobName
     epoch: Count
     reports: Annotated[list[Report], Meta(max_length=65_536)]
+    leaving: bool = False
+    """The worker is to be given nothing more, of no job: it leaves. Said of a job that there need not be."""
 
 
 class TaskComplete(Message, frozen=True, tag=22):

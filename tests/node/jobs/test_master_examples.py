@@ -277,3 +277,41 @@ def test_cancelling_a_task_ends_both_of_its_runs() -> None:
     effects = master.cancel(2.3, "j", [1])
     assert {effect.node_id for effect in effects if isinstance(effect, CancelAt)} == set(IDS[:2])
     master.check()
+
+
+def test_who_leaves_is_given_nothing_more_and_what_it_had_begun_is_begun_anew_elsewhere() -> None:
+    master = Master(CONFIG, "3.11")
+    master.worker_up(0.0, worker(IDS[0]))
+    assert placed(submitted(master, 1, retries=0)) == {IDS[0]: [0]}
+    master.leaves(IDS[0])
+    returned = Returned(0, 0, NoWorker.wire_code, "the node leaves", begun=True)
+    assert master.confirmed(1.0, IDS[0], "j", 1, [returned]) == []
+    again = master.worker_up(2.0, worker(IDS[1]))
+    assert placed(again) == {IDS[1]: [0]}
+    (assigned,) = [one for effect in again if isinstance(effect, Assign) for one in effect.assignment.instructions]
+    assert assigned.attempt == 1, "another run, and no retry used up"
+    master.worker_up(3.0, worker(IDS[0]))
+    assert master.workers[IDS[0]].leaving, "a link that comes back in between changes nothing"
+    master.check()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_of_what_may_run_only_once_a_node_that_leaves_has_run_it_or_has_not(begun: bool) -> None:
+    master = Master(CONFIG, "3.11")
+    master.worker_up(0.0, worker(IDS[0]))
+    submitted(master, 1, at_most_once=True)
+    told = finished(
+        master.confirmed(1.0, IDS[0], "j", 1, [Returned(0, 0, NoWorker.wire_code, "the node leaves", begun=begun)])
+    )
+    assert [one.fault.code for one in told if one.fault is not None] == [WorkerLost.wire_code] * begun
+    assert placed(master.worker_up(2.0, worker(IDS[1]))) == ({} if begun else {IDS[1]: [0]})
+
+
+def test_a_job_that_lasts_waits_for_the_nodes_that_may_come_when_its_own_leaves() -> None:
+    master = Master(CONFIG, "3.11", GRACE_S)
+    for job, lasting in (("lasts", True), ("ends", False)):
+        master.open(job, JobOptions(lasting=lasting))
+        master.submit(0.0, job, PROGRAMS["function"], [TaskSpec(0, Inline(b"x"))])
+    master.leaving = True
+    assert len(finished(master.tick(GRACE_S + 1))) == 1
+    assert list(master.tasks_of("lasts")) == [0]

@@ -1,0 +1,17 @@
+"""Ends of tasks that no node has reported."""
+
+from __future__ import annotations
+
+from ...overlay.errors import Cancelled, NoWorker, WorkerLost
+from ...overlay.wire.work import Fault, Finished
+from .tasks import Job, Task
+
+
+def why_given_up(job: Job, task: Task, why: str) -> str:
+    if job.options.at_most_once:
+        return f"{why}; it may have run, and is not to be run twice"
+    return f"{why}; given up after {task.attempt} {'try' if task.attempt == 1 else 'tries'}"
+
+
+def fault_of(task: Task, error: Cancelled | NoWorker | WorkerLost) -> Finished:
+    return Finished(task.index, task.attempt, fault=Fault(error.wire_code, str(error)))
