@@ -14,6 +14,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import trio
 
@@ -96,6 +97,8 @@ class SuccessionScenario:
             fault = "one dies"
         jobs = [Job(self._draws.choice(self._names), number == 1) for number in range(_JOBS)]
         self.outcome = Outcome(fault, jobs)
+        self._looked: WeakKeyDictionary[Mastery, int] = WeakKeyDictionary()
+        """How many entries of a master's log have been looked at."""
 
     async def play(self) -> None:
         began_s = trio.current_time()
@@ -161,7 +164,8 @@ class SuccessionScenario:
         for job in self.outcome.jobs:
             for name, mastery in self._masteries(job):
                 self._note_master(job, name, mastery.epoch)
-                for entry in mastery.shown_entries():
+                for entry in mastery.shown_entries(self._looked.get(mastery, 0)):
+                    self._looked[mastery] = self._looked.get(mastery, 0) + 1
                     if isinstance(entry, Ended):
                         for report in entry.reports:
                             job.tell(report)

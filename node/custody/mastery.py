@@ -35,6 +35,7 @@ from ..jobs.batches import BATCH_BYTES_MAX, cut, payload_bytes, report_bytes
 from .archive import Archive, Head
 from .deputies import choose
 from .journal import Journal
+from .outcomes import Outcomes
 from .seats import Change, Seat, hold, register_of
 from .story import Counts
 
@@ -112,6 +113,8 @@ class Mastery:
         self.opened = opened
         self.journal = journal
         self.counts = Counts()
+        self.outcomes = Outcomes()
+        """Shown or not."""
         self.first_seat: Callable[[], Awaitable[Seat]] | None = None
         """Makes a new job's seat, while its log is under way already."""
         self.sink: Sink | None = None
@@ -126,7 +129,9 @@ class Mastery:
         self.bytes_kept = 0
         self._office = office
         self._fenced = not unfenced
-        self._ended: set[int] = set()
+        self._shown_counts = Counts()
+        self._counted = 0
+        """Entries of the log that are in it."""
         self._due: deque[tuple[int, Callable[[], None]]] = deque()
         """What is to be done once so much is shown."""
         self._streams: dict[bytes, trio.CancelScope] = {}
@@ -149,9 +154,9 @@ class Mastery:
         """Everything has its outcome, and whoever succeeds this node has it, too."""
         return self.counts.over and self.journal.shown == self.journal.log.length
 
-    def resume(self, counts: Counts, ended: set[int], bytes_kept: int, shown: int) -> None:
+    def resume(self, counts: Counts, outcomes: Outcomes, bytes_kept: int, shown: int) -> None:
         """What the log of an earlier master holds."""
-        self.counts, self._ended, self.bytes_kept = counts, ended, bytes_kept
+        self.counts, self.outcomes, self.bytes_kept = counts, outcomes, bytes_kept
         self.journal.shown = shown
         self._dirty.set()
 
@@ -176,12 +181,13 @@ class Mastery:
     def take(self, _job: str, batches: list[NodeReports]) -> None:
         """Reports from the engine. Outcomes are told once they are shown; that a task has begun, at once."""
         for batch in batches:
-            fresh = [one for one in batch.reports if isinstance(one, Finished) and one.index not in self._ended]
+            fresh = [one for one in batch.reports if isinstance(one, Finished) and one.index not in self.outcomes]
             begun: list[Report] = [one for one in batch.reports if not isinstance(one, Finished)]
             if begun and self.sink is not None:
                 self.sink(self.job, [NodeReports(batch.node, batch.own, begun)])
-            self._ended.update(report.index for report in fresh)
             for part in cut(self._office.lasting(self, fresh), report_bytes, _ENTRY_BYTES_MAX):
+                for report in part:
+                    self.outcomes.note(report.index, self.journal.log.length)
                 self._append([Ended(batch.node, batch.own, part)])
                 self.when_shown(partial(self._show, NodeReports(batch.node, batch.own, list(part))))
 
@@ -242,15 +248,29 @@ class Mastery:
             fetched=self.fetched,
         )
 
-    def shown_entries(self) -> Iterator[Entry]:
-        return map(decode_entry, self._office.archive.entries(self.job, 0, self.journal.shown))
+    @property
+    def shown_counts(self) -> Counts:
+        """As `counts`, of what may be told."""
+        for entry in self.shown_entries(self._counted):
+            self._shown_counts.take(entry)
+            self._counted += 1
+        return self._shown_counts
+
+    def shown_entries(self, first: int = 0) -> Iterator[Entry]:
+        """Those that may be told."""
+        return self._entries(first, self.journal.shown)
+
+    def shown_entry(self, number: int) -> Entry | None:
+        """None for one that may not be told."""
+        return next(self._entries(number, min(number + 1, self.journal.shown)), None)
+
+    def _entries(self, first: int, end: int) -> Iterator[Entry]:
+        return map(decode_entry, self._office.archive.entries(self.job, first, end))
 
     def unshown(self) -> set[int]:
         """Tasks whose outcome is here and not yet at every deputy."""
-        entries = self._office.archive.entries(self.job, self.journal.shown, self.journal.log.length)
-        return {
-            line.index for entry in map(decode_entry, entries) if isinstance(entry, Ended) for line in entry.reports
-        }
+        entries = self._entries(self.journal.shown, self.journal.log.length)
+        return {line.index for entry in entries if isinstance(entry, Ended) for line in entry.reports}
 
     def note_fetched(self) -> None:
         if self.over and not self.fetched:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -18,7 +18,6 @@ from ...overlay.links.link import Link
 from ...overlay.links.links import Links
 from ...overlay.membership.service import Membership
 from ...overlay.wire.codec import Message
-from ...overlay.wire.joblog import Entry
 from ...overlay.wire.questions import AskJob, JobSaid, TaskLine
 from ...overlay.wire.work import Reference
 from ..jobs.service import Jobs
@@ -97,16 +96,15 @@ class Questions:
         return _said(request, self._mastery_row(mastery))
 
     def _page(self, question: AskJob, mastery: Mastery) -> JobSaid:
-        shown = list(mastery.shown_entries())
-        ended = {line.index: line for line in telling.ended_lines(shown)}
-        names = {worker.node_id: worker.name for worker in self._jobs.master.workers.values()}
-        open_ones = telling.open_lines(self._jobs.master.jobs.get(question.job), names)
-        hidden = (TaskLine(index, "running") for index in mastery.unshown())
-        lines = {line.index: line for line in (*hidden, *open_ones)} | ended
-        if len(ended) == len(lines):
+        job = self._jobs.master.jobs.get(mastery.job)
+        lines = telling.lines_of(mastery, job, self._worker_names(), question.first)
+        page, more = telling.page(map(self._from_here, lines))
+        if not more:
             mastery.note_fetched()
-        page, more = telling.page(map(self._from_here, lines.values()), question.first)
-        return _said(question.request, self._mastery_row(mastery, shown), page, more)
+        return _said(question.request, self._mastery_row(mastery), page, more)
+
+    def _worker_names(self) -> dict[NodeId, str]:
+        return {worker.node_id: worker.name for worker in self._jobs.master.workers.values()}
 
     def _from_here(self, line: TaskLine) -> TaskLine:
         """A long value is fetched from this node, whoever wrote it down first."""
@@ -116,12 +114,13 @@ class Questions:
         value = msgspec.structs.replace(finished.value, holder=self._identity.node_id)
         return msgspec.structs.replace(line, finished=msgspec.structs.replace(finished, value=value))
 
-    def _mastery_row(self, mastery: Mastery, shown: Iterable[Entry] | None = None) -> telling.Row:
-        counts = mastery.counts
-        if mastery.journal.shown < mastery.journal.log.length:  # what nobody else has yet is not told
-            counts = telling.counted(mastery.shown_entries() if shown is None else shown)
+    def _mastery_row(self, mastery: Mastery) -> telling.Row:
         return telling.row(
-            mastery.job, counts, master=self._identity.name, epoch=mastery.epoch, unfenced=mastery.unfenced
+            mastery.job,
+            mastery.shown_counts,
+            master=self._identity.name,
+            epoch=mastery.epoch,
+            unfenced=mastery.unfenced,
         )
 
     def _why(self, mastery: Mastery) -> list[Waiting]:
@@ -142,8 +141,10 @@ class Questions:
                 waiting = self._jobs.master.explain(trio.current_time(), job.job_id, _EXPLAINED_MAX)
                 return _said(request, [one.as_dict(job.job_id) for one in waiting])
             case "tasks":
-                names = {worker.node_id: worker.name for worker in self._jobs.master.workers.values()}
-                return _said(request, told, *telling.page(telling.open_lines(job, names), question.first))
+                indexes = (index for index in range(question.first, job.total) if index in job.tasks)
+                names = self._worker_names()
+                lines = (telling.open_line(job, index, names) for index in indexes)
+                return _said(request, told, *telling.page(lines))
             case "forget":
                 raise NotAllowed(f"job {question.job} is forgotten when its program ends, which waits for it")
         return _said(request, told)
@@ -233,8 +234,9 @@ class Questions:
             reason = "its master does not answer, and this part of the mesh cannot agree on another one yet"
             return _said(question.request, [Waiting(0, reason).as_dict(question.job)])
         if question.what == "tasks":
-            lines = map(self._from_here, telling.ended_lines(entries))
-            return _said(question.request, told, *telling.page(lines, question.first))
+            ended = sorted(chain.from_iterable(map(telling.ended_lines, entries)), key=lambda line: line.index)
+            lines = (self._from_here(line) for line in ended if line.index >= question.first)
+            return _said(question.request, told, *telling.page(lines))
         return _said(question.request, told)
 
     def _name_of(self, node_id: bytes) -> str:

@@ -142,6 +142,8 @@ class Custody:
         try:
             if mastery.counts.sealed:
                 raise NotAllowed(f"job {job} takes no more tasks")
+            if any(spec.index != number for number, spec in enumerate(specs, mastery.counts.tasks)):
+                raise NotAllowed("tasks of a lasting job are numbered in turn")
             self._check_quota(mastery.opened.owner)
         except QuotaExceeded:
             self._background.start(self._withdraw, job)
@@ -334,7 +336,7 @@ class Custody:
         for entry in entries:
             counts.take(entry)
         mastery = Mastery(self, job, Journal(head.log.begun(seat.epoch)), seat, story.opened, unfenced=unfenced)
-        mastery.resume(counts, story.ended, head.bytes_kept, head.shown)
+        mastery.resume(counts, story.outcomes, head.bytes_kept, head.shown)
         logger.info("Node %s is master of job %s now", self._identity.name, job)
         del self.shelf.heads[job]
         self._begin(mastery)

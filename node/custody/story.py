@@ -9,6 +9,7 @@ from ...overlay.errors import Cancelled, RemoteProtocolError
 from ...overlay.wire.control import TaskSpec
 from ...overlay.wire.joblog import Added, Ended, Entry, Given, Opened, Sealed
 from ...overlay.wire.work import Finished, Program
+from .outcomes import Outcomes
 
 
 @dataclass
@@ -67,18 +68,18 @@ class Story:
     """By index, those without an outcome: program and specification."""
     given: dict[int, str] = field(default_factory=dict)
     """Those of them that may have begun and must not run twice, and where."""
-    ended: set[int] = field(default_factory=set)
+    outcomes: Outcomes = field(default_factory=Outcomes)
     sealed: bool = False
 
 
 def story_of(entries: Iterable[Entry]) -> Story:
     """Raises RemoteProtocolError for what no master of ours has written."""
-    told = iter(entries)
-    opened = next(told, None)
+    told = enumerate(entries)
+    _, opened = next(told, (0, None))
     if not isinstance(opened, Opened):
         raise RemoteProtocolError("the log of a job does not say whose it is")
     story = Story(opened)
-    for entry in told:
+    for number, entry in told:
         match entry:
             case Added(program, tasks):
                 if program.body is not None or program.program_id not in story.programs:
@@ -88,7 +89,7 @@ def story_of(entries: Iterable[Entry]) -> Story:
                 story.given |= dict.fromkeys((index for index in indexes if index in story.tasks), node)
             case Ended(_, _, reports):
                 for report in reports:
-                    story.ended.add(report.index)
+                    story.outcomes.note(report.index, number)
                     story.tasks.pop(report.index, None)
                     story.given.pop(report.index, None)
             case Sealed():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Iterator, Mapping
 
 from ...overlay.ids import NodeId
@@ -10,6 +9,7 @@ from ...overlay.wire.joblog import Ended, Entry
 from ...overlay.wire.questions import LINES_MAX, TaskLine
 from ..jobs.batches import report_bytes
 from ..jobs.tasks import Job
+from .mastery import Mastery
 from .story import Counts
 
 _LINES_BYTES_MAX = 640 << 10
@@ -58,28 +58,42 @@ def counted(entries: Iterable[Entry]) -> Counts:
     return counts
 
 
-def ended_lines(entries: Iterable[Entry]) -> Iterator[TaskLine]:
-    for entry in entries:
-        if isinstance(entry, Ended):
-            for report in entry.reports:
-                yield TaskLine(report.index, "ended", entry.node, entry.own, report)
+def ended_lines(entry: Entry | None) -> Iterator[TaskLine]:
+    if isinstance(entry, Ended):
+        for report in entry.reports:
+            yield TaskLine(report.index, "ended", entry.node, entry.own, report)
 
 
-def open_lines(job: Job | None, names: Mapping[NodeId, str]) -> Iterator[TaskLine]:
-    """Of tasks without an outcome, as their master's engine has them."""
-    for index, task in (job.tasks if job is not None else {}).items():
-        node = names.get(task.node, "") if task.node is not None else ""
-        yield TaskLine(index, "running" if task.started else "pending", node)
+def open_line(job: Job | None, index: int, names: Mapping[NodeId, str]) -> TaskLine:
+    """Of a task without an outcome, as its master's engine has it."""
+    task = job.tasks.get(index) if job is not None else None
+    if task is None:
+        return TaskLine(index, "pending")
+    node = names.get(task.node, "") if task.node is not None else ""
+    return TaskLine(index, "running" if task.started else "pending", node)
 
 
-def page(lines: Iterable[TaskLine], first: int) -> tuple[list[TaskLine], int]:
-    """Those from index `first` on, in order, as many as fit into a message; and where to go on, 0 for nowhere."""
+def lines_of(mastery: Mastery, job: Job | None, names: Mapping[NodeId, str], first: int) -> Iterator[TaskLine]:
+    """Of every task from index `first` on, in order. An entry of the log is decoded once for all in it that follow each
+    other, and what ended together mostly does."""
+    number, ended = 0, dict[int, TaskLine]()
+    for index in range(first, mastery.counts.tasks):
+        wanted = mastery.outcomes.entry_of(index)
+        if not wanted:
+            yield open_line(job, index, names)
+            continue
+        if wanted != number:
+            number, ended = wanted, {line.index: line for line in ended_lines(mastery.shown_entry(wanted))}
+        yield ended.get(index) or TaskLine(index, "running")  # what nobody else has yet is not told
+
+
+def page(lines: Iterable[TaskLine]) -> tuple[list[TaskLine], int]:
+    """As many as fit into a message, of lines in order; and the index to go on from, 0 for nowhere."""
     chosen: list[TaskLine] = []
     size_bytes = 0
-    wanted = heapq.nsmallest(LINES_MAX, (line for line in lines if line.index >= first), key=lambda line: line.index)
-    for line in wanted:
+    for line in lines:
         size_bytes += 100 + (report_bytes(line.finished) if line.finished is not None else 0)
-        if chosen and size_bytes > _LINES_BYTES_MAX:
+        if chosen and (size_bytes > _LINES_BYTES_MAX or len(chosen) == LINES_MAX):
             return chosen, line.index
         chosen.append(line)
-    return chosen, (wanted[-1].index + 1 if len(wanted) == LINES_MAX else 0)
+    return chosen, 0
