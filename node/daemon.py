@@ -129,7 +129,10 @@ class Node:
     def _build_work(self) -> None:
         config, identity, ports = self.config, self.identity, self._ports
         table = ObjectTable(config.memory_bytes)
-        self.objects = Objects(table, identity, self.links, self.membership, ports.entropy, config.links)
+        in_parcels = all(sandbox.takes_parcels for sandbox in ports.sandboxes)
+        self.objects = Objects(
+            table, identity, self.links, self.membership, ports.entropy, config.links, in_parcels=in_parcels
+        )
         history = History(ports.store)
         self.jobs = Jobs(
             config, identity, self.links, self.membership, self.objects, ports.entropy, self.mesh_time, history

@@ -3,7 +3,7 @@ their own, so that control never waits behind data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -25,15 +25,15 @@ from ..overlay.links.link import Link
 from ..overlay.links.links import Links
 from ..overlay.links.opening import PeerInfo
 from ..overlay.membership.service import Membership
-from ..overlay.parcels import Held, Parcel, pieces_of, size_of
+from ..overlay.parcels import Filling, Held, Parcel, pieces_of, size_of
 from ..overlay.ports import Entropy
 from ..overlay.wire.codec import Message
 from ..overlay.wire.layout import decode_inline, encode_inline
 from ..overlay.wire.work import (
     INLINE_BYTES_MAX,
     Inline,
+    ObjectComes,
     ObjectMissing,
-    ObjectPart,
     ObjectRelease,
     ObjectWant,
     Payload,
@@ -41,6 +41,9 @@ from ..overlay.wire.work import (
 )
 
 PART_BYTES: Final = 512 << 10
+"""To programs, within frames."""
+PIECE_BYTES: Final = 256 << 10
+"""To other nodes."""
 _FETCHES_AT_ONCE: Final = 4
 _PATIENCE_S: Final = 30.0
 _RATE_MIN_BYTES_PER_S: Final = 256 << 10
@@ -106,13 +109,17 @@ class Objects:
         membership: Membership,
         entropy: Entropy,
         config: LinksConfig,
+        *,
+        in_parcels: bool = False,
     ) -> None:
+        """`in_parcels`: whether workers here take them; else what is fetched is held as bytes."""
         self.table = table
         self._identity = identity
         self._links = links
         self._membership = membership
         self._entropy = entropy
         self._config = config
+        self._in_parcels = in_parcels
         self._idle: dict[NodeId, list[Conversation]] = {}
         self._limits: dict[NodeId, trio.CapacityLimiter] = {}
         self._arriving_bytes = 0
@@ -154,10 +161,10 @@ class Objects:
     async def fetch(self, reference: Reference) -> Inline | Parcel:
         """Raises NotFound, LinkLost, LimitExceeded."""
         held = await self.fetch_held(reference)
-        if isinstance(held, Parcel):
+        if isinstance(held, Parcel) and self._in_parcels:
             return held
         try:
-            return decode_inline(held)
+            return decode_inline(held.whole() if isinstance(held, Parcel) else held)
         except RemoteProtocolError as error:
             raise NotFound(f"object {reference.object_id.hex()} does not parse: {error}") from error
 
@@ -188,7 +195,7 @@ class Objects:
             conversation = await self._conversation(holder)
             try:
                 with trio.fail_after(patience_s):
-                    data = await _receive(conversation, reference)
+                    held = await _receive(conversation, reference, _Arriving(in_parcel=self._in_parcels))
             except BaseException:  # cancellation too: in the middle of an object it is good for nothing more
                 with trio.CancelScope(shield=True):
                     await conversation.aclose()
@@ -200,7 +207,7 @@ class Objects:
         except trio.TooSlowError as error:
             raise LinkLost(f"an object did not arrive in {patience_s:.0f} s") from error
         self._idle.setdefault(holder, []).append(conversation)
-        return data
+        return held
 
     async def _conversation(self, holder: NodeId) -> Conversation:
         if idle := self._idle.get(holder):
@@ -233,30 +240,45 @@ class Objects:
         if held is None:
             await conversation.send(ObjectMissing(want.request))
             return
-        for part in _parts(want.request, held):
+        await conversation.send(ObjectComes(want.request, size_of(held)))
+        for piece in pieces_of(held, PIECE_BYTES):
             with trio.move_on_after(self._config.handshake_timeout_s * 6) as scope:
-                await conversation.send(part)
+                await conversation.stream.send_all(piece)
             if scope.cancelled_caught:
                 raise DeadlineExceeded(f"{peer.name} does not read the object it asked for")
+            await trio.lowlevel.checkpoint()  # others have their turn, however fast it is read
 
 
-def _parts(request: int, held: Held) -> Iterator[ObjectPart]:
-    for number, piece in enumerate(pieces_of(held, PART_BYTES)):
-        yield ObjectPart(request, number * PART_BYTES, size_of(held), piece)
+class _Arriving:
+    """An object on its way here, into a memory file where that is wanted and the system has room for one."""
+
+    def __init__(self, *, in_parcel: bool) -> None:
+        self._bytes = bytearray()
+        self._filling: Filling | None = None
+        if in_parcel:
+            try:
+                self._filling = Filling()
+            except LimitExceeded:
+                pass  # then as bytes
+
+    def take(self, chunk: bytes) -> None:
+        if self._filling is None:
+            self._bytes += chunk
+        else:
+            self._filling.write(chunk)
+
+    def whole(self) -> Held:
+        return bytes(self._bytes) if self._filling is None else self._filling.seal().kept()
 
 
-async def _receive(conversation: Conversation, reference: Reference) -> bytes:
+async def _receive(conversation: Conversation, reference: Reference, arriving: _Arriving) -> Held:
+    """Raises LimitExceeded where the system has no room for it."""
     await conversation.send(ObjectWant(0, reference.object_id))
-    data = bytearray()
-    while True:
-        part = await conversation.receive()
-        if isinstance(part, ObjectMissing):
-            raise NotFound(f"object {reference.object_id.hex()} is not at its holder any more")
-        assert isinstance(part, ObjectPart)
-        if part.offset != len(data) or part.total_bytes != reference.size_bytes:
-            raise RemoteProtocolError("the parts of an object do not fit together")
-        data += part.data
-        if len(data) > reference.size_bytes or not part.data:
-            raise RemoteProtocolError("an object is longer than announced")
-        if len(data) == reference.size_bytes:
-            return bytes(data)
+    answer = await conversation.receive()
+    if isinstance(answer, ObjectMissing):
+        raise NotFound(f"object {reference.object_id.hex()} is not at its holder any more")
+    assert isinstance(answer, ObjectComes)
+    if answer.total_bytes != reference.size_bytes:
+        raise RemoteProtocolError("an object is longer or shorter than announced")
+    await conversation.receive_unframed(answer.total_bytes, arriving.take)
+    return arriving.whole()

@@ -199,5 +199,9 @@ class Sandbox(Protocol):
     @property
     def guarantees(self) -> Guarantees: ...
 
+    @property
+    def takes_parcels(self) -> bool:
+        """Whether its workers can be handed descriptors."""
+
     async def start(self) -> WorkerProcess:
         """A fresh, never-used process that has said `WorkerReady`. Raises `SandboxUnavailable`."""

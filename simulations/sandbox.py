@@ -259,6 +259,8 @@ class VirtualSandbox:
     `workers` are those that live, for whoever wants to know that none is left behind.
     """
 
+    takes_parcels = False
+
     def __init__(self, backend: str = "bubblewrap", on_task: Callable[[], None] = lambda: None) -> None:
         self._backend = backend
         self._on_task = on_task

@@ -31,6 +31,7 @@ _YOUNG_S: Final = 10.0
 
 class BareSandbox:
     backend = "bare"
+    takes_parcels = True
     guarantees = GUARANTEES
 
     async def start(self) -> BareWorker:

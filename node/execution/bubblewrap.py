@@ -70,6 +70,7 @@ class BubblewrapSandbox:
     """Made by `find`, which proves that it works here."""
 
     backend = "bubblewrap"
+    takes_parcels = True
 
     def __init__(self, program: str, options: Sequence[str], sizes: Sizes, *, limits_processes: bool) -> None:
         self._program = program

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import LinkLost
+from collections.abc import Callable
+
+from ..errors import LinkLost, RemoteProtocolError
 from ..ports import Stream
 from ..session.session import NEED_BYTES, Session
 from ..session.states import Role
@@ -32,6 +34,19 @@ class Conversation:
         if not chunk:
             raise LinkLost(f"{self.stream.remote} closed the connection")
         self.session.receive_bytes(chunk)
+
+    async def receive_unframed(self, size_bytes: int, take: Callable[[bytes], None]) -> None:
+        """So many bytes, which the last message has announced. Raises RemoteProtocolError where more come."""
+        chunk, left_bytes = self.session.take_unframed(), size_bytes
+        while len(chunk) < left_bytes:
+            take(chunk)
+            left_bytes -= len(chunk)
+            chunk = await self.stream.receive_some()
+            if not chunk:
+                raise LinkLost(f"{self.stream.remote} closed the connection")
+        if len(chunk) > left_bytes:
+            raise RemoteProtocolError("more came than was announced")
+        take(chunk)
 
     async def aclose(self) -> None:
         await self.stream.aclose()

@@ -57,6 +57,10 @@ class Session:
             raise
         return message
 
+    def take_unframed(self) -> bytes:
+        """What has come behind the last message, if that says that bytes follow in no frame."""
+        return self._frames.take_rest()
+
     def send(self, message: Message) -> bytes:
         """The frame to put on the wire, in this order."""
         frame = PEER.encode(message)

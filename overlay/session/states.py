@@ -92,7 +92,7 @@ TRANSITIONS: Final[dict[Role, dict[State, dict[Move, State]]]] = {
         State.READY: _READY_MOVES,
         State.BULK: {
             (SENT, work.ObjectWant): State.BULK,
-            (RECEIVED, work.ObjectPart): State.BULK,
+            (RECEIVED, work.ObjectComes): State.BULK,
             (RECEIVED, work.ObjectMissing): State.BULK,
         },
         **_ENDING,
@@ -110,7 +110,7 @@ TRANSITIONS: Final[dict[Role, dict[State, dict[Move, State]]]] = {
         State.READY: _READY_MOVES,
         State.BULK: {
             (RECEIVED, work.ObjectWant): State.BULK,
-            (SENT, work.ObjectPart): State.BULK,
+            (SENT, work.ObjectComes): State.BULK,
             (SENT, work.ObjectMissing): State.BULK,
         },
         **_ENDING,
@@ -133,6 +133,6 @@ ANSWERS: Final[dict[type[Message], type[Message] | tuple[type[Message], ...]]] =
     questions.AskJob: questions.JobSaid,
     audit.AskHeads: audit.Heads,
     audit.AskEntries: audit.Entries,
-    work.ObjectWant: (work.ObjectPart, work.ObjectMissing),
+    work.ObjectWant: (work.ObjectComes, work.ObjectMissing),
 }
 """Which message answers which request; the two share a `request` number."""

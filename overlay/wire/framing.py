@@ -57,6 +57,14 @@ class FrameDecoder:
             if len(self._chunks) > _CHUNKS_MAX:
                 self._join()
 
+    def take_rest(self) -> bytes:
+        """What has come behind the last body, which is no part of a frame."""
+        if self._chunks:
+            self._join()
+        rest = b"".join(self._chunks)
+        self._drop(len(rest))
+        return rest
+
     @property
     def pending_bytes(self) -> int:
         return self._pending_bytes

@@ -34,7 +34,7 @@ REGISTERS: Final = (
 EXCLUSION: Final = (bans.Bans, rotation.Rotated)
 STREAMS: Final = (streams.TaskOutput, streams.OutputTaken, streams.InputWanted, streams.InputPart)
 AUDIT: Final = (audit.AuditHead, audit.AskHeads, audit.Heads, audit.AskEntries, audit.Entries)
-BULK: Final = (work.ObjectWant, work.ObjectPart, work.ObjectMissing)
+BULK: Final = (work.ObjectWant, work.ObjectComes, work.ObjectMissing)
 
 PEER_MESSAGES: Final[tuple[type[Message], ...]] = (
     *(*OPENING, *CLOSING, *GOSSIP, *WORK, *STREAMS, *CUSTODY, *AUDIT),

@@ -201,17 +201,17 @@ class CancelInstructions(Message, frozen=True, tag=23):
 
 
 class ObjectWant(Message, frozen=True, tag=24):
-    """On a bulk connection. Answer: ObjectPart until `offset + len(data) == total_bytes`, or ObjectMissing."""
+    """On a bulk connection. Answer: ObjectComes, or ObjectMissing."""
 
     request: RequestId
     object_id: ObjectId
 
 
-class ObjectPart(Message, frozen=True, tag=25):
+class ObjectComes(Message, frozen=True, tag=70):
+    """Its bytes follow, in no frame, and then whatever is answered next."""
+
     request: RequestId
-    offset: Count
     total_bytes: Count
-    data: bytes
 
 
 class ObjectMissing(Message, frozen=True, tag=26):

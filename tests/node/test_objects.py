@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from potluck.node.objects import PART_BYTES, Objects, ObjectTable
 from potluck.overlay.clock import Said
 from potluck.overlay.config import Config
@@ -17,11 +19,12 @@ from potluck.overlay.identity.bans import BanSet
 from potluck.overlay.links.conversation import Conversation
 from potluck.overlay.links.links import Links
 from potluck.overlay.links.opening import Introduction, PeerInfo
+from potluck.overlay.parcels import Parcel, seal
 from potluck.overlay.ports import Address, Stream
 from potluck.overlay.session.states import Role
 from potluck.overlay.wire.capabilities import Capabilities
 from potluck.overlay.wire.opening import ConnectAck
-from potluck.overlay.wire.work import Inline, ObjectPart, Reference
+from potluck.overlay.wire.work import INLINE_BYTES_MAX, Inline, ObjectComes, Reference
 from potluck.simulations import determinism
 from potluck.simulations.entropy import SeededEntropy
 from potluck.simulations.ether import Ether
@@ -36,7 +39,7 @@ BulkHandler = Callable[[Conversation, PeerInfo], Awaitable[None]]
 class Party:
     """A node as far as objects go; whom it knows is told to it."""
 
-    def __init__(self, ether: Ether, number: int, known: dict[bytes, SimpleNamespace]) -> None:
+    def __init__(self, ether: Ether, number: int, known: dict[bytes, SimpleNamespace], *, in_parcels: bool) -> None:
         self.identity = member(number)
         config = Config(self.identity.name, Path("nowhere"), Path("nowhere"))
         self.network = VirtualNetwork(ether, f"10.0.0.{number}", config, self.identity)
@@ -45,14 +48,24 @@ class Party:
         self.links = Links(self.network, me, config.links)
         self.table = ObjectTable(LENT_BYTES)
         entropy = SeededEntropy(number, "objects")
-        self.objects = Objects(self.table, self.identity, self.links, known, entropy, config.links)  # type: ignore[arg-type]
+        self.objects = Objects(
+            self.table,
+            self.identity,
+            self.links,
+            known,  # type: ignore[arg-type]
+            entropy,
+            config.links,
+            in_parcels=in_parcels,
+        )
 
 
 @asynccontextmanager
-async def two_parties(serve: Callable[[Stream], Awaitable[None]] | None = None) -> AsyncIterator[tuple[Party, Party]]:
+async def two_parties(
+    serve: Callable[[Stream], Awaitable[None]] | None = None, *, in_parcels: bool = False
+) -> AsyncIterator[tuple[Party, Party]]:
     """`serve`: what the second does instead of being a node."""
     ether, known = Ether(seed=1), dict[bytes, SimpleNamespace]()
-    one, other = (Party(ether, number, known) for number in (1, 2))
+    one, other = (Party(ether, number, known, in_parcels=in_parcels) for number in (1, 2))
     async with trio.open_nursery() as nursery:
         start = other.links.run if serve is None else lambda **ready: other.network.serve(serve, **ready)
         address: Address = await nursery.start(start)
@@ -75,6 +88,56 @@ def test_an_object_comes_whole_and_belongs_to_its_job() -> None:
             assert one.table.size_bytes == 0
             with pytest.raises(NotFound):
                 await one.objects.fetch(home)
+
+    determinism.run(story, seed=1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes=st.lists(st.integers(INLINE_BYTES_MAX, 1 << 20), min_size=1, max_size=4), in_parcels=st.booleans())
+def test_objects_come_one_after_another_as_they_were(sizes: list[int], in_parcels: bool) -> None:
+    made = [Inline(b"x", [bytes([number]) * size]) for number, size in enumerate(sizes)]
+
+    async def story() -> None:
+        async with two_parties(in_parcels=in_parcels) as (one, other):
+            for inline in made:
+                reference = other.objects.keep(inline if not in_parcels else seal(inline), "job")
+                fetched = await one.objects.fetch(reference)
+                assert isinstance(fetched, Parcel) is in_parcels
+                assert (fetched.open() if isinstance(fetched, Parcel) else fetched) == inline
+            one.objects.done_with(reference)
+            other.table.release("job")
+            assert other.table.size_bytes == 0
+
+    determinism.run(story, seed=1)
+
+
+async def _says_more(conversation: Conversation, peer: PeerInfo) -> None:
+    want = await conversation.receive()
+    await conversation.send(ObjectComes(want.request, 1 << 20))  # type: ignore[attr-defined]
+    await conversation.stream.send_all(bytes((1 << 20) + 1))
+    await trio.sleep_forever()
+
+
+async def _says_another_size(conversation: Conversation, peer: PeerInfo) -> None:
+    want = await conversation.receive()
+    await conversation.send(ObjectComes(want.request, 1 << 40))  # type: ignore[attr-defined]
+    await trio.sleep_forever()
+
+
+async def _goes(conversation: Conversation, peer: PeerInfo) -> None:
+    want = await conversation.receive()
+    await conversation.send(ObjectComes(want.request, 1 << 20))  # type: ignore[attr-defined]
+    await conversation.stream.send_all(b"x")
+
+
+@pytest.mark.parametrize("serve", [_says_more, _says_another_size, _goes])
+@pytest.mark.parametrize("in_parcels", [True, False])
+def test_what_is_not_what_was_announced_is_a_lost_object(serve: BulkHandler, in_parcels: bool) -> None:
+    async def story() -> None:
+        async with two_parties(in_parcels=in_parcels) as (one, other):
+            other.links._bulk_handler = serve
+            with pytest.raises(LinkLost):
+                await one.objects.fetch(Reference(bytes(16), 1 << 20, other.identity.node_id))
 
     determinism.run(story, seed=1)
 
@@ -121,8 +184,9 @@ async def _says_nothing(conversation: Conversation, peer: PeerInfo) -> None:
 
 async def _trickles(conversation: Conversation, peer: PeerInfo) -> None:
     want = await conversation.receive()
-    for offset in range(1 << 20):
-        await conversation.send(ObjectPart(want.request, offset, 1 << 20, b"x"))  # type: ignore[attr-defined]
+    await conversation.send(ObjectComes(want.request, 1 << 20))  # type: ignore[attr-defined]
+    for _ in range(1 << 20):
+        await conversation.stream.send_all(b"x")
         await trio.sleep(1)
 
 

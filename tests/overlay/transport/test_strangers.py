@@ -216,7 +216,7 @@ _ILLEGAL_WHEN_READY = [
     "HandshakeResponse",
     "DisconnectAck",
     "ObjectWant",
-    "ObjectPart",
+    "ObjectComes",
     "ObjectMissing",
 ]
 

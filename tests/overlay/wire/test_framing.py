@@ -72,3 +72,18 @@ def test_a_body_over_the_limit_is_refused_on_both_sides(excess: int) -> None:
     frames.body_bytes_max = len(body)
     frames.feed(encode_frame(body))
     assert frames.next_body() == body
+
+
+@given(st.binary(max_size=60), st.binary(max_size=300), st.integers(1, 50))
+def test_what_comes_behind_a_body_in_no_frame_is_taken_as_it_is(body: bytes, rest: bytes, cut: int) -> None:
+    decoder = FrameDecoder(100)
+    sent = encode_frame(body) + rest
+    found, taken = None, b""
+    for start in range(0, len(sent), cut):
+        decoder.feed(sent[start : start + cut])
+        found = decoder.next_body() if found is None else found
+        if found is not None:
+            taken += decoder.take_rest()
+    assert (found, taken) == (body, rest)
+    decoder.feed(encode_frame(b"next"))
+    assert decoder.next_body() == b"next"
