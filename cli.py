@@ -43,6 +43,7 @@ VERBS: Final = {
     "explain": "Say why a job's tasks wait.",
     "history": "List jobs that are over.",
     "mem": "Use the mesh's memory: set, get, del, incr.",
+    "policy": "Show or change how a node schedules its tasks.",
     "schedulers": "Compare the scheduling policies on one workload.",
     "demo": "Show the whole thing on this machine in a minute.",
     "sim": "Run thousands of nodes in virtual time.",

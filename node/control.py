@@ -74,6 +74,8 @@ class Served(Protocol):
 
     def status(self) -> dict[str, object]: ...
 
+    def policy(self, spec: str) -> dict[str, object]: ...
+
     async def peers(self) -> list[dict[str, object]]: ...
 
     def slots_in_mesh(self) -> int: ...
@@ -257,6 +259,8 @@ class _Connection:
                     node.streams.answer(NodeId(source), part)
             case control.Greeting():
                 self._greet(message)
+            case control.AskPolicy(request, policy):
+                self._answer(request, node.policy(policy))
             case control.AskStatus():
                 self._answer(message.request, node.status())
             case control.Watch():

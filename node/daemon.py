@@ -55,6 +55,7 @@ from .presence import Presence
 from .rights import OfTask
 from .roster import Roster
 from .rotating import Rotating
+from .scheduling.catalogue import make
 from .streams import Streams
 from .timekeeping import Timekeeping
 
@@ -154,6 +155,7 @@ class Node:
         self.execution = ExecutionService(
             config.execution,
             slots=self.capabilities.slots,
+            policy=make(config.policy),
             sandboxes=ports.sandboxes,
             own_owner=identity.owner_id,
             objects=self.objects,
@@ -218,6 +220,7 @@ class Node:
             await nursery.start(self.execution.run)
             here = Here(self.identity, self.execution, self.jobs, self.streams)
             await nursery.start(self.jobs.run, here, self.capabilities)
+            self._work_changed()
             nursery.start_soon(self.custody.run)
             nursery.start_soon(self.questions.run)
             self._address = await nursery.start(self.links.run)
@@ -312,7 +315,7 @@ class Node:
             "peers": len(self.membership.present()),
             "banned": self.links.bans.against_this_node is not None,
             "load": load_row(self.presence.load),
-            "policy": self.config.policy,
+            "policy": self.execution.statistics()["policy"],
             "sandbox": {"backend": able.sandbox, "guarantees": able.guarantees.as_dict()},
             "memory": {
                 "lent": self.config.memory_bytes,
@@ -324,6 +327,12 @@ class Node:
             "kinds": able.kinds,
             "clock_error_s": round(self.timekeeping.error_s, 3),
         }
+
+    def policy(self, spec: str) -> dict[str, object]:
+        """Statistics of scheduling here; with a name, under that policy from now on. Raises ConfigError."""
+        if spec:
+            self.execution.change_policy(make(spec))
+        return self.execution.statistics()
 
     async def peers(self) -> list[dict[str, object]]:
         """Every member that is or lately was, this node first."""
@@ -391,7 +400,7 @@ class Node:
     def _work_changed(self) -> None:
         load = self.execution.load()
         self.presence.work_changed(load)
-        self.jobs.own_load(load.busy, load.queued)
+        self.jobs.own_load(load.busy, load.queued, shares=load.shares)
 
     def _is_alike(self, name: str, versions: bytes) -> bool:
         """Whether results of the node of this name are such as ours would be."""

@@ -14,7 +14,6 @@ from .errors import ConfigError
 from .ids import checked_name
 
 SANDBOXES: Final = ("auto", "bubblewrap", "bare")
-POLICIES: Final = ("fcfs",)
 
 
 @dataclass(frozen=True)
@@ -185,6 +184,7 @@ class Config:
     kinds: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     policy: str = "fcfs"
+    """Its name, and after a colon its settings: `rr:time_quantum_ms=100`."""
     sandbox: str = "auto"
     private: bool = False
     """For one program only: no discovery, ends with the process that started it."""
@@ -211,8 +211,6 @@ class Config:
                 yield f"{what} {count}: cannot be negative"
         if self.sandbox not in SANDBOXES:
             yield f"sandbox {self.sandbox!r}: one of {', '.join(SANDBOXES)}"
-        if self.policy not in POLICIES:
-            yield f"policy {self.policy!r}: one of {', '.join(POLICIES)}"
         for peer in self.peers:
             host, _, port = peer.rpartition(":")
             if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) <= 65_535:

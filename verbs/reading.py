@@ -42,6 +42,17 @@ def check_interface(interface: str | None) -> None:
         raise UsageError(str(error)) from None
 
 
+def policy(spec: str) -> str:
+    """As it was written, if there is such a policy."""
+    from ..node.scheduling.catalogue import make
+
+    try:
+        make(spec)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from None
+    return spec
+
+
 def size(text: str) -> int:
     """Bytes, of `1500000`, `512M` or `2G`."""
     number = text.strip().upper().removesuffix("B").removesuffix("I")

@@ -17,12 +17,12 @@ from typing import Any, Final
 import click
 
 from ..client.surroundings import ensure_own_folder
-from ..overlay.config import POLICIES, SANDBOXES, Config, loopback
+from ..overlay.config import SANDBOXES, Config, loopback
 from ..overlay.errors import ConfigError, UsageError
 from ..overlay.ids import leading_letters
 from .announcing import event_line, silence_output
 from .answer import Answer, Session, verb
-from .reading import check_interface, size
+from .reading import check_interface, policy, size
 from .up_many import detach, supervise
 
 PRIVATE_NAME: Final = "private"
@@ -57,7 +57,14 @@ def _both(variable: str) -> list[str]:
 @click.option("--disk", type=size, envvar=_variables("DISK"), help="Disk to lend.  [10 % of what is free]")
 @click.option("--handles", metavar="KIND,KIND", envvar=_variables("HANDLES"), help="Kinds of instructions to run.")
 @click.option("--label", "labels", metavar="K=V", multiple=True, envvar=_variables("LABEL"), help="May be repeated.")
-@click.option("--policy", type=click.Choice(POLICIES), default="fcfs", envvar=_variables("POLICY"), help="[fcfs]")
+@click.option(
+    "--policy",
+    type=policy,
+    default="fcfs",
+    metavar="NAME[:SETTING=VALUE]",
+    envvar=_variables("POLICY"),
+    help="fcfs, sjf, priority, rr, mlfq or fair.  [fcfs]",
+)
 @click.option("--sandbox", type=click.Choice(SANDBOXES), default="auto", envvar=_variables("SANDBOX"), help="[auto]")
 @click.option(
     "--peer", "peers", metavar="HOST:PORT", multiple=True, envvar=_variables("PEER"), help="Where multicast is blocked."

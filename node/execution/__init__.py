@@ -2,6 +2,7 @@
 
 `engine`, `tasks`, `pool`, `events`   which task runs where and when; no I/O
 `intake`, `dispatching`, `account`    … from arrival to queue, to worker, to confirmation
+`turns`                               … and back: who is stopped, with its whole tree, for another
 `standing`                            … and those that wait for tasks which they have submitted
 `outgoing`, `streaming`, `printed`    what tasks print, divided among them and sent home; no I/O
 `service`, `workers`, `lines`         the shell: pipes to the worker processes, and what tasks say through them

@@ -17,6 +17,8 @@ from .tasks import Job, Task
 
 class Account:
     def __init__(self, dispatcher: Dispatcher) -> None:
+        self.now_s = 0.0
+        """Of the step under way."""
         self.unfinished = 0
         """Tasks that will still be confirmed."""
         self._dispatcher = dispatcher
@@ -72,6 +74,7 @@ class Account:
         task.arguments = None  # long ones are let go at once, whoever else still knows the task
         del task.job.tasks[task.index]
         self.unfinished -= 1
+        self._dispatcher.turns.over(self.now_s, task)
 
     def report(self, job: Job, report: Report) -> None:
         self._reports.setdefault((job.owner, job.name), (job, []))[1].append(report)

@@ -14,6 +14,7 @@ from .events import Effect, Feed, InstructionBegins, Send, Sent
 from .pool import WorkerPool
 from .standing import Standing
 from .tasks import Numbers, Task, Worker, is_current
+from .turns import Turns
 
 WITHDRAW_AFTER_S: Final = 0.05
 """A task that runs this long while slots are free loses what waits behind it to them."""
@@ -27,6 +28,7 @@ class Dispatcher:
         self, config: Execution, policy: Policy[Task], pool: WorkerPool, numbers: Numbers, effects: list[Effect]
     ) -> None:
         self.policy = policy
+        self.turns = Turns(policy, pool, effects)
         self._config = config
         self._pool = pool
         self._numbers = numbers
@@ -38,18 +40,23 @@ class Dispatcher:
         while True:
             for resumed, told in self.standing.resumed():
                 self._add(resumed, told)
+                self.turns.begin(now_s, resumed.pipe[0])
             while not self.standing.wants_slots and (task := self.policy.peek(now_s)) is not None:
                 worker = self._worker_for(now_s, task)
                 if worker is None:
                     break
                 self.policy.pick(now_s)
                 self._hand(now_s, worker, task)
-            if not self._withdraw_waiting(now_s):
+            if (worker := self.turns.due(now_s, wanted=self.standing.wants_slots)) is not None:
+                self.withdraw(worker)
+                self.turns.stop(now_s, worker)
+            elif not self._withdraw_waiting(now_s):
                 return
 
     def begin(self, now_s: float, task: Task) -> None:
         """It is at the head of a ready worker's pipe."""
         task.begun_s = now_s
+        self.turns.begin(now_s, task)
         if task.program.program.form == "kind" and isinstance(task.arguments, Inline):
             self._effects.append(InstructionBegins(task.arguments))
 
@@ -83,6 +90,11 @@ class Dispatcher:
             send = self._outgoing[worker.number] = Send(worker.number, [])
         return send
 
+    def take_head(self, worker: Worker) -> Task:
+        """Out of its pipe; its process goes on to nothing else."""
+        self.turns.unready(worker)
+        return worker.pipe.popleft()
+
     def withdraw(self, worker: Worker) -> None:
         """What lies behind the running task."""
         for task in reversed(list(worker.pipe)[1:]):
@@ -97,7 +109,7 @@ class Dispatcher:
         if worker.dying:
             return
         if worker.pipe:
-            task = worker.pipe.popleft()
+            task = self.take_head(worker)
             worker.condemned = (task, fault) if fault is not None else None
         self.empty(worker)
         self._pool.kill(worker)
@@ -136,6 +148,8 @@ class Dispatcher:
         self._outgoing = {}
 
     def _worker_for(self, now_s: float, task: Task) -> Worker | None:
+        if task.worker is not None:  # it was stopped there
+            return task.worker if self._pool.active < self._pool.slots and not task.worker.stopping else None
         if self._pool.active < self._pool.slots:
             return self._pool.lease(now_s, task.job)
         best: Worker | None = None
@@ -145,6 +159,7 @@ class Dispatcher:
                 and worker.active
                 and worker.ready
                 and not worker.dying
+                and not worker.stopped
                 and len(worker.pipe) < self._window(now_s, worker, task)
             ):
                 best = worker if best is None or len(worker.pipe) < len(best.pipe) else best
@@ -164,6 +179,9 @@ class Dispatcher:
 
     def _hand(self, now_s: float, worker: Worker, task: Task) -> None:
         self._pool.occupy(worker)
+        if worker.stopped:
+            self.turns.resume(now_s, worker)
+            return
         task.worker = worker
         worker.pipe.append(task)
         if worker.ready:

@@ -76,10 +76,12 @@ class Engine:
             events.InputCame: self._input_came,
             events.Starved: self._starved,
             events.WorkerGone: self._worker_gone,
+            events.WorkerStopped: self._worker_stopped,
             events.Tick: self._tick,
         }
 
     def step(self, now_s: float, event: Event) -> list[Effect]:
+        self._account.now_s = now_s
         self._handlers[type(event)](now_s, event)
         self._dispatcher.dispatch(now_s)
         if not self._intake.closed:
@@ -95,7 +97,16 @@ class Engine:
         pool = self.pool
         standing = self._dispatcher.standing.count()
         queued = max(0, self._account.unfinished - pool.active - standing)
-        return Load(pool.slots, pool.active, queued, self._policy.lengths(), self._task_mean_s)
+        shares = self._policy.preempts
+        return Load(pool.slots, pool.active, queued, self._policy.lengths(), self._task_mean_s, shares)
+
+    def change_policy(self, now_s: float, policy: Policy[Task]) -> None:
+        """Holds from the next step on."""
+        self._policy.change(now_s, policy)
+        self._dispatcher.turns.begin_anew(now_s)
+
+    def statistics(self) -> dict[str, object]:
+        return self._dispatcher.turns.statistics.summary(self._policy.name, self._policy.lengths())
 
     @property
     def unfinished(self) -> int:
@@ -216,17 +227,24 @@ class Engine:
             if worker.dying:
                 return
             if worker.pipe and reply.task == worker.pipe[0].key:
+                self._dispatcher.turns.go_on(worker)
                 self._ran(now_s, worker, worker.pipe.popleft(), reply)
             elif reply.task in worker.withdrawn:
                 worker.withdrawn.discard(reply.task)
             else:
                 self._dispatcher.condemn(worker, fault_for(WorkerLost("the worker process broke the protocol")))
         if was_busy and not worker.pipe and not worker.dying:
-            self.pool.vacate(worker)
+            self._dispatcher.turns.idle(worker)
+
+    def _worker_stopped(self, now_s: float, event: events.WorkerStopped) -> None:
+        self._dispatcher.turns.has_stopped(self.pool.workers[event.worker])
 
     def _ran(self, now_s: float, worker: Worker, task: Task, reply: Reply) -> None:
         assert task.begun_s is not None
         elapsed_s = reply.elapsed_s if 0 <= reply.elapsed_s < math.inf else now_s - task.begun_s
+        if task.stops:  # by the worker's clock it ran while it stood still
+            elapsed_s = min(elapsed_s, task.times.ran_by(now_s))
+        self._dispatcher.turns.completed(now_s, task)
         task.program.ran(elapsed_s)
         self._task_mean_s += (elapsed_s - self._task_mean_s) * (MEAN_WEIGHT if self._task_mean_s else 1)
         self.streaming.ends(task, reply.rest)
@@ -239,7 +257,7 @@ class Engine:
         worker = self.pool.workers[event.worker]
         if worker.condemned is None and worker.pipe:
             lost = WorkerLost(f"the worker process ended while it ran the task: {event.how}")
-            worker.condemned = worker.pipe.popleft(), fault_for(lost)
+            worker.condemned = self._dispatcher.take_head(worker), fault_for(lost)
         if worker.condemned is not None:
             task, fault = worker.condemned
             if is_current(task):
@@ -273,6 +291,7 @@ class Engine:
             self._dispatcher.condemn(worker, fault_for(LimitExceeded(why)))
             return
         self._dispatcher.withdraw(worker)
+        self._dispatcher.turns.waits(now_s, worker)
         standing.waits(worker, event.turn)
         if not task.is_parent:
             task.is_parent = task.noticed = True
@@ -287,7 +306,7 @@ class Engine:
         for worker in list(self.pool.running()):
             task = worker.pipe[0]
             assert task.begun_s is not None
-            if task.timeout_s is not None and now_s >= task.begun_s + task.timeout_s:
+            if task.timeout_s is not None and now_s >= _time_out_s(task):
                 limit = TaskTimedOut(f"the task ran longer than its limit of {task.timeout_s:g} s")
                 self._dispatcher.condemn(worker, fault_for(limit))
             elif not task.noticed and now_s >= task.begun_s + self._config.started_notice_s:
@@ -298,9 +317,8 @@ class Engine:
         task = worker.pipe[0]
         assert task.begun_s is not None
         notice_s = math.inf if task.noticed else self._config.started_notice_s
-        timeout_s = math.inf if task.timeout_s is None else task.timeout_s
         withdraw_s = WITHDRAW_AFTER_S if self._dispatcher.could_withdraw(worker) else math.inf
-        return task.begun_s + notice_s, task.begun_s + timeout_s, task.begun_s + withdraw_s
+        return task.begun_s + notice_s, _time_out_s(task), task.begun_s + withdraw_s, task.slice_ends_s
 
     # Effects
 
@@ -317,14 +335,21 @@ class Engine:
         assert len(tasks) == self._account.unfinished
         assert self.pool.active == sum(worker.active for worker in self.pool.workers.values()) <= self.pool.slots
         for worker in self.pool.workers.values():
-            assert worker.active or not worker.pipe or worker.stands, "a task runs only in a slot"
+            assert worker.active or not worker.pipe or worker.stands or worker.stopped, "a task runs only in a slot"
             assert not worker.stands or (not worker.active and len(worker.pipe) == 1) or worker.dying
+            assert not worker.stopped or worker.dying or (len(worker.pipe) == 1 and not worker.stands)
             assert all(task.job.lease is worker.lease for task in worker.pipe), "a worker serves one lease"
             assert all(task.worker is worker and is_current(task) for task in worker.pipe)
             assert all(task.begun_s is None for task in list(worker.pipe)[1:])
-        handed = sum(len(worker.pipe) for worker in self.pool.workers.values())
+        handed = sum(len(worker.pipe) for worker in self.pool.workers.values() if not worker.stopped)
         condemned = [worker.condemned[0] for worker in self.pool.workers.values() if worker.condemned]
         fetching = [task for task in tasks if task.arguments is None or task.program.missing]
         assert len(self._policy) + handed + len(fetching) + sum(map(is_current, condemned)) == len(tasks), (
             "none is lost"
         )
+
+
+def _time_out_s(task: Task) -> float:
+    """When it will have taken as long as it may; the time that it stood still does not count."""
+    assert task.begun_s is not None
+    return math.inf if task.timeout_s is None else task.begun_s + task.timeout_s + task.stood_s

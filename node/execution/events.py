@@ -166,6 +166,13 @@ class WorkerGone:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerStopped:
+    """Nothing of it runs."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Some deadline may have passed."""
 
@@ -188,6 +195,7 @@ Event = (
     | Starved
     | InputCame
     | WorkerGone
+    | WorkerStopped
     | Tick
 )
 
@@ -216,6 +224,18 @@ class Send:
 class KillWorker:
     """Answered by WorkerGone, or by WorkerNotStarted if it was still starting."""
 
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopWorker:
+    """With everything that it has started. Answered by WorkerStopped, unless it is gone first."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeWorker:
     worker: int
 
 
@@ -270,4 +290,17 @@ class InstructionBegins:
     arguments: Payload
 
 
-Effect = StartWorker | Send | KillWorker | Confirm | Ended | Say | RoomForOutput | Feed | Fetch | InstructionBegins
+Effect = (
+    StartWorker
+    | Send
+    | KillWorker
+    | StopWorker
+    | ResumeWorker
+    | Confirm
+    | Ended
+    | Say
+    | RoomForOutput
+    | Feed
+    | Fetch
+    | InstructionBegins
+)

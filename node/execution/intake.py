@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ...overlay.errors import NotFound, NoWorker, PotluckError, SandboxUnavailable
 from ...overlay.wire.work import Inline, Instruction, InstructionAssignment, Reference, Started
 from ..scheduling.policy import Policy
+from ..scheduling.times import Times
 from .account import Account
 from .answers import forgotten, returned
 from .events import Assigned, Effect, Fetch, Fetched
@@ -210,6 +211,7 @@ class Intake:
             message.priority,
             message.timeout_s,
             message.trust_results or self._places.is_own(job.owner),
+            Times(now_s),
             job.depth,
         )
         job.tasks[task.index] = task

@@ -29,6 +29,8 @@ class Load:
     queued: int = 0
     queued_by_level: list[int] = field(default_factory=list)
     task_mean_s: float = 0.0
+    shares: bool = False
+    """Tasks take turns: one that comes need not wait for those that run."""
 
 
 class Starts:
@@ -83,7 +85,7 @@ class WorkerPool:
     def lease(self, now_s: float, job: Job) -> Worker | None:
         """An idle worker of this lease, else a spare, else a new one; None while its sandbox rests from a failure."""
         for worker in job.lease.workers.values():
-            if not worker.pipe and not worker.dying:
+            if not worker.pipe and not worker.dying and not worker.stopping:
                 self._idle.pop(worker.number, None)
                 return worker
         assert job.sandbox is not None
@@ -137,8 +139,12 @@ class WorkerPool:
         self.free(worker)
 
     def running(self) -> Iterator[Worker]:
-        """Those with a task at the head of their pipe."""
-        return (worker for worker in self.workers.values() if worker.ready and worker.pipe and not worker.dying)
+        """Those with a task at the head of their pipe, and not stopped."""
+        return (
+            worker
+            for worker in self.workers.values()
+            if worker.ready and worker.pipe and not worker.dying and not worker.stopped
+        )
 
     def next_try_s(self, now_s: float) -> float | None:
         """When a sandbox has rested, if one rests."""

@@ -27,7 +27,7 @@ from ...overlay.wire.work import (
     TaskComplete,
 )
 from ..capabilities import FOR_OTHERS
-from ..scheduling.fcfs import FirstCome
+from ..scheduling.policy import Policy
 from . import events
 from .answers import returned
 from .engine import Engine
@@ -76,6 +76,7 @@ class ExecutionService:
         config: Execution,
         *,
         slots: int,
+        policy: Policy[Task],
         sandboxes: Sequence[Sandbox],
         own_owner: bytes,
         objects: Objects,
@@ -98,7 +99,6 @@ class ExecutionService:
         self._mesh_time_s = mesh_time_s
         self._node_call = node_call
         places = [Place(for_others=sandbox.backend in FOR_OTHERS) for sandbox in sandboxes]
-        policy: FirstCome[Task] = FirstCome()
         self._engine = Engine(config, policy, slots=slots, places=places, own_owner=own_owner)
         self._assigners: dict[bytes, Assigner] = {}
         self._workers: dict[int, WorkerLife] = {}
@@ -184,6 +184,15 @@ class ExecutionService:
     def load(self) -> Load:
         return self._engine.load()
 
+    def change_policy(self, policy: Policy[Task]) -> None:
+        self._engine.change_policy(trio.current_time(), policy)
+        self._step(events.Tick())
+        self.load_changed()
+
+    def statistics(self) -> dict[str, object]:
+        """What the contract says of a policy: since this node's start."""
+        return self._engine.statistics()
+
     # The engine
 
     def _step(self, event: events.Event) -> None:
@@ -234,6 +243,10 @@ class ExecutionService:
             nursery.start_soon(self._live, life, self._sandboxes[effect.sandbox])
         elif isinstance(effect, events.KillWorker):
             self._workers[effect.worker].kill()
+        elif isinstance(effect, events.StopWorker):
+            self._workers[effect.worker].stop()
+        elif isinstance(effect, events.ResumeWorker):
+            self._workers[effect.worker].resume()
         else:
             nursery.start_soon(self._fetch, effect)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -12,6 +13,7 @@ from ...overlay.errors import TaskFailed
 from ...overlay.parcels import Parcel
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.work import Fault, Finished, Inline, Lineage, Program
+from ..scheduling.times import Times
 from .outgoing import Outgoing
 
 MEAN_WEIGHT: Final = 0.2
@@ -70,7 +72,7 @@ class ProgramState:
 
 @dataclass(eq=False, slots=True)
 class Task:
-    """fetching → queued → in a worker's pipe → at its head, where it is taken to run → finished."""
+    """fetching → ready → in a worker's pipe → at its head, where it is taken to run ⇄ stopped and ready → finished."""
 
     key: int
     job: Job
@@ -81,11 +83,19 @@ class Task:
     priority: int
     timeout_s: float | None
     may_pickle: bool
+    times: Times
     depth: int = 0
     """How many tasks, each submitted by the one before, have led to it."""
     worker: Worker | None = None
     begun_s: float | None = None
     """When it came to the head of a ready worker's pipe."""
+    turn_s: float | None = None
+    """Since when it runs without having been stopped."""
+    slice_ends_s: float = math.inf
+    stops: int = 0
+    stopped_s: float = 0.0
+    stood_s: float = 0.0
+    """How long it has stood still, pre-empted."""
     noticed: bool = False
     """Whether its master knows that it has begun."""
     is_parent: bool = False
@@ -202,6 +212,10 @@ class Worker:
     """What its task does instead of running; see `standing`."""
     turn: int = 0
     """How often it has waited."""
+    stopped: bool = False
+    """Its task was pre-empted, and is ready: all of it stands still, or is about to."""
+    stopping: bool = False
+    """It was told to stand still, and has not said that it does."""
     guarantees: Guarantees = field(default_factory=Guarantees)
     pipe: deque[Task] = field(default_factory=deque)
     programs: set[int] = field(default_factory=set)

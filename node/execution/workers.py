@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import trio
 
@@ -41,11 +41,16 @@ from .listening import Listener
 from .tasks import Task
 
 CALLS_AT_ONCE_MAX: Final = 16
+ORDERS_MAX: Final = 4
+"""To stop and to go on. Who was told to stop is told nothing more until it has."""
 EXIT_GRACE_S: Final = 0.2
 """Between the end of the pipe and the kill, so that a process that dies by itself can say how."""
 REASON_CHARS_MAX: Final = 1_000
 ANSWERS_BYTES_MAX: Final = 8 << 20
 """What may wait to be read by a process that asks and asks."""
+
+
+Order = Literal["stop", "resume"]
 
 
 class Keeper(Protocol):
@@ -74,6 +79,7 @@ class WorkerLife:
         self.listener = listener
         self.feeder = feeder
         self._scope = trio.CancelScope()
+        self._order, self._orders = trio.open_memory_channel[Order](ORDERS_MAX)
         self._outbox = ParcelOutbox()
         self._lines = Lines(serve_line, self._outbox)
         self._calls = 0
@@ -95,6 +101,7 @@ class WorkerLife:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write, process)
+                    nursery.start_soon(self._obey, process, tell)
                     tell(events.WorkerStarted(self.number, process.guarantees))
                     nursery.start_soon(self.feeder.run, process)
                     nursery.start_soon(self.listener.run, process, lambda: self._catch_up(process, tell, nursery))
@@ -111,6 +118,24 @@ class WorkerLife:
 
     def kill(self) -> None:
         self._scope.cancel()
+
+    def stop(self) -> None:
+        self._order.send_nowait("stop")
+
+    def resume(self) -> None:
+        self._order.send_nowait("resume")
+
+    async def _obey(self, process: WorkerProcess, tell: Callable[[events.Event], None]) -> None:
+        """One order after the other."""
+        try:
+            async for order in self._orders:
+                if order == "resume":
+                    await process.resume()
+                else:
+                    await process.stop()
+                    tell(events.WorkerStopped(self.number))
+        except LinkLost:
+            pass  # the reader sees the end too, and says how
 
     def send(self, messages: list[events.Sent], parcels: Mapping[int, Parcel]) -> None:
         try:

@@ -84,6 +84,7 @@ class Master:
         if known is not None:
             worker.foreign, worker.assigned = known.foreign, known.assigned
             worker.outstanding, worker.leaving = known.outstanding, known.leaving
+            worker.shares = known.shares
         self._workers[worker.node_id] = worker
         for job in self._jobs.values():
             again = [job.tasks[index] for index in sorted(job.at.get(worker.node_id, ()))]
@@ -109,12 +110,11 @@ class Master:
             effects += self._retry(job, lost, node_id, f"node {worker.name} {how}")
         return effects + self._place(now_s)
 
-    def load_reported(self, now_s: float, node_id: NodeId, busy: int, queued: int) -> list[Effect]:
+    def load_reported(self, now_s: float, node_id: NodeId, busy: int, queued: int, shares: bool) -> list[Effect]:
         worker = self._workers.get(node_id)
-        if worker is None:
+        if worker is None or not worker.reported(busy, queued, shares=shares):
             return []
-        worker.reported(busy, queued)
-        return []
+        return self._place(now_s)
 
     def leaves(self, node_id: NodeId) -> None:
         """It is to be given nothing more."""

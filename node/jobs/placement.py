@@ -16,6 +16,8 @@ from ...overlay.wire.capabilities import Capabilities
 from ...overlay.wire.control import Needs
 
 NO_NEEDS: Final = Needs()
+SHARED_WINDOWS: Final = 16
+"""Of one master's jobs at a node where tasks take turns: so many are known there, and it chooses among them."""
 
 
 @dataclass
@@ -36,6 +38,8 @@ class Worker:
     """Tasks of others there, by its last report."""
     outstanding: int = 0
     """This master's tasks there."""
+    shares: bool = False
+    """Tasks take turns there."""
     assigned: int = 0
     """How many this master has ever given it."""
 
@@ -43,8 +47,11 @@ class Worker:
     def slots(self) -> int:
         return self.capabilities.slots
 
-    def reported(self, busy: int, queued: int) -> None:
+    def reported(self, busy: int, queued: int, *, shares: bool = False) -> bool:
+        """Whether more may be given to it now."""
+        has_more_room, self.shares = shares and not self.shares, shares
         self.foreign = max(0, busy + queued - self.outstanding)
+        return has_more_room
 
 
 @dataclass(frozen=True)
@@ -125,8 +132,10 @@ def lanes(can: Capabilities, needs: Needs) -> int:
 def room(worker: Worker, needs: Needs, of_job: int, window_size: int, *, nested: bool = False) -> int:
     """How many more tasks of a job a node may be given that has `of_job` of them: its window, and nothing ahead where
     not every slot can run one. What a task has submitted counts for itself: that task has a place in the window for as
-    long as it waits for these."""
+    long as it waits for these. Where tasks take turns a job's window is its own, up to `SHARED_WINDOWS` together."""
     free = window_size - (of_job if nested else worker.outstanding)
+    if worker.shares and not nested:
+        free = min(window_size - of_job, SHARED_WINDOWS * window_size - worker.outstanding)
     beside = lanes(worker.capabilities, needs)
     return free if beside == worker.slots else min(free, beside - of_job)
 

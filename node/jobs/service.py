@@ -199,9 +199,9 @@ class Jobs:
     def own_confirmed(self, confirmation: ExecutionConfirmation) -> None:
         self._take(self._identity.node_id, confirmation)
 
-    def own_load(self, busy: int, queued: int) -> None:
+    def own_load(self, busy: int, queued: int, *, shares: bool) -> None:
         now_s = trio.current_time()
-        self._perform(self.master.load_reported(now_s, self._identity.node_id, busy, queued))
+        self._perform(self.master.load_reported(now_s, self._identity.node_id, busy, queued, shares))
 
     def _confirmed(self, link: Link, message: Message) -> None:
         assert isinstance(message, ExecutionConfirmation)
@@ -258,8 +258,8 @@ class Jobs:
     def _load_reported(self, node_id: NodeId) -> None:
         known = self._membership.loads.known.get(node_id)
         if known is not None:
-            now_s = trio.current_time()
-            self._perform(self.master.load_reported(now_s, node_id, known.report.busy, known.report.queued))
+            now_s, report = trio.current_time(), known.report
+            self._perform(self.master.load_reported(now_s, node_id, report.busy, report.queued, report.shares))
 
     # Effects
 

@@ -30,6 +30,7 @@ class _Account:
 
 class FairShare(Generic[Item]):
     name = "fair"
+    preempts = True
 
     def __init__(self, *, time_quantum_ms: int = 1000) -> None:
         self._quantum_s = time_quantum_ms / 1000
@@ -41,13 +42,7 @@ class FairShare(Generic[Item]):
         """Where the one served last began: nobody begins below."""
 
     def add(self, now_s: float, item: Item) -> None:
-        account = self._accounts.get(item.submitter)
-        if account is None:
-            self._sweep()
-            account = self._accounts[item.submitter] = _Account(self._floor_s, self._quantum_s)
-        elif not account.here:
-            account.used_s = max(account.used_s, self._floor_s)
-        account.here += 1
+        account = self._entered(item.submitter)
         self._ready.append(item, item.submitter, account.used_s)
 
     def put_back(self, item: Item) -> None:
@@ -99,9 +94,20 @@ class FairShare(Generic[Item]):
         account.used_s += time_s
         self._ready.rerank(item.submitter, account.used_s)
 
+    def _entered(self, submitter: Hashable) -> _Account:
+        account = self._accounts.get(submitter)
+        if account is None:
+            self._sweep()
+            account = self._accounts[submitter] = _Account(self._floor_s, self._quantum_s)
+        elif not account.here:
+            account.used_s = max(account.used_s, self._floor_s)
+        account.here += 1
+        return account
+
     def _settle(self, item: Item, ran_s: float) -> _Account:
-        account = self._accounts[item.submitter]
-        account.used_s += ran_s - self._charged_s.pop(item)
+        charged_s = self._charged_s.pop(item, None)
+        account = self._entered(item.submitter) if charged_s is None else self._accounts[item.submitter]
+        account.used_s += ran_s - (charged_s or 0.0)
         if ran_s:
             account.expected_s += WEIGHT * (ran_s - account.expected_s)
         self._ready.rerank(item.submitter, account.used_s)

@@ -29,9 +29,22 @@ class DeepestFirst(Generic[Item]):
 
     def __init__(self, outermost: Policy[Item]) -> None:
         self.outermost = outermost
-        self.name = outermost.name
         self._levels: dict[int, Line[Item]] = {}
         """Of those that are ready, by depth; none is empty."""
+
+    def change(self, now_s: float, outermost: Policy[Item]) -> None:
+        """What is ready moves over in the order in which it would have been picked; what runs goes on."""
+        while (item := self.outermost.pick(now_s)) is not None:
+            outermost.add(now_s, item)
+        self.outermost = outermost
+
+    @property
+    def name(self) -> str:
+        return self.outermost.name
+
+    @property
+    def preempts(self) -> bool:
+        return self.outermost.preempts
 
     def add(self, now_s: float, item: Item) -> None:
         if item.depth:

@@ -43,10 +43,16 @@ Item = TypeVar("Item", bound=Schedulable)
 class Policy(Protocol[Item]):
     """Each item that was added leaves once: by `remove`, or by `pick` and then `ended` or `blocked`.
 
-    `ran_s` is for how long it has run since it was picked.
+    `ran_s` is for how long it has run since it was picked. What runs may have been picked from another policy, which
+    this one has replaced: it is known from the first time it is told of.
     """
 
-    name: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def preempts(self) -> bool:
+        """Whether it ever stops what runs: by slices, or for what is ready."""
 
     def add(self, now_s: float, item: Item) -> None:
         """It is ready: it is new, or no longer blocked. Its key must not be ready already."""
@@ -85,6 +91,8 @@ class Policy(Protocol[Item]):
 
 class RunsToItsEnd(Generic[Item]):
     """What a policy says that stops nothing and learns nothing."""
+
+    preempts = False
 
     def slice_s(self, item: Item) -> float:
         return math.inf

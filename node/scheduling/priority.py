@@ -14,7 +14,7 @@ class ByPriority(RunsToItsEnd[Item]):
     name = "priority"
 
     def __init__(self, *, preemptive: bool = True) -> None:
-        self._preemptive = preemptive
+        self.preempts = preemptive
         self._ready: Groups[Item] = Groups()
         self._lengths = [0, 0, 0]
 
@@ -44,7 +44,7 @@ class ByPriority(RunsToItsEnd[Item]):
         return item
 
     def rank(self, item: Item, ran_s: float) -> float:
-        return -item.priority if self._preemptive else 0.0
+        return -item.priority if self.preempts else 0.0
 
     def lengths(self) -> list[int]:
         """Above the usual priority, at it, below it: however many there are."""

@@ -11,6 +11,7 @@ from .policy import SLICE_TOLERANCE_S, Item
 
 class RoundRobin(FirstCome[Item]):
     name = "rr"
+    preempts = True
 
     def __init__(self, *, time_quantum_ms: int = 1000) -> None:
         super().__init__()

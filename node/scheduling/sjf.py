@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Final, Generic
 
 from .policy import Item, RunsToItsEnd
@@ -39,16 +40,24 @@ class RunTimes:
         return self._mean_s.get(function, 0.0)
 
 
+@dataclass(slots=True)
+class _Run:
+    """`estimate_s` is what was known when it was first stopped: what is learned later moves only what has not run."""
+
+    estimate_s: float
+    ran_s: float = 0.0
+
+
 class ShortestFirst(RunsToItsEnd[Item], Generic[Item]):
     """What is known of by its function alone waits in one group, which moves when that is learned anew."""
 
     name = "sjf"
 
     def __init__(self, *, preemptive: bool = False) -> None:
-        self._preemptive = preemptive
+        self.preempts = preemptive
         self._ready: Groups[Item] = Groups()
         self._times = RunTimes()
-        self._ran_s: dict[Item, float] = {}
+        self._runs: dict[Item, _Run] = {}
         """Of what has run and is not over."""
 
     def add(self, now_s: float, item: Item) -> None:
@@ -62,10 +71,12 @@ class ShortestFirst(RunsToItsEnd[Item], Generic[Item]):
         self.put_back(item)
 
     def blocked(self, now_s: float, item: Item, ran_s: float) -> None:
-        self._ran_s[item] = self._ran_s.get(item, 0.0) + ran_s
+        run = self._runs.setdefault(item, _Run(self._estimate_s(item)))
+        run.ran_s += ran_s
 
     def ended(self, now_s: float, item: Item, ran_s: float, *, completed: bool = True) -> None:
-        ran_s += self._ran_s.pop(item, 0.0)
+        if (run := self._runs.pop(item, None)) is not None:
+            ran_s += run.ran_s
         if completed:
             self._ready.rerank(("like", item.function), self._times.learn(item.function, ran_s))
 
@@ -78,11 +89,11 @@ class ShortestFirst(RunsToItsEnd[Item], Generic[Item]):
     def remove(self, key: int) -> Item | None:
         item = self._ready.remove(key)
         if item is not None:
-            self._ran_s.pop(item, None)
+            self._runs.pop(item, None)
         return item
 
     def rank(self, item: Item, ran_s: float) -> float:
-        return self._remaining_s(item, ran_s) if self._preemptive else 0.0
+        return self._remaining_s(item, ran_s) if self.preempts else 0.0
 
     def lengths(self) -> list[int]:
         return [len(self._ready)]
@@ -93,11 +104,15 @@ class ShortestFirst(RunsToItsEnd[Item], Generic[Item]):
     def _place(self, item: Item) -> tuple[Hashable, float]:
         """Its group, and the rank of that."""
         remaining_s = self._remaining_s(item, 0.0)
-        if item.estimate_s is None and item not in self._ran_s:
+        if item.estimate_s is None and item not in self._runs:
             return ("like", item.function), remaining_s
         return ("takes", remaining_s), remaining_s
 
     def _remaining_s(self, item: Item, ran_s: float) -> float:
         """Whoever has run longer than was said is nearly done, for all that is known."""
-        estimate_s = self._times.of(item.function) if item.estimate_s is None else item.estimate_s
-        return max(0.0, estimate_s - self._ran_s.get(item, 0.0) - ran_s)
+        run = self._runs.get(item)
+        left_s = self._estimate_s(item) if run is None else run.estimate_s - run.ran_s
+        return max(0.0, left_s - ran_s)
+
+    def _estimate_s(self, item: Item) -> float:
+        return self._times.of(item.function) if item.estimate_s is None else item.estimate_s

@@ -305,6 +305,14 @@ class AskAudit(Message, frozen=True, tag=55):
     """How many of the newest entries are shown."""
 
 
+class AskPolicy(Message, frozen=True, tag=80):
+    """Answer: JSON, the node's scheduling policy and its statistics."""
+
+    request: RequestId
+    policy: ShortText = ""
+    """To go by from now on; empty: as it is."""
+
+
 class AskDoctor(Message, frozen=True, tag=50):
     """Answer: JSON, a list of `{"check", "ok", "detail", "fix", "matters"}`: what only a running node can say."""
 
@@ -362,6 +370,7 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     AskMembers,
     AskDoctor,
     AskAudit,
+    AskPolicy,
     Reload,
     Ban,
     Rotate,

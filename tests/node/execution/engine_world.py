@@ -9,7 +9,7 @@ from typing import Any
 from potluck.node.execution import events
 from potluck.node.execution.engine import Engine
 from potluck.node.execution.intake import Place
-from potluck.node.scheduling.fcfs import FirstCome
+from potluck.node.scheduling.catalogue import make
 from potluck.overlay.config import Execution
 from potluck.overlay.wire.capabilities import Guarantees
 from potluck.overlay.wire.streams import TaskOutput
@@ -40,6 +40,10 @@ class Process:
     sandbox: int
     ready: bool = False
     killed: bool = False
+    stopped: bool = False
+    """Told to stop, and not to go on since."""
+    stopping: bool = False
+    """It has not answered yet."""
     queue: list[RunTask] = field(default_factory=list)
     loaded: list[int] = field(default_factory=list)
     libraries: int = 0
@@ -53,12 +57,18 @@ class Process:
 class World:
     """Carries out the engine's effects and holds every confirmation against what was assigned."""
 
-    def __init__(self, slots: int = 2, places: tuple[bool, ...] = (True,), config: Execution | None = None) -> None:
+    def __init__(
+        self,
+        slots: int = 2,
+        places: tuple[bool, ...] = (True,),
+        config: Execution | None = None,
+        policy: str = "fcfs",
+    ) -> None:
         self.now_s = 100.0
         self.slots = slots
         self.engine = Engine(
             config or Execution(pipe_window_max=8),
-            FirstCome(),
+            make(policy),
             slots=slots,
             places=[Place(for_others) for for_others in places],
             own_owner=OWN,
@@ -88,6 +98,23 @@ class World:
         process = self.processes[effect.worker]
         assert not process.killed
         process.killed = True
+
+    def _stopworker(self, effect: events.StopWorker) -> None:
+        process = self.processes[effect.worker]
+        assert process.ready and not process.stopped
+        process.stopped = process.stopping = True
+
+    def _resumeworker(self, effect: events.ResumeWorker) -> None:
+        process = self.processes[effect.worker]
+        assert process.stopped and not process.stopping
+        process.stopped = False
+
+    def stopping(self) -> list[int]:
+        return [number for number, process in self.processes.items() if process.stopping and not process.killed]
+
+    def stands_still(self, number: int) -> list[Any]:
+        self.processes[number].stopping = False
+        return self.step(events.WorkerStopped(number))
 
     def _send(self, effect: events.Send) -> None:
         process = self.processes[effect.worker]

@@ -10,6 +10,7 @@ import psutil
 import trio
 from potluck.node.execution.bare import BareSandbox
 from potluck.node.execution.service import ExecutionService
+from potluck.node.scheduling.catalogue import make
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import (
     NotFound,
@@ -119,6 +120,7 @@ def service(slots: int = 2, config: Execution | None = None, **options: Any) -> 
             one = ExecutionService(
                 config or Execution(),
                 slots=slots,
+                policy=make(options.get("policy", "fcfs")),
                 sandboxes=options.get("sandboxes", [BareSandbox()]),
                 own_owner=OWN,
                 objects=kept,

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from potluck.node.execution import events
+from potluck.node.scheduling.catalogue import make
 from potluck.overlay.errors import (
     LinkLost,
     TaskFailed,
@@ -28,9 +29,11 @@ from .engine_world import MASTERS, World
 
 
 class ExecutionThroughTime(RuleBasedStateMachine):
+    policy = "fcfs"
+
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.world = World(policy=self.policy)
         self.ended: set[tuple[bytes, str]] = set()
         self.left = False
 
@@ -45,14 +48,30 @@ class ExecutionThroughTime(RuleBasedStateMachine):
         letter=st.sampled_from("pq"),
         timeout_s=st.sampled_from([None, None, 0.5]),
         by_reference=st.sampled_from([False, False, False, True]),
+        priority=st.integers(-1, 1),
     )
     def assign(
-        self, master: bytes, job: str, indexes: list[int], attempt: int, letter: str, timeout_s: Any, by_reference: bool
+        self,
+        master: bytes,
+        job: str,
+        indexes: list[int],
+        attempt: int,
+        letter: str,
+        timeout_s: Any,
+        by_reference: bool,
+        priority: int,
     ) -> None:
         if (MASTERS[master], job) not in self.ended:
             arguments = Reference(b"o" * 16, 5, b"h" * 20) if by_reference else Inline(b"arguments")
             self.world.assign(
-                master, job, indexes, attempt=attempt, letter=letter, timeout_s=timeout_s, arguments=arguments
+                master,
+                job,
+                indexes,
+                attempt=attempt,
+                letter=letter,
+                timeout_s=timeout_s,
+                arguments=arguments,
+                priority=priority,
             )
 
     @rule(master=masters, job=jobs, indexes=st.lists(st.integers(0, 12), max_size=6))
@@ -122,6 +141,17 @@ class ExecutionThroughTime(RuleBasedStateMachine):
     def worker_lies(self) -> None:
         self.world.step(events.WorkerReplied(self.world.busy()[0], [events.Reply(10**9, Inline(b"v"))]))
 
+    @precondition(lambda self: self.world.stopping())
+    @rule(data=st.data())
+    def worker_stops(self, data: st.DataObject) -> None:
+        self.world.stands_still(data.draw(st.sampled_from(self.world.stopping())))
+
+    @rule(spec=st.sampled_from(["fcfs", "sjf", "priority", "rr", "mlfq", "fair"]))
+    def policy_changes(self, spec: str) -> None:
+        if self.policy != "fcfs":
+            self.world.engine.change_policy(self.world.now_s, make(spec))
+            self.world.step(events.Tick())
+
     @rule(seconds=st.sampled_from([0.001, 0.02, 0.06, 0.6, 40.0]))
     def time_passes(self, seconds: float) -> None:
         self.world.advance(seconds)
@@ -141,7 +171,9 @@ class ExecutionThroughTime(RuleBasedStateMachine):
 
     @invariant()
     def slots_are_not_exceeded(self) -> None:
-        assert len([process for process in self.world.processes.values() if process.queue]) <= self.world.slots
+        """What stands still holds none."""
+        running = [one for one in self.world.processes.values() if one.queue and (one.stopping or not one.stopped)]
+        assert len(running) <= self.world.slots
         assert len(self.world.processes) <= 3 * 30
 
     def teardown(self) -> None:
@@ -155,6 +187,8 @@ class ExecutionThroughTime(RuleBasedStateMachine):
             while world.fetches:
                 world.step(events.Fetched(world.fetches.pop(0), Inline(b"x")))
             world.ready()
+            for number in world.stopping():
+                world.stands_still(number)
             for number in world.busy():
                 world.reply(number)
             world.advance(0.001 if world.busy() else 40.0)
@@ -162,5 +196,15 @@ class ExecutionThroughTime(RuleBasedStateMachine):
         assert not world.engine.unfinished
 
 
+class PreemptiveExecution(ExecutionThroughTime):
+    policy = "rr:time_quantum_ms=20"
+
+
+class ExecutionByPriority(ExecutionThroughTime):
+    policy = "priority"
+
+
+TestPreemptiveExecution = PreemptiveExecution.TestCase
+TestExecutionByPriority = ExecutionByPriority.TestCase
 TestExecutionThroughTime = ExecutionThroughTime.TestCase
 TestExecutionThroughTime.settings = settings(max_examples=settings().max_examples * 3 // 2, stateful_step_count=40)

@@ -9,6 +9,7 @@ from potluck.node.execution.lines import LINES_MAX, UNREAD_BYTES_MAX, TaskLine
 from potluck.node.execution.listening import Listener
 from potluck.node.execution.tasks import Job, ProgramState, Task
 from potluck.node.execution.workers import WorkerLife
+from potluck.node.scheduling.times import Times
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import LimitExceeded
 from potluck.overlay.wire import values
@@ -95,6 +96,7 @@ RUNNING = Task(
     0,
     None,
     True,
+    Times(0.0),
 )
 
 

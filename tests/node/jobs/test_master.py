@@ -284,9 +284,9 @@ class MasterMachine(RuleBasedStateMachine):
             assert not [effect for effect in effects if isinstance(effect, Tell)]
         assert self.outstanding() == before
 
-    @rule(node_id=st.sampled_from(IDS), busy=st.integers(0, 100), queued=st.integers(0, 1 << 53))
-    def load_reported(self, node_id: NodeId, busy: int, queued: int) -> None:
-        self.follow(self.master.load_reported(self.now_s, node_id, busy, queued))
+    @rule(node_id=st.sampled_from(IDS), busy=st.integers(0, 100), queued=st.integers(0, 1 << 53), shares=st.booleans())
+    def load_reported(self, node_id: NodeId, busy: int, queued: int, shares: bool) -> None:
+        self.follow(self.master.load_reported(self.now_s, node_id, busy, queued, shares))
 
     @rule(seconds=st.floats(0, 4))
     def tick(self, seconds: float) -> None:
@@ -310,7 +310,7 @@ class MasterMachine(RuleBasedStateMachine):
             self.follow(self.master.cancel(self.now_s, job.job_id, list(job.tasks)))
         for node_id in IDS:
             if node_id in self.boots:
-                self.load_reported(node_id, 0, 0)
+                self.load_reported(node_id, 0, 0, False)
                 self.worker_gone(node_id, "left")
         self.worker_up(IDS[1], restarted=False)
         self.open(3, 0, confidential=False, on="", errors=errors)

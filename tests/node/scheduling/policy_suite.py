@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +69,9 @@ class PolicySuite(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     @rule(data=st.data(), ran_s=st.floats(0, 3), how=st.sampled_from(["preempted", "blocked", "ended", "killed"]))
     def stop(self, data: st.DataObject, ran_s: float, how: str) -> None:
-        item = self._some(data, self.running)
+        self._tell(self._some(data, self.running), ran_s, how)
+
+    def _tell(self, item: Item, ran_s: float, how: str) -> None:
         if how == "preempted":
             self.policy.preempted(self.now_s, item, min(ran_s, self.policy.slice_s(item)))
             self.ready[item.key] = item
@@ -77,6 +80,13 @@ class PolicySuite(RuleBasedStateMachine):
             self.blocked[item.key] = item
         else:
             self.policy.ended(self.now_s, item, ran_s, completed=how == "ended")
+
+    @rule(ran_s=st.floats(0, 3), how=st.sampled_from(["preempted", "blocked", "ended"]))
+    def another_policy_has_picked_it(self, ran_s: float, how: str) -> None:
+        self.keys += 1
+        item = self.running[self.keys] = Item(self.keys)
+        assert self.policy.slice_s(item) > 0
+        self._tell(self.running.pop(self.keys), ran_s, how)
 
     @precondition(lambda self: self.blocked)
     @rule(data=st.data(), comes_back=st.booleans())
@@ -91,6 +101,13 @@ class PolicySuite(RuleBasedStateMachine):
     @rule(key=st.integers(1, 20))
     def remove(self, key: int) -> None:
         assert self.policy.remove(key) is self.ready.pop(key, None)
+
+    @invariant()
+    def what_stops_nothing_says_so(self) -> None:
+        if not self.policy.preempts:
+            for item in self.ready.values():
+                assert self.policy.slice_s(item) == math.inf
+                assert self.policy.rank(item, 0.0) == self.policy.rank(item, 1.0) == 0
 
     @invariant()
     def counts_agree(self) -> None:
