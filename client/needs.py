@@ -1,4 +1,5 @@
-"""What a task asks of its node: `needs={"cpu": 2, "ram": 1 << 30, "gpu": 1, "label": "room:12", "kind": "k"}`."""
+"""What a task asks of its node: `needs={"cpu": 2, "ram": 1 << 30, "gpu": 1, "label": "room:12", "kind": "k"}`; and the
+most it may take: `limits={"memory": 1 << 30, "cpu": 10, "processes": 20, "disk": 1 << 20, "output": 1 << 20}`."""
 
 from __future__ import annotations
 
@@ -8,9 +9,11 @@ from typing import Final
 
 from ..overlay.errors import UsageError
 from ..overlay.wire.control import Needs
+from ..overlay.wire.limits import Limits
 
 COUNT_MAX: Final = (1 << 53) - 1
 _KNOWN: Final = ("cpu", "ram", "gpu", "label", "kind")
+_LIMITED: Final = ("memory", "cpu", "processes", "disk", "output")
 _TEXT_CHARS_MAX: Final = 256
 _LABELS_MAX: Final = 64
 
@@ -26,6 +29,18 @@ def resources_of(needs: Mapping[str, object]) -> Needs:
     return Needs(_count(needs, "cpu"), _count(needs, "ram"), _count(needs, "gpu"), labels)
 
 
+def limits_of(limits: Mapping[str, object]) -> Limits:
+    """Raises UsageError."""
+    for name in limits:
+        if name not in _LIMITED:
+            raise UsageError(f"limits {name!r}: one of {', '.join(_LIMITED)}")
+    cpu_s = limits.get("cpu", 0)
+    if not isinstance(cpu_s, int | float) or not 0 <= cpu_s <= COUNT_MAX:
+        raise UsageError(f"limits cpu {cpu_s!r}: seconds")
+    memory, processes, disk, output = (_count(limits, name, "limits") for name in _LIMITED if name != "cpu")
+    return Limits(memory, float(cpu_s), processes, disk, output)
+
+
 def kind_of(needs: Mapping[str, object]) -> str:
     kind = needs.get("kind", "")
     if not isinstance(kind, str) or len(kind) > _TEXT_CHARS_MAX:
@@ -33,14 +48,14 @@ def kind_of(needs: Mapping[str, object]) -> str:
     return kind
 
 
-def _count(needs: Mapping[str, object], name: str) -> int:
+def _count(needs: Mapping[str, object], name: str, option: str = "needs") -> int:
     given = needs.get(name, 0)
     try:
         number = operator.index(given)  # type: ignore[arg-type]  # what is none is refused below
     except TypeError:
-        raise UsageError(f"needs {name} {given!r}: a whole number") from None
+        raise UsageError(f"{option} {name} {given!r}: a whole number") from None
     if not 0 <= number <= COUNT_MAX:
-        raise UsageError(f"needs {name} {given!r}: from 0 to {COUNT_MAX}")
+        raise UsageError(f"{option} {name} {given!r}: from 0 to {COUNT_MAX}")
     return number
 
 

@@ -13,7 +13,7 @@ from ..overlay.errors import UsageError
 from ..overlay.wire.control import JobOptions
 from ..overlay.wire.setting import Setting
 from .files import setting_of
-from .needs import kind_of, resources_of
+from .needs import kind_of, limits_of, resources_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,6 +68,7 @@ def options(
     on: str = "",
     cache: bool = False,
     needs: Mapping[str, object] | None = None,
+    limits: Mapping[str, object] | None = None,
     env: Mapping[str, str] | None = None,
     inputs: Iterable[str | Path] = (),
     outputs: Iterable[str] = (),
@@ -84,6 +85,8 @@ def options(
     on            the name of the one node to run it
     cache         the result of an equal call before will do, of any node of yours with the same Python and packages
     needs         what its node has to have: cpu=2, ram=bytes, gpu=1, label={"K": "V"} or "K:V", kind="k"
+    limits        what it may take with all it starts, else it is ended and `LimitExceeded` raised: memory=bytes,
+                  cpu=seconds, processes=number, disk=bytes, output=bytes
     env           variables of its environment
     inputs        files, read now, that lie in its working folder; 1 MiB in all
     outputs       globs of files there that come into this program's current folder when it returns; 1 MiB in all
@@ -99,6 +102,7 @@ def options(
         on=on,
         cache=cache,
         needs=needs,
+        limits=limits,
     )
     setting = setting_of(env or {}, inputs, outputs)
     return lambda function: Optioned(function, job_options, setting)
@@ -116,6 +120,7 @@ def job_options_of(
     on: str = "",
     cache: bool = False,
     needs: Mapping[str, object] | None = None,
+    limits: Mapping[str, object] | None = None,
 ) -> JobOptions:
     """Raises UsageError for what makes no sense."""
     if timeout is not None:
@@ -143,6 +148,7 @@ def job_options_of(
         cache=bool(cache),
         needs=resources_of(needs or {}),
         needs_kind=kind_of(needs or {}),
+        limits=limits_of(limits or {}),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import trio
@@ -63,6 +64,9 @@ logger = logging.getLogger("potluck.node")
 
 Event = dict[str, object]
 _BOOTS = ("node", b"boots")
+
+_OWN_MEMORY_SHARE = 0.75
+"""Of the machine, for a task of its own owner; others' tasks may take what is lent."""
 
 
 class Ports(NamedTuple):
@@ -153,7 +157,11 @@ class Node:
         )
         self.questions = Questions(identity, self.custody, self.jobs, self.links, self.membership)
         self.execution = ExecutionService(
-            config.execution,
+            replace(
+                config.execution,
+                own_memory_bytes=int(ports.host.memory_bytes * _OWN_MEMORY_SHARE),
+                others_memory_bytes=config.memory_bytes,
+            ),
             slots=self.capabilities.slots,
             policy=make(config.policy),
             sandboxes=ports.sandboxes,

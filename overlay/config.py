@@ -161,6 +161,9 @@ class Execution:
     """Tasks that stand waiting for tasks they have submitted, each in a process. More lets trees be wider."""
     depth_max: int = 64
     """Of tasks that submit tasks that submit tasks …"""
+    own_memory_bytes: int = 0
+    """What one task of the node's own owner may take, with all it starts; 0: what there is."""
+    others_memory_bytes: int = 0
 
 
 @dataclass(frozen=True)

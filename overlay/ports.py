@@ -14,6 +14,7 @@ import trio
 
 from .parcels import Parcel
 from .wire.capabilities import Guarantees
+from .wire.limits import Limits, Usage
 
 
 class Address(NamedTuple):
@@ -177,6 +178,12 @@ class WorkerProcess(Protocol):
 
     async def wait(self) -> str:
         """How it ended, for a person: `exit status 3`, `killed by SIGSEGV`."""
+
+    def limit(self, limits: Limits) -> None:
+        """To be held to by the kernel, where it can; called before the first task is sent."""
+
+    def usage(self) -> Usage | None:
+        """What has been used, as far as it is known here; None where nothing real is."""
 
     async def stop(self) -> None:
         """Holds the process and everything it started where they are: nothing of it runs until `resume`. Raises

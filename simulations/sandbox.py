@@ -23,6 +23,7 @@ from ..overlay.parcels import Parcel
 from ..overlay.ports import OUTPUT_PART_BYTES
 from ..overlay.wire import values, worker
 from ..overlay.wire.capabilities import Guarantees
+from ..overlay.wire.limits import Limits
 from ..overlay.wire.work import Fault, Inline
 
 START_S: Final = 0.03
@@ -200,6 +201,12 @@ class VirtualWorker:
     async def wait(self) -> str:
         await self._ended.wait()
         return "killed by SIGKILL"
+
+    def limit(self, limits: Limits) -> None:
+        """A virtual worker uses nothing but time."""
+
+    def usage(self) -> None:
+        return None
 
     async def stop(self) -> None:
         await self._check_lives()

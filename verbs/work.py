@@ -45,11 +45,30 @@ def _needs(_context: click.Context, _parameter: click.Parameter, text: str | Non
     return {**needs, "label": labels}
 
 
+def _limits(_context: click.Context, _parameter: click.Parameter, text: str | None) -> dict[str, object]:
+    limits: dict[str, object] = {}
+    for given in filter(None, map(str.strip, (text or "").split(","))):
+        name, equals, value = given.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{given!r}: write it NAME=VALUE")
+        try:
+            limits[name] = float(value) if name == "cpu" else int(value) if name == "processes" else size(value)
+        except ValueError:
+            raise click.BadParameter(f"{given!r}: {value!r} is no number") from None
+    return limits
+
+
 def job_options(function: F) -> F:
     """The options that say how tasks are run."""
     for option in (
         click.option(
             "--needs", callback=_needs, metavar="cpu=2,ram=1G,…", help="Run where there is this; label=K:V, too."
+        ),
+        click.option(
+            "--limits",
+            callback=_limits,
+            metavar="memory=1G,cpu=60,…",
+            help="End it when it takes more; processes=N, disk=SIZE, output=SIZE, too.",
         ),
         click.option("--on", metavar="NAME", default="", help="Run on this node only."),
         click.option("--at-most-once", is_flag=True, help="Never run it again once it may have begun."),

@@ -35,9 +35,10 @@ _NAMESPACE_SWITCHES: Final = (
 
 def sandbox() -> Finding:
     from ..execution.bubblewrap import BubblewrapSandbox
+    from ..execution.cgroups import Hierarchy
 
     try:
-        found = BubblewrapSandbox.find()
+        found = BubblewrapSandbox.find(groups=Hierarchy.find())
     except SandboxUnavailable as error:
         return wrong("sandbox", f"{error}: no tasks of other people run here, your own run bare", _sandbox_fix())
     lacking = [name for name, kept in found.guarantees.as_dict().items() if not kept]

@@ -8,6 +8,8 @@
 `service`, `workers`, `lines`         the shell: pipes to the worker processes, and what tasks say through them
 `listening`, `feeding`, `tally`       … and their stdout, stderr and stdin
 `backends`                            which sandboxes there are: `bubblewrap`, `bare`, both on `spawning`
+`seccomp`, `cgroups`, `trees`         what the kernel refuses them, and what it tells of their use
+`limits`, `overseeing`                whether a task has taken more than it may
 `supervisor`                          process 1 of a sandbox: stops, continues and reaps all of it
 `worker`, `programs`, `reports`, `surroundings`   the program inside; only these ever open a pickle
 """

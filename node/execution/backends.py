@@ -8,17 +8,21 @@ from ...overlay.errors import SandboxUnavailable
 from ...overlay.ports import Sandbox
 from .bare import BareSandbox, remove_abandoned_folders
 from .bubblewrap import BubblewrapSandbox, end_abandoned_sandboxes
+from .cgroups import Hierarchy
 
 
 def available_sandboxes(choice: str) -> Sequence[Sandbox]:
     """For `Config.sandbox`. Blocks for a trial run. Raises SandboxUnavailable if what was chosen does not work here."""
     remove_abandoned_folders()
     end_abandoned_sandboxes()
+    groups = Hierarchy.find()
+    if groups is not None:
+        groups.remove_abandoned()
     if choice == "bare":
-        return (BareSandbox(),)
+        return (BareSandbox(groups),)
     if choice == "bubblewrap":
-        return (BubblewrapSandbox.find(),)
+        return (BubblewrapSandbox.find(groups=groups),)
     try:
-        return BubblewrapSandbox.find(), BareSandbox()
+        return BubblewrapSandbox.find(groups=groups), BareSandbox(groups)
     except SandboxUnavailable:
-        return (BareSandbox(),)
+        return (BareSandbox(groups),)

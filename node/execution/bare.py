@@ -21,9 +21,10 @@ import trio
 
 from ...overlay.errors import LinkLost
 from ...overlay.wire.capabilities import Guarantees
+from .cgroups import Group, Hierarchy, make_group
 from .spawning import END_TIMEOUT_S, WORKER_MODULE, Spawned, SpawnedWorker, clean_environment, spawn
+from .trees import entry_of, family_of
 
-GUARANTEES: Final = Guarantees(time=True)
 _SWEEP_INTERVAL_S: Final = 0.005
 _SCRATCH_PREFIX: Final = "potluck-scratch-"
 _YOUNG_S: Final = 10.0
@@ -32,13 +33,19 @@ _YOUNG_S: Final = 10.0
 class BareSandbox:
     backend = "bare"
     takes_parcels = True
-    guarantees = GUARANTEES
+
+    def __init__(self, groups: Hierarchy | None = None) -> None:
+        self._groups = groups
+        self.guarantees = Guarantees(
+            time=True, memory=groups is not None, **(groups.guarantees if groups is not None else {})
+        )
 
     async def start(self) -> BareWorker:
         scratch = Scratch()
         try:
             env = {**clean_environment(scratch.path), "TMPDIR": scratch.path}
-            worker = BareWorker(spawn(_command, env=env, cwd=scratch.path), scratch)
+            spawned = spawn(_command, env=env, cwd=scratch.path)
+            worker = BareWorker(spawned, self.guarantees, scratch, make_group(self._groups))
         except BaseException:  # cancellation too: nobody else knows of the folder yet
             scratch.remove()
             raise
@@ -88,15 +95,19 @@ def _command(descriptors: str) -> Sequence[str]:
 
 
 class BareWorker(SpawnedWorker):
-    def __init__(self, spawned: Spawned, scratch: Scratch) -> None:
-        super().__init__(spawned, GUARANTEES)
+    def __init__(self, spawned: Spawned, guarantees: Guarantees, scratch: Scratch, group: Group | None) -> None:
+        super().__init__(spawned, guarantees, group)
         self._scratch = scratch
+
+    async def _receive_ready(self) -> None:
+        await self._enter_group(self.pid)
+        await super()._receive_ready()
 
     async def stop(self) -> None:
         """Until a look around finds nobody who still runs: whoever is forked meanwhile is found by the next."""
         stopped: set[int] = set()
         with trio.move_on_after(END_TIMEOUT_S):
-            while running := [pid for pid in self._tree() if pid not in stopped or _is_running(pid)]:
+            while running := [pid for pid in self._tree() if pid not in stopped or entry_of(pid).is_running]:
                 _signal_all(running, signal.SIGSTOP)
                 stopped.update(running)
                 await trio.sleep(_SWEEP_INTERVAL_S)
@@ -108,63 +119,23 @@ class BareWorker(SpawnedWorker):
         self._check_lives()
 
     def _tree(self) -> set[int]:
-        return {self.pid, *_family(self.pid)} if _is_alive(self.pid) else set()
+        return {self.pid, *family_of(self.pid)} if entry_of(self.pid).is_alive else set()
 
     def _check_lives(self) -> None:
-        if not _is_alive(self.pid):
+        if not entry_of(self.pid).is_alive:
             raise LinkLost("the worker has gone")
 
     async def _end_all(self) -> None:
-        victims = _family(self.pid)
+        victims = family_of(self.pid)
         self._signal_outer(signal.SIGKILL)
         with trio.move_on_after(END_TIMEOUT_S):
-            while victims := {pid for pid in victims | _family(self.pid) if _is_alive(pid)}:
+            while victims := {pid for pid in victims | family_of(self.pid) if entry_of(pid).is_alive}:
                 _signal_all(victims, signal.SIGKILL)
                 await trio.sleep(_SWEEP_INTERVAL_S)
         await trio.to_thread.run_sync(self._scratch.remove)
-
-
-def _family(root: int) -> set[int]:
-    """What descends from it or is of its session, in one look. Taken before the root is killed: afterwards nothing
-    tells whose children the others were."""
-    children: dict[int, list[int]] = {}
-    found = set()
-    for pid in _all_pids():
-        _state, parent, session = _stat(pid)
-        children.setdefault(parent, []).append(pid)
-        if session == root and pid != root:
-            found.add(pid)
-    pending = [root, *found]
-    while pending:
-        new = [pid for pid in children.get(pending.pop(), []) if pid not in found]
-        found.update(new)
-        pending += new
-    return found
 
 
 def _signal_all(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
-
-
-def _is_running(pid: int) -> bool:
-    return _stat(pid)[0] not in ("T", "t", "", "Z", "X")
-
-
-def _is_alive(pid: int) -> bool:
-    return _stat(pid)[0] not in ("", "Z", "X")
-
-
-def _all_pids() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]  # noqa: PTH208 (numbers, not paths)
-
-
-def _stat(pid: int) -> tuple[str, int, int]:
-    """State, parent and session; an empty state if there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 (hot)
-            fields = file.read().rpartition(")")[2].split()
-    except OSError:
-        return "", 0, 0
-    return fields[0], int(fields[1]), int(fields[3])

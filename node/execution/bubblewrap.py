@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,12 +28,16 @@ import trio
 from ...overlay.errors import LinkLost, RemoteProtocolError, SandboxUnavailable
 from ...overlay.transport.sockets import SocketStream
 from ...overlay.wire.capabilities import Guarantees
+from ...overlay.wire.limits import Limits, Usage
+from .cgroups import Group, Hierarchy, make_group
+from .seccomp import filter_here
 from .spawning import END_TIMEOUT_S, Spawned, SpawnedWorker, clean_environment, spawn
 from .supervisor import BEGIN, CONTINUE, STOP
 
 TRIAL_TIMEOUT_S: Final = 10.0
 SUPERVISOR_MODULE: Final = "potluck.node.execution.supervisor"
 _SCRATCH: Final = "/scratch"
+_WRITABLE: Final = (_SCRATCH, "/tmp", "/dev/shm")  # noqa: S108 (inside)
 _CHILD_PID: Final = re.compile(rb'"child-pid": ([0-9]+)')
 _ETC: Final = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime")
 _SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -72,7 +76,18 @@ class BubblewrapSandbox:
     backend = "bubblewrap"
     takes_parcels = True
 
-    def __init__(self, program: str, options: Sequence[str], sizes: Sizes, *, limits_processes: bool) -> None:
+    def __init__(
+        self,
+        program: str,
+        options: Sequence[str],
+        sizes: Sizes,
+        groups: Hierarchy | None,
+        *,
+        limits_processes: bool = False,
+    ) -> None:
+        self._groups = groups
+        counted = groups.guarantees if groups is not None else {}
+        self._filter = filter_here(counted=groups is not None)
         self._program = program
         self._options = tuple(options)
         self._sizes = sizes
@@ -80,14 +95,16 @@ class BubblewrapSandbox:
             network=True,
             filesystem=True,
             environment=True,
-            processes=limits_processes,
+            memory=True,
+            cpu=counted.get("cpu", False),
+            processes=limits_processes or counted.get("processes", False),
             disk=True,
             time=True,
             kill_all=True,
         )
 
     @classmethod
-    def find(cls, sizes: Sizes | None = None) -> BubblewrapSandbox:
+    def find(cls, sizes: Sizes | None = None, groups: Hierarchy | None = None) -> BubblewrapSandbox:
         """Blocks for a trial run, about 50 ms. Raises SandboxUnavailable with the reason."""
         program = shutil.which("bwrap")
         if program is None:
@@ -95,21 +112,28 @@ class BubblewrapSandbox:
         reason = ""
         # Forbidding further user namespaces is newer than the rest; without it the sandbox still holds.
         for options in (("--disable-userns",), ()):
-            sandbox = cls(program, options, sizes or Sizes(), limits_processes=False)
+            sandbox = cls(program, options, sizes or Sizes(), groups)
             try:
                 said = sandbox._try()
             except SandboxUnavailable as error:
                 reason = reason or str(error)
                 continue
-            return cls(program, options, sandbox._sizes, limits_processes="processes" in said)
+            return cls(program, options, sandbox._sizes, groups, limits_processes="processes" in said)
         raise SandboxUnavailable(reason)
 
     def _try(self) -> str:
-        command = [*self._line(), "--", sys.executable, "-I", "-S", "-c", _TRIAL]
         try:
-            trial = subprocess.run(
-                command, capture_output=True, text=True, timeout=TRIAL_TIMEOUT_S, env={}, stdin=subprocess.DEVNULL
-            )
+            with ExitStack() as theirs:
+                filters = self._filter_pipe(theirs)
+                trial = subprocess.run(
+                    [*self._line(filters), "--", sys.executable, "-I", "-S", "-c", _TRIAL],
+                    capture_output=True,
+                    text=True,
+                    timeout=TRIAL_TIMEOUT_S,
+                    env={},
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=filters,
+                )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise SandboxUnavailable(f"bubblewrap does not work here: {error}") from error
         if trial.returncode:
@@ -125,14 +149,28 @@ class BubblewrapSandbox:
             orders, obeys = socket.socketpair()
             ours.callback(orders.close)
             theirs.callback(obeys.close)
-            keep = (tells, obeys.fileno())
+            group = make_group(self._groups)
+            if group is not None:
+                group.limit(Limits(processes=self._sizes.processes))
+                ours.callback(group.remove)
+            keep = (tells, obeys.fileno(), *self._filter_pipe(theirs))
             spawned = spawn(lambda descriptors: self._command(descriptors, *keep), env={}, keep=keep)
             ours.pop_all()
-        worker = BubblewrapWorker(spawned, self.guarantees, told, orders)
+        worker = BubblewrapWorker(spawned, self.guarantees, group, told, orders)
         await worker.await_ready()
         return worker
 
-    def _command(self, descriptors: str, tells: int, obeys: int) -> Sequence[str]:
+    def _filter_pipe(self, theirs: ExitStack) -> tuple[int, ...]:
+        """Holds the filter of system calls, where there is one: bubblewrap sets it last of all."""
+        if not self._filter:
+            return ()
+        read, write = os.pipe()
+        theirs.callback(os.close, read)
+        os.write(write, self._filter)  # less than any pipe holds
+        os.close(write)
+        return (read,)
+
+    def _command(self, descriptors: str, tells: int, obeys: int, *filters: int) -> Sequence[str]:
         sizes = self._sizes
         limits = (
             "core=0",
@@ -142,11 +180,13 @@ class BubblewrapSandbox:
             f"file_bytes={sizes.scratch_bytes}",
         )
         supervisor = (sys.executable, "-P", "-m", SUPERVISOR_MODULE, str(obeys), descriptors, *limits)
-        return (*self._line(), "--as-pid-1", "--info-fd", str(tells), "--", *supervisor)
+        return (*self._line(filters), "--as-pid-1", "--info-fd", str(tells), "--", *supervisor)
 
-    def _line(self) -> Iterator[str]:
+    def _line(self, filters: Sequence[int] = ()) -> Iterator[str]:
         sizes = self._sizes
         yield self._program
+        for descriptor in filters:
+            yield from ("--seccomp", str(descriptor))
         yield from ("--unshare-all", "--unshare-user", *self._options, "--die-with-parent", "--new-session")
         yield "--clearenv"
         for name, value in _environment().items():
@@ -212,14 +252,24 @@ def end_abandoned_sandboxes() -> None:
                 process.kill()
 
 
+def _statistics(folder: str) -> os.statvfs_result | None:
+    try:
+        return os.statvfs(folder)
+    except OSError:
+        return None
+
+
 class BubblewrapWorker(SpawnedWorker):
-    def __init__(self, spawned: Spawned, guarantees: Guarantees, told: int, orders: socket.socket) -> None:
-        super().__init__(spawned, guarantees)
+    def __init__(
+        self, spawned: Spawned, guarantees: Guarantees, group: Group | None, told: int, orders: socket.socket
+    ) -> None:
+        super().__init__(spawned, guarantees, group)
         self._told = told
         self._orders = SocketStream(orders, "the worker has gone")
         self._ordering = trio.Lock()
         self._first: int | None = None
         """A handle on process 1 of the namespace; when that has ended, the kernel has ended all others."""
+        self._first_pid = 0
 
     async def stop(self) -> None:
         await self._order(STOP)
@@ -240,6 +290,7 @@ class BubblewrapWorker(SpawnedWorker):
         self._first = self._first_process()
         if self._first is None:
             raise RemoteProtocolError(await self.wait())
+        await self._enter_group(self._first_pid)
         await self._order(BEGIN)
         await super()._receive_ready()
 
@@ -247,9 +298,22 @@ class BubblewrapWorker(SpawnedWorker):
         """bubblewrap tells its number as soon as there is one, in a first part of what is JSON in the end."""
         try:
             told = _CHILD_PID.search(os.read(self._told, 4096))
-            return os.pidfd_open(int(told[1])) if told else None
+            self._first_pid = int(told[1]) if told else 0
+            return os.pidfd_open(self._first_pid) if told else None
         except OSError:
             return None
+
+    def usage(self) -> Usage:
+        """What lies in the folders in memory counts as memory, also where no control group counts it."""
+        usage = super().usage()
+        folders = [_statistics(f"/proc/{self._first_pid}/root{folder}") for folder in _WRITABLE]
+        disk_bytes = sum((one.f_blocks - one.f_bfree) * one.f_frsize for one in folders if one)
+        return replace(
+            usage,
+            disk_bytes=disk_bytes,
+            disk_full=any(one is not None and not one.f_bfree for one in folders),
+            memory_bytes=usage.memory_bytes + (0 if self._group is not None else disk_bytes),
+        )
 
     async def _end_all(self) -> None:
         if self._first is None:

@@ -51,7 +51,7 @@ class Engine:
         self._effects: list[Effect] = []
         self._numbers = Numbers()
         spares = min(config.spares_max, max(1, config.spares_per_slot * slots)) if slots else 0
-        where = Places(places, own_owner)
+        where = Places(places, own_owner, config)
         self.pool = WorkerPool(slots=slots, spares=spares, sandboxes=where.used, effects=self._effects)
         self._dispatcher = Dispatcher(config, policy, self.pool, self._numbers, self._effects)
         self.streaming = Streaming(self.pool, self._effects)
@@ -256,7 +256,7 @@ class Engine:
     def _worker_gone(self, now_s: float, event: events.WorkerGone) -> None:
         worker = self.pool.workers[event.worker]
         if worker.condemned is None and worker.pipe:
-            lost = WorkerLost(f"the worker process ended while it ran the task: {event.how}")
+            lost = event.passed or WorkerLost(f"the worker process ended while it ran the task: {event.how}")
             worker.condemned = self._dispatcher.take_head(worker), fault_for(lost)
         if worker.condemned is not None:
             task, fault = worker.condemned

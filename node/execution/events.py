@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ...overlay.errors import PotluckError
+from ...overlay.errors import LimitExceeded, PotluckError
 from ...overlay.parcels import Parcel
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
@@ -163,6 +163,8 @@ class WorkerGone:
     stdout: bytes = b""
     stderr: bytes = b""
     rest: Sequence[Piece] = ()
+    passed: LimitExceeded | None = None
+    """The limit that its task has passed, if that was why."""
 
 
 @dataclass(frozen=True, slots=True)

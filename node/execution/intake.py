@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...overlay.config import Execution
 from ...overlay.errors import NotFound, NoWorker, PotluckError, SandboxUnavailable
+from ...overlay.wire.limits import Limits
 from ...overlay.wire.work import Inline, Instruction, InstructionAssignment, Reference, Started
 from ..scheduling.policy import Policy
 from ..scheduling.times import Times
@@ -31,8 +33,10 @@ class Place:
 class Places:
     """Which of this node's sandboxes tasks run in."""
 
-    def __init__(self, places: Sequence[Place], own_owner: bytes) -> None:
+    def __init__(self, places: Sequence[Place], own_owner: bytes, config: Execution) -> None:
         self._own_owner = own_owner
+        self._most_own = Limits(memory_bytes=config.own_memory_bytes)
+        self._most_others = Limits(memory_bytes=config.others_memory_bytes)
         self._own = 0 if places else None
         self._others = next((number for number, place in enumerate(places) if place.for_others), None)
 
@@ -42,6 +46,9 @@ class Places:
 
     def is_own(self, owner: bytes) -> bool:
         return owner == self._own_owner
+
+    def most_for(self, owner: bytes, whose: bytes) -> Limits:
+        return self._most_own if self.is_own(owner) and self.is_own(whose) else self._most_others
 
     def sandbox_for(self, owner: bytes, whose: bytes) -> int | None:
         """For work that a node of `owner` gives out, in the name of `whose`."""
@@ -115,6 +122,7 @@ class Intake:
         job = Job(owner, message.job, event.assigner, message.epoch, sandbox, whose, message.lineage)
         job.outgoing = Outgoing(message.job) if message.streams_output else None
         job.takes_input = message.takes_input
+        job.limits = message.limits.within(self._places.most_for(owner, whose))
         if message.takes_input:
             job.lease = Lease(used_once=True)
         else:

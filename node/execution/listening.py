@@ -61,6 +61,10 @@ class Listener:
             self._read_to(process, stream, self._printed.position(stream) + PIPE_BYTES_MAX)
         return self._printed.end(self._printed.position(1), self._printed.position(2))
 
+    def printed_bytes(self) -> int:
+        """By all its tasks so far, as far as it was read."""
+        return self._printed.position(1) + self._printed.position(2)
+
     def room_again(self) -> None:
         self._flush()
         self._room.set()

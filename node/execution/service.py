@@ -35,6 +35,7 @@ from .feeding import Feeder
 from .intake import Place
 from .lines import Serve, TaskLine
 from .listening import Listener
+from .overseeing import Overseer
 from .pool import Load
 from .tasks import Task
 from .workers import WorkerLife
@@ -282,6 +283,7 @@ class ExecutionService:
             self._node_call,
             listener,
             feeder,
+            Overseer(lambda: engine.running_on(number), listener.printed_bytes),
         )
 
     async def _live(self, life: WorkerLife, sandbox: Sandbox) -> None:

@@ -23,8 +23,11 @@ from ...overlay.parcels import Parcel
 from ...overlay.ports import OUTPUT_PART_BYTES
 from ...overlay.transport.sockets import SocketStream
 from ...overlay.wire.capabilities import Guarantees
+from ...overlay.wire.limits import Limits, Usage
 from ...overlay.wire.worker import FROM_WORKER, WorkerReady
+from .cgroups import Group
 from .tally import Tally
+from .trees import descendants_of, usage_of
 
 READY_TIMEOUT_S: Final = 20.0
 STDERR_SHOWN_BYTES: Final = 500
@@ -93,7 +96,9 @@ def _output_pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
 class SpawnedWorker:
     """A `WorkerProcess` that is a process of this machine. Subclasses know how to end everything it started."""
 
-    def __init__(self, spawned: Spawned, guarantees: Guarantees) -> None:
+    def __init__(self, spawned: Spawned, guarantees: Guarantees, group: Group | None) -> None:
+        self._group = group
+        self._counted = spawned.popen.pid
         self._popen = spawned.popen
         self._pipe = SocketStream(spawned.pipe, "the worker has gone", takes_parcels=True)
         self._input: int | None = spawned.input
@@ -176,6 +181,24 @@ class SpawnedWorker:
                     await self.wait()
                     self._close()
 
+    async def _enter_group(self, pid: int) -> None:
+        """From here on all that this process starts is counted and limited as one. Raises RemoteProtocolError."""
+        self._counted = pid
+        if self._group is not None:
+            try:
+                await trio.to_thread.run_sync(self._group.enter, pid)
+            except OSError as error:
+                raise RemoteProtocolError(f"it could not be put into its control group: {error}") from error
+
+    def limit(self, limits: Limits) -> None:
+        if self._group is not None:
+            self._group.limit(limits)
+
+    def usage(self) -> Usage:
+        if self._group is not None:
+            return self._group.usage()
+        return usage_of({self._counted, *descendants_of(self._counted)})
+
     async def stop(self) -> None:
         raise TypeError("each sandbox stops its processes in its own way")
 
@@ -198,6 +221,8 @@ class SpawnedWorker:
         self._tally.close()
         for descriptor in (self._pidfd, *self._outputs):
             os.close(descriptor)
+        if self._group is not None:
+            self._group.remove()
 
     async def await_ready(self) -> None:
         """Raises SandboxUnavailable, after killing the process, if it does not say WorkerReady in time."""

@@ -12,6 +12,7 @@ import msgspec
 from ...overlay.errors import TaskFailed
 from ...overlay.parcels import Parcel
 from ...overlay.wire.capabilities import Guarantees
+from ...overlay.wire.limits import Limits
 from ...overlay.wire.work import Fault, Finished, Inline, Lineage, Program
 from ..scheduling.times import Times
 from .outgoing import Outgoing
@@ -140,6 +141,7 @@ class Job:
     """Where the output of its tasks goes, if somebody waits for it."""
     takes_input: bool = False
     """Each of its workers is fed once, and so runs one task."""
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def depth(self) -> int:

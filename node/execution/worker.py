@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 from time import perf_counter
 from typing import Final, TextIO
 
@@ -196,6 +197,14 @@ def _limit(settings: list[str]) -> None:
         resource.setrlimit(_LIMITS[name], (most, most))
 
 
+def _go_first() -> None:
+    """When the machine runs out of memory, this goes before anything of its user."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    except OSError:
+        pass  # without /proc, or where it is not to be written
+
+
 def _end_with(parent: int) -> None:
     """Has the kernel kill this process when the node dies, for sandboxes that do not see to it themselves."""
     from ctypes import CDLL
@@ -213,6 +222,7 @@ def main(arguments: list[str]) -> None:
     written = Written(tally)
     os.close(tally)
     _limit(arguments[1:])
+    _go_first()
     pipe = inside.NodePipe(descriptor)
     inside.enter(pipe)
     program = Worker(pipe, written)

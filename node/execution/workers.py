@@ -38,6 +38,7 @@ from . import events
 from .feeding import Feeder
 from .lines import Lines, Serve
 from .listening import Listener
+from .overseeing import Overseer
 from .tasks import Task
 
 CALLS_AT_ONCE_MAX: Final = 16
@@ -70,6 +71,7 @@ class WorkerLife:
         node_call: Callable[[str, str, object], Awaitable[object]],
         listener: Listener,
         feeder: Feeder,
+        overseer: Overseer,
     ) -> None:
         self.number = number
         self._config = config
@@ -78,6 +80,9 @@ class WorkerLife:
         self._node_call = node_call
         self.listener = listener
         self.feeder = feeder
+        self._overseer = overseer
+        self._process: WorkerProcess | None = None
+        self._passed: LimitExceeded | None = None
         self._scope = trio.CancelScope()
         self._order, self._orders = trio.open_memory_channel[Order](ORDERS_MAX)
         self._outbox = ParcelOutbox()
@@ -98,20 +103,23 @@ class WorkerLife:
             except SandboxUnavailable as error:
                 self._end = events.WorkerNotStarted(self.number, str(error))
                 return
+            self._process = process
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write, process)
                     nursery.start_soon(self._obey, process, tell)
                     tell(events.WorkerStarted(self.number, process.guarantees))
                     nursery.start_soon(self.feeder.run, process)
+                    nursery.start_soon(self._oversee, process, nursery.cancel_scope)
                     nursery.start_soon(self.listener.run, process, lambda: self._catch_up(process, tell, nursery))
                     self._how = await self._read(process, tell, nursery)
                     nursery.cancel_scope.cancel()
             finally:
                 with trio.CancelScope(shield=True):
                     output = self.listener.lost(process)
+                    passed = self._passed or self._overseer.look(process)
                     await process.kill()
-                    self._end = events.WorkerGone(self.number, self._how, *output)
+                    self._end = events.WorkerGone(self.number, self._how, *output, passed=passed)
 
     def end(self) -> events.WorkerGone | events.WorkerNotStarted:
         return self._end
@@ -138,11 +146,17 @@ class WorkerLife:
             pass  # the reader sees the end too, and says how
 
     def send(self, messages: list[events.Sent], parcels: Mapping[int, Parcel]) -> None:
+        assert self._process is not None, "what has not started is sent nothing"
         try:
+            self._overseer.task_comes(self._process)
             for place, message in enumerate(messages):
                 self._outbox.put(TO_WORKER.encode(message), parcels.get(place))
         except LocalProtocolError:
             self.kill()  # longer than any pipe takes: the task is lost with its worker, and its master told so
+
+    async def _oversee(self, process: WorkerProcess, scope: trio.CancelScope) -> None:
+        self._passed = await self._overseer.run(process)
+        scope.cancel()
 
     async def _write(self, process: WorkerProcess) -> None:
         try:
@@ -208,7 +222,9 @@ class WorkerLife:
 
     def _reply(self, process: WorkerProcess, message: TaskFinished) -> events.Reply:
         fault, kept = message.fault, None
-        if message.value is not None:
+        if (passed := self._overseer.ended(process, message)) is not None:
+            fault = _fault(passed)
+        elif message.value is not None:
             try:
                 kept = self._kept(process, message.value)
             except LimitExceeded as error:

@@ -57,5 +57,6 @@ def _assignment(
             takes_input=options.takes_input,
             owner=job.origin.owner if job.origin is not None else b"",
             lineage=job.origin.lineage if job.origin is not None else None,
+            limits=options.limits,
         ),
     )

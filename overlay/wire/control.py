@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from .codec import Codec, Count, LongText, Message, RawId, RequestId, ShortText
+from .limits import Limits
 from .questions import AskJob, JobSaid
 from .records import Version
 from .streams import InputPart, InputWanted, OutputTaken, TaskOutput
@@ -74,6 +75,7 @@ class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     lasting: bool = False
     """The job goes on when its client is gone, and outlives the machine that took it."""
     needs: Needs = Needs()
+    limits: Limits = Limits()
 
 
 class OpenJob(Message, frozen=True, tag=3):

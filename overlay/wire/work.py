@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from .capabilities import Guarantees, Kind
 from .codec import Count, Digest, LongText, Message, RawId, RequestId, ShortText
+from .limits import Limits
 
 ObjectId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 JobName = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -116,6 +117,7 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     takes_input: bool = False
     """Scripts have a standard input, to be asked for with InputWanted."""
     lineage: Lineage | None = None
+    limits: Limits = Limits()
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):

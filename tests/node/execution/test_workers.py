@@ -7,6 +7,7 @@ from potluck.node.execution import events
 from potluck.node.execution.feeding import Feeder
 from potluck.node.execution.lines import LINES_MAX, UNREAD_BYTES_MAX, TaskLine
 from potluck.node.execution.listening import Listener
+from potluck.node.execution.overseeing import Overseer
 from potluck.node.execution.tasks import Job, ProgramState, Task
 from potluck.node.execution.workers import WorkerLife
 from potluck.node.scheduling.times import Times
@@ -15,6 +16,7 @@ from potluck.overlay.errors import LimitExceeded
 from potluck.overlay.wire import values
 from potluck.overlay.wire.capabilities import Guarantees
 from potluck.overlay.wire.framing import CONTROL_FRAME_BYTES_MAX
+from potluck.overlay.wire.limits import Limits
 from potluck.overlay.wire.work import Inline, Payload, Program
 from potluck.overlay.wire.worker import FROM_WORKER, TO_WORKER, LineSaid, NodeAnswer, NodeCall
 from potluck.simulations import determinism
@@ -78,6 +80,12 @@ class Hostile:
     def end_input(self) -> None:
         pass
 
+    def limit(self, limits: Limits) -> None:
+        pass
+
+    def usage(self) -> None:
+        return None
+
     async def wait(self) -> str:
         await self._ended.wait()
         return "killed"
@@ -123,7 +131,9 @@ def live(process: Hostile) -> events.WorkerGone | events.WorkerNotStarted:
 
     feeder = Feeder(lambda offset: None, lambda: None)
     listener = Listener(1, 1000, lambda number: None, lambda event: None)
-    life = WorkerLife(1, Execution(), Nothing(), lambda number: RUNNING, for_ever, node_call, listener, feeder)
+    unlimited = Overseer(lambda: None, listener.printed_bytes)
+    ours = (Execution(), Nothing(), lambda number: RUNNING, for_ever, node_call)
+    life = WorkerLife(1, *ours, listener, feeder, unlimited)
     determinism.run(story, seed=1)
     return life.end()
 

@@ -1,0 +1,213 @@
+"""The kernel's own accounts of whole trees: one control group for each sandbox, below the node's own.
+
+Machines have the first version of control groups, the second, or both with the controllers divided among them; a node
+may write to some of them or to none. What can be used is found by trying.
+
+| what                   | version 2             | version 1                                |
+|------------------------|-----------------------|------------------------------------------|
+| memory, at most        | `memory.max`          | `memory.limit_in_bytes`                  |
+| … with swap            | `memory.swap.max` = 0 | `memory.memsw.limit_in_bytes`            |
+| … in use               | `memory.current`      | `memory.usage_in_bytes`                  |
+| … ended for want of it | `memory.events`       | `memory.oom_control`                     |
+| processes, at most     | `pids.max`            | `pids.max`                               |
+| … refused              | `pids.events`         | `pids.events`                            |
+| CPU, share             | `cpu.weight`          | `cpu.shares`                             |
+| … used                 | `cpu.stat`            | `cpuacct.usage`                          |
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from ...overlay.errors import SandboxUnavailable
+from ...overlay.wire.limits import Limits, Usage
+
+_CONTROLLERS: Final = ("memory", "pids", "cpu", "cpuacct")
+_PREFIX: Final = "potluck-"
+_NANOSECONDS: Final = 1e-9
+_MICROSECONDS: Final = 1e-6
+_WEIGHT: Final = 50
+"""Half of what a process of the user's own has."""
+_SHARES: Final = 512
+_PROCESSES_OF_OURS: Final = 1
+"""The supervisor."""
+
+
+class Hierarchy:
+    """Folders in which the node may make groups: a folder for each controller."""
+
+    def __init__(self, version_two: Path | None, version_one: Mapping[str, Path]) -> None:
+        self._version_two = version_two
+        self._version_one = dict(version_one)
+        self._numbers = itertools.count(1)
+
+    @classmethod
+    def find(cls, proc: Path = Path("/proc/self")) -> Hierarchy | None:
+        """None where the node may not make any."""
+        own = _own_folders(proc)
+        version_one = {name: folder for name in _CONTROLLERS if (folder := own.get(name)) and _is_ours(folder)}
+        version_two = _version_two(own.get(""))
+        hierarchy = cls(version_two, version_one)
+        return hierarchy if "memory" in hierarchy._controllers else None
+
+    @property
+    def _controllers(self) -> frozenset[str]:
+        """Version 2 counts CPU time in any case."""
+        with_two = _delegated(self._version_two) | {"cpuacct"} if self._version_two else frozenset()
+        return with_two | frozenset(self._version_one)
+
+    @property
+    def guarantees(self) -> dict[str, bool]:
+        """What holds for whoever is in a group."""
+        controllers = self._controllers
+        return {"cpu": {"cpu", "cpuacct"} <= controllers, "processes": "pids" in controllers}
+
+    def make(self) -> Group:
+        """Raises OSError."""
+        name = f"{_PREFIX}{os.getpid()}-{next(self._numbers)}"
+        group = Group(
+            self._version_two / name if self._version_two else None,
+            {controller: folder / name for controller, folder in self._version_one.items()},
+        )
+        group.make()
+        return group
+
+    def remove_abandoned(self) -> None:
+        """Groups of nodes that were killed; those that still hold somebody stay."""
+        for folder in {*self._version_one.values(), *([self._version_two] if self._version_two else [])}:
+            for group in folder.glob(f"{_PREFIX}*-*"):
+                node = group.name.removeprefix(_PREFIX).partition("-")[0]
+                if not Path("/proc", node).exists():
+                    with suppress(OSError):
+                        group.rmdir()
+
+
+def make_group(hierarchy: Hierarchy | None) -> Group | None:
+    """Raises SandboxUnavailable."""
+    try:
+        return hierarchy.make() if hierarchy is not None else None
+    except OSError as error:
+        raise SandboxUnavailable(f"no control group can be made: {error}") from error
+
+
+class Group:
+    def __init__(self, version_two: Path | None, version_one: Mapping[str, Path]) -> None:
+        self._two = version_two
+        self._one = version_one
+
+    def make(self) -> None:
+        for folder in self._folders():
+            folder.mkdir()
+        _write(self._one.get("cpu"), "cpu.shares", _SHARES)
+        _write(self._two, "cpu.weight", _WEIGHT)
+        # All of a tree goes, not the largest of it alone.
+        _write(self._two, "memory.oom.group", 1)
+
+    def limit(self, limits: Limits) -> None:
+        """What is above its limit already stays so, and is seen by whoever looks at `usage`."""
+        memory = self._one.get("memory")
+        with suppress(OSError):
+            if limits.memory_bytes:
+                _write(memory, "memory.limit_in_bytes", limits.memory_bytes)
+                _write(memory, "memory.memsw.limit_in_bytes", limits.memory_bytes)
+                _write(self._two, "memory.max", limits.memory_bytes)
+                _write(self._two, "memory.swap.max", 0)
+        for folder in (self._one.get("pids"), self._two) if limits.processes else ():
+            _write(folder, "pids.max", limits.processes + _PROCESSES_OF_OURS)
+
+    def enter(self, pid: int) -> None:
+        """May take the kernel 20 ms. Raises OSError."""
+        for folder in self._folders():
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def usage(self) -> Usage:
+        """Nothing where the group is gone."""
+        two, memory, pids, cpuacct = self._two, *map(self._one.get, ("memory", "pids", "cpuacct"))
+        cpu_s = _number(cpuacct, "cpuacct.usage") * _NANOSECONDS if cpuacct else 0.0
+        return Usage(
+            memory_bytes=_number(memory, "memory.usage_in_bytes") or _number(two, "memory.current"),
+            memory_kills=_field(memory, "memory.oom_control", "oom_kill") or _field(two, "memory.events", "oom_kill"),
+            cpu_s=cpu_s or _field(two, "cpu.stat", "usage_usec") * _MICROSECONDS,
+            processes_refused=_field(pids, "pids.events", "max") or _field(two, "pids.events", "max"),
+        )
+
+    def remove(self) -> None:
+        """When nobody is in it any more."""
+        for folder in self._folders():
+            with suppress(OSError):
+                folder.rmdir()
+
+    def _folders(self) -> Iterator[Path]:
+        yield from dict.fromkeys(self._one.values())
+        if self._two is not None:
+            yield self._two
+
+
+def _own_folders(proc: Path) -> dict[str, Path]:
+    """The group this process is in, by controller; "" for version 2."""
+    mounts: dict[str, Path] = {}
+    for line in _lines(proc / "mountinfo"):
+        fields, _, rest = line.partition(" - ")
+        kind, _source, options = (*rest.split(" "), "", "", "")[:3]
+        if kind == "cgroup2":
+            mounts[""] = Path(fields.split(" ")[4])
+        elif kind == "cgroup":
+            mounts.update({name: Path(fields.split(" ")[4]) for name in options.split(",") if name in _CONTROLLERS})
+    found: dict[str, Path] = {}
+    for line in _lines(proc / "cgroup"):
+        _number, names, path = line.split(":", 2)
+        for name in names.split(","):
+            if name in mounts:
+                found[name] = mounts[name] / path.lstrip("/")
+    return found
+
+
+def _version_two(own: Path | None) -> Path | None:
+    """A group that holds processes has none below it with controllers: a session's are made beside it."""
+    beside = [own.parent] if own is not None and own.name.endswith(".scope") else []
+    for folder in [own, *beside] if own is not None else ():
+        if "memory" in _delegated(folder) and _is_ours(folder):
+            return folder
+    return None
+
+
+def _delegated(folder: Path) -> frozenset[str]:
+    """Controllers that groups below this one of version 2 have."""
+    return frozenset(" ".join(_lines(folder / "cgroup.subtree_control")).split()) & frozenset(_CONTROLLERS)
+
+
+def _is_ours(folder: Path) -> bool:
+    trial = folder / f"{_PREFIX}{os.getpid()}-0"
+    try:
+        trial.mkdir()
+        trial.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _write(folder: Path | None, name: str, number: int) -> None:
+    """Where there is such a file: kernels are built without some of them."""
+    if folder is not None and (file := folder / name).exists():
+        file.write_text(str(number))
+
+
+def _number(folder: Path | None, name: str) -> int:
+    return next((int(line) for line in _lines(folder / name) if line.isdecimal()), 0) if folder else 0
+
+
+def _field(folder: Path | None, file: str, name: str) -> int:
+    lines: Iterable[str] = _lines(folder / file) if folder else ()
+    return next((int(line.split()[1]) for line in lines if line.split()[0] == name), 0)
