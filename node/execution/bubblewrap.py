@@ -41,6 +41,32 @@ _WRITABLE: Final = (_SCRATCH, "/tmp", "/dev/shm")  # noqa: S108 (inside)
 _CHILD_PID: Final = re.compile(rb'"child-pid": ([0-9]+)')
 _ETC: Final = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime")
 _SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_PROC_SHOWN: Final = frozenset(
+    [
+        "cmdline",
+        "cpuinfo",
+        "crypto",
+        "devices",
+        "diskstats",
+        "filesystems",
+        "loadavg",
+        "meminfo",
+        "misc",
+        "mounts",
+        "net",
+        "partitions",
+        "self",
+        "stat",
+        "swaps",
+        "sysvipc",
+        "thread-self",
+        "uptime",
+        "version",
+        "vmstat",
+    ]
+)
+"""What programs look for beside the folders of processes. The rest is the machine's: to its root, which a node may run
+as, much of it can be read and some written without any capability."""
 _PACKAGE_PARTS: Final = ("__init__.py", "py.typed", "client", "overlay", "node")
 """Of a checkout, only what a worker or a task may import."""
 
@@ -192,7 +218,8 @@ class BubblewrapSandbox:
         for name, value in _environment().items():
             yield from ("--setenv", name, value)
         yield from _system()
-        yield from ("--proc", "/proc", "--dev", "/dev")
+        yield from _processes()
+        yield from ("--dev", "/dev")
         yield from ("--size", str(sizes.shared_memory_bytes), "--tmpfs", "/dev/shm")  # noqa: S108
         yield from ("--size", str(sizes.tmp_bytes), "--tmpfs", "/tmp")  # noqa: S108
         yield from ("--size", str(sizes.scratch_bytes), "--tmpfs", _SCRATCH)
@@ -217,6 +244,17 @@ def _system() -> Iterator[str]:
             yield from ("--ro-bind", str(path), str(path))
     for name in _ETC:
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
+
+
+def _processes() -> Iterator[str]:
+    yield from ("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys")
+    for path in sorted(Path("/proc").iterdir()):
+        if path.name.isdecimal() or path.name in _PROC_SHOWN or path.name == "sys":
+            continue
+        if path.is_dir():
+            yield from ("--tmpfs", str(path), "--remount-ro", str(path))
+        else:
+            yield from ("--ro-bind", "/dev/null", str(path))
 
 
 def _python_paths() -> list[str]:

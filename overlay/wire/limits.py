@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from .codec import Count
 
@@ -16,7 +14,7 @@ class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     memory_bytes: Count = 0
     """With what it writes to scratch, /tmp and /dev/shm, which lie in memory."""
-    cpu_s: Annotated[float, Meta(ge=0)] = 0.0
+    cpu_s: float = 0.0
     processes: Count = 0
     """At one time, with their threads."""
     disk_bytes: Count = 0
@@ -25,9 +23,9 @@ class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """To stdout and stderr together."""
 
     def within(self, most: Limits) -> Limits:
-        """The smaller of each, where both are set."""
+        """The smaller of each, where both are set. Whatever a peer says, it is given no more than `most`."""
         pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(most), strict=True)
-        return Limits(*(min(one, other) if one and other else one or other for one, other in pairs))
+        return Limits(*(min((one for one in pair if one > 0), default=0) for pair in pairs))
 
 
 @dataclass(frozen=True)
