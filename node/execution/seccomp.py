@@ -105,11 +105,10 @@ REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
 }
 
 UNCOUNTED: Final[dict[str, tuple[int | None, int | None]]] = {
-    "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
 }
-"""Memory that belongs to no process and lies in no folder: refused where no control group counts it."""
+"""Memory that no process has mapped or open, and that lies in no folder: refused where no control group counts it."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 
 from ...overlay.wire.limits import Usage
 
+_BLOCK_BYTES: Final = 512
+"""What the system counts blocks in, whatever they are."""
 _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -80,19 +82,50 @@ def descendants_of(root: int) -> set[int]:
 def usage_of(pids: Iterable[int]) -> Usage:
     """Memory is the proportional share, so that what processes have in common counts once."""
     entries = {pid: entry for pid in pids if (entry := entry_of(pid)).is_alive}
+    shares = [_shares(pid) for pid in entries]
+    # Files without a name count as a whole, mapped or not; what is shared otherwise is mapped.
+    shared_bytes = max(sum(share["Pss_Shmem"] for share in shares), _unnamed_bytes(entries))
     return Usage(
-        memory_bytes=sum(map(_memory_bytes, entries)),
+        memory_bytes=sum(share["Pss_Anon"] + share["Pss_File"] for share in shares) + shared_bytes,
         cpu_s=sum(entry.cpu_s for entry in entries.values()),
         processes=sum(entry.threads for entry in entries.values()),
     )
 
 
-def _memory_bytes(pid: int) -> int:
+def _shares(pid: int) -> dict[str, int]:
+    found = {"Pss_Anon": 0, "Pss_File": 0, "Pss_Shmem": 0}
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+        return found
+    for line in lines:
+        name, _, kilobytes = line.partition(":")
+        if name in found:
+            found[name] = int(kilobytes.split()[0]) * 1024
+    return found
+
+
+def _unnamed_bytes(pids: Iterable[int]) -> int:
+    """In files that only their descriptors lead to, and that lie in memory."""
+    device = _memory_device()
+    sizes: dict[int, int] = {}
+    for pid in pids:
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                found = descriptor.stat()
+            except OSError:
+                continue
+            if found.st_dev == device:
+                sizes[found.st_ino] = found.st_blocks * _BLOCK_BYTES
+    return sum(sizes.values())
+
+
+def _memory_device() -> int:
+    made = os.memfd_create("potluck-device")
+    try:
+        return os.fstat(made).st_dev
+    finally:
+        os.close(made)
 
 
 def _all_pids() -> list[int]:

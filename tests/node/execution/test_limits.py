@@ -57,6 +57,14 @@ def task():
         held.append(mmap.mmap(-1, 4 << 20))
         held[-1].write(b"x" * (4 << 20))
 """
+UNNAMED = """
+import os, time
+def task():
+    file = os.memfd_create("x")
+    for _ in range(60):
+        os.write(file, b"x" * (4 << 20))
+    time.sleep(600)
+"""
 CHILDREN = """
 import os, time
 def task():
@@ -109,6 +117,7 @@ ANYWHERE: dict[str, Case] = {
     "memory": (MEMORY, Limits(memory_bytes=MEMORY_BYTES), "memory"),
     "shared memory": (SHARED, Limits(memory_bytes=MEMORY_BYTES), "memory"),
     "memory of children": (CHILDREN, Limits(memory_bytes=MEMORY_BYTES), "memory"),
+    "memory without a name": (UNNAMED, Limits(memory_bytes=MEMORY_BYTES), "memory"),
     "CPU time": (CPU, Limits(cpu_s=0.5), "CPU time"),
     "processes": (FORKS, Limits(processes=20), "processes"),
     "output": (OUTPUT, Limits(output_bytes=1 << 20), "output"),
@@ -140,7 +149,7 @@ def sandbox(kind: str) -> Sandbox:
     return BubblewrapSandbox.find(sizes, counted() if kind == "bubblewrap, counted" else None)
 
 
-ALWAYS = ("memory of children", "CPU time")
+ALWAYS = ("memory of children", "memory without a name", "CPU time")
 """The way of counting matters most for these; of the rest a sample is enough, but where counting is exact."""
 
 
