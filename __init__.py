@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .client.asynchronous import AsyncExecutor
     from .client.executor import Executor
     from .client.futures import cancel
+    from .client.kinds import handler, kind
     from .client.memory import Memory
     from .client.options import options
     from .overlay.errors import (
@@ -73,6 +74,8 @@ __all__ = [
     "UsageError",
     "WorkerLost",
     "cancel",
+    "handler",
+    "kind",
     "memory",
     "options",
 ]
@@ -81,6 +84,8 @@ _HOMES = {
     "AsyncExecutor": "client.asynchronous",
     "Executor": "client.executor",
     "cancel": "client.futures",
+    "handler": "client.kinds",
+    "kind": "client.kinds",
     "options": "client.options",
 }
 

@@ -15,16 +15,18 @@ from typing import Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 import msgspec
 
-from ..overlay.errors import NoNode, NotAllowed
+from ..overlay.errors import NoNode, NotAllowed, UsageError
 from ..overlay.wire import inside
 from ..overlay.wire.control import JobOptions
 from ..overlay.wire.setting import Setting, encoded
+from ..overlay.wire.work import Inline
 from .connection import Connection
 from .dependencies import Call, futures_in, resolved, when_done
 from .dialling import dial, greet
 from .files import Home, body_of_setting
 from .forking import forgets_parent
 from .futures import Job, TaskFuture
+from .kinds import Kind, call_of
 from .mapping import Mapping, Pulse, Window, sizer_for
 from .options import Optioned, plain
 from .private import OF_PROGRAM
@@ -49,6 +51,8 @@ class _Line(NamedTuple):
     """Why the function cannot travel."""
     libraries: tuple[Body, ...]
     """Those of the program when the function was pickled."""
+    kind: str = ""
+    """Whatever handles it is at the nodes."""
 
 
 class _Lines:
@@ -119,24 +123,28 @@ class Executor(concurrent.futures.Executor):
     def _submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
         line = self._lines.get(fn) or self._line(fn)
         try:
-            arguments = self._packer.arguments(args, kwargs)
+            arguments = self._arguments(line, (args, kwargs))
         except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
             return line.job.failed(line.body, error)
         if line.fault is not None:
             return line.job.failed(line.body, line.fault)
         if line.libraries is not self._packer.libraries:
             line = self._line(fn)  # the program has imported more since the function was pickled
-        return line.job.submit(line.body, arguments, size_of(arguments))
+        return line.job.submit(line.body, arguments, size_of(arguments), kind=line.kind)
+
+    def _arguments(self, line: _Line, call: Call) -> Inline:
+        return call_of(line.kind, *call) if line.kind else self._packer.arguments(*call)
 
     def _submit_later(self, fn: Callable[..., Any], call: Call, awaited: Sequence[Future[Any]]) -> TaskFuture:
         line = self._lines.get(fn) or self._line(fn)
         if line.fault is not None:
             return line.job.failed(line.body, line.fault)
         future = line.job.defer(line.body)
+        future.kind = line.kind
 
         def send() -> None:
             try:
-                arguments = self._packer.arguments(*resolved(call))
+                arguments = self._arguments(line, resolved(call))
                 if line.libraries is not self._packer.libraries:
                     future.program = self._line(fn).body  # the program has imported more meanwhile
             except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
@@ -248,8 +256,13 @@ class Executor(concurrent.futures.Executor):
             setting = fn.setting if isinstance(fn, Optioned) else None
             wanted = msgspec.structs.replace(options, trust_results=trusts, streams_output=shows)
             job, needs = self._job(wanted, setting), body_of_setting(setting)
+            function = plain(fn)
+            if isinstance(function, Kind):
+                line = _Line(job, body_of("kind", b""), _fault_of_kind(options), self._packer.libraries, function.name)
+                self._lines.keep(fn, line)
+                return line
             try:
-                body, fault = self._packer.body(plain(fn), needs), None
+                body, fault = self._packer.body(function, needs), None
             except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
                 body, fault = body_of("callable", b""), error
             line = _Line(job, body, fault, self._packer.libraries)
@@ -275,6 +288,12 @@ class Executor(concurrent.futures.Executor):
             # An executor that nobody holds any more is shut down without waiting.
             weakref.finalize(self, connection.close_when_idle).atexit = False
         return self._connection
+
+
+def _fault_of_kind(options: JobOptions) -> Exception | None:
+    if options.cache:
+        return UsageError("what a handler returns is not kept for later: two nodes may have different ones")
+    return None
 
 
 def _end_with_task(held: weakref.ref[Executor]) -> None:

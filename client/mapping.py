@@ -15,7 +15,8 @@ from ..overlay.wire import inside
 from ..overlay.wire.raised import raised_of
 from .chunks import Chunk
 from .futures import TaskFuture
-from .options import Optioned
+from .kinds import Kind
+from .options import Optioned, plain
 from .outcomes import RemoteTraceback, failed, rebuilt
 from .progress import Bar
 
@@ -268,8 +269,11 @@ class Mapping(Iterator[R], Generic[R]):
             raise TimeoutError("the results did not come in time")
 
 
-def sizer_for(function: object, chunksize: int) -> ChunkSizer:
-    """Time-outs and retries are meant for one call: such calls are not put together unless asked."""
+def sizer_for(function: Callable[..., Any], chunksize: int) -> ChunkSizer:
+    """Time-outs and retries are meant for one call: such calls are not put together unless asked. What nodes have
+    handlers for never is: those take one call."""
+    if isinstance(plain(function), Kind):
+        return ChunkSizer(1)
     if chunksize == 0 and isinstance(function, Optioned) and function.is_per_call:
         return ChunkSizer(1)
     return ChunkSizer(chunksize)

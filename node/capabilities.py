@@ -24,7 +24,7 @@ def python_minor() -> str:
 def describe(config: Config, host: Host, sandboxes: Sequence[Sandbox]) -> Capabilities:
     best = sandboxes[0] if sandboxes else None
     return Capabilities(
-        kinds=list(config.kinds) or [kind for kind in [leading_letters(config.name)] if kind],
+        kinds=_kinds(config),
         slots=config.slots if sandboxes else 0,
         cpus=host.cpus,
         memory_bytes=config.memory_bytes,
@@ -37,6 +37,11 @@ def describe(config: Config, host: Host, sandboxes: Sequence[Sandbox]) -> Capabi
         labels=dict(config.labels),
         version=VERSION,
     )
+
+
+def _kinds(config: Config) -> list[str]:
+    named = config.kinds or tuple(kind for kind in [leading_letters(config.name)] if kind)
+    return list(dict.fromkeys((*named, *(config.handlers.kinds if config.handlers else ()))))
 
 
 def _digest_of(packages: Mapping[str, str]) -> bytes:

@@ -171,6 +171,7 @@ class Node:
             mesh_time_s=self.mesh_time.now_s,
             node_call=self._called_by_task,
             has_module=ports.host.has_module,
+            handlers=config.handlers,
         )
         execution = self.execution
         self.farewell = Leaving(identity.node_id, self.links, self.jobs, self.custody, self.execution, self.mesh_time)

@@ -12,6 +12,7 @@ from typing import Final
 
 from .errors import ConfigError
 from .ids import checked_name
+from .wire.kinds import Handlers
 
 SANDBOXES: Final = ("auto", "bubblewrap", "bare")
 
@@ -185,6 +186,8 @@ class Config:
     memory_bytes: int = 1 << 30
     disk_bytes: int = 1 << 30
     kinds: tuple[str, ...] = ()
+    handlers: Handlers | None = None
+    """What it does with kinds, beside answering an instruction with itself."""
     labels: tuple[tuple[str, str], ...] = ()
     policy: str = "fcfs"
     """Its name, and after a colon its settings: `rr:time_quantum_ms=100`."""

@@ -22,6 +22,7 @@ from ..overlay.errors import ConfigError, UsageError
 from ..overlay.ids import leading_letters
 from .announcing import event_line, silence_output
 from .answer import Answer, Session, verb
+from .handlers import handlers_in
 from .reading import check_interface, policy, size
 from .up_many import detach, supervise
 
@@ -56,6 +57,7 @@ def _both(variable: str) -> list[str]:
 @click.option("--memory", type=size, envvar=_variables("MEMORY"), help="Memory to lend.  [25 % of what is free]")
 @click.option("--disk", type=size, envvar=_variables("DISK"), help="Disk to lend.  [10 % of what is free]")
 @click.option("--handles", metavar="KIND,KIND", envvar=_variables("HANDLES"), help="Kinds of instructions to run.")
+@click.option("--handlers", metavar="FILE.py", envvar=_variables("HANDLERS"), help="Functions that do so.")
 @click.option("--label", "labels", metavar="K=V", multiple=True, envvar=_variables("LABEL"), help="May be repeated.")
 @click.option(
     "--policy",
@@ -122,6 +124,7 @@ def config_of(
     memory: int | None,
     disk: int | None,
     handles: str | None,
+    handlers: str | None,
     labels: tuple[str, ...],
     dial_timeout: float | None,
     probe_interval: float | None,
@@ -140,6 +143,7 @@ def config_of(
         memory_bytes=_free_memory_share() if memory is None else memory,
         disk_bytes=_free_disk_share(data_dir) if disk is None else disk,
         kinds=_kinds(handles, chosen),
+        handlers=handlers_in(handlers) if handlers else None,
         labels=_pairs(labels),
         private=private,
         **others,

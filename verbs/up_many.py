@@ -35,7 +35,13 @@ def arguments_of(config: Config, name: str, port: int | None) -> list[str]:
     ]
     arguments += [f"--label={key}={value}" for key, value in config.labels]
     arguments += [f"--peer={peer}" for peer in config.peers]
-    optional = (("--port", port), ("--interface", config.interface), ("--mesh-secret-file", config.mesh_secret_file))
+    handlers = config.handlers.file_name if config.handlers else None
+    optional = (
+        ("--handlers", handlers),
+        ("--port", port),
+        ("--interface", config.interface),
+        ("--mesh-secret-file", config.mesh_secret_file),
+    )
     return arguments + [f"{flag}={value}" for flag, value in optional if value is not None]
 
 

@@ -20,6 +20,7 @@ from ...overlay.errors import (
     TaskTimedOut,
     WorkerLost,
 )
+from ...overlay.wire.kinds import Handlers
 from ...overlay.wire.work import (
     Finished,
     Started,
@@ -32,6 +33,7 @@ from .answers import fault_for, judged
 from .dispatching import WITHDRAW_AFTER_S, Dispatcher
 from .events import Effect, Event, Reply
 from .intake import Intake, Place, Places
+from .kinds import KindPrograms
 from .pool import Load, WorkerPool
 from .standing import head_of
 from .streaming import Streaming
@@ -42,7 +44,14 @@ class Engine:
     """`step` is the only way the state changes."""
 
     def __init__(
-        self, config: Execution, policy: Policy[Task], *, slots: int, places: Sequence[Place], own_owner: bytes
+        self,
+        config: Execution,
+        policy: Policy[Task],
+        *,
+        slots: int,
+        places: Sequence[Place],
+        own_owner: bytes,
+        handlers: Handlers | None = None,
     ) -> None:
         self.mesh_ahead_s = 0.0
         """Mesh time minus the time of `now_s`; the shell keeps it current."""
@@ -57,6 +66,7 @@ class Engine:
         self.streaming = Streaming(self.pool, self._effects)
         self._account = Account(self._dispatcher)
         self._intake = Intake(policy, self.pool, self._account, self.streaming, self._numbers, where, self._effects)
+        self._intake.handlers = KindPrograms(handlers, self._numbers)
         self._task_mean_s = 0.0
         self._handlers: Final[dict[type, Callable[[float, Any], None]]] = {
             events.Assigned: self._intake.assigned,

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from ...overlay.config import Execution
 from ...overlay.errors import NotFound, NoWorker, PotluckError, SandboxUnavailable
 from ...overlay.wire.limits import Limits
-from ...overlay.wire.work import Inline, Instruction, InstructionAssignment, Reference, Started
+from ...overlay.wire.work import Inline, Instruction, InstructionAssignment, Program, Reference, Started
 from ..scheduling.policy import Policy
 from ..scheduling.times import Times
 from .account import Account
 from .answers import forgotten, returned
 from .events import Assigned, Effect, Fetch, Fetched
+from .kinds import KindPrograms
 from .outgoing import Outgoing
 from .pool import WorkerPool
 from .streaming import Streaming
@@ -68,6 +69,7 @@ class Intake:
         places: Places,
         effects: list[Effect],
     ) -> None:
+        self.handlers = KindPrograms(None, numbers)
         self.jobs: dict[tuple[bytes, str], Job] = {}
         self.closed = False
         """The node leaves: nothing new is taken."""
@@ -166,24 +168,27 @@ class Intake:
 
     def _program_of(self, job: Job, message: InstructionAssignment) -> ProgramState | None:
         program = message.program
-        state = job.programs.get(program.program_id)
-        if state is None:
-            if program.body is None and program.form != "kind":
-                return None
-            if any(library not in job.programs for library in program.libraries):
-                return None
-            body = program.body if isinstance(program.body, Inline) else None
-            libraries = tuple(job.programs[library] for library in program.libraries)
-            if program.form == "setting":
-                self._alone(job)
-            elif (known := job.lease.programs.get(program.program_id)) is not None:
-                job.programs[program.program_id] = known
-                return known
-            is_kind = program.form == "kind"
-            state = ProgramState(self._numbers.next(), program, Inline(b"") if is_kind else body, libraries)
+        state = job.programs.get(program.program_id) or self._new_program(job, program)
+        if state is not None:
             job.programs[program.program_id] = job.lease.programs[program.program_id] = state
-            if isinstance(program.body, Reference) and state.body is None:
-                self._fetch(state, program.body)
+        return state
+
+    def _new_program(self, job: Job, program: Program) -> ProgramState | None:
+        """None without its body, or what it needs."""
+        known = job.lease.programs.get(program.program_id)
+        if program.form == "kind":
+            return known or self.handlers.program_for(program)
+        if program.body is None or any(library not in job.programs for library in program.libraries):
+            return None
+        if program.form == "setting":
+            self._alone(job)
+        elif known is not None:
+            return known
+        libraries = tuple(job.programs[library] for library in program.libraries)
+        body = program.body if isinstance(program.body, Inline) else None
+        state = ProgramState(self._numbers.next(), program, body, libraries)
+        if isinstance(program.body, Reference):
+            self._fetch(state, program.body)
         return state
 
     def _knows(self, job: Job, instruction: Instruction) -> bool:

@@ -10,14 +10,18 @@ import threading
 import types
 from collections.abc import Callable
 from pathlib import Path, PurePath
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from ...overlay.errors import BadProgram, RemoteProtocolError
+from ...overlay.ids import leading_letters
 from ...overlay.wire import values
+from ...overlay.wire.kinds import HANDLES
 from ...overlay.wire.work import Inline
 from ...overlay.wire.worker import LoadProgram, opened
+
+_UNNAMED: Final = "program.py"
 
 
 class Program(Protocol):
@@ -36,7 +40,7 @@ def load(message: LoadProgram) -> Program:
         return Function(message)
     if message.form == "script":
         return Script(message)
-    return Kind()
+    return Kind(message)
 
 
 class Libraries:
@@ -83,19 +87,8 @@ class PickledCallable:
 
 class Function:
     def __init__(self, message: LoadProgram) -> None:
-        source, file_name = _source_of(message)
-        code = _compiled(source, file_name)
-        module = types.ModuleType(_module_name(file_name))
-        module.__file__ = file_name
-        sys.modules[module.__name__] = module
-        try:
-            exec(code, module.__dict__)  # noqa: S102 (inside the sandbox, which is what it is for)
-        except BaseException:  # sys.exit too: half a module is not to be found by the next import
-            del sys.modules[module.__name__]
-            raise
-        self._function = _entry(module, message.entry, file_name)
-        # Its classes are known nowhere else, so a pickled result has to carry them.
-        importlib.import_module("cloudpickle").register_pickle_by_value(module)
+        module = _module_of(message)
+        self._function = _entry(module, message.entry, message.file_name or _UNNAMED)
 
     def run(self, arguments: Inline) -> object:
         match values.decode(arguments):
@@ -128,10 +121,40 @@ class Script:
 
 
 class Kind:
-    """The handler that every node has: it answers an instruction with itself."""
+    """The handlers of this node. What no handler takes is an instruction, and answered with itself."""
+
+    def __init__(self, message: LoadProgram) -> None:
+        self._handlers: dict[str, Callable[..., object]] = {}
+        if opened(message.body).data:
+            functions = [one for one in vars(_module_of(message)).values() if isinstance(one, types.FunctionType)]
+            self._handlers = {kind: one for one in functions if isinstance(kind := getattr(one, HANDLES, None), str)}
 
     def run(self, arguments: Inline) -> object:
-        return values.decode(arguments)
+        match values.decode(arguments):
+            case [str(kind), list(positional), dict(named)]:
+                if kind not in self._handlers:
+                    raise BadProgram(f"this node has no handler for kind {kind!r}")
+                return self._handlers[kind](*positional, **named)
+            case instruction:
+                handler = self._handlers.get(leading_letters(instruction)) if isinstance(instruction, str) else None
+                return instruction if handler is None else handler(instruction)
+
+
+def _module_of(message: LoadProgram) -> types.ModuleType:
+    """The source, run as a module."""
+    source, file_name = _source_of(message)
+    code = _compiled(source, file_name)
+    module = types.ModuleType(_module_name(file_name))
+    module.__file__ = file_name
+    sys.modules[module.__name__] = module
+    try:
+        exec(code, module.__dict__)  # noqa: S102 (inside the sandbox, which is what it is for)
+    except BaseException:  # sys.exit too: half a module is not to be found by the next import
+        del sys.modules[module.__name__]
+        raise
+    # Its classes are known nowhere else, so a pickled result has to carry them.
+    importlib.import_module("cloudpickle").register_pickle_by_value(module)
+    return module
 
 
 def _source_of(message: LoadProgram) -> tuple[str, str]:
@@ -139,7 +162,7 @@ def _source_of(message: LoadProgram) -> tuple[str, str]:
         source = str(opened(message.body).data, "utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadProgram(f"the source is not UTF-8: {error}") from error
-    file_name = message.file_name or "program.py"
+    file_name = message.file_name or _UNNAMED
     # Without a time stamp the entry stays, so that tracebacks show the user's lines.
     linecache.cache[file_name] = (len(source), None, source.splitlines(keepends=True), file_name)
     return source, file_name

@@ -14,6 +14,7 @@ from ...overlay.errors import BadProgram, PotluckError, RemoteProtocolError
 from ...overlay.parcels import Parcel
 from ...overlay.ports import Sandbox
 from ...overlay.wire import values
+from ...overlay.wire.kinds import Handlers
 from ...overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
 from ...overlay.wire.work import (
     CancelInstructions,
@@ -85,6 +86,7 @@ class ExecutionService:
         mesh_time_s: Callable[[], float],
         node_call: NodeCall,
         has_module: Callable[[str], bool] = lambda name: True,
+        handlers: Handlers | None = None,
     ) -> None:
         self.load_changed: Callable[[], None] = lambda: None
         """Called when the number of busy slots or of waiting tasks has changed, and not for every task of many."""
@@ -100,7 +102,7 @@ class ExecutionService:
         self._mesh_time_s = mesh_time_s
         self._node_call = node_call
         places = [Place(for_others=sandbox.backend in FOR_OTHERS) for sandbox in sandboxes]
-        self._engine = Engine(config, policy, slots=slots, places=places, own_owner=own_owner)
+        self._engine = Engine(config, policy, slots=slots, places=places, own_owner=own_owner, handlers=handlers)
         self._assigners: dict[bytes, Assigner] = {}
         self._workers: dict[int, WorkerLife] = {}
         self._events: deque[events.Event] = deque()
