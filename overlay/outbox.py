@@ -166,13 +166,10 @@ class _Departures(trio.abc.Instrument):
         self.leave()
         self._falls_asleep = False
 
-    def leave(self) -> bool:
-        if not self.due:
-            return False
+    def leave(self) -> None:
         due, self.due = self.due, []
         for depart in due:
             depart()
-        return True
 
     def wake(self, event: trio.Event) -> None:
         """A loop that has decided how long it sleeps is woken from outside only."""
@@ -195,9 +192,14 @@ def _of_this_run() -> _Departures:
         return made
 
 
-def end_turn() -> bool:
-    """For a clock that moves when everybody waits, before it does: sends what is queued. Whether anything was."""
+def depart_by_clock() -> None:
+    """In this run nothing leaves but by `end_turn`."""
+    _departures.set(_Departures())
+
+
+def end_turn() -> None:
+    """For a clock that moves when everybody waits, before it does: sends what is queued."""
     try:
-        return _departures.get().leave()
+        _departures.get().leave()
     except LookupError:
-        return False
+        pass  # the run has only begun

@@ -48,6 +48,10 @@ class Stream(Protocol):
     async def receive_some(self) -> bytes:
         """At least one byte, or b"" when the peer has closed in an orderly way."""
 
+    async def receive_all(self, take: Callable[[bytes], bool]) -> None:
+        """Hands over what comes, as it comes, until `take` says that this was all, or the peer has closed in an orderly
+        way. Raises, too, what `take` raises."""
+
     async def aclose(self) -> None: ...
 
 

@@ -4,9 +4,10 @@ trio shuffles runnable tasks on purpose, with a generator of its own, unless a p
 be deterministic; then it sorts them first, and the generator's seed fixes the trace. Hypothesis uses the same two
 names. No other file of ours touches them, and a test fails on the day trio changes them.
 
-The third private name is the queue of runnable tasks, out of which the tasks of a frozen node are kept; the fourth what
-asks the system for sockets that are ready. There are none but the one by which Ctrl+C wakes the loop: it is looked at
-now and then.
+The third private name is the queue of runnable tasks, out of which the tasks of a frozen node are kept; the fourth the
+deadlines that tasks wait for. By these two the clock knows how far it may go before the loop has to turn. The fifth is
+what asks the system for sockets that are ready. There are none but the one by which Ctrl+C wakes the loop: it is looked
+at now and then.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import trio
 import trio._core._run as trio_run
 
 from ..overlay.errors import reason
+from ..overlay.outbox import depart_by_clock
 from .timeline import Timeline
 
 T = TypeVar("T")
@@ -42,7 +44,7 @@ def run(main: Callable[..., Awaitable[T]], *args: Any, seed: int) -> T:
                 _looking_up_rarely,
                 main,
                 *args,
-                clock=Timeline(),
+                clock=Timeline(_awaited_s),
                 restrict_keyboard_interrupt_to_checkpoints=True,
             )
         except BaseExceptionGroup as group:
@@ -52,7 +54,14 @@ def run(main: Callable[..., Awaitable[T]], *args: Any, seed: int) -> T:
 async def _looking_up_rarely(main: Callable[..., Awaitable[T]], *args: Any) -> T:
     runner: Any = trio_run.GLOBAL_RUN_CONTEXT.runner
     runner.io_manager = _RarelyPolled(runner.io_manager)
+    depart_by_clock()
     return await main(*args)
+
+
+def _awaited_s() -> float | None:
+    runner: Any = trio_run.GLOBAL_RUN_CONTEXT.runner
+    deadline_s: float = runner.deadlines.next_deadline()
+    return None if runner.runq else deadline_s
 
 
 class _RarelyPolled:
@@ -61,6 +70,7 @@ class _RarelyPolled:
     def __init__(self, polled: Any) -> None:
         self._polled = polled
         self._turns = 0
+        self.process_events = polled.process_events
 
     def get_events(self, timeout_s: float) -> Any:
         self._turns += 1

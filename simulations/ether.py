@@ -73,6 +73,8 @@ class Host:
 
     address: str
     powered: bool = True
+    still: bool = False
+    """Its node is stopped: what comes waits in the system's buffers."""
     plugged: bool = True
     group: int = 0
     """Hosts of different groups cannot reach each other."""
@@ -95,10 +97,16 @@ class Ether:
         self._hosts: dict[str, Host] = {}
         self._delays: dict[tuple[str, str], float] = {}
         self._numbers = 0
+        self._ranks = named_stream(seed, "ether/ranks")
 
-    def at(self, time_s: float, arrive: Callable[[], None]) -> None:
-        """Calls `arrive` at this time."""
-        timeline().at(time_s, arrive)
+    def at(self, time_s: float, arrive: Callable[[], None], rank: float = 0.0) -> None:
+        """Calls `arrive` at this time; of those at one time by rank."""
+        timeline().at(time_s, arrive, rank)
+
+    def draw_rank(self) -> float:
+        """For one direction of a stream. What arrives in the same tick must not come in the order in which nodes have
+        said it: within a turn that is nobody's promise."""
+        return self._ranks.random()
 
     def host(self, address: str) -> Host:
         """The machine at this address, put there at the first mention."""
@@ -175,6 +183,19 @@ class Ether:
         """The node's process dies, the machine stays: its system resets every stream and refuses new ones."""
         for endpoint in self._cut(self.host(address)):
             endpoint.reset()
+
+    def is_still(self, address: str) -> bool:
+        return self._hosts[address].still
+
+    def stop(self, address: str) -> None:
+        """The node takes nothing in; its machine does."""
+        self.host(address).still = True
+
+    def go_on(self, address: str) -> None:
+        host = self.host(address)
+        host.still = False
+        for endpoint in list(host.endpoints.values()):
+            endpoint.wake()
 
     def power_off(self, address: str) -> None:
         """The machine dies: nobody is told anything, and nothing answers."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -87,16 +88,34 @@ class VirtualStream:
 
     async def receive_some(self) -> bytes:
         await trio.lowlevel.checkpoint_if_cancelled()
-        while True:
-            if self._closed:
-                raise LinkLost(f"the connection to {self._remote} broke")
-            if data := self._incoming.take():
-                return data
-            if self._incoming.end_arrived:
-                if self._incoming.was_reset:
-                    raise LinkLost(f"the connection to {self._remote} broke")
-                return b""
+        while (data := self._arrived()) is None:
             await self._incoming.wait_arrival()
+        return data
+
+    async def receive_all(self, take: Callable[[bytes], bool]) -> None:
+        """Hands over in the step of the clock in which it arrives: no task wakes up for it."""
+
+        def hand_over() -> bool:
+            while (data := self._arrived()) is not None:
+                if not data or take(data):
+                    return True
+            return False
+
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not hand_over():
+            await self._incoming.each_arrival(hand_over)
+
+    def _arrived(self) -> bytes | None:
+        """None: nothing yet."""
+        if self._closed:
+            raise LinkLost(f"the connection to {self._remote} broke")
+        if data := self._incoming.take():
+            return data
+        if not self._incoming.end_arrived:
+            return None
+        if self._incoming.was_reset:
+            raise LinkLost(f"the connection to {self._remote} broke")
+        return b""
 
     async def aclose(self) -> None:
         if not self._closed:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import trio
 
+from ..overlay.errors import PotluckError
 from .ether import BYTES_PER_S, Ether, on_tick
 
 WINDOW_BYTES: Final = 1 << 20
@@ -23,6 +25,7 @@ class Pipe:
 
     def __init__(self, ether: Ether, source: str, target: str) -> None:
         self._ether = ether
+        self._rank = ether.draw_rank()
         self._source = source
         self._target = target
         self._pieces: deque[tuple[float, bytes]] = deque()
@@ -34,6 +37,9 @@ class Pipe:
         self._changed = trio.Event()
         """For a sender that waits for room."""
         self._reader: trio.lowlevel.Task | None = None
+        self._hand_over: Callable[[], bool] | None = None
+        self._error: Exception | None = None
+        """That the reader is to raise."""
 
     def wake(self) -> None:
         """Whoever waits, at either end, looks again."""
@@ -42,9 +48,24 @@ class Pipe:
         self._arrived()
 
     def _arrived(self) -> None:
+        if self._reader is None:
+            return
+        if self._hand_over is None:
+            self._resume()
+        elif not self._ether.is_still(self._target):
+            try:
+                over = self._hand_over()
+            except Exception as error:  # whatever it is, the task that reads raises it
+                if self._reader is None and not isinstance(error, PotluckError):
+                    raise  # whoever would have raised it was cancelled meanwhile, and it is nothing to expect
+                self._error, over = error, True
+            if over:
+                self._resume()
+
+    def _resume(self) -> None:
         if self._reader is not None:
             trio.lowlevel.reschedule(self._reader)
-            self._reader = None
+            self._reader = self._hand_over = None
 
     @property
     def has_room(self) -> bool:
@@ -74,7 +95,7 @@ class Pipe:
         self._last_arrival_s = max(arrival_s, self._last_arrival_s)
         self._pieces.append((self._last_arrival_s, piece))
         self._buffered_bytes += len(piece)
-        self._ether.at(self._last_arrival_s, self._arrived)
+        self._ether.at(self._last_arrival_s, self._arrived, self._rank)
 
     def end(self, back: Pipe, *, reset: bool) -> None:
         """Nothing follows; the other side learns it behind everything sent before. The first end stands.
@@ -86,7 +107,7 @@ class Pipe:
             self._end_s = max(arrival_s, self._last_arrival_s)
             self.was_reset = reset
             for pipe in (self, back):
-                self._ether.at(self._end_s, pipe.wake)
+                self._ether.at(self._end_s, pipe.wake, self._rank)
 
     def drop(self) -> None:
         """What is under way is lost."""
@@ -113,8 +134,16 @@ class Pipe:
         self._reader = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(self._give_up)
 
+    async def each_arrival(self, hand_over: Callable[[], bool]) -> None:
+        """Calls it whenever something has arrived, or something about this pipe has changed, until it says that this
+        was all. What has stopped takes nothing: it looks when it goes on, as after every change. For one reader."""
+        self._hand_over, self._error = hand_over, None
+        await self.wait_arrival()
+        if self._error is not None:
+            raise self._error
+
     def _give_up(self, _: object) -> trio.lowlevel.Abort:
-        self._reader = None
+        self._reader = self._hand_over = None
         return trio.lowlevel.Abort.SUCCEEDED
 
     async def wait_room(self) -> None:

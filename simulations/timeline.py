@@ -2,7 +2,8 @@
 
 trio asks its clock how long to sleep only when no task can run. Nothing inside a simulation waits for the real world,
 so the answer is never to sleep: time moves on at once to whatever comes first, a deadline of trio's or an arrival
-here. Arrivals are plain calls, made between two steps of the loop: no task has to wake up for them.
+here. Arrivals are plain calls, made between two turns of the loop: no task has to wake up for them, and as long as they
+wake none, the loop does not turn.
 """
 
 from __future__ import annotations
@@ -17,20 +18,23 @@ from ..overlay.outbox import end_turn
 
 
 class Timeline(trio.abc.Clock):
-    """Time begins at zero and moves only while every task waits.
+    """Time begins at zero and moves only while every task waits. `awaited_s()`: which deadline the tasks wait for, or
+    None while one of them can run.
 
     It does not wait for tasks in `trio.testing.wait_all_tasks_blocked`: with such a task it moves on all the same.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, awaited_s: Callable[[], float | None]) -> None:
+        self._awaited_s = awaited_s
         self._now_s = 0.0
         self._number = 0
-        self._arrivals: list[tuple[float, int, Callable[[], None]]] = []
+        self._arrivals: list[tuple[float, float, int, Callable[[], None]]] = []
 
-    def at(self, time_s: float, arrive: Callable[[], None]) -> None:
-        """Calls `arrive` at this time; of several at one time, in the order of these calls."""
+    def at(self, time_s: float, arrive: Callable[[], None], rank: float = 0.0) -> None:
+        """Calls `arrive` at this time; of several at one time, the lower rank first, and of equals in the order of
+        these calls."""
         self._number += 1
-        heapq.heappush(self._arrivals, (time_s, self._number, arrive))
+        heapq.heappush(self._arrivals, (time_s, rank, self._number, arrive))
 
     async def pause(self, seconds: float) -> None:
         """`trio.sleep`, without the scope and the deadline that half of its time goes into."""
@@ -54,15 +58,16 @@ class Timeline(trio.abc.Clock):
         return self._now_s
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
-        if end_turn():
-            return 0  # what was said now is on its way from now on
+        end_turn()  # what was said now is on its way from now on
         arrivals = self._arrivals
-        next_s = min(deadline, arrivals[0][0]) if arrivals else deadline
-        if next_s == math.inf:
-            return math.inf  # everything waits for ever: what a program that hangs does
-        self._now_s = max(self._now_s, next_s)
-        while arrivals and arrivals[0][0] <= self._now_s:
-            heapq.heappop(arrivals)[2]()
+        while (awaited_s := self._awaited_s()) is not None and awaited_s > self._now_s:
+            next_s = min(awaited_s, arrivals[0][0]) if arrivals else awaited_s
+            if next_s == math.inf:
+                return math.inf  # everything waits for ever: what a program that hangs does
+            self._now_s = max(self._now_s, next_s)
+            while arrivals and arrivals[0][0] <= self._now_s:
+                heapq.heappop(arrivals)[-1]()
+            end_turn()
         return 0
 
 

@@ -274,6 +274,7 @@ class World:
         running = machine.running
         assert running is not None and running.task is not None
         running.frozen = Frozen(running.task)
+        self.ether.stop(machine.address)
         machine.pauses.append(Span(trio.current_time()))
         self.log.note(name, "freeze")
 
@@ -284,6 +285,7 @@ class World:
         if running is not None and running.frozen is not None:
             running.frozen.thaw()
             running.frozen = None
+            self.ether.go_on(machine.address)
             machine.pauses[-1].ended_s = trio.current_time()
             self.log.note(name, "thaw")
 

@@ -26,6 +26,8 @@ from .service import Dht
 logger = logging.getLogger("potluck.dht")
 
 _RETRY_PAUSE_S: Final = 0.1
+_LATE_PAUSE_MAX_S: Final = 2.0
+"""Nobody waits for what is late: a holder that has no time, or no room on its disk, is asked ever more rarely."""
 _READ_AT_ONCE: Final = 32
 _LIAR_ALONE_DECIDES: Final = 2
 """Of so few holders all must agree, and the word of one is enough to refuse: if there are no others, who are missing
@@ -130,10 +132,12 @@ class Replication:
         if self._late >= _LATE_MAX:
             return
         self._late += 1
+        pause_s = _RETRY_PAUSE_S
         try:
             with trio.move_on_after(self._config.operation_timeout_s):
-                while self._dht.is_present(holder.node_id) and await self.store_once(holder, record) is None:  # noqa: ASYNC110 - each try waits for its own answer
-                    await trio.sleep(_RETRY_PAUSE_S)
+                while self._dht.is_present(holder.node_id) and await self.store_once(holder, record) is None:
+                    await trio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, _LATE_PAUSE_MAX_S)
         finally:
             self._late -= 1
 

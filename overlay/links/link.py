@@ -129,7 +129,6 @@ class Link:
 
     async def run(self, dispatch: Dispatch) -> None:
         """Reads and writes until the link is lost; `lost_because` then says why."""
-        self.last_heard_s = trio.current_time()
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
@@ -150,14 +149,17 @@ class Link:
 
     async def _read(self, dispatch: Dispatch) -> None:
         session = self._conversation.session
-        while True:
-            # The first messages may have come with the end of the opening.
+
+        def take(chunk: bytes) -> bool:
+            """Whether that was all."""
+            self.last_heard_s = trio.current_time()
+            session.receive_bytes(chunk)
             while (message := session.next_event()) is not NEED_BYTES:
                 self._take(message, dispatch)
-            if session.state is State.CLOSED:
-                break
-            await self._conversation.receive_bytes()
-            self.last_heard_s = trio.current_time()
+            return session.state is State.CLOSED
+
+        if not take(b""):  # the first messages may have come with the end of the opening
+            await self._conversation.stream.receive_all(take)
         if self._owes_goodbye:
             with trio.move_on_after(_GOODBYE_S):  # if it is read
                 await self._outbox.wait_empty()

@@ -54,7 +54,8 @@ class Neighbours:
 
     def superfluous(self, now_s: float, used_s: Mapping[NodeId, float]) -> list[NodeId]:
         """Of the linked, by when each was last used: those beyond what is kept for use, the longest unused first.
-        Neighbours of either side are none, nor is who was used just now."""
+        Neighbours of either side are none, nor is who was used just now. So of links that are neither, `cached_max`
+        are left."""
         wanted, config = self.wanted(), self._config
         excess = len(used_s.keys() - wanted) - config.cached_max
         if excess <= 0:

@@ -12,7 +12,7 @@ sent; nothing has been answered by then.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -208,6 +208,10 @@ class TlsStream:
             records.append(record)
             size_bytes += len(record)
         return records[0] if len(records) == 1 else b"".join(records)
+
+    async def receive_all(self, take: Callable[[bytes], bool]) -> None:
+        while (data := await self.receive_some()) and not take(data):
+            pass
 
     def _broken(self, error: ssl.SSLError) -> LinkLost:
         return LinkLost(f"the connection to {self._remote} broke: {error.reason or error}")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from potluck.overlay.errors import NotFound
+from potluck.overlay.wire.peer import PEER
+from potluck.overlay.wire.records import Stored
 from potluck.simulations import determinism
 from potluck.simulations.entropy import named_stream
 from potluck.simulations.faults import (
@@ -127,7 +130,10 @@ def test_a_frozen_node_takes_no_step_and_goes_on_where_it_was() -> None:
             assert await until(lambda: all_know_all(world), 20, 0.1)
             world.freeze("b1")
             before = len([event for event in world.log.events if event.node == "b1"])
+            stopped_s = trio.current_time()
             await trio.sleep(30)
+            heard_s = [link.last_heard_s for link in world.node("b1").links]
+            assert heard_s and max(heard_s) <= stopped_s, "what was said to it waits"
             assert len([event for event in world.log.events if event.node == "b1"]) == before
             assert [one.name for one in world.node("a1").membership.present()] == ["c1"], (
                 "silence is death after a while"
@@ -136,6 +142,38 @@ def test_a_frozen_node_takes_no_step_and_goes_on_where_it_was() -> None:
             assert await until(lambda: all_know_all(world), 30, 0.1)
             world.freeze("c1")
             world.kill("c1")  # the dead are not stopped: nothing of it must be left waiting
+            assert not world.failures
+            nursery.cancel_scope.cancel()
+
+    determinism.run(main, seed=1)
+
+
+def test_a_holder_without_room_on_its_disk_is_asked_ever_more_rarely() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            world = World(1, nursery)
+            names = [world.add_machine().name for _ in range(3)]
+            for name in names:
+                await world.start(name)
+            assert await until(lambda: all_know_all(world), 20, 0.1)
+            frames, asked_s = PEER.frames(), list[float]()
+
+            def listen(said: bytes) -> bytes:
+                frames.feed(said)
+                while (body := frames.next_body()) is not None:
+                    message = PEER.decode(body)
+                    if isinstance(message, Stored) and not message.accepted:
+                        asked_s.append(trio.current_time())
+                return said
+
+            full = world.machines["b1"]
+            full.disk.full = True
+            world.ether.host(full.address).mouth = listen
+            await world.node("a1").memory.set("k", b"v", None)
+            await trio.sleep(15)
+            pauses_s = [later_s - earlier_s for earlier_s, later_s in pairwise(asked_s)]
+            assert 5 <= len(asked_s) <= 12
+            assert pauses_s[-1] > 4 * pauses_s[0]
             assert not world.failures
             nursery.cancel_scope.cancel()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import trio
 from hypothesis import given, settings
@@ -33,6 +34,19 @@ def test_calls_and_sleepers_come_in_the_order_of_their_times(times: list[tuple[i
 
     determinism.run(main, seed=1)
     assert seen == sorted(float(at_s) for at_s, _ in times)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30))
+def test_calls_at_one_time_come_by_rank_and_then_as_they_were_asked_for(calls: list[tuple[int, int]]) -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    async def main() -> None:
+        for number, (at_s, rank) in enumerate(calls):
+            timeline().at(float(at_s), partial(seen.append, (at_s, rank, number)), float(rank))
+        await trio.sleep_until(4)
+
+    determinism.run(main, seed=1)
+    assert seen == sorted((at_s, rank, number) for number, (at_s, rank) in enumerate(calls))
 
 
 def test_years_pass_in_no_time_and_work_takes_none() -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 import trio
 import trio.testing
-from potluck.overlay.errors import DeadlineExceeded, LinkLost, NotAllowed
+from potluck.overlay.errors import DeadlineExceeded, LinkLost, NotAllowed, RemoteProtocolError
 from potluck.overlay.ports import Address, Network, Stream
 
 ENOUGH_S = 20.0
@@ -250,6 +250,47 @@ def a_cancelled_read_loses_nothing(run: Run) -> None:
     with_streams(run, play)
 
 
+def what_comes_is_handed_over_until_that_was_all(run: Run) -> None:
+    async def play(mine: Stream, theirs: Stream) -> None:
+        received = bytearray()
+
+        def take(data: bytes) -> bool:
+            received.extend(data)
+            return len(received) in (100, 200)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trickle, mine, 100)
+            await theirs.receive_all(take)
+        await trickle(mine, 100)
+        await mine.aclose()
+        await theirs.receive_all(take)
+        assert bytes(received) == bytes(range(100)) * 2
+        await theirs.receive_all(take)  # the end is no news the second time
+
+    async def trickle(stream: Stream, count: int) -> None:
+        for number in range(count):
+            await stream.send_all(bytes([number]))
+            await trio.sleep(0.0005)
+
+    with_streams(run, play)
+
+
+def what_is_raised_over_a_message_comes_to_who_reads(run: Run) -> None:
+    async def play(mine: Stream, theirs: Stream) -> None:
+        def take(data: bytes) -> bool:
+            raise RemoteProtocolError(data.decode())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mine.send_all, b"nonsense")
+            with pytest.raises(RemoteProtocolError, match="nonsense"):
+                await theirs.receive_all(take)
+        await theirs.aclose()
+        with pytest.raises(LinkLost):
+            await theirs.receive_all(take)
+
+    with_streams(run, play)
+
+
 def two_senders_do_not_mix(run: Run) -> None:
     part = 1 << 20
 
@@ -367,6 +408,8 @@ BEHAVIOURS = (
     a_peer_that_closes_wakes_a_waiting_sender,
     a_slow_reader_stops_the_sender,
     a_cancelled_read_loses_nothing,
+    what_comes_is_handed_over_until_that_was_all,
+    what_is_raised_over_a_message_comes_to_who_reads,
     two_senders_do_not_mix,
     a_handler_that_returns_has_closed_its_stream,
     many_dial_at_once,
