@@ -43,6 +43,8 @@ from .workers import WorkerLife
 
 logger: Final = logging.getLogger("potluck.node")
 
+STARTS_AT_ONCE_MAX: Final = 8
+"""Of worker processes. Hundreds at once would all be too slow to be ready in time."""
 _LOAD_PAUSE_S: Final = 0.05
 """Short tasks come and go faster than anybody can make use of."""
 
@@ -105,6 +107,7 @@ class ExecutionService:
         self._engine = Engine(config, policy, slots=slots, places=places, own_owner=own_owner, handlers=handlers)
         self._assigners: dict[bytes, Assigner] = {}
         self._workers: dict[int, WorkerLife] = {}
+        self._starting = trio.CapacityLimiter(STARTS_AT_ONCE_MAX)
         self._events: deque[events.Event] = deque()
         self._stepping = False
         self._nursery: trio.Nursery | None = None
@@ -289,7 +292,7 @@ class ExecutionService:
         )
 
     async def _live(self, life: WorkerLife, sandbox: Sandbox) -> None:
-        await life.run(sandbox, self._step)
+        await life.run(sandbox, self._starting, self._step)
         del self._workers[life.number]
         self._step(life.end())
 

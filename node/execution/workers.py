@@ -94,12 +94,13 @@ class WorkerLife:
         self._how = "it was stopped"
         self._end: events.WorkerGone | events.WorkerNotStarted = events.WorkerNotStarted(number, "it was stopped")
 
-    async def run(self, sandbox: Sandbox, tell: Callable[[events.Event], None]) -> None:
-        """Returns when the process and all it started are gone; `end` says how."""
+    async def run(self, sandbox: Sandbox, starting: trio.CapacityLimiter, tell: Callable[[events.Event], None]) -> None:
+        """Returns when the process and all it started are gone; `end` says how. `starting` says how many may at once."""
         with self._scope:
             await trio.lowlevel.checkpoint_if_cancelled()
             try:
-                process = await sandbox.start()
+                async with starting:
+                    process = await sandbox.start()
             except SandboxUnavailable as error:
                 self._end = events.WorkerNotStarted(self.number, str(error))
                 return

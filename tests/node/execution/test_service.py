@@ -10,6 +10,7 @@ import psutil
 import pytest
 import trio
 from potluck.node.execution.bare import BareSandbox
+from potluck.node.execution.service import STARTS_AT_ONCE_MAX
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import (
     BadProgram,
@@ -21,6 +22,7 @@ from potluck.overlay.errors import (
     TaskTimedOut,
     WorkerLost,
 )
+from potluck.overlay.ports import WorkerProcess
 from potluck.overlay.wire import values
 from potluck.overlay.wire.work import (
     CancelInstructions,
@@ -225,6 +227,34 @@ def task():
     master.assign(source, call(), call(), call())
     spans: list[Any] = [await master.value(n) for n in range(3)]
     assert max(began for began, _ in spans) < min(ended for _, ended in spans)
+
+
+class Counted(BareSandbox):
+    """Knows how many of its processes were starting at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.starting = self.most = 0
+
+    async def start(self) -> WorkerProcess:
+        self.starting += 1
+        self.most = max(self.most, self.starting)
+        try:
+            return await super().start()
+        finally:
+            self.starting -= 1
+
+
+COUNTED = Counted()
+
+
+@service(slots=20, sandboxes=[COUNTED])
+async def test_a_node_of_many_slots_starts_a_few_workers_at_once(master: Master) -> None:
+    """All at once none would be ready in time."""
+    master.assign("import time\ndef task(): return time.sleep(0.2)", *[call()] * 20)
+    for number in range(20):
+        await master.value(number)
+    assert 1 < COUNTED.most <= STARTS_AT_ONCE_MAX
 
 
 @service(slots=2)

@@ -127,7 +127,7 @@ def live(process: Hostile) -> events.WorkerGone | events.WorkerNotStarted:
 
     async def story() -> None:
         with trio.fail_after(60):
-            await life.run(process, lambda event: None)
+            await life.run(process, trio.CapacityLimiter(1), lambda event: None)
 
     feeder = Feeder(lambda offset: None, lambda: None)
     listener = Listener(1, 1000, lambda number: None, lambda event: None)
