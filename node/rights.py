@@ -1,9 +1,9 @@
 """What whoever talks to this node's control protocol may do there: a program of its owner, or a task that runs here.
 
 A task submits in the name of whoever its job belongs to, and never with more rights than it has itself: its tasks are
-as confidential as it is and no more urgent, and where it is a guest's, so are they, on every node. What it has not
-uploaded or been given as a result it can neither name nor fetch. Everything else a node does for its programs is not
-for tasks.
+as confidential as it is, no more urgent, and within its limits; where it is a guest's, so are they, on every node. What
+it has not uploaded or been given as a result it can neither name nor fetch. Everything else a node does for its
+programs is not for tasks.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ class OfTask:
         self._as_guest = as_guest
         self._confidential = confidential
         self._priority = task.priority
+        self._limits = job.limits
         self._depth_max = config.depth_max
         self._depth = lineage.depth
         self._unfinished = 0
@@ -121,6 +122,7 @@ class OfTask:
             priority=min(wanted.priority, self._priority),
             cache=wanted.cache and not self._as_guest and not self._confidential,
             takes_input=False,
+            limits=wanted.limits.within(self._limits),
         )
 
     def reported(self, batches: Iterable[NodeReports]) -> None:

@@ -7,20 +7,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from potluck.node.execution.tasks import Job, ProgramState, Task
 from potluck.node.rights import UNFINISHED_MAX, OfTask
+from potluck.node.scheduling.times import Times
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import LimitExceeded, NotAllowed
 from potluck.overlay.wire import control
 from potluck.overlay.wire.control import JobOptions, NodeReports, TaskSpec
+from potluck.overlay.wire.limits import Limits
 from potluck.overlay.wire.work import Finished, Inline, Lineage, Program, Reference
 
 OWN, GUEST = b"own", b"guest"
 PROGRAM = Program(b"p" * 32, "callable", body=Inline(b""))
 
 
+limits = st.builds(Limits, memory_bytes=st.integers(0, 1 << 40), cpu_s=st.floats(0, 1e6))
+
+
 def task(*, priority: int = 0, depth: int = 0, whose: bytes = OWN) -> Task:
     lineage = Lineage("above/0", "root", depth) if depth else None
     job = Job(OWN, "job", b"master", 1, 0, whose, lineage)
-    return Task(1, job, ProgramState(1, PROGRAM, Inline(b"")), 3, 0, Inline(b""), priority, None, True, depth)
+    return Task(
+        1, job, ProgramState(1, PROGRAM, Inline(b"")), 3, 0, Inline(b""), priority, None, True, Times(0.0), depth
+    )
 
 
 def rights(of: Task, *, confidential: bool = False) -> OfTask:
@@ -42,20 +49,26 @@ def submit(*arguments: Inline | Reference) -> control.Submit:
         confidential=st.booleans(),
         cache=st.booleans(),
         takes_input=st.booleans(),
+        limits=limits,
     ),
     st.integers(-20, 20),
     st.booleans(),
     st.sampled_from([OWN, GUEST]),
+    limits,
 )
 def test_what_a_task_submits_has_no_more_rights_than_the_task(
-    wanted: JobOptions, priority: int, confidential: bool, whose: bytes
+    wanted: JobOptions, priority: int, confidential: bool, whose: bytes, most: Limits
 ) -> None:
-    of_task = rights(task(priority=priority, whose=whose), confidential=confidential)
+    parent = task(priority=priority, whose=whose)
+    parent.job.limits = most
+    of_task = rights(parent, confidential=confidential)
     given_options = of_task.options(wanted)
     assert given_options.priority <= priority and given_options.priority <= wanted.priority
     assert given_options.confidential >= max(confidential, wanted.confidential)
     assert not (given_options.cache and (confidential or whose == GUEST)), "the owner's keys are not for guests"
     assert not given_options.takes_input
+    assert most.memory_bytes == 0 or 0 < given_options.limits.memory_bytes <= most.memory_bytes
+    assert most.cpu_s == 0 or 0 < given_options.limits.cpu_s <= most.cpu_s
     assert of_task.origin is not None
     assert (of_task.origin.owner, of_task.origin.as_guest) == (whose, whose == GUEST)
     assert of_task.origin.lineage == Lineage("job/3", "job", 1)

@@ -20,6 +20,7 @@ from potluck.overlay.wire.work import (
     CancelInstructions,
     Finished,
     Inline,
+    Lineage,
     Reference,
     Returned,
     Started,
@@ -159,6 +160,34 @@ def test_the_work_of_others_needs_a_sandbox_that_holds() -> None:
         (1, OTHER),
         (0, OWN),
     }
+
+
+def test_what_an_owners_node_gives_out_for_somebody_else_runs_as_the_work_of_others() -> None:
+    """A guest's task has submitted it there."""
+    lineage = Lineage("above/0", "above", 1)
+    bare = World(places=(False,))
+    (report,) = bare.assign(M, "j", [1], owner=OTHER, lineage=lineage)
+    assert (type(report), report.code) == (Returned, SandboxUnavailable.wire_code)
+    mixed = World(places=(False, True))
+    mixed.assign(M, "guests", [1], owner=OTHER, lineage=lineage)
+    mixed.assign(M, "ours", [1], owner=OWN, lineage=lineage)
+    mixed.ready()
+    assert sorted(mixed.processes[number].sandbox for number in mixed.busy()) == [0, 1]
+    mixed.assign(b"master-1", "lies", [1], owner=OWN, lineage=lineage)
+    assert mixed.engine.jobs[OTHER, "lies"].sandbox == 1, "whose it is said to be adds nothing"
+
+
+def test_sandboxes_are_shared_by_a_job_and_what_its_tasks_submit_and_by_nobody_else() -> None:
+    world = World(slots=1)
+    world.assign(M, "root", [0])
+    world.ready()
+    (first,) = world.busy()
+    world.reply(first)
+    world.assign(M, "sub", [0], lineage=Lineage("root/0", "root", 1))
+    assert world.busy() == [first]
+    world.reply(first)
+    world.assign(M, "other", [0], lineage=Lineage("root/0", "another root", 1))
+    assert first not in world.busy()
 
 
 def test_a_node_without_slots_returns_everything() -> None:

@@ -36,6 +36,7 @@ def workers(draw: st.DrawFn) -> list[Worker]:
         worker = Worker(NodeId(bytes([n]) * 20), name, b"", able, own=n == here or draw(st.booleans()), here=n == here)
         worker.foreign, worker.outstanding = draw(st.integers(0, 12)), draw(st.integers(0, 12))
         worker.assigned = draw(st.integers(0, 3))
+        worker.leaving = draw(st.sampled_from([False, False, False, True]))
         made.append(worker)
     return made
 
@@ -46,6 +47,8 @@ requirements = st.builds(
     on=st.sampled_from(["", "n0", "n1", "absent"]),
     python=st.sampled_from(["", "3.11"]),
     confidential=st.booleans(),
+    nested=st.booleans(),
+    as_guest=st.booleans(),
     resources=st.builds(
         Needs, st.integers(0, 3), st.integers(0, 3), st.integers(0, 2), LABELS.map(lambda labels: tuple(labels.items()))
     )
@@ -65,7 +68,8 @@ def test_a_task_runs_only_where_every_rule_allows_it(everyone: list[Worker], nee
             and needs.on in ("", worker.name)
             and (not needs.kind or needs.kind in able.kinds)
             and needs.python in ("", able.python)
-            and (worker.own or able.runs_others)
+            and ((worker.own and not needs.as_guest) or able.runs_others)
+            and (not worker.leaving or (worker.here and needs.nested))
             and worker.node_id not in needs.refused_by
             and able.cpus >= needs.resources.cpus
             and able.memory_bytes >= needs.resources.memory_bytes
