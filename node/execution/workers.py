@@ -95,7 +95,7 @@ class WorkerLife:
         self._end: events.WorkerGone | events.WorkerNotStarted = events.WorkerNotStarted(number, "it was stopped")
 
     async def run(self, sandbox: Sandbox, starting: trio.CapacityLimiter, tell: Callable[[events.Event], None]) -> None:
-        """Returns when the process and all it started are gone; `end` says how. `starting` says how many may at once."""
+        """Returns when the process and all it started are gone; `end` says how. `starting`: how many may at once."""
         with self._scope:
             await trio.lowlevel.checkpoint_if_cancelled()
             try:
