@@ -111,12 +111,30 @@ def task(mark, count):
 """
 
 
+KILL_MAX_S = 0.1
+
+
 def test_under_bubblewrap_nothing_survives_the_kill_not_even_what_escaped_its_session() -> None:
-    mark = f"potluck-test-{os.getpid()}-escape"
+    """The fastest of a few tries is judged: how busy the machine is besides is not the sandbox's doing."""
+    took_s = []
+
+    async def main(sandbox: Sandbox, mark: str) -> None:
+        with trio.fail_after(60):
+            process = await sandbox.start()
+            talk = Talk(process)
+            await talk.give(function("task", ESCAPE), RunTask(1, 1, call(mark, 20)))
+            await until_marked(mark, 21)(talk)
+            began_s = trio.current_time()
+            await process.kill()
+            took_s.append(trio.current_time() - began_s)
+        assert not marked(mark)
 
     with bubblewrap() as sandbox:
-        run(sandbox, ESCAPE, mark, 5, after=until_marked(mark, 6))
-    assert not marked(mark)
+        for number in range(3):
+            trio.run(main, sandbox, f"potluck-test-{os.getpid()}-escape-{number}")
+            if took_s[-1] <= KILL_MAX_S:
+                break
+    assert min(took_s) <= KILL_MAX_S
 
 
 def test_bare_workers_take_their_ordinary_children_with_them() -> None:
