@@ -40,7 +40,9 @@ def sandbox() -> Finding:
     try:
         found = BubblewrapSandbox.find(groups=Hierarchy.find())
     except SandboxUnavailable as error:
-        return wrong("sandbox", f"{error}: no tasks of other people run here, your own run bare", _sandbox_fix())
+        return wrong(
+            "sandbox", f"{error}: no tasks of other people run here, your own run less guarded", _sandbox_fix()
+        )
     lacking = [name for name, kept in found.guarantees.as_dict().items() if not kept]
     return well("sandbox", f"bubblewrap{'; not limited: ' + ', '.join(lacking) if lacking else ''}")
 

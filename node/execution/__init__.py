@@ -8,7 +8,8 @@
 `outgoing`, `streaming`, `printed`    what tasks print, divided among them and sent home; no I/O
 `service`, `workers`, `lines`         the shell: pipes to the worker processes, and what tasks say through them
 `listening`, `feeding`, `tally`       … and their stdout, stderr and stdin
-`backends`                            which sandboxes there are: `bubblewrap`, `bare`, both on `spawning`
+`backends`                            which sandboxes there are: `bubblewrap`, `confined`, `bare`, all on `spawning`
+`visible`, `confinement`              what of the machine they show; how `confined` shuts itself off, from inside
 `seccomp`, `cgroups`, `trees`         what the kernel refuses them, and what it tells of their use
 `limits`, `overseeing`                whether a task has taken more than it may
 `supervisor`                          process 1 of a sandbox: stops, continues and reaps all of it

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ...overlay.errors import SandboxUnavailable
 from ...overlay.ports import Sandbox
 from .bare import BareSandbox, remove_abandoned_folders
 from .bubblewrap import BubblewrapSandbox, end_abandoned_sandboxes
 from .cgroups import Hierarchy
+from .confined import ConfinedSandbox
 
 
 def available_sandboxes(choice: str) -> Sequence[Sandbox]:
@@ -22,7 +24,15 @@ def available_sandboxes(choice: str) -> Sequence[Sandbox]:
         return (BareSandbox(groups),)
     if choice == "bubblewrap":
         return (BubblewrapSandbox.find(groups=groups),)
-    try:
-        return BubblewrapSandbox.find(groups=groups), BareSandbox(groups)
-    except SandboxUnavailable:
-        return (BareSandbox(groups),)
+    if choice == "confined":
+        return (ConfinedSandbox.find(groups),)
+    return (*_best(groups), BareSandbox(groups))
+
+
+def _best(groups: Hierarchy | None) -> Sequence[Sandbox]:
+    """Of those that keep a task from the machine, the first that works."""
+    with suppress(SandboxUnavailable):
+        return (BubblewrapSandbox.find(groups=groups),)
+    with suppress(SandboxUnavailable):
+        return (ConfinedSandbox.find(groups),)
+    return ()

@@ -1,7 +1,8 @@
 """Workers without a sandbox: for an owner's own tasks where nothing better works.
 
 They get a clean environment, a folder of their own and no core files. Nothing keeps them from the user's files or from
-the network, and a child that leaves its session and its ancestors before the sweep survives: `guarantees` says so.
+the network, and where no control group may be made, a child that leaves its session and its ancestors before the sweep
+survives: `guarantees` says so.
 """
 
 from __future__ import annotations
@@ -36,21 +37,25 @@ class BareSandbox:
 
     def __init__(self, groups: Hierarchy | None = None) -> None:
         self._groups = groups
-        self.guarantees = Guarantees(
-            time=True, memory=groups is not None, **(groups.guarantees if groups is not None else {})
-        )
+        # Whoever is in a control group is found in it, wherever it has gone.
+        counted = {"memory": True, "kill_all": True, **groups.guarantees} if groups is not None else {}
+        self.guarantees = Guarantees(time=True, **counted)
 
     async def start(self) -> BareWorker:
         scratch = Scratch()
         try:
             env = {**clean_environment(scratch.path), "TMPDIR": scratch.path}
-            spawned = spawn(_command, env=env, cwd=scratch.path)
+            spawned = spawn(lambda descriptors: self._command(descriptors, scratch.path), env=env, cwd=scratch.path)
             worker = BareWorker(spawned, self.guarantees, scratch, make_group(self._groups))
         except BaseException:  # cancellation too: nobody else knows of the folder yet
             scratch.remove()
             raise
         await worker.await_ready()
         return worker
+
+    def _command(self, descriptors: str, scratch: str) -> Sequence[str]:
+        limits = (f"end_with={os.getpid()}", "core=0")
+        return (sys.executable, "-P", "-m", WORKER_MODULE, descriptors, *limits)
 
 
 class Scratch:
@@ -89,11 +94,6 @@ def _age_s(folder: Path) -> float:
         return os.fstat(now.fileno()).st_mtime - folder.stat().st_mtime
 
 
-def _command(descriptors: str) -> Sequence[str]:
-    limits = (f"end_with={os.getpid()}", "core=0")
-    return (sys.executable, "-P", "-m", WORKER_MODULE, descriptors, *limits)
-
-
 class BareWorker(SpawnedWorker):
     def __init__(self, spawned: Spawned, guarantees: Guarantees, scratch: Scratch, group: Group | None) -> None:
         super().__init__(spawned, guarantees, group)
@@ -105,6 +105,8 @@ class BareWorker(SpawnedWorker):
 
     async def stop(self) -> None:
         """Until a look around finds nobody who still runs: whoever is forked meanwhile is found by the next."""
+        self._check_lives()
+        self._signal_outer(signal.SIGSTOP)
         stopped: set[int] = set()
         with trio.move_on_after(END_TIMEOUT_S):
             while running := [pid for pid in self._tree() if pid not in stopped or entry_of(pid).is_running]:
@@ -119,17 +121,20 @@ class BareWorker(SpawnedWorker):
         self._check_lives()
 
     def _tree(self) -> set[int]:
-        return {self.pid, *family_of(self.pid)} if entry_of(self.pid).is_alive else set()
+        return {self.pid, *self._all()} if entry_of(self.pid).is_alive else set()
 
     def _check_lives(self) -> None:
-        if not entry_of(self.pid).is_alive:
+        if self._closed or not entry_of(self.pid).is_alive:
             raise LinkLost("the worker has gone")
 
+    def _all(self) -> set[int]:
+        return family_of(self.pid) | (self._group.members() if self._group is not None else set())
+
     async def _end_all(self) -> None:
-        victims = family_of(self.pid)
+        victims = self._all()
         self._signal_outer(signal.SIGKILL)
         with trio.move_on_after(END_TIMEOUT_S):
-            while victims := {pid for pid in victims | family_of(self.pid) if entry_of(pid).is_alive}:
+            while victims := {pid for pid in victims | self._all() if entry_of(pid).is_alive}:
                 _signal_all(victims, signal.SIGKILL)
                 await trio.sleep(_SWEEP_INTERVAL_S)
         await trio.to_thread.run_sync(self._scratch.remove)

@@ -33,14 +33,13 @@ from .cgroups import Group, Hierarchy, make_group
 from .seccomp import filter_here
 from .spawning import END_TIMEOUT_S, Spawned, SpawnedWorker, clean_environment, spawn
 from .supervisor import BEGIN, CONTINUE, STOP
+from .visible import ETC, SYSTEM, python_paths
 
 TRIAL_TIMEOUT_S: Final = 10.0
 SUPERVISOR_MODULE: Final = "potluck.node.execution.supervisor"
 _SCRATCH: Final = "/scratch"
 _WRITABLE: Final = (_SCRATCH, "/tmp", "/dev/shm")  # noqa: S108 (inside)
 _CHILD_PID: Final = re.compile(rb'"child-pid": ([0-9]+)')
-_ETC: Final = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime")
-_SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _PROC_SHOWN: Final = frozenset(
     [
         "cmdline",
@@ -67,8 +66,6 @@ _PROC_SHOWN: Final = frozenset(
 )
 """What programs look for beside the folders of processes. The rest is the machine's: to its root, which a node may run
 as, much of it can be read and some written without any capability."""
-_PACKAGE_PARTS: Final = ("__init__.py", "py.typed", "client", "overlay", "node")
-"""Of a checkout, only what a worker or a task may import."""
 
 # Says whether the limit on processes holds here: it does not for root.
 _TRIAL: Final = """
@@ -224,7 +221,7 @@ class BubblewrapSandbox:
         yield from ("--size", str(sizes.tmp_bytes), "--tmpfs", "/tmp")  # noqa: S108
         yield from ("--size", str(sizes.scratch_bytes), "--tmpfs", _SCRATCH)
         # After the empty folders, for the Python may live below /tmp.
-        for path in _python_paths():
+        for path in python_paths():
             yield from ("--ro-bind", path, path)
         yield from ("--remount-ro", "/", "--remount-ro", "/dev", "--cap-drop", "ALL", "--chdir", _SCRATCH)
 
@@ -237,12 +234,12 @@ def _environment() -> dict[str, str]:
 
 
 def _system() -> Iterator[str]:
-    for path in map(Path, _SYSTEM):
+    for path in map(Path, SYSTEM):
         if path.is_symlink():
             yield from ("--symlink", str(path.readlink()), str(path))
         elif path.is_dir():
             yield from ("--ro-bind", str(path), str(path))
-    for name in _ETC:
+    for name in ETC:
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
 
 
@@ -255,25 +252,6 @@ def _processes() -> Iterator[str]:
             yield from ("--tmpfs", str(path), "--remount-ro", str(path))
         else:
             yield from ("--ro-bind", "/dev/null", str(path))
-
-
-def _python_paths() -> list[str]:
-    """What the running Python consists of, outermost folders first, without what lies in another or in /usr."""
-    wanted = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.exec_prefix), *_package_paths()}
-    # A virtual environment's `python` may point to a Python by way of a folder of its own.
-    wanted.add(Path(os.path.realpath(sys.executable)).parent.parent)
-    if site.ENABLE_USER_SITE:
-        wanted.add(Path(site.getusersitepackages()))
-    kept: list[Path] = []
-    for path in sorted(wanted, key=lambda path: (len(path.parts), path)):
-        if path.exists() and not any(path.is_relative_to(outer) for outer in (Path("/usr"), *kept)):
-            kept.append(path)
-    return [str(path) for path in kept]
-
-
-def _package_paths() -> Iterator[Path]:
-    package = Path(__file__).parents[2]
-    return (package / part for part in _PACKAGE_PARTS)
 
 
 def end_abandoned_sandboxes() -> None:

@@ -136,6 +136,10 @@ class Group:
             processes_refused=_field(pids, "pids.events", "max") or _field(two, "pids.events", "max"),
         )
 
+    def members(self) -> set[int]:
+        folder = next(self._folders())
+        return {int(line) for line in _lines(folder / "cgroup.procs")}
+
     def remove(self) -> None:
         """When nobody is in it any more."""
         for folder in self._folders():

@@ -29,6 +29,8 @@ class Place:
     """A sandbox of this node, in order of preference."""
 
     for_others: bool
+    lacks: str = ""
+    """Which guarantees, beside its name, for whoever may not run there."""
 
 
 class Places:
@@ -38,8 +40,14 @@ class Places:
         self._own_owner = own_owner
         self._most_own = Limits(memory_bytes=config.own_memory_bytes)
         self._most_others = Limits(memory_bytes=config.others_memory_bytes)
+        self._all = tuple(places)
         self._own = 0 if places else None
         self._others = next((number for number, place in enumerate(places) if place.for_others), None)
+
+    @property
+    def lacking(self) -> str:
+        """Why none of them is for others: what the best of them does not guarantee."""
+        return "".join(f": {place.lacks}" for place in self._all[:1] if place.lacks)
 
     @property
     def used(self) -> list[int]:
@@ -158,7 +166,7 @@ class Intake:
         if not self._pool.slots:
             return NoWorker("the node lends no slots")
         if job.sandbox is None:
-            return SandboxUnavailable("this node has no sandbox for tasks of other owners")
+            return SandboxUnavailable(f"this node has no sandbox for tasks of other owners{self._places.lacking}")
         starts = self._pool.starts[job.sandbox]
         return SandboxUnavailable(starts.reason) if starts.given_up(now_s) else None
 

@@ -20,7 +20,7 @@ import errno
 import platform
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -110,6 +110,37 @@ UNCOUNTED: Final[dict[str, tuple[int | None, int | None]]] = {
 }
 """Memory that no process has mapped or open, and that lies in no folder: refused where no control group counts it."""
 
+CONFINING: Final[dict[str, tuple[int | None, int | None]]] = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "setpriority": (141, 140),
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "semget": (64, 190),
+    "msgget": (68, 186),
+    "mq_open": (240, 180),
+    "memfd_secret": (447, 447),
+}
+"""What needs no namespace of its own to be harmless inside bubblewrap, and is not inside Landlock alone."""
+_OWN_ONLY: Final[dict[str, tuple[int, int]]] = {"prlimit64": (302, 261), "sched_setaffinity": (203, 122)}
+"""There: of this very process, which is number 0."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -137,9 +168,11 @@ class Instruction(NamedTuple):
     operand: int
 
 
-def filter_for(machine: Machine, families: Iterable[int], *, counted: bool = True) -> list[Instruction]:
-    """Only sockets of these families may be made."""
-    refused = REFUSED if counted else REFUSED | UNCOUNTED
+Table = Mapping[str, tuple[int | None, int | None]]
+
+
+def filter_for(machine: Machine, families: Iterable[int], refused: Table, own_only: Table) -> list[Instruction]:
+    """Only sockets of these families may be made; calls of `own_only` have no other process for a first argument."""
     made = [
         Instruction(_LOAD, 0, 0, _MACHINE_AT),
         Instruction(_EQUAL, 1, 0, machine.audit),
@@ -158,6 +191,9 @@ def filter_for(machine: Machine, families: Iterable[int], *, counted: bool = Tru
     made += _only_for(machine.socket, _FIRST_AT, [*looked_at, _refusal(errno.EAFNOSUPPORT)])
     typing = [one for number in _TYPING for one in (Instruction(_EQUAL, 0, 1, number), _refusal(errno.EPERM))]
     made += _only_for(machine.ioctl, _SECOND_AT, typing)
+    for numbers in own_only.values():
+        if (number := numbers[machine.column]) is not None:
+            made += _only_for(number, _FIRST_AT, [Instruction(_EQUAL, 1, 0, 0), _refusal(errno.EPERM)])
     return [*made, Instruction(_RETURN, 0, 0, ALLOW)]
 
 
@@ -179,7 +215,16 @@ def encoded(program: Iterable[Instruction]) -> bytes:
 FAMILIES: Final = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
 
 
-def filter_here(families: Iterable[int] = FAMILIES, *, counted: bool) -> bytes:
+def filter_here(*, counted: bool) -> bytes:
     """For the machine this runs on; empty if its calls are not in the table."""
+    return _filter_here(FAMILIES, REFUSED if counted else REFUSED | UNCOUNTED, {})
+
+
+def confining_filter() -> bytes:
+    """As `filter_here`, for a process that sees the machine's processes, network and shared memory."""
+    return _filter_here((), REFUSED | CONFINING, _OWN_ONLY)
+
+
+def _filter_here(families: Iterable[int], refused: Table, own_only: Table) -> bytes:
     machine = MACHINES.get(platform.machine())
-    return encoded(filter_for(machine, families, counted=counted)) if machine is not None else b""
+    return encoded(filter_for(machine, families, refused, own_only)) if machine is not None else b""

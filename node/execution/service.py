@@ -103,7 +103,7 @@ class ExecutionService:
         self._name = node_name
         self._mesh_time_s = mesh_time_s
         self._node_call = node_call
-        places = [Place(for_others=sandbox.backend in FOR_OTHERS) for sandbox in sandboxes]
+        places = [Place(sandbox.backend in FOR_OTHERS, _lacks(sandbox)) for sandbox in sandboxes]
         self._engine = Engine(config, policy, slots=slots, places=places, own_owner=own_owner, handlers=handlers)
         self._assigners: dict[bytes, Assigner] = {}
         self._workers: dict[int, WorkerLife] = {}
@@ -306,6 +306,11 @@ class ExecutionService:
 
 async def _refuse_line(_line: TaskLine, _task: Task) -> None:
     await trio.lowlevel.checkpoint()
+
+
+def _lacks(sandbox: Sandbox) -> str:
+    lacking = [name for name, kept in sandbox.guarantees.as_dict().items() if not kept]
+    return f"{sandbox.backend} does not guarantee {', '.join(lacking)}" if lacking else ""
 
 
 def _text_of(arguments: Payload) -> str:

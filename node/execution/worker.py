@@ -197,7 +197,7 @@ def _limit(settings: list[str]) -> None:
         resource.setrlimit(_LIMITS[name], (most, most))
 
 
-def _go_first() -> None:
+def go_first() -> None:
     """When the machine runs out of memory, this goes before anything of its user."""
     try:
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -222,7 +222,7 @@ def main(arguments: list[str]) -> None:
     written = Written(tally)
     os.close(tally)
     _limit(arguments[1:])
-    _go_first()
+    go_first()
     pipe = inside.NodePipe(descriptor)
     inside.enter(pipe)
     program = Worker(pipe, written)

@@ -404,7 +404,8 @@ def test_a_missing_bubblewrap_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(SandboxUnavailable, match="bwrap"):
         available_sandboxes("bubblewrap")
-    assert [sandbox.backend for sandbox in available_sandboxes("auto")] == ["bare"]
+    left = [sandbox.backend for sandbox in available_sandboxes("auto")]
+    assert left in (["bare"], ["confined", "bare"])
 
 
 def abandoned(mark: str) -> list[psutil.Process]:

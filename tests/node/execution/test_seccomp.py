@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from potluck.node.execution.seccomp import (
     ALLOW,
+    CONFINING,
     FAMILIES,
     KILL,
     MACHINES,
@@ -25,6 +26,7 @@ from potluck.node.execution.seccomp import (
 
 from .test_sandboxes import bubblewrap_or_skip, run
 
+OWN_ONLY = {"prlimit64": (302, 261)}
 NEW_USER_NAMESPACE = 0x1000_0000
 ORDINARY_FORK = 0x0120_0011
 
@@ -61,8 +63,8 @@ words = st.integers(0, (1 << 64) - 1)
 def test_what_is_in_the_table_is_refused_and_nothing_else(
     machine: Machine, number: int, first: int, second: int, counted: bool
 ) -> None:
-    verdict = judged(filter_for(machine, FAMILIES, counted=counted), machine.audit, number, (first, second))
     table = REFUSED if counted else REFUSED | UNCOUNTED
+    verdict = judged(filter_for(machine, FAMILIES, table, {}), machine.audit, number, (first, second))
     if number in {numbers[machine.column] for numbers in table.values()}:
         assert verdict == refusal(errno.EPERM)
     elif number == machine.clone3:
@@ -73,7 +75,7 @@ def test_what_is_in_the_table_is_refused_and_nothing_else(
 
 @given(machines, words)
 def test_sockets_are_of_the_families_that_may_be(machine: Machine, family: int) -> None:
-    program = filter_for(machine, FAMILIES)
+    program = filter_for(machine, FAMILIES, REFUSED, {})
     for one in (family, *FAMILIES):
         expected = ALLOW if one & 0xFFFF_FFFF in FAMILIES else refusal(errno.EAFNOSUPPORT)
         assert judged(program, machine.audit, machine.socket, (one,)) == expected
@@ -81,15 +83,23 @@ def test_sockets_are_of_the_families_that_may_be(machine: Machine, family: int) 
 
 @given(machines, words)
 def test_clone_makes_processes_and_no_namespaces(machine: Machine, flags: int) -> None:
-    program = filter_for(machine, FAMILIES)
+    program = filter_for(machine, FAMILIES, REFUSED, {})
     assert judged(program, machine.audit, machine.clone, (flags & ~0x7E02_0000,)) == ALLOW
     assert judged(program, machine.audit, machine.clone, (flags | NEW_USER_NAMESPACE,)) == refusal(errno.EPERM)
     assert judged(program, machine.audit, machine.clone, (ORDINARY_FORK,)) == ALLOW
 
 
+@given(machines, words)
+def test_own_limits_may_be_set_and_those_of_others_not(machine: Machine, process: int) -> None:
+    program = filter_for(machine, (), REFUSED, OWN_ONLY)
+    number = OWN_ONLY["prlimit64"][machine.column]
+    assert judged(program, machine.audit, number, (0,)) == ALLOW
+    assert (judged(program, machine.audit, number, (process,)) == ALLOW) == (process & 0xFFFF_FFFF == 0)
+
+
 @given(machines, words, words)
 def test_nobody_types_into_a_terminal(machine: Machine, descriptor: int, asked: int) -> None:
-    program = filter_for(machine, FAMILIES)
+    program = filter_for(machine, FAMILIES, REFUSED, {})
     typing = asked & 0xFFFF_FFFF in (0x5412, 0x541C)
     assert (judged(program, machine.audit, machine.ioctl, (descriptor, asked)) == ALLOW) != typing
     assert judged(program, machine.audit, machine.ioctl, (descriptor, 0x5412)) == refusal(errno.EPERM)
@@ -98,14 +108,16 @@ def test_nobody_types_into_a_terminal(machine: Machine, descriptor: int, asked: 
 @given(machines, st.integers(0, (1 << 32) - 1), st.integers(0, 500))
 def test_calls_of_another_architecture_end_the_process(machine: Machine, audit: int, number: int) -> None:
     if audit != machine.audit:
-        assert judged(filter_for(machine, FAMILIES), audit, number) == KILL
+        assert judged(filter_for(machine, FAMILIES, REFUSED, {}), audit, number) == KILL
     if machine.has_x32:
-        assert judged(filter_for(machine, FAMILIES), machine.audit, number | 0x4000_0000) == refusal(errno.ENOSYS)
+        assert judged(filter_for(machine, FAMILIES, REFUSED, {}), machine.audit, number | 0x4000_0000) == refusal(
+            errno.ENOSYS
+        )
 
 
 def test_the_filter_is_as_short_as_the_kernel_and_a_pipe_take() -> None:
     for machine in MACHINES.values():
-        program = filter_for(machine, FAMILIES, counted=False)
+        program = filter_for(machine, (), REFUSED | CONFINING, OWN_ONLY)
         assert len(program) <= 4096 and len(encoded(program)) == 8 * len(program) <= 4096
 
 

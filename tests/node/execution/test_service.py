@@ -102,6 +102,7 @@ async def test_the_work_of_others_is_not_run_bare(master: Master) -> None:
     master.assign("def task(): return 1", call(), owner=b"stranger")
     report = await master.last(0, Returned)
     assert report.code == SandboxUnavailable.wire_code
+    assert "bare does not guarantee network, filesystem" in report.reason
 
 
 @service()
