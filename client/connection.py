@@ -29,6 +29,7 @@ from ..overlay.errors import LinkLost, PotluckError, RemoteProtocolError
 from ..overlay.wire import control, inside
 from ..overlay.wire.codec import Message
 from ..overlay.wire.control import TO_NODE, TO_PROGRAM, JobOptions, Welcome
+from ..overlay.wire.processes import Acted, Processes
 from ..overlay.wire.questions import JobSaid
 from ..overlay.wire.work import Finished, Inline, Reference, Started
 from .dependencies import Turns
@@ -333,7 +334,7 @@ class Connection:
             self._questions.take_part(message)
         elif isinstance(message, control.ObjectParcel):
             self._questions.take_parcel(message)
-        elif isinstance(message, control.Answer | control.MemoryValue | JobSaid):
+        elif isinstance(message, control.Answer | control.MemoryValue | JobSaid | Processes | Acted):
             self._questions.answer(message)
         elif isinstance(message, control.Failure):
             self._questions.refuse(message)

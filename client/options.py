@@ -11,6 +11,7 @@ from typing import Final, Generic, Literal, ParamSpec, TypeVar
 
 from ..overlay.errors import UsageError
 from ..overlay.wire.control import JobOptions
+from ..overlay.wire.processes import TYPES
 from ..overlay.wire.setting import Setting
 from .files import setting_of
 from .needs import kind_of, limits_of, resources_of
@@ -69,6 +70,7 @@ def options(
     cache: bool = False,
     needs: Mapping[str, object] | None = None,
     limits: Mapping[str, object] | None = None,
+    process_type: str = "",
     env: Mapping[str, str] | None = None,
     inputs: Iterable[str | Path] = (),
     outputs: Iterable[str] = (),
@@ -87,6 +89,8 @@ def options(
     needs         what its node has to have: cpu=2, ram=bytes, gpu=1, label={"K": "V"} or "K:V", kind="k"
     limits        what it may take with all it starts, else it is ended and `LimitExceeded` raised: memory=bytes,
                   cpu=seconds, processes=number, disk=bytes, output=bytes
+    process_type  what it is shown as: "ai_inference", "data_processing", "blockchain_validator", "network_node",
+                  "system" or "user"
     env           variables of its environment
     inputs        files, read now, that lie in its working folder; 1 MiB in all
     outputs       globs of files there that come into this program's current folder when it returns; 1 MiB in all
@@ -103,6 +107,7 @@ def options(
         cache=cache,
         needs=needs,
         limits=limits,
+        process_type=process_type,
     )
     setting = setting_of(env or {}, inputs, outputs)
     return lambda function: Optioned(function, job_options, setting)
@@ -121,6 +126,7 @@ def job_options_of(
     cache: bool = False,
     needs: Mapping[str, object] | None = None,
     limits: Mapping[str, object] | None = None,
+    process_type: str = "",
 ) -> JobOptions:
     """Raises UsageError for what makes no sense."""
     if timeout is not None:
@@ -135,6 +141,8 @@ def job_options_of(
         raise UsageError("what is confidential is not kept for later: leave out cache")
     if not isinstance(on, str) or len(on) > ON_LENGTH_MAX:
         raise UsageError(f"on: must be the name of a node, which has {ON_LENGTH_MAX} letters at most")
+    if process_type not in ("", *TYPES):
+        raise UsageError(f"type {process_type!r}: one of {', '.join(TYPES)}")
     default = JobOptions()
     return JobOptions(
         timeout_s=None if timeout is None else float(timeout),
@@ -149,6 +157,7 @@ def job_options_of(
         needs=resources_of(needs or {}),
         needs_kind=kind_of(needs or {}),
         limits=limits_of(limits or {}),
+        process_type=process_type,
     )
 
 

@@ -12,6 +12,7 @@ from ..overlay.errors import PotluckError, from_wire
 from ..overlay.wire import control
 from ..overlay.wire.codec import Message
 from ..overlay.wire.control import TO_NODE
+from ..overlay.wire.processes import Acted, Processes
 from ..overlay.wire.questions import JobSaid
 from ..overlay.wire.work import Inline, Reference
 from .dialling import Way
@@ -44,7 +45,7 @@ class Questions:
         """Of a task in flight; nobody is told when the link is lost, for the task may run again."""
         return self._download(job, value, arrived, failed, of_task=True)
 
-    def answer(self, message: control.Answer | control.MemoryValue | JobSaid) -> None:
+    def answer(self, message: control.Answer | control.MemoryValue | JobSaid | Processes | Acted) -> None:
         if answer := self._asked.pop(message.request, None):
             resolve(answer, message)
 

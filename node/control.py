@@ -34,6 +34,7 @@ from ..overlay.wire import control
 from ..overlay.wire.codec import Message
 from ..overlay.wire.control import TO_NODE, TO_PROGRAM, NodeReports
 from ..overlay.wire.framing import VALUE_BYTES_MAX
+from ..overlay.wire.processes import ActOnProcesses, AskProcesses
 from ..overlay.wire.questions import AskJob
 from ..overlay.wire.streams import InputWanted, TaskOutput
 from ..overlay.wire.work import Fault, Finished, Reference, Report
@@ -46,6 +47,7 @@ from .jobs.service import Jobs
 from .leaving import Leaving
 from .memory import SharedMemory
 from .objects import PART_BYTES, Objects
+from .processes.service import ProcessTable
 from .rights import OfProgram, OfTask, Rights
 from .streams import Streams
 
@@ -63,6 +65,7 @@ class Served(Protocol):
     cache: ResultCache
     custody: Custody
     questions: Questions
+    processes: ProcessTable
     memory: SharedMemory
     objects: Objects
 
@@ -320,6 +323,8 @@ class _Connection:
                 self._answer(request, {"job": job})
             case AskJob():
                 self._post(await self._node.questions.answer(message))
+            case AskProcesses() | ActOnProcesses():
+                self._post(await self._node.processes.answer(message))
             case control.GetObject():
                 await self._send_object(message)
 

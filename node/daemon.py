@@ -53,6 +53,7 @@ from .leaving import Leaving
 from .memory import SharedMemory
 from .objects import Objects, ObjectTable
 from .presence import Presence
+from .processes.service import ProcessTable
 from .rights import OfTask
 from .roster import Roster
 from .rotating import Rotating
@@ -178,6 +179,7 @@ class Node:
         self.streams = Streams(
             identity.node_id, self.links, self.jobs.has_given, execution.output_shown, execution.input_came
         )
+        self.processes = ProcessTable(identity, execution, self.links, self.membership, self._is_confidential)
         self.presence = Presence(config, identity, self.membership, self.replication, ports.host)
         self.audit = AuditLog(identity.key, ports.store, self.links, self.mesh_time)
         versions = abilities.versions_of(self.capabilities)
@@ -232,6 +234,7 @@ class Node:
             self._work_changed()
             nursery.start_soon(self.custody.run)
             nursery.start_soon(self.questions.run)
+            nursery.start_soon(self.processes.run)
             self._address = await nursery.start(self.links.run)
             logger.info("Node %s started on port %d", self.name, self._address.port)
             nursery.start_soon(self.presence.sample, self.execution.load)
@@ -435,9 +438,12 @@ class Node:
             self.execution.complete(link.peer.node_id, message)
             self.objects.table.release(message.job)
 
+    def _is_confidential(self, task: Task) -> bool:
+        return task.job.assigner == self.node_id and self.jobs.is_confidential(task.job.name)
+
     async def _serve_task(self, line: TaskLine, task: Task) -> None:
         job = task.job
-        confidential = job.assigner == self.node_id and self.jobs.is_confidential(job.name)
+        confidential = self._is_confidential(task)
         as_guest = job.whose != self.identity.owner_id
         rights = OfTask(task, self.config.execution, as_guest=as_guest, confidential=confidential)
         await serve_task(self, line, rights)

@@ -14,6 +14,7 @@ from ..client.futures import Job, TaskFuture
 from ..client.options import job_options_of
 from ..overlay.errors import DeadlineExceeded, PotluckError, Refused, UsageError
 from ..overlay.wire.control import JobOptions, SealJob
+from ..overlay.wire.processes import TYPES
 from ..overlay.wire.setting import Setting
 from .answer import Answer
 from .asking import ANSWER_TIMEOUT_S
@@ -69,6 +70,9 @@ def job_options(function: F) -> F:
             callback=_limits,
             metavar="memory=1G,cpu=60,…",
             help="End it when it takes more; processes=N, disk=SIZE, output=SIZE, too.",
+        ),
+        click.option(
+            "--type", "process_type", type=click.Choice(TYPES), default="", help="What `potluck ps` shows it as."
         ),
         click.option("--on", metavar="NAME", default="", help="Run on this node only."),
         click.option("--at-most-once", is_flag=True, help="Never run it again once it may have begun."),

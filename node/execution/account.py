@@ -19,15 +19,19 @@ class Account:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self.now_s = 0.0
         """Of the step under way."""
-        self.unfinished = 0
-        """Tasks that will still be confirmed."""
+        self.processes: dict[int, Task] = {}
+        """Tasks that will still be confirmed, by the numbers of their processes, in order."""
         self._dispatcher = dispatcher
         self._reports: dict[tuple[bytes, str], tuple[Job, list[Report]]] = {}
         self._ended: list[tuple[Task, Finished]] = []
 
-    def opened(self) -> None:
-        """A task was taken."""
-        self.unfinished += 1
+    @property
+    def unfinished(self) -> int:
+        return len(self.processes)
+
+    def opened(self, task: Task) -> None:
+        """It was taken."""
+        self.processes[task.process.number] = task
 
     def stop(self, task: Task, fault: Fault) -> None:
         """Confirms a task with `fault`: at once where it has not begun, else when its worker is gone."""
@@ -73,7 +77,7 @@ class Account:
     def _forget(self, task: Task) -> None:
         task.arguments = None  # long ones are let go at once, whoever else still knows the task
         del task.job.tasks[task.index]
-        self.unfinished -= 1
+        del self.processes[task.process.number]
         self._dispatcher.turns.over(self.now_s, task)
 
     def report(self, job: Job, report: Report) -> None:

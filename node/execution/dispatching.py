@@ -9,6 +9,7 @@ from ...overlay.config import Execution
 from ...overlay.parcels import Parcel
 from ...overlay.wire.work import Attached, Fault, Inline
 from ...overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
+from ..processes.process import State
 from ..scheduling.policy import Policy
 from .events import Effect, Feed, InstructionBegins, Send, Sent
 from .pool import WorkerPool
@@ -52,6 +53,11 @@ class Dispatcher:
                 self.turns.stop(now_s, worker)
             elif not self._withdraw_waiting(now_s):
                 return
+
+    def ready(self, now_s: float, task: Task) -> None:
+        """Everything of it is here, and nobody has suspended it."""
+        self.policy.add(now_s, task)
+        task.process.move(now_s, State.READY)
 
     def begin(self, now_s: float, task: Task) -> None:
         """It is at the head of a ready worker's pipe."""
@@ -154,14 +160,7 @@ class Dispatcher:
             return self._pool.lease(now_s, task.job)
         best: Worker | None = None
         for worker in task.job.lease.workers.values():
-            if (
-                worker.pipe
-                and worker.active
-                and worker.ready
-                and not worker.dying
-                and not worker.stopped
-                and len(worker.pipe) < self._window(now_s, worker, task)
-            ):
+            if worker.goes and worker.active and len(worker.pipe) < self._window(now_s, worker, task):
                 best = worker if best is None or len(worker.pipe) < len(best.pipe) else best
         return best
 

@@ -8,7 +8,7 @@ counts as begun, the others can be taken back unharmed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from ...overlay.config import Execution
@@ -25,6 +25,7 @@ from ...overlay.wire.work import (
     Finished,
     Started,
 )
+from ..processes.process import State
 from ..scheduling.nested import DeepestFirst
 from ..scheduling.policy import Policy
 from . import events
@@ -37,6 +38,7 @@ from .kinds import KindPrograms
 from .pool import Load, WorkerPool
 from .standing import head_of
 from .streaming import Streaming
+from .suspending import Suspending, can_be, is_suspended
 from .tasks import MEAN_WEIGHT, Job, Numbers, Task, Worker, is_current
 
 
@@ -65,8 +67,10 @@ class Engine:
         self._dispatcher = Dispatcher(config, policy, self.pool, self._numbers, self._effects)
         self.streaming = Streaming(self.pool, self._effects)
         self._account = Account(self._dispatcher)
-        self._intake = Intake(policy, self.pool, self._account, self.streaming, self._numbers, where, self._effects)
+        ready = self._dispatcher.ready
+        self._intake = Intake(ready, self.pool, self._account, self.streaming, self._numbers, where, self._effects)
         self._intake.handlers = KindPrograms(handlers, self._numbers)
+        self._suspending = Suspending(self._dispatcher)
         self._task_mean_s = 0.0
         self._handlers: Final[dict[type, Callable[[float, Any], None]]] = {
             events.Assigned: self._intake.assigned,
@@ -87,6 +91,7 @@ class Engine:
             events.Starved: self._starved,
             events.WorkerGone: self._worker_gone,
             events.WorkerStopped: self._worker_stopped,
+            events.ActAsked: self._act_asked,
             events.Tick: self._tick,
         }
 
@@ -117,6 +122,11 @@ class Engine:
 
     def statistics(self) -> dict[str, object]:
         return self._dispatcher.turns.statistics.summary(self._policy.name, self._policy.lengths())
+
+    @property
+    def processes(self) -> Mapping[int, Task]:
+        """By number, in order."""
+        return self._account.processes
 
     @property
     def unfinished(self) -> int:
@@ -158,7 +168,7 @@ class Engine:
                 task = job.tasks.get(index)
                 if task is not None and not message.unbegun_only:
                     self._account.stop(task, fault_for(Cancelled("cancelled")))
-                elif task is not None:
+                elif task is not None and not is_suspended(task):
                     self._account.hand_over(task, Cancelled("it was asked back"))
 
     def _job_completed(self, now_s: float, event: events.JobCompleted) -> None:
@@ -189,12 +199,29 @@ class Engine:
         for worker in self._intake.leave(job):
             self.pool.kill(worker)
 
+    def _act_asked(self, now_s: float, event: events.ActAsked) -> None:
+        for number in event.numbers:
+            task = self.processes.get(number)
+            if task is None or not can_be(event.act, task):
+                continue
+            if event.act == "kill":
+                self._account.stop(task, fault_for(Cancelled("its process was killed")))
+            elif event.act == "resume":
+                self._suspending.resume(now_s, task)
+            else:
+                self._suspending.suspend(now_s, task)
+                task.noticed = True
+                # It may take for ever, and that is meant: nobody is to run it a second time.
+                self._account.report(task.job, Started(task.index, task.attempt, waits=True))
+
     def _hand_back(self, now_s: float, event: events.HandBack) -> None:
         self._intake.closed = True
         reason = NoWorker("the node leaves")
         for task in [task for job in self.jobs.values() for task in job.tasks.values()]:
             if task.begun_s is not None and event.begun:
                 self._account.give_up(task, reason)
+            elif task.begun_s is not None and is_suspended(task):
+                self._suspending.resume(now_s, task)  # or the node would wait for it for ever
             elif event.begun or not task.depth:
                 self._account.hand_over(task, reason)
         self.pool.drop_spares()
@@ -252,8 +279,8 @@ class Engine:
     def _ran(self, now_s: float, worker: Worker, task: Task, reply: Reply) -> None:
         assert task.begun_s is not None
         elapsed_s = reply.elapsed_s if 0 <= reply.elapsed_s < math.inf else now_s - task.begun_s
-        if task.stops:  # by the worker's clock it ran while it stood still
-            elapsed_s = min(elapsed_s, task.times.ran_by(now_s))
+        if task.process.stops or task.stood_s:  # by the worker's clock it ran while it stood still
+            elapsed_s = min(elapsed_s, task.process.times.ran_by(now_s))
         self._dispatcher.turns.completed(now_s, task)
         task.program.ran(elapsed_s)
         self._task_mean_s += (elapsed_s - self._task_mean_s) * (MEAN_WEIGHT if self._task_mean_s else 1)
@@ -311,6 +338,9 @@ class Engine:
         worker = self.pool.workers[event.worker]
         if head_of(worker, event.task) is not None:
             self._dispatcher.standing.wants(worker, event.turn)
+            process = worker.pipe[0].process
+            if worker.stands == "resuming" and process.state is State.WAITING:
+                process.move(now_s, State.READY)
 
     def _tick(self, now_s: float, event: events.Tick) -> None:
         for worker in list(self.pool.running()):
@@ -345,7 +375,8 @@ class Engine:
         assert len(tasks) == self._account.unfinished
         assert self.pool.active == sum(worker.active for worker in self.pool.workers.values()) <= self.pool.slots
         for worker in self.pool.workers.values():
-            assert worker.active or not worker.pipe or worker.stands or worker.stopped, "a task runs only in a slot"
+            still = worker.stands or worker.stopped or worker.held
+            assert worker.active or not worker.pipe or still, "a task runs only in a slot"
             assert not worker.stands or (not worker.active and len(worker.pipe) == 1) or worker.dying
             assert not worker.stopped or worker.dying or (len(worker.pipe) == 1 and not worker.stands)
             assert all(task.job.lease is worker.lease for task in worker.pipe), "a worker serves one lease"
@@ -354,9 +385,9 @@ class Engine:
         handed = sum(len(worker.pipe) for worker in self.pool.workers.values() if not worker.stopped)
         condemned = [worker.condemned[0] for worker in self.pool.workers.values() if worker.condemned]
         fetching = [task for task in tasks if task.arguments is None or task.program.missing]
-        assert len(self._policy) + handed + len(fetching) + sum(map(is_current, condemned)) == len(tasks), (
-            "none is lost"
-        )
+        resting = [one for one in tasks if is_suspended(one) and one.begun_s is None and one not in fetching]
+        elsewhere = len(fetching) + len(resting) + sum(map(is_current, condemned))
+        assert len(self._policy) + handed + elsewhere == len(tasks), "none is lost"
 
 
 def _time_out_s(task: Task) -> float:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ...overlay.errors import LimitExceeded, PotluckError
 from ...overlay.parcels import Parcel
 from ...overlay.wire.capabilities import Guarantees
+from ...overlay.wire.processes import Act
 from ...overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
 from ...overlay.wire.work import (
     CancelInstructions,
@@ -175,6 +176,14 @@ class WorkerStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class ActAsked:
+    """By a person, of processes by their numbers."""
+
+    act: Act
+    numbers: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Some deadline may have passed."""
 
@@ -198,6 +207,7 @@ Event = (
     | InputCame
     | WorkerGone
     | WorkerStopped
+    | ActAsked
     | Tick
 )
 

@@ -5,14 +5,15 @@ A task waits here for what has to be fetched, its arguments or its program, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...overlay.config import Execution
 from ...overlay.errors import NotFound, NoWorker, PotluckError, SandboxUnavailable
 from ...overlay.wire.limits import Limits
 from ...overlay.wire.work import Inline, Instruction, InstructionAssignment, Program, Reference, Started
-from ..scheduling.policy import Policy
+from ..processes.process import Process, State
+from ..processes.types import ProcessType
 from ..scheduling.times import Times
 from .account import Account
 from .answers import forgotten, returned
@@ -69,7 +70,7 @@ class Intake:
 
     def __init__(
         self,
-        policy: Policy[Task],
+        ready: Callable[[float, Task], None],
         pool: WorkerPool,
         account: Account,
         streaming: Streaming,
@@ -81,7 +82,8 @@ class Intake:
         self.jobs: dict[tuple[bytes, str], Job] = {}
         self.closed = False
         """The node leaves: nothing new is taken."""
-        self._policy = policy
+        self._ready = ready
+        self._pids = Numbers()
         self._pool = pool
         self._account = account
         self._streaming = streaming
@@ -133,6 +135,7 @@ class Intake:
         job.outgoing = Outgoing(message.job) if message.streams_output else None
         job.takes_input = message.takes_input
         job.limits = message.limits.within(self._places.most_for(owner, whose))
+        job.process_type = message.process_type or ProcessType.USER.value
         if message.takes_input:
             job.lease = Lease(used_once=True)
         else:
@@ -232,11 +235,11 @@ class Intake:
             message.priority,
             message.timeout_s,
             message.trust_results or self._places.is_own(job.owner),
-            Times(now_s),
+            Process(self._pids.next(), Times(now_s)),
             job.depth,
         )
         job.tasks[task.index] = task
-        self._account.opened()
+        self._account.opened(task)
         if isinstance(arguments, Reference):
             self._fetch(task, arguments)
         else:
@@ -274,4 +277,10 @@ class Intake:
         if (missing := task.program.missing) is not None:
             missing.waiting.append(task)
         elif task.arguments is not None:
-            self._policy.add(now_s, task)
+            self._complete(now_s, task)
+
+    def _complete(self, now_s: float, task: Task) -> None:
+        if task.process.state is State.SUSPENDED:
+            task.was_ready = True
+        else:
+            self._ready(now_s, task)

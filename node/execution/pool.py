@@ -140,11 +140,7 @@ class WorkerPool:
 
     def running(self) -> Iterator[Worker]:
         """Those with a task at the head of their pipe, and not stopped."""
-        return (
-            worker
-            for worker in self.workers.values()
-            if worker.ready and worker.pipe and not worker.dying and not worker.stopped
-        )
+        return (worker for worker in self.workers.values() if worker.goes)
 
     def next_try_s(self, now_s: float) -> float | None:
         """When a sandbox has rested, if one rests."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import trio
@@ -15,6 +15,7 @@ from ...overlay.parcels import Parcel
 from ...overlay.ports import Sandbox
 from ...overlay.wire import values
 from ...overlay.wire.kinds import Handlers
+from ...overlay.wire.processes import Act
 from ...overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
 from ...overlay.wire.work import (
     CancelInstructions,
@@ -38,6 +39,7 @@ from .lines import Serve, TaskLine
 from .listening import Listener
 from .overseeing import Overseer
 from .pool import Load
+from .suspending import can_be
 from .tasks import Task
 from .workers import WorkerLife
 
@@ -194,6 +196,17 @@ class ExecutionService:
         self._engine.change_policy(trio.current_time(), policy)
         self._step(events.Tick())
         self.load_changed()
+
+    @property
+    def processes(self) -> Mapping[int, Task]:
+        """Every task that is here, by the number of its process, in order."""
+        return self._engine.processes
+
+    def act(self, act: Act, numbers: Sequence[int]) -> list[int]:
+        """On which of them it makes a difference."""
+        acted = [number for number in numbers if can_be(act, self._engine.processes[number])]
+        self._step(events.ActAsked(act, acted))
+        return acted
 
     def statistics(self) -> dict[str, object]:
         """What the contract says of a policy: since this node's start."""

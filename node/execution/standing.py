@@ -42,7 +42,18 @@ class Standing:
     def wants(self, worker: Worker, turn: int) -> None:
         if worker.stands == "waiting" and worker.turn == turn:
             worker.stands = "resuming"
+            if not worker.held:
+                self._resuming[worker.number] = worker
+
+    def rests(self, worker: Worker) -> None:
+        """It is suspended, and gets no slot."""
+        self._resuming.pop(worker.number, None)
+
+    def goes_on(self, worker: Worker) -> bool:
+        """No longer; whether it wants its slot again."""
+        if worker.stands == "resuming":
             self._resuming[worker.number] = worker
+        return worker.stands == "resuming"
 
     def ends(self, worker: Worker) -> None:
         """Its task does, or it is gone itself."""

@@ -14,7 +14,7 @@ from ...overlay.parcels import Parcel
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Limits
 from ...overlay.wire.work import Fault, Finished, Inline, Lineage, Program
-from ..scheduling.times import Times
+from ..processes.process import Process
 from .outgoing import Outgoing
 
 MEAN_WEIGHT: Final = 0.2
@@ -84,7 +84,7 @@ class Task:
     priority: int
     timeout_s: float | None
     may_pickle: bool
-    times: Times
+    process: Process
     depth: int = 0
     """How many tasks, each submitted by the one before, have led to it."""
     worker: Worker | None = None
@@ -93,10 +93,11 @@ class Task:
     turn_s: float | None = None
     """Since when it runs without having been stopped."""
     slice_ends_s: float = math.inf
-    stops: int = 0
     stopped_s: float = 0.0
     stood_s: float = 0.0
-    """How long it has stood still, pre-empted."""
+    """How long it has stood still, pre-empted or suspended."""
+    was_ready: bool = False
+    """When it was suspended: nothing of it had to be fetched."""
     noticed: bool = False
     """Whether its master knows that it has begun."""
     is_parent: bool = False
@@ -133,6 +134,8 @@ class Job:
     lineage: Lineage | None = None
     """Where it comes from, if a task has submitted it."""
     lease: Lease = field(default_factory=Lease)
+    process_type: str = ""
+    """What kind of process its tasks are."""
     tasks: dict[int, Task] = field(default_factory=dict)
     programs: dict[bytes, ProgramState] = field(default_factory=dict)
     reports: OrderedDict[int, Finished] = field(default_factory=OrderedDict)
@@ -216,6 +219,8 @@ class Worker:
     """How often it has waited."""
     stopped: bool = False
     """Its task was pre-empted, and is ready: all of it stands still, or is about to."""
+    held: bool = False
+    """Its task is suspended: all of it stands still, or is about to."""
     stopping: bool = False
     """It was told to stand still, and has not said that it does."""
     guarantees: Guarantees = field(default_factory=Guarantees)
@@ -224,3 +229,8 @@ class Worker:
     withdrawn: set[int] = field(default_factory=set)
     condemned: tuple[Task, Fault] | None = None
     """The task it was killed for, reported when it is gone."""
+
+    @property
+    def goes(self) -> bool:
+        """It has a task at the head of its pipe, and that is not stopped."""
+        return self.ready and bool(self.pipe) and not (self.dying or self.stopped or self.held)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from ..processes.process import State
 from ..scheduling.policy import Policy
 from ..scheduling.times import Statistics
 from .events import Effect, ResumeWorker, StopWorker
@@ -36,9 +37,12 @@ class Turns:
         self._effects = effects
 
     def begin(self, now_s: float, task: Task) -> None:
-        """It runs, or goes on running."""
+        """It has a slot."""
         self.statistics.began(now_s)
-        task.times.started(now_s)
+        task.process.move(now_s, State.RUNNING)
+        self._renew(now_s, task)
+
+    def _renew(self, now_s: float, task: Task) -> None:
         task.turn_s = now_s
         task.slice_ends_s = now_s + self._policy.slice_s(task)
 
@@ -64,16 +68,22 @@ class Turns:
     def over(self, now_s: float, task: Task) -> None:
         """It will not run any more, whatever the reason."""
         self._policy.ended(now_s, task, _ran_s(now_s, task), completed=False)
-        task.times.ended(now_s)
+        task.process.move(now_s, State.TERMINATED)
         if task.begun_s is not None:
-            self.statistics.add(task.times)
+            self.statistics.add(task.process.times)
 
     def waits(self, now_s: float, worker: Worker) -> None:
         """Its task does, for something that it cannot go on without, and gives its slot back."""
+        if worker.held:
+            return
         self.go_on(worker)
         task = worker.pipe[0]
+        self._block(now_s, task)
+        if task.process.state is not State.WAITING:
+            task.process.move(now_s, State.WAITING)
+
+    def _block(self, now_s: float, task: Task) -> None:
         self._policy.blocked(now_s, task, _ran_s(now_s, task))
-        task.times.stopped(now_s)
         task.turn_s, task.slice_ends_s = None, math.inf
 
     def due(self, now_s: float, *, wanted: bool) -> Worker | None:
@@ -88,9 +98,9 @@ class Turns:
         (task,) = worker.pipe
         worker.stopped = worker.stopping = True
         task.turn_s, task.slice_ends_s = None, math.inf
-        task.stops += 1
         task.stopped_s = now_s
-        task.times.ready(now_s)
+        task.process.stops += 1
+        task.process.move(now_s, State.READY)
         self.statistics.switched()
         self._effects.append(StopWorker(worker.number))
 
@@ -98,7 +108,7 @@ class Turns:
         worker.stopping = False
         if worker.dying:
             return
-        if worker.stopped:
+        if worker.stopped or worker.held:
             self._pool.free(worker)
             return
         self._effects.append(ResumeWorker(worker.number))
@@ -106,16 +116,45 @@ class Turns:
             self._pool.vacate(worker)
 
     def unready(self, worker: Worker) -> None:
-        """Its task is not ready after all: it has ended, or waits."""
+        """Its task is not ready after all, nor suspended any more: it has ended, or waits."""
+        worker.held = False
         if worker.stopped:
             worker.stopped = False
             self._policy.remove(worker.pipe[0].key)
 
     def go_on(self, worker: Worker) -> None:
         """As `unready`, and its process lives on."""
-        stands_still = worker.stopped and not worker.stopping
+        stands_still = (worker.stopped or worker.held) and not worker.stopping
         self.unready(worker)
         if stands_still:
+            self._effects.append(ResumeWorker(worker.number))
+
+    def hold(self, now_s: float, worker: Worker) -> None:
+        """Its task, the only one in its pipe, is being suspended."""
+        (task,) = worker.pipe
+        if worker.stopped:
+            self.unready(worker)
+        else:
+            self._block(now_s, task)
+            task.stopped_s = now_s
+            if not worker.stopping:
+                worker.stopping = True
+                self._effects.append(StopWorker(worker.number))
+        worker.held = True
+
+    def let_go(self, now_s: float, worker: Worker) -> None:
+        """Its task is ready again, as if it had been pre-empted."""
+        (task,) = worker.pipe
+        worker.held, worker.stopped = False, True
+        self._policy.add(now_s, task)
+        task.process.move(now_s, State.READY)
+
+    def wake(self, now_s: float, worker: Worker) -> None:
+        """Its task waits, as it did before: it needs no slot for that."""
+        (task,) = worker.pipe
+        worker.held = False
+        task.stood_s += now_s - task.stopped_s
+        if not worker.stopping:
             self._effects.append(ResumeWorker(worker.number))
 
     def idle(self, worker: Worker) -> None:
@@ -135,7 +174,7 @@ class Turns:
             if wanted or self._policy.peek(now_s) is not task:
                 return worker
             self._policy.pick(now_s)
-            self.begin(now_s, task)
+            self._renew(now_s, task)
         return None
 
     def _pushed_away(self, now_s: float) -> Worker | None:

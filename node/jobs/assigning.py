@@ -55,6 +55,7 @@ def _assignment(
             known_only=known_only,
             streams_output=options.streams_output,
             takes_input=options.takes_input,
+            process_type=options.process_type,
             owner=job.origin.owner if job.origin is not None else b"",
             lineage=job.origin.lineage if job.origin is not None else None,
             limits=options.limits,

@@ -1,4 +1,6 @@
 """Tasks in execution, as their owner sees them.
 
-`types`   what kinds of processes there are, and how they are shown
+`process`   the control block and its states
+`types`     what kinds of processes there are, and how they are shown
+`service`   any node shows and acts on the processes of all
 """

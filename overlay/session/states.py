@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
-from ..wire import audit, bans, gossip, joblog, opening, peer, questions, records, registers, work
+from ..wire import audit, bans, gossip, joblog, opening, peer, processes, questions, records, registers, work
 from ..wire.codec import Message
 
 
@@ -53,7 +53,7 @@ SENT: Final = Direction.SENT
 RECEIVED: Final = Direction.RECEIVED
 
 _FREELY: Final = (
-    *(*peer.GOSSIP, *peer.WORK, *peer.STREAMS, *peer.CUSTODY, *peer.AUDIT),
+    *(*peer.GOSSIP, *peer.WORK, *peer.STREAMS, *peer.CUSTODY, *peer.AUDIT, *peer.PROCESSES),
     *(*peer.RECORDS, *peer.REGISTERS, *peer.EXCLUSION),
 )
 
@@ -133,6 +133,8 @@ ANSWERS: Final[dict[type[Message], type[Message] | tuple[type[Message], ...]]] =
     questions.AskJob: questions.JobSaid,
     audit.AskHeads: audit.Heads,
     audit.AskEntries: audit.Entries,
+    processes.AskProcesses: processes.Processes,
+    processes.ActOnProcesses: processes.Acted,
     work.ObjectWant: (work.ObjectComes, work.ObjectMissing),
 }
 """Which message answers which request; the two share a `request` number."""

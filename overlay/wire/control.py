@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from .codec import Codec, Count, LongText, Message, RawId, RequestId, ShortText
 from .limits import Limits
+from .processes import Acted, ActOnProcesses, AskProcesses, Processes
 from .questions import AskJob, JobSaid
 from .records import Version
 from .streams import InputPart, InputWanted, OutputTaken, TaskOutput
@@ -76,6 +77,8 @@ class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     """The job goes on when its client is gone, and outlives the machine that took it."""
     needs: Needs = Needs()
     limits: Limits = Limits()
+    process_type: ShortText = ""
+    """What kind of process its tasks are, for whoever looks at them."""
 
 
 class OpenJob(Message, frozen=True, tag=3):
@@ -378,6 +381,8 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     Rotate,
     SealJob,
     AskJob,
+    AskProcesses,
+    ActOnProcesses,
 )
 _FROM_NODE: Final[tuple[type[Message], ...]] = (
     Welcome,
@@ -390,6 +395,8 @@ _FROM_NODE: Final[tuple[type[Message], ...]] = (
     Answer,
     Failure,
     JobSaid,
+    Processes,
+    Acted,
 )
 
 

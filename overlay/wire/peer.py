@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import audit, bans, gossip, joblog, opening, questions, records, registers, rotation, streams, work
+from . import audit, bans, gossip, joblog, opening, processes, questions, records, registers, rotation, streams, work
 from .codec import Codec, Message
 
 OPENING: Final = (opening.ConnectRequest, opening.ConnectAck, opening.Handshake, opening.HandshakeResponse)
@@ -33,11 +33,15 @@ REGISTERS: Final = (
 )
 EXCLUSION: Final = (bans.Bans, rotation.Rotated)
 STREAMS: Final = (streams.TaskOutput, streams.OutputTaken, streams.InputWanted, streams.InputPart)
+PROCESSES: Final = (
+    *(processes.AskProcesses, processes.Processes),
+    *(processes.ActOnProcesses, processes.Acted),
+)
 AUDIT: Final = (audit.AuditHead, audit.AskHeads, audit.Heads, audit.AskEntries, audit.Entries)
 BULK: Final = (work.ObjectWant, work.ObjectComes, work.ObjectMissing)
 
 PEER_MESSAGES: Final[tuple[type[Message], ...]] = (
-    *(*OPENING, *CLOSING, *GOSSIP, *WORK, *STREAMS, *CUSTODY, *AUDIT),
+    *(*OPENING, *CLOSING, *GOSSIP, *WORK, *STREAMS, *CUSTODY, *AUDIT, *PROCESSES),
     *(*RECORDS, *REGISTERS, *EXCLUSION, *BULK),
 )
 PEER: Final[Codec[Message]] = Codec(PEER_MESSAGES)

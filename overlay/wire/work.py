@@ -118,6 +118,8 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     """Scripts have a standard input, to be asked for with InputWanted."""
     lineage: Lineage | None = None
     limits: Limits = Limits()
+    process_type: ShortText = ""
+    """What kind of process its tasks are, for whoever looks at them."""
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.node.execution.tasks import Job, ProgramState, Task
+from potluck.node.processes.process import Process
 from potluck.node.rights import UNFINISHED_MAX, OfTask
 from potluck.node.scheduling.times import Times
 from potluck.overlay.config import Execution
@@ -26,7 +27,17 @@ def task(*, priority: int = 0, depth: int = 0, whose: bytes = OWN) -> Task:
     lineage = Lineage("above/0", "root", depth) if depth else None
     job = Job(OWN, "job", b"master", 1, 0, whose, lineage)
     return Task(
-        1, job, ProgramState(1, PROGRAM, Inline(b"")), 3, 0, Inline(b""), priority, None, True, Times(0.0), depth
+        1,
+        job,
+        ProgramState(1, PROGRAM, Inline(b"")),
+        3,
+        0,
+        Inline(b""),
+        priority,
+        None,
+        True,
+        Process(1, Times(0.0)),
+        depth,
     )
 
 

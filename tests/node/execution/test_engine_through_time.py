@@ -146,6 +146,12 @@ class ExecutionThroughTime(RuleBasedStateMachine):
     def worker_stops(self, data: st.DataObject) -> None:
         self.world.stands_still(data.draw(st.sampled_from(self.world.stopping())))
 
+    @rule(act=st.sampled_from(["suspend", "suspend", "resume", "kill"]), data=st.data())
+    def somebody_acts_on_processes(self, act: Any, data: st.DataObject) -> None:
+        if there := list(self.world.engine.processes):
+            numbers = data.draw(st.lists(st.sampled_from(there), max_size=4))
+            self.world.step(events.ActAsked(act, numbers))
+
     @rule(spec=st.sampled_from(["fcfs", "sjf", "priority", "rr", "mlfq", "fair"]))
     def policy_changes(self, spec: str) -> None:
         if self.policy != "fcfs":
@@ -187,6 +193,7 @@ class ExecutionThroughTime(RuleBasedStateMachine):
             while world.fetches:
                 world.step(events.Fetched(world.fetches.pop(0), Inline(b"x")))
             world.ready()
+            world.step(events.ActAsked("resume", list(world.engine.processes)))
             for number in world.stopping():
                 world.stands_still(number)
             for number in world.busy():

@@ -259,10 +259,10 @@ def test_nothing_of_a_stopped_tree_runs(backend: Callable[[], Sandbox]) -> None:
             tasks = {job.name: task for job in engine.jobs.values() for task in job.tasks.values()}
             still = [(mark, task) for mark, task in tasks.items() if task.worker.stopped and not task.worker.stopping]
             for mark, task in still:
-                stops, before_s = task.stops, cpu_s(them[mark])
+                stops, before_s = task.process.stops, cpu_s(them[mark])
                 await trio.sleep(0.03)
                 after_s = cpu_s(them[mark])
-                if task.worker.stopped and task.stops == stops:
+                if task.worker.stopped and task.process.stops == stops:
                     assert after_s == before_s
                     looked += 1
             await trio.sleep(0.01)

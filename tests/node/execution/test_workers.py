@@ -10,6 +10,7 @@ from potluck.node.execution.listening import Listener
 from potluck.node.execution.overseeing import Overseer
 from potluck.node.execution.tasks import Job, ProgramState, Task
 from potluck.node.execution.workers import WorkerLife
+from potluck.node.processes.process import Process
 from potluck.node.scheduling.times import Times
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import LimitExceeded
@@ -104,7 +105,7 @@ RUNNING = Task(
     0,
     None,
     True,
-    Times(0.0),
+    Process(1, Times(0.0)),
 )
 
 

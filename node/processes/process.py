@@ -1,0 +1,65 @@
+"""A task in execution: its control block, and the states that it goes through.
+
+    NEW ──everything is here──▶ READY ⇄ RUNNING ──▶ WAITING ──▶ READY
+    NEW, READY, RUNNING, WAITING ⇄ SUSPENDED          and each of them ──▶ TERMINATED
+
+NEW        what it needs is being fetched
+READY      it could run and does not: there is no slot for it, or others have their turn
+RUNNING    it has a slot
+WAITING    it waits for what it has submitted, and has given its slot back
+SUSPENDED  somebody has said so: it stands still, holds no slot and comes into no queue until somebody says otherwise
+TERMINATED it has ended, or was handed back
+
+`LEGAL` is the only place that says which moves there are; a move that is not in it is a fault of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from ..scheduling.times import Times
+
+
+class State(Enum):
+    NEW = "NEW"
+    READY = "READY"
+    RUNNING = "RUNNING"
+    WAITING = "WAITING"
+    SUSPENDED = "SUSPENDED"
+    TERMINATED = "TERMINATED"
+
+
+LEGAL: Final = {
+    State.NEW: {State.READY, State.SUSPENDED, State.TERMINATED},
+    State.READY: {State.RUNNING, State.WAITING, State.SUSPENDED, State.TERMINATED},
+    State.RUNNING: {State.READY, State.WAITING, State.SUSPENDED, State.TERMINATED},
+    State.WAITING: {State.READY, State.SUSPENDED, State.TERMINATED},
+    State.SUSPENDED: {State.NEW, State.READY, State.WAITING, State.TERMINATED},
+    State.TERMINATED: set[State](),
+}
+
+
+@dataclass(eq=False, slots=True)
+class Process:
+    """`number` is unique on its node; with its name it is the PID."""
+
+    number: int
+    times: Times
+    state: State = State.NEW
+    stops: int = 0
+    """How often it was pre-empted."""
+
+    def move(self, now_s: float, to: State) -> None:
+        assert to in LEGAL[self.state], f"process {self.number} is {self.state.name} and cannot become {to.name}"
+        self.state = to
+        times = self.times
+        if to is State.RUNNING:
+            times.started(now_s)
+        elif to is State.READY:
+            times.ready(now_s)
+        elif to is State.TERMINATED:
+            times.ended(now_s)
+        else:
+            times.stopped(now_s)

@@ -1,0 +1,121 @@
+"""Shell: any node shows the processes of every other, and passes on what is to be done to them.
+
+Everybody of the mesh may look, but not at what is confidential. Who may act: the owner of the work, and the owner of
+the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import trio
+
+from ...overlay.background import Background
+from ...overlay.errors import LinkLost, NotAllowed, NotFound, PotluckError
+from ...overlay.identity.mesh import Identity
+from ...overlay.links.link import Link
+from ...overlay.links.links import Links
+from ...overlay.membership.service import Membership
+from ...overlay.wire.codec import Message
+from ...overlay.wire.processes import LINES_MAX, Acted, ActOnProcesses, AskProcesses, Processes, ProcessLine
+from ..execution.service import ExecutionService
+from ..execution.tasks import Task
+
+_PATIENCE_S = 5.0
+
+
+class ProcessTable:
+    """`answer` is for this user's programs; questions of other nodes come over links."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        execution: ExecutionService,
+        links: Links,
+        membership: Membership,
+        is_confidential: Callable[[Task], bool],
+    ) -> None:
+        self._identity = identity
+        self._execution = execution
+        self._links = links
+        self._membership = membership
+        self._is_confidential = is_confidential
+        self._background = Background()
+        links.on(AskProcesses, self._asked)
+        links.on(ActOnProcesses, self._asked)
+
+    async def run(self) -> None:
+        await self._background.run()
+
+    async def answer(self, question: AskProcesses | ActOnProcesses) -> Processes | Acted:
+        """Raises NotFound, LinkLost, DeadlineExceeded."""
+        if question.node in ("", self._identity.name):
+            return self._answer_here(question, None)
+        said = await self._ask(question)
+        return msgspec.structs.replace(said, request=question.request)
+
+    async def _ask(self, question: AskProcesses | ActOnProcesses) -> Processes | Acted:
+        member = next((one for one in self._membership.present() if one.name == question.node), None)
+        if member is None:
+            raise NotFound(f"no node named {question.node} is in the mesh")
+        link = self._links.get(member.node_id) or await self._links.link_to(member.node_id, member.address)
+        answer = Processes if isinstance(question, AskProcesses) else Acted
+        return await link.request(
+            lambda number: msgspec.structs.replace(question, request=number, node=""), answer, _PATIENCE_S
+        )
+
+    def _asked(self, link: Link, message: Message) -> None:
+        self._background.start(self._answer_peer, link, message)
+
+    async def _answer_peer(self, link: Link, question: AskProcesses | ActOnProcesses) -> None:
+        try:
+            said = self._answer_here(question, bytes(link.peer.owner_id))
+        except PotluckError as error:
+            kind = Processes if isinstance(question, AskProcesses) else Acted
+            said = kind(question.request, error.wire_code, str(error))
+        try:
+            await link.send(said)
+        except LinkLost:
+            await trio.lowlevel.checkpoint()  # nobody waits for it any more
+
+    def _answer_here(self, question: AskProcesses | ActOnProcesses, asker: bytes | None) -> Processes | Acted:
+        """`asker`: another node's owner. Raises NotAllowed."""
+        if isinstance(question, AskProcesses):
+            return self._page(question, confidential=asker is None)
+        tasks = self._execution.processes
+        numbers = [number for number in question.numbers if number in tasks]
+        if asker not in (None, self._identity.owner_id) and any(tasks[one].job.whose != asker for one in numbers):
+            raise NotAllowed("these are tasks of another owner, on a machine of another owner")
+        return Acted(question.request, numbers=self._execution.act(question.act, numbers))
+
+    def _page(self, question: AskProcesses, *, confidential: bool) -> Processes:
+        now_s = trio.current_time()
+        lines: list[ProcessLine] = []
+        for number, task in self._execution.processes.items():
+            if number < question.first or not (confidential or not self._is_confidential(task)):
+                continue
+            if len(lines) == LINES_MAX:
+                return Processes(question.request, lines=lines, more=number)
+            lines.append(line_of(task, now_s))
+        return Processes(question.request, lines=lines)
+
+
+def line_of(task: Task, now_s: float) -> ProcessLine:
+    process, job = task.process, task.job
+    times = process.times
+    return ProcessLine(
+        process.number,
+        process.state.value,
+        job.process_type,
+        task.priority,
+        job.whose.hex()[:12],
+        job.name,
+        f"{job.name}/{task.index}",
+        "" if job.lineage is None else job.lineage.parent,
+        job.root,
+        times.ran_by(now_s),
+        times.waited_by(now_s),
+        times.turnaround_by(now_s),
+        process.stops,
+    )

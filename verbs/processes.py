@@ -1,0 +1,159 @@
+"""The processes of one node or of all, as verbs show them and act on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..client.connection import Connection
+from ..node.processes.types import ProcessType
+from ..overlay.errors import NotFound, PotluckError, UsageError, from_wire
+from ..overlay.wire.control import AskPeers
+from ..overlay.wire.processes import ACTED_MAX, ActOnProcesses, AskProcesses, ProcessLine
+from .answer import Answer, Session
+from .asking import ask, ask_json, connected
+from .rendering import duration_text, table
+
+ROUNDS_MAX: Final = 5
+"""A tree may grow while it is being stopped."""
+
+Row = dict[str, Any]
+_HEADINGS: Final = ("PID", "", "STATE", "PRIORITY", "OWNER", "TASK", "RAN", "WAITED", "AGE")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """`silent`: nodes that did not answer, and why."""
+
+    rows: list[Row]
+    silent: dict[str, str]
+
+    @property
+    def notes(self) -> str:
+        return "\n".join(f"{name} did not answer: {why}" for name, why in self.silent.items())
+
+
+def seen(connection: Connection, *, everywhere: bool) -> Seen:
+    here = connection.node_name
+    names = [here]
+    if everywhere:
+        peers: list[Row] = ask_json(connection, AskPeers)
+        names = [here, *(one["name"] for one in peers if one["state"] == "alive" and not one["self"])]
+    rows: list[Row] = []
+    silent: dict[str, str] = {}
+    for name in names:
+        try:
+            rows += _rows_of(connection, name)
+        except PotluckError as error:
+            silent[name] = str(error)
+    pids = {row["task"]: row["pid"] for row in rows}
+    for row in rows:
+        row["parent"] = pids.get(row["parent"], row["parent"] or None)
+    return Seen(rows, silent)
+
+
+def _rows_of(connection: Connection, node: str) -> Iterable[Row]:
+    first = 0
+    rows: list[Row] = []
+    while True:
+        said = ask(connection, AskProcesses, node, first)
+        if said.code:
+            raise from_wire(said.code, said.reason)
+        rows += (_row(node, line) for line in said.lines)
+        first = said.more
+        if not first:
+            return rows
+
+
+def _row(node: str, line: ProcessLine) -> Row:
+    return {
+        "pid": f"{node}/{line.number}",
+        "parent": line.parent,
+        "group": line.group,
+        "owner": line.owner,
+        "type": line.type,
+        "state": line.state,
+        "priority": line.priority,
+        "job": line.job,
+        "task": line.task,
+        "cpu_s": line.ran_s,
+        "wait_s": line.wait_s,
+        "turnaround_s": line.turnaround_s,
+        "switches": line.stops,
+    }
+
+
+def shown(rows: Sequence[Row], *, emoji: bool) -> str:
+    return table(_HEADINGS, [_cells(row, emoji) for row in rows]) if rows else "no processes"
+
+
+def icon(row: Row, *, emoji: bool) -> str:
+    try:
+        return ProcessType(row["type"]).icon if emoji else row["type"]
+    except ValueError:  # of a later version
+        return "?" if emoji else row["type"]
+
+
+def _cells(row: Row, emoji: bool) -> tuple[str, ...]:
+    times = (duration_text(row[what]) for what in ("cpu_s", "wait_s", "turnaround_s"))
+    what = (row["pid"], icon(row, emoji=emoji), row["state"], str(row["priority"]), row["owner"], row["task"])
+    return (*what, *times)
+
+
+def act(session: Session, act: str, pid: str, *, tree: bool, group: bool) -> Answer:
+    """On one process, on all that have come from it, or on all of its job, wherever they are."""
+    node, slash, number = pid.rpartition("/")
+    if not slash or not node or not (number.isascii() and number.isdecimal()) or len(number) > 15:
+        raise UsageError(f"{pid!r} is no process: write NODE/NUMBER, as `potluck ps` does")
+    if tree and group:
+        raise UsageError("give either --tree or --group")
+    with connected(session) as connection:
+        acted = _on_many(connection, act, pid, tree=tree) if tree or group else _on(connection, act, [pid])
+    if not acted:
+        raise NotFound(f"no process {pid} to {act}")
+    return Answer({"acted": acted}, "\n".join(acted))
+
+
+def _on_many(connection: Connection, act: str, pid: str, *, tree: bool) -> list[str]:
+    acted: list[str] = []
+    group: str | None = None
+    for _ in range(ROUNDS_MAX):
+        rows = seen(connection, everywhere=True).rows
+        known = {row["pid"]: row for row in rows}
+        if group is None:
+            if pid not in known:
+                raise NotFound(f"no process {pid}")
+            group = known[pid]["group"]
+        of_group = [row for row in rows if row["group"] == group]
+        wanted = _tree(of_group, {pid, *acted}) if tree else [row["pid"] for row in of_group]
+        more = _on(connection, act, [one for one in wanted if one not in acted])
+        if not more:
+            break
+        acted += more
+    return acted
+
+
+def _tree(rows: Sequence[Row], roots: set[str]) -> list[str]:
+    """Parents before their children, so that they submit no more."""
+    found = [row["pid"] for row in rows if row["pid"] in roots]
+    members = set(roots)
+    while more := [row["pid"] for row in rows if row["parent"] in members and row["pid"] not in members]:
+        found += more
+        members.update(more)
+    return found
+
+
+def _on(connection: Connection, act: str, pids: Sequence[str]) -> list[str]:
+    by_node: dict[str, list[int]] = {}
+    for pid in pids:
+        node, _slash, number = pid.rpartition("/")
+        by_node.setdefault(node, []).append(int(number))
+    acted: list[str] = []
+    for node, numbers in by_node.items():
+        for first in range(0, len(numbers), ACTED_MAX):
+            said = ask(connection, ActOnProcesses, act, numbers[first : first + ACTED_MAX], node)
+            if said.code:
+                raise from_wire(said.code, said.reason)
+            acted += (f"{node}/{number}" for number in said.numbers)
+    return acted
