@@ -138,6 +138,8 @@ class Dht:
 class Jobs:
     window_s: float = 0.05
     """Work per slot that a worker is given ahead. More amortises the wire, less is lost with a worker."""
+    loose_max: int = 16_384
+    """Tasks of one program that wait one by one; those behind them lie as they came in."""
     window_max: int = 4096
     """Instructions per slot, while nothing is known of their run time or it is very short."""
     kept_owner_bytes_max: int = 512 << 20

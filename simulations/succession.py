@@ -176,7 +176,7 @@ class SuccessionScenario:
             job.masters[life] = now_s
             self._world.log.note(name, "master of", f"{job.job_id} {epoch}")
         engine = self._world.node(name).jobs.master.jobs.get(job.job_id)
-        if life not in job.assigned and (engine is None or not engine.tasks or any(engine.at.values())):
+        if life not in job.assigned and (engine is None or not engine.unfinished or any(engine.at.values())):
             job.assigned[life] = now_s
 
     def _masteries(self, job: Job) -> Iterator[tuple[str, Mastery]]:

@@ -135,13 +135,13 @@ class Questions:
         told = telling.attached_row(job, self._identity.name)
         match question.what:
             case "cancel":
-                self._jobs.cancel(job.job_id, list(job.tasks))
+                self._jobs.cancel(job.job_id, list(job.indexes()))
                 return _said(request, {**told, "state": "cancelled"})
             case "explain":
                 waiting = self._jobs.master.explain(trio.current_time(), job.job_id, _EXPLAINED_MAX)
                 return _said(request, [one.as_dict(job.job_id) for one in waiting])
             case "tasks":
-                indexes = (index for index in range(question.first, job.total) if index in job.tasks)
+                indexes = sorted(index for index in job.indexes() if index >= question.first)
                 names = self._worker_names()
                 lines = (telling.open_line(job, index, names) for index in indexes)
                 return _said(request, told, *telling.page(lines))

@@ -47,7 +47,7 @@ def attached_row(job: Job, master: str) -> Row:
         "submitter": master,
         "submitted_s": job.submitted_s,
         "tasks_total": job.total,
-        "tasks_ended": job.total - len(job.tasks),
+        "tasks_ended": job.total - job.unfinished,
     }
 
 

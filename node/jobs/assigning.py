@@ -10,7 +10,8 @@ from ...overlay.ids import NodeId
 from ...overlay.wire.work import CancelInstructions, Instruction, InstructionAssignment
 from .batches import BATCH_COUNT_MAX
 from .effects import Assign, CancelAt
-from .tasks import Job, Task
+from .task import Task
+from .tasks import Job
 
 
 def assignments(job: Job, node_id: NodeId, tasks: Iterable[Task], *, known_only: bool = False) -> list[Assign]:

@@ -14,7 +14,8 @@ from typing import Final
 from ...overlay.ids import NodeId
 from ...overlay.wire.control import Needs
 from .placement import Worker
-from .tasks import Job, Task
+from .task import Task
+from .tasks import Job
 
 STRAGGLES_AFTER_S: Final = 1.0
 STRAGGLES_AFTER_MEANS: Final = 2.0

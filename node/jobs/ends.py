@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ...overlay.errors import Cancelled, NoWorker, WorkerLost
 from ...overlay.wire.work import Fault, Finished
-from .tasks import Job, Task
+from .task import Task
+from .tasks import Job
 
 
 def why_given_up(job: Job, task: Task, why: str) -> str:

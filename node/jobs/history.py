@@ -53,7 +53,7 @@ class Course:
 
     def past(self, job: Job, now_s: float) -> Past:
         """One that ends before its tasks do was given up by whoever waited for it."""
-        given_up = "cancelled" if job.tasks else "completed"
+        given_up = "cancelled" if job.unfinished else "completed"
         state = next((each for each in ("failed", "cancelled") if self._states[each]), given_up)
         return Past(
             job=job.job_id,

@@ -16,7 +16,6 @@ table when its first outcome is accepted, and what comes later for it finds noth
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import islice
@@ -40,7 +39,8 @@ from .balance import Group, freest, idle_slots, stragglers, to_ask_back
 from .effects import Drop, Effect, Release, Tell
 from .ends import fault_of, why_given_up
 from .placement import Requirements, Worker, candidates, lacking, room, spread, window
-from .tasks import Job, Origin, ProgramState, Task
+from .task import Task
+from .tasks import Job, Origin, ProgramState
 from .waiting import Waiting
 
 _MEAN_WEIGHT: Final = 0.2
@@ -126,7 +126,7 @@ class Master:
     def tasks_of(self, job_id: str) -> Iterable[int]:
         """Those without an outcome."""
         job = self._jobs.get(job_id)
-        return () if job is None else job.tasks
+        return () if job is None else job.indexes()
 
     def explain(self, now_s: float, job_id: str, count_max: int) -> list[Waiting]:
         """Why its tasks wait that do."""
@@ -168,13 +168,7 @@ class Master:
             if any(library not in job.programs for library in program.libraries):
                 raise NotFound("a program must come after the libraries that it needs")
             job.programs[program.program_id] = ProgramState(program)
-        for spec in specs:
-            if spec.index in job.tasks:
-                continue
-            job.total += 1
-            task = Task(spec.index, program.program_id, spec.arguments, spec.kind)
-            job.tasks[spec.index] = task
-            self._queue(job, [task])
+        job.take_in(program.program_id, specs, self._config.loose_max)
         return self._place(now_s)
 
     def cancel(self, now_s: float, job_id: str, indexes: Iterable[int]) -> list[Effect]:
@@ -185,7 +179,9 @@ class Master:
         effects: list[Effect] = []
         running: dict[NodeId, list[int]] = {}
         reports: list[Report] = []
-        for index in indexes:
+        wanted = list(indexes)
+        job.loosen(wanted)
+        for index in wanted:
             task = job.tasks.get(index)
             if task is None:
                 continue
@@ -270,7 +266,8 @@ class Master:
             placed = {index for indexes in job.at.values() for index in indexes}
             assert not waiting & placed, "a task is pending or assigned, not both"
             assert not (waiting | placed) & set(job.resting), "who rests does nothing else"
-            assert waiting | placed | set(job.resting) == set(job.tasks), "no task is lost"
+            assert waiting | placed | set(job.resting) == set(job.indexes()), "no task is lost"
+            assert len(set(job.indexes())) == job.unfinished
             assert sum(len(group) for group in job.pending.values()) == len(waiting), "no task is queued twice"
             for node_id, indexes in job.at.items():
                 outstanding[node_id] += len(indexes)
@@ -360,7 +357,7 @@ class Master:
 
     def _queue(self, job: Job, tasks: list[Task], *, first: bool = False) -> None:
         for task in reversed(tasks) if first else tasks:
-            group = job.pending.setdefault((task.program, task.kind), deque())
+            group = job.row(task.program, task.kind)
             if first:
                 group.appendleft(task)
             else:
@@ -374,8 +371,8 @@ class Master:
         elif job.resting.pop(task.index, None) is None:
             key = (task.program, task.kind)
             group = job.pending.get(key)
-            if group is not None and task in group:
-                group.remove(task)
+            if group is not None:
+                group.discard(task)
             if not group:
                 job.unplaceable_since_s.pop(key, None)
         job.tasks.pop(task.index, None)

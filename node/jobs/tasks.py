@@ -2,77 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ...overlay.ids import NodeId
-from ...overlay.wire.control import JobOptions
-from ...overlay.wire.work import Lineage, Payload, Program
-
-
-class Task:
-    """A task not yet finished."""
-
-    __slots__ = (
-        "arguments",
-        "asked_back",
-        "attempt",
-        "copy",
-        "earlier",
-        "errors",
-        "index",
-        "is_parent",
-        "kind",
-        "losses",
-        "node",
-        "program",
-        "returns",
-        "started_s",
-    )
-
-    def __init__(self, index: int, program: bytes, arguments: Payload, kind: str) -> None:
-        self.index = index
-        self.program = program
-        self.arguments = arguments
-        self.kind = kind
-        self.attempt = 0
-        self.losses = 0
-        """Workers it has lost."""
-        self.errors = 0
-        """Times it has failed and was to be tried again."""
-        self.node: NodeId | None = None
-        self.copy: NodeId | None = None
-        """Where it runs a second time; never without the first."""
-        self.started_s: float | None = None
-        """When `node` said that it runs there."""
-        self.is_parent = False
-        """It has been waiting for tasks that it has submitted."""
-        self.asked_back = False
-        """Its node is to return it unless it has begun."""
-        self.returns = 0
-        self.earlier: tuple[NodeId, ...] = ()
-        """Nodes it was taken back from, whose answer would still do."""
-
-    @property
-    def started(self) -> bool:
-        return self.started_s is not None
-
-    @property
-    def nodes(self) -> tuple[NodeId, ...]:
-        """Where it is."""
-        return tuple(node_id for node_id in (self.node, self.copy) if node_id is not None)
-
-    def may_be_answered_by(self, node_id: NodeId) -> bool:
-        return node_id in self.nodes or node_id in self.earlier
-
-    def take_back(self, node_id: NodeId) -> None:
-        """From a node where it is. If it is at another as well, that one goes on with it."""
-        if node_id not in self.earlier:
-            self.earlier = (*self.earlier, node_id)
-        if node_id == self.copy:
-            self.copy = None
-        else:
-            self.node, self.copy, self.started_s, self.asked_back = self.copy, None, None, False
+from ...overlay.wire.control import JobOptions, TaskSpec
+from ...overlay.wire.work import Lineage, Program
+from .bales import Bale, Row, fits_a_bale
+from .task import Task
 
 
 @dataclass
@@ -106,9 +43,12 @@ class Job:
     """Mesh time."""
     total: int = 0
     """Tasks ever submitted."""
+    beyond: int = 0
+    """No task has had an index so large, or larger."""
     tasks: dict[int, Task] = field(default_factory=dict)
+    """Those without an outcome; of those that lie in bales, ask `holds`, `indexes` and `unfinished`."""
     programs: dict[bytes, ProgramState] = field(default_factory=dict)
-    pending: dict[tuple[bytes, str], deque[Task]] = field(default_factory=dict)
+    pending: dict[tuple[bytes, str], Row] = field(default_factory=dict)
     """By program and kind, in order."""
     resting: dict[int, float] = field(default_factory=dict)
     """Tasks that failed, by index, and when they are tried again."""
@@ -121,3 +61,44 @@ class Job:
     def losses_max(self) -> int:
         """Of one task, before it is given up."""
         return 0 if self.options.at_most_once else self.options.retries
+
+    @property
+    def unfinished(self) -> int:
+        return len(self.tasks) + sum(row.count_baled for row in self.pending.values())
+
+    def baled(self) -> Iterator[range]:
+        for row in self.pending.values():
+            yield from row.baled()
+
+    def indexes(self) -> Iterator[int]:
+        """Of all without an outcome."""
+        yield from self.tasks
+        for baled in self.baled():
+            yield from baled
+
+    def holds(self, index: int) -> bool:
+        return index in self.tasks or (index < self.beyond and any(index in baled for baled in self.baled()))
+
+    def row(self, program: bytes, kind: str) -> Row:
+        return self.pending.setdefault((program, kind), Row(self.tasks))
+
+    def take_in(self, program: bytes, specs: Sequence[TaskSpec], loose_max: int) -> None:
+        """New tasks at the end of their row, in a bale where so many are before them. What is known is left."""
+        if specs and specs[0].index >= self.beyond and fits_a_bale(specs):
+            row = self.row(program, specs[0].kind)
+            if len(row) >= loose_max:
+                row.put_up(Bale(program, specs))
+                self.total += len(specs)
+                self.beyond = specs[-1].index + 1
+                return
+        for spec in specs:
+            if not self.holds(spec.index):
+                task = self.tasks[spec.index] = Task(spec.index, program, spec.arguments, spec.kind)
+                self.row(program, spec.kind).append(task)
+                self.total += 1
+                self.beyond = max(self.beyond, spec.index + 1)
+
+    def loosen(self, indexes: Iterable[int]) -> None:
+        """Has them among `tasks`, if they have no outcome."""
+        for row in self.pending.values():
+            row.loosen(indexes)

@@ -20,6 +20,8 @@ from .work import BUFFERS_MAX, Inline
 ALIGNED_BYTES: Final = 64
 _COUNT: Final = struct.Struct(">I")
 _SIZE_BYTES: Final = 8
+_ALONE: Final = struct.Struct(">IQ52x")
+"""What comes before the part of a payload without buffers."""
 
 Placed = tuple[int, bytes]
 """Where it begins, and what lies there."""
@@ -35,6 +37,8 @@ def placed(inline: Inline) -> tuple[int, list[Placed]]:
 
 
 def encode_inline(inline: Inline) -> bytes:
+    if not inline.buffers:
+        return _ALONE.pack(1, len(inline.data)) + inline.data
     size_bytes, pieces = placed(inline)
     data = bytearray(size_bytes)
     for start, piece in pieces:

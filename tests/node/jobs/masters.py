@@ -14,7 +14,7 @@ from potluck.overlay.wire.capabilities import Capabilities
 from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.work import Fault, Finished, Inline, Program, Report, Returned, Started
 
-CONFIG = Jobs(window_max=4)
+CONFIG = Jobs(window_max=4, loose_max=2)
 GRACE_S = 5.0
 LIBRARY = Program(bytes([9]) * 32, "library", body=Inline(b"files"))
 PROGRAMS = {

@@ -307,7 +307,7 @@ class MasterMachine(RuleBasedStateMachine):
     def a_tail_comes(self, errors: int | None, started: int) -> None:
         """One node holds all that is left, of which it runs some for long, and others have nothing to do."""
         for job in list(self.master.jobs.values()):
-            self.follow(self.master.cancel(self.now_s, job.job_id, list(job.tasks)))
+            self.follow(self.master.cancel(self.now_s, job.job_id, list(job.indexes())))
         for node_id in IDS:
             if node_id in self.boots:
                 self.load_reported(node_id, 0, 0, False)
@@ -332,7 +332,7 @@ class MasterMachine(RuleBasedStateMachine):
         self.master.check()
         assert set(self.master.workers) == set(self.boots)
         assert all(count == 1 for count in self.outcomes.values())
-        held = {(job.job_id, index) for job in self.master.jobs.values() for index in job.tasks}
+        held = {(job.job_id, index) for job in self.master.jobs.values() for index in job.indexes()}
         assert held == set(self.open_tasks)
         assert all(known.outstanding >= 0 for known in self.master.workers.values())
         waiting = {

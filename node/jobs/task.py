@@ -1,0 +1,71 @@
+"""One task without an outcome, as its master has it."""
+
+from __future__ import annotations
+
+from ...overlay.ids import NodeId
+from ...overlay.wire.work import Payload
+
+
+class Task:
+    """A task not yet finished."""
+
+    __slots__ = (
+        "arguments",
+        "asked_back",
+        "attempt",
+        "copy",
+        "earlier",
+        "errors",
+        "index",
+        "is_parent",
+        "kind",
+        "losses",
+        "node",
+        "program",
+        "returns",
+        "started_s",
+    )
+
+    def __init__(self, index: int, program: bytes, arguments: Payload, kind: str) -> None:
+        self.index = index
+        self.program = program
+        self.arguments = arguments
+        self.kind = kind
+        self.attempt = 0
+        self.losses = 0
+        """Workers it has lost."""
+        self.errors = 0
+        """Times it has failed and was to be tried again."""
+        self.node: NodeId | None = None
+        self.copy: NodeId | None = None
+        """Where it runs a second time; never without the first."""
+        self.started_s: float | None = None
+        """When `node` said that it runs there."""
+        self.is_parent = False
+        """It has been waiting for tasks that it has submitted."""
+        self.asked_back = False
+        """Its node is to return it unless it has begun."""
+        self.returns = 0
+        self.earlier: tuple[NodeId, ...] = ()
+        """Nodes it was taken back from, whose answer would still do."""
+
+    @property
+    def started(self) -> bool:
+        return self.started_s is not None
+
+    @property
+    def nodes(self) -> tuple[NodeId, ...]:
+        """Where it is."""
+        return tuple(node_id for node_id in (self.node, self.copy) if node_id is not None)
+
+    def may_be_answered_by(self, node_id: NodeId) -> bool:
+        return node_id in self.nodes or node_id in self.earlier
+
+    def take_back(self, node_id: NodeId) -> None:
+        """From a node where it is. If it is at another as well, that one goes on with it."""
+        if node_id not in self.earlier:
+            self.earlier = (*self.earlier, node_id)
+        if node_id == self.copy:
+            self.copy = None
+        else:
+            self.node, self.copy, self.started_s, self.asked_back = self.copy, None, None, False
