@@ -79,11 +79,11 @@ class Upkeep:
         have come, it was itself away."""
         for name, state in self._held():
             acceptors = members(state.configuration)
-            come = returned.intersection(acceptors)
+            come = [one for one in acceptors if one in returned]
             most = len(acceptors) // 2
             if self._registers.own_id not in acceptors or len(come) > most:
                 continue
-            if self._nearer(name, set(acceptors) - come) <= most:
+            if self._nearer(name, set(acceptors).difference(come)) <= most:
                 for one in come:
                     await self._registers.pass_on(name, one)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,18 +11,19 @@ from collections.abc import Iterable
 import pytest
 
 _DIGESTS = """
+import json
 import sys
 from potluck.simulations.run import run_scenario
-hours, *seeds = sys.argv[1:]
+scenario, wishes, *seeds = sys.argv[1:]
 for seed in map(int, seeds):
-    answer = run_scenario("mixed", seed=seed, hours=float(hours))
+    answer = run_scenario(scenario, seed=seed, **json.loads(wishes))
     print(seed, answer["event_log_sha256"], answer["figures"], [check["detail"] for check in answer["checks"]])
 """
 
 
-def traces(hash_seed: int, seeds: Iterable[int], hours: float, limit_s: float) -> list[str]:
+def traces(hash_seed: int, seeds: Iterable[int], limit_s: float, scenario: str = "mixed", **wishes: float) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _DIGESTS, str(hours), *map(str, seeds)],
+        [sys.executable, "-W", "ignore", "-c", _DIGESTS, scenario, json.dumps(wishes), *map(str, seeds)],
         env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
         capture_output=True,
         text=True,
@@ -32,14 +34,19 @@ def traces(hash_seed: int, seeds: Iterable[int], hours: float, limit_s: float) -
 
 
 def test_three_seeds_give_one_trace_each_in_every_process() -> None:
-    one, other = (traces(hash_seed, range(3), 0.004, 100) for hash_seed in (1, 2))
+    one, other = (traces(hash_seed, range(3), 100, hours=0.004) for hash_seed in (1, 2))
     assert one == other
     assert len(one) == len(set(one)) == 3
+
+
+def test_who_has_come_back_is_told_agreed_values_in_one_order_in_every_process() -> None:
+    one, other = (traces(hash_seed, [1], 100, "registers", nodes=5) for hash_seed in (1, 2))
+    assert one == other
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(4 * 3600)
 def test_two_hundred_seeds_give_one_trace_each_in_every_process() -> None:
-    one, other = (traces(hash_seed, range(200), 0.02, 2 * 3600) for hash_seed in (1, 2))
+    one, other = (traces(hash_seed, range(200), 2 * 3600, hours=0.02) for hash_seed in (1, 2))
     assert one == other
     assert len(one) == len(set(one)) == 200
