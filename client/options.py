@@ -70,7 +70,7 @@ def options(
     cache: bool = False,
     needs: Mapping[str, object] | None = None,
     limits: Mapping[str, object] | None = None,
-    process_type: str = "",
+    process_type: str | None = None,
     env: Mapping[str, str] | None = None,
     inputs: Iterable[str | Path] = (),
     outputs: Iterable[str] = (),
@@ -126,7 +126,7 @@ def job_options_of(
     cache: bool = False,
     needs: Mapping[str, object] | None = None,
     limits: Mapping[str, object] | None = None,
-    process_type: str = "",
+    process_type: str | None = None,
 ) -> JobOptions:
     """Raises UsageError for what makes no sense."""
     if timeout is not None:
@@ -141,7 +141,7 @@ def job_options_of(
         raise UsageError("what is confidential is not kept for later: leave out cache")
     if not isinstance(on, str) or len(on) > ON_LENGTH_MAX:
         raise UsageError(f"on: must be the name of a node, which has {ON_LENGTH_MAX} letters at most")
-    if process_type not in ("", *TYPES):
+    if process_type not in (None, *TYPES):
         raise UsageError(f"type {process_type!r}: one of {', '.join(TYPES)}")
     default = JobOptions()
     return JobOptions(
@@ -157,7 +157,7 @@ def job_options_of(
         needs=resources_of(needs or {}),
         needs_kind=kind_of(needs or {}),
         limits=limits_of(limits or {}),
-        process_type=process_type,
+        process_type=process_type or "",
     )
 
 

@@ -71,9 +71,7 @@ def job_options(function: F) -> F:
             metavar="memory=1G,cpu=60,…",
             help="End it when it takes more; processes=N, disk=SIZE, output=SIZE, too.",
         ),
-        click.option(
-            "--type", "process_type", type=click.Choice(TYPES), default="", help="What `potluck ps` shows it as."
-        ),
+        click.option("--type", "process_type", type=click.Choice(TYPES), help="What `potluck ps` shows it as."),
         click.option("--on", metavar="NAME", default="", help="Run on this node only."),
         click.option("--at-most-once", is_flag=True, help="Never run it again once it may have begun."),
         click.option("--retry-errors", type=click.IntRange(min=0), default=0, metavar="N", help="When it fails.  [0]"),
