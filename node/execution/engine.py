@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from ...overlay.config import Execution
@@ -21,10 +22,7 @@ from ...overlay.errors import (
     WorkerLost,
 )
 from ...overlay.wire.kinds import Handlers
-from ...overlay.wire.work import (
-    Finished,
-    Started,
-)
+from ...overlay.wire.work import REPORTS_MAX, ExecutionConfirmation, Finished, Report, Started
 from ..processes.process import State
 from ..scheduling.nested import DeepestFirst
 from ..scheduling.policy import Policy
@@ -147,9 +145,9 @@ class Engine:
     def serves(self, assigner: bytes, job: str) -> bool:
         return bool(self._jobs_of(assigner, job))
 
-    def held_for(self, assigner: bytes) -> list[tuple[str, int]]:
-        """Name and epoch of every job of this master that has anything here."""
-        return [(job.name, job.epoch) for job in self._jobs_of(assigner)]
+    def held_for(self, assigner: bytes) -> list[ExecutionConfirmation]:
+        """Of every job of this master that has anything here, which of its tasks run."""
+        return [ExecutionConfirmation(job.name, job.epoch, _running(job)) for job in self._jobs_of(assigner)]
 
     def next_deadline_s(self, now_s: float) -> float:
         deadline_s = math.inf
@@ -394,3 +392,8 @@ def _time_out_s(task: Task) -> float:
     """When it will have taken as long as it may; the time that it stood still does not count."""
     assert task.begun_s is not None
     return math.inf if task.timeout_s is None else task.begun_s + task.timeout_s + task.stood_s
+
+
+def _running(job: Job) -> list[Report]:
+    begun = (task for task in job.tasks.values() if task.begun_s is not None)
+    return [Started(task.index, task.attempt) for task in islice(begun, REPORTS_MAX)]

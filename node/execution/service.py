@@ -162,8 +162,8 @@ class ExecutionService:
         return self._engine.serves(assigner_id, job)
 
     def held_for(self, assigner_id: bytes) -> list[ExecutionConfirmation]:
-        """What asks that master whether its jobs still go on: confirmations of nothing."""
-        return [ExecutionConfirmation(job, epoch, []) for job, epoch in self._engine.held_for(assigner_id)]
+        """What asks that master whether its jobs still go on, and what runs here in vain."""
+        return self._engine.held_for(assigner_id)
 
     def forget(self, assigner_id: bytes) -> None:
         """The master died or left: its work is dropped."""

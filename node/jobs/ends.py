@@ -1,9 +1,11 @@
-"""Ends of tasks that no node has reported."""
+"""Ends of tasks that no node has reported, and what nodes report after the end."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ...overlay.errors import Cancelled, NoWorker, WorkerLost
-from ...overlay.wire.work import Fault, Finished
+from ...overlay.wire.work import Fault, Finished, Report, Started
 from .task import Task
 from .tasks import Job
 
@@ -16,3 +18,8 @@ def why_given_up(job: Job, task: Task, why: str) -> str:
 
 def fault_of(task: Task, error: Cancelled | NoWorker | WorkerLost) -> Finished:
     return Finished(task.index, task.attempt, fault=Fault(error.wire_code, str(error)))
+
+
+def in_vain(job: Job, reports: Iterable[Report]) -> list[int]:
+    """What is said to run, though it has its outcome: by a node that was held for dead meanwhile."""
+    return [report.index for report in reports if isinstance(report, Started) and report.index not in job.tasks]

@@ -37,7 +37,7 @@ from ...overlay.wire.work import (
 from .assigning import assignments, cancellations
 from .balance import Group, freest, idle_slots, stragglers, to_ask_back
 from .effects import Drop, Effect, Release, Tell
-from .ends import fault_of, why_given_up
+from .ends import fault_of, in_vain, why_given_up
 from .placement import Requirements, Worker, candidates, lacking, room, spread, window
 from .task import Task
 from .tasks import Job, Origin, ProgramState
@@ -211,16 +211,17 @@ class Master:
     def confirmed(
         self, now_s: float, node_id: NodeId, job_id: str, epoch: int, reports: Sequence[Report]
     ) -> list[Effect]:
-        """Whoever confirms what is over, has not heard that it is; whoever confirms what is not, will be told."""
+        """Whoever confirms what is over, or says that it runs, has not heard that it is."""
         job = self._jobs.get(job_id)
         if job is None:
             return [Release(node_id, TaskComplete(job_id, epoch))]
         if epoch != job.epoch:
             return []
-        if node_id in self._workers:
-            job.at.setdefault(node_id, set())
         told: list[Report] = []
         effects: list[Effect] = []
+        if node_id in self._workers:
+            job.at.setdefault(node_id, set())
+            effects += cancellations(job, node_id, in_vain(job, reports))
         for report in reports:
             task = job.tasks.get(report.index)
             if task is None or not task.may_be_answered_by(node_id):

@@ -175,6 +175,7 @@ class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
 
 
 Report = Started | Finished | Returned
+REPORTS_MAX = 65_536
 
 
 class ExecutionConfirmation(Message, frozen=True, tag=21):
@@ -182,7 +183,7 @@ class ExecutionConfirmation(Message, frozen=True, tag=21):
 
     job: JobName
     epoch: Count
-    reports: Annotated[list[Report], Meta(max_length=65_536)]
+    reports: Annotated[list[Report], Meta(max_length=REPORTS_MAX)]
     leaving: bool = False
     """The worker is to be given nothing more, of no job: it leaves. Said of a job that there need not be."""
 

@@ -11,7 +11,7 @@ from potluck.overlay.config import Jobs
 from potluck.overlay.errors import BadProgram, NotFound, NoWorker, Unavailable, WorkerLost
 from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.peer import PEER
-from potluck.overlay.wire.work import CancelInstructions, Inline, Program, Returned, TaskComplete
+from potluck.overlay.wire.work import CancelInstructions, Inline, Program, Returned, Started, TaskComplete
 
 from .masters import CONFIG, GRACE_S, IDS, PROGRAMS, finished, placed, report_of, submitted, worker
 
@@ -159,6 +159,18 @@ def test_a_worker_that_was_held_for_dead_is_told_when_the_job_is_over() -> None:
     master.worker_up(2.0, worker(IDS[1]))
     master.confirmed(2.0, IDS[1], "j", 1, [])
     assert Release(IDS[1], TaskComplete("j", 1)) in master.close(3.0, "j")
+
+
+def test_a_worker_that_was_held_for_dead_is_told_what_it_runs_in_vain() -> None:
+    master = Master(CONFIG, "3.11", GRACE_S)
+    for node_id in IDS[:2]:
+        master.worker_up(0.0, worker(node_id))
+    submitted(master, 2, on="own")
+    master.worker_gone(1.0, IDS[1], "died")
+    master.cancel(1.5, "j", [0])
+    master.worker_up(2.0, worker(IDS[1]))
+    effects = master.confirmed(2.0, IDS[1], "j", 1, [Started(0, 0), Started(1, 0)])
+    assert [one.message.indexes for one in effects if isinstance(one, CancelAt)] == [[0]]
 
 
 def test_a_node_that_lacks_a_package_is_named_with_it_and_is_asked_for_other_functions() -> None:
