@@ -73,22 +73,28 @@ class Story:
 
 
 def story_of(entries: Iterable[Entry]) -> Story:
-    """Raises RemoteProtocolError for what no master of ours has written."""
+    """Raises RemoteProtocolError for what no master of ours has written: tasks are numbered in turn, and end later."""
     told = enumerate(entries)
     _, opened = next(told, (0, None))
     if not isinstance(opened, Opened):
         raise RemoteProtocolError("the log of a job does not say whose it is")
     story = Story(opened)
+    added = 0
     for number, entry in told:
         match entry:
             case Added(program, tasks):
                 if program.body is not None or program.program_id not in story.programs:
                     story.programs[program.program_id] = program
+                if any(task.index != index for index, task in enumerate(tasks, added)):
+                    raise RemoteProtocolError("the log of a job skips tasks")
+                added += len(tasks)
                 story.tasks |= {task.index: (program.program_id, task) for task in tasks}
             case Given(indexes, node):
                 story.given |= dict.fromkeys((index for index in indexes if index in story.tasks), node)
             case Ended(_, _, reports):
                 for report in reports:
+                    if report.index >= added:
+                        raise RemoteProtocolError("the log of a job has an outcome of no task")
                     story.outcomes.note(report.index, number)
                     story.tasks.pop(report.index, None)
                     story.given.pop(report.index, None)

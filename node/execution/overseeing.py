@@ -27,6 +27,7 @@ class Overseer:
         self._running = running
         self._printed_bytes = printed_bytes
         self._ended_bytes = 0
+        self._one_has_ended = False
         self._seen: int | None = None
         self._begun = Begun(Usage(), 0)
         self._busy = trio.Event()
@@ -58,7 +59,7 @@ class Overseer:
         if task.key != self._seen:
             self._seen = task.key
             # Of what cannot be given back, the task has not had what there was before it; of the first, all is its own.
-            self._begun = Begun(usage if self._ended_bytes or self._begun.usage.cpu_s else Usage(), self._ended_bytes)
+            self._begun = Begun(usage if self._one_has_ended else Usage(), self._ended_bytes)
         return exceeded(task.job.limits, self._begun, usage, self._printed_bytes())
 
     def ended(self, process: WorkerProcess, message: TaskFinished) -> LimitExceeded | None:
@@ -71,4 +72,5 @@ class Overseer:
             if passed is None and message.fault is not None:
                 passed = self.look(process)
         self._ended_bytes = message.stdout_end + message.stderr_end
+        self._one_has_ended = True
         return passed

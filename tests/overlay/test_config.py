@@ -28,7 +28,6 @@ wrong = st.fixed_dictionaries(
         "memory_bytes": st.integers(-100, -1),
         "disk_bytes": st.integers(-100, -1),
         "sandbox": st.sampled_from(["", "Bare", "none"]),
-        "policy": st.sampled_from(["", "lottery"]),
         "peers": st.sampled_from(["host", ":9000", "host:", "host:0", "host:65536", "host:9k", "host:٣"]).map(
             lambda peer: (peer,)
         ),

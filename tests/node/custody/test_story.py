@@ -72,3 +72,15 @@ def test_deputies_stay_while_they_live(nodes: list[int], data: st.DataObject) ->
     chosen = choose("job", present, candidates)
     assert chosen[: len(present)] == present
     assert len(chosen) == len(set(chosen)) == max(len(present), min(2, len(candidates)))
+
+
+@pytest.mark.parametrize("index", [1, 1 << 40])
+def test_no_task_has_an_outcome_before_it_is_there(index: int) -> None:
+    ended = Ended("bob", True, [Finished(index, 0, Inline(b"v"))])
+    with pytest.raises(RemoteProtocolError):
+        story_of([OPENED, Added(PROGRAM, [TaskSpec(0, Inline(b""))]), ended])
+
+
+def test_tasks_are_numbered_in_turn() -> None:
+    with pytest.raises(RemoteProtocolError):
+        story_of([OPENED, Added(PROGRAM, [TaskSpec(1, Inline(b""))])])

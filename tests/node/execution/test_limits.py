@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,13 +15,17 @@ from potluck.node.execution.bare import BareSandbox
 from potluck.node.execution.bubblewrap import BubblewrapSandbox, Sizes
 from potluck.node.execution.cgroups import Hierarchy
 from potluck.node.execution.limits import Begun, exceeded
+from potluck.node.execution.overseeing import Overseer
 from potluck.overlay.errors import LimitExceeded
 from potluck.overlay.ports import Sandbox
 from potluck.overlay.wire.limits import Limits, Usage
+from potluck.overlay.wire.work import Fault
+from potluck.overlay.wire.worker import TaskFinished
 
 from .sandbox_suite import call
 from .service_world import Master, service
 from .test_sandboxes import bubblewrap_or_skip
+from .test_workers import RUNNING, Hostile
 
 counts = st.integers(0, 1 << 40)
 limits = st.builds(Limits, counts, st.floats(width=32), counts, counts, counts)
@@ -137,6 +142,23 @@ def counted() -> Hierarchy:
     if found is None:
         pytest.skip("no control groups may be made here")
     return found
+
+
+class Refused(Hostile):
+    """A worker whose tasks have been refused processes, which no kernel counts back."""
+
+    def usage(self) -> Usage:  # type: ignore[override]
+        return Usage(processes_refused=3)
+
+
+def test_what_a_task_was_refused_is_not_laid_to_the_next_one() -> None:
+    tasks = [replace(RUNNING, key=key, job=replace(RUNNING.job, limits=Limits(processes=20))) for key in (1, 2)]
+    process = Refused(b"", again=False, reads=True)
+    overseer = Overseer(lambda: tasks[0], lambda: 0)
+    failed = TaskFinished(1, fault=Fault(41, "it could not fork"))
+    assert "processes" in str(overseer.ended(process, failed))
+    del tasks[0]
+    assert overseer.look(process) is None
 
 
 def sandbox(kind: str) -> Sandbox:
