@@ -43,9 +43,12 @@ class Pipe:
 
     def wake(self) -> None:
         """Whoever waits, at either end, looks again."""
+        self._wake_sender()
+        self._arrived()
+
+    def _wake_sender(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
-        self._arrived()
 
     def _arrived(self) -> None:
         if self._reader is None:
@@ -124,7 +127,7 @@ class Pipe:
             taken.append(self._pieces.popleft()[1])
         data = taken[0] if len(taken) == 1 else b"".join(taken)
         if self._buffered_bytes >= WINDOW_BYTES:
-            self.wake()  # the sender waits for room
+            self._wake_sender()  # it waits for room; whoever reads is at it, and looks again by itself
         self._buffered_bytes -= len(data)
         return data
 

@@ -275,6 +275,24 @@ def what_comes_is_handed_over_until_that_was_all(run: Run) -> None:
     with_streams(run, play)
 
 
+def what_fills_all_room_is_handed_over_in_order(run: Run) -> None:
+    said = b"".join(number.to_bytes(4, "big") for number in range(1 << 20))
+
+    async def play(mine: Stream, theirs: Stream) -> None:
+        received = bytearray()
+
+        def take(data: bytes) -> bool:
+            received.extend(data)
+            return len(received) == len(said)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mine.send_all, said)
+            await theirs.receive_all(take)
+        assert received == said
+
+    with_streams(run, play)
+
+
 def what_is_raised_over_a_message_comes_to_who_reads(run: Run) -> None:
     async def play(mine: Stream, theirs: Stream) -> None:
         def take(data: bytes) -> bool:
@@ -409,6 +427,7 @@ BEHAVIOURS = (
     a_slow_reader_stops_the_sender,
     a_cancelled_read_loses_nothing,
     what_comes_is_handed_over_until_that_was_all,
+    what_fills_all_room_is_handed_over_in_order,
     what_is_raised_over_a_message_comes_to_who_reads,
     two_senders_do_not_mix,
     a_handler_that_returns_has_closed_its_stream,
