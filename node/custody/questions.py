@@ -158,7 +158,7 @@ class Questions:
                 if (said := await self._ask(NodeId(node_id), question)) is not None:
                     return said
         head = self._custody.shelf.heads.get(question.job)
-        if head is not None and (seat is None or head.log.epoch >= seat.epoch):
+        if head is not None and (head.log.epoch >= seat.epoch if seat is not None else trouble is not None):
             return self._of_shelf(question, head)
         if seat is None and (said := await self._ask_everybody(question)) is not None:
             return said
@@ -277,7 +277,7 @@ class Questions:
             elif self._is_confidential(question.job):
                 raise NotFound(f"no job {question.job}")
             else:
-                said = await self._answer_here(question, owner) or self._unknown(question, owner)
+                said = await self._answer_here(question, owner) or await self._of_deputy(question, owner)
             link.post(said)
         except LinkLost:
             return  # whoever asked asks somebody else
@@ -297,11 +297,14 @@ class Questions:
         options = known.options if known is not None else mastery.opened.options if mastery is not None else None
         return options is not None and options.confidential
 
-    def _unknown(self, question: AskJob, owner: bytes) -> JobSaid:
+    async def _of_deputy(self, question: AskJob, owner: bytes) -> JobSaid:
+        """What lies here of a job that was forgotten is not told: the register knows no seat of it."""
         head = self._custody.shelf.heads.get(question.job)
-        if head is None or head.owner != owner or owner != self._identity.owner_id:
-            raise NotFound(f"no job {question.job}")
-        return self._of_shelf(question, head)
+        if head is not None and head.owner == owner == self._identity.owner_id:
+            seat, trouble = await self._seat(question.job)
+            if seat is not None or trouble is not None:
+                return self._of_shelf(question, head)
+        raise NotFound(f"no job {question.job}")
 
 
 def _rows_in(said: JobSaid) -> list[telling.Row]:

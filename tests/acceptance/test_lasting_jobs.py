@@ -144,7 +144,7 @@ def test_cancelled_and_forgotten_from_another_node(nodes: Pool) -> None:
     told = nodes.call("job", job, "--json", node="l3").value
     assert {task["state"] for task in told["tasks"]} == {"cancelled"}
     assert nodes.call("job", "forget", job, node="l3").code == 0
-    wait_until(lambda: nodes.call("job", job, node="l1").code == 1, "forgotten at its master")
+    wait_until(lambda: nodes.call("job", job, node="l1").code == 1, "forgotten at its master", 5)
     assert "no job" in nodes.call("job", job, node="l2").err
     assert nodes.call("history", "--stats", "--json", node="l2").value["states"] == {"cancelled": 1}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import functools
+import gc
 import logging
 import threading
 import types
@@ -32,6 +33,15 @@ from . import interpreter_suite
 pytestmark = pytest.mark.processes
 if reason := interpreter_suite.reason_to_skip():
     pytest.skip(reason, allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def only_what_a_test_makes_is_looked_at() -> Iterator[None]:
+    """Some collect garbage again and again, and all that other tests have left in this process would be searched."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
 
 _SIZE = "how many run at once is the nodes' to say, not the program's"
 _INSIDE = "looks at threads or processes of the standard pool, which ours has not"
