@@ -118,6 +118,11 @@ class Link:
             self._scope.cancel()
             self._questions.end()
 
+    @property
+    def ended_in_order(self) -> bool:
+        """Each has taken in all that the other had said on it."""
+        return self._conversation.session.state is State.CLOSED
+
     async def disconnect(self, *, leaving: bool, reason: str) -> None:
         """A graceful end: what was queued is sent, and the peer has taken it in when this returns (or never will)."""
         if not self.lost and self._conversation.session.state is State.READY:

@@ -243,7 +243,8 @@ class Links:
 
     def _retire(self, link: Link) -> None:
         """A second link of the pair: whoever began it ends it; until then what comes on it is taken. It steps in
-        where the first is ended in order, and ends with one that breaks. A peer that begins many loses them."""
+        where the first is ended in order, and ends with one that breaks; and the first with a second that is not ended
+        in order. A peer that begins many loses them."""
         retired = self._retired.setdefault(link.peer.node_id, [])
         retired.append(link)
         if len(retired) > _RETIRED_MAX:
@@ -253,8 +254,9 @@ class Links:
 
     def _unregister(self, link: Link) -> None:
         node_id = link.peer.node_id
-        retired = [one for one in self._retired.pop(node_id, []) if one is not link and not one.lost]
-        if self._links.get(node_id) is link:
+        seconds, first = self._retired.pop(node_id, []), self._links.get(node_id)
+        retired = [one for one in seconds if one is not link and not one.lost]
+        if first is link:
             if retired and link.parted:
                 self._links[node_id] = retired.pop()
             else:
@@ -263,6 +265,8 @@ class Links:
                     retired.pop().lose(LinkLost(f"the first link to {link.peer.name} broke"))
                 del self._links[node_id]
                 self._tell(self.down, link)
+        elif first is not None and link in seconds and _ended_unheard(first, link):
+            first.lose(LinkLost(f"a second link to {link.peer.name} ended before all was heard"))
         if retired:
             self._retired[node_id] = retired
 
@@ -284,6 +288,11 @@ class Links:
         async with trio.open_nursery() as nursery:
             for link in self:
                 nursery.start_soon(_leave, link, reason)
+
+
+def _ended_unheard(first: Link, second: Link) -> bool:
+    """Whether the peer, which may hold the second for its first, may take for heard what was under way there."""
+    return second.initiated and not second.ended_in_order and first.peer.boot_id == second.peer.boot_id
 
 
 async def _end(link: Link) -> None:

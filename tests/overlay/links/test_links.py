@@ -265,3 +265,26 @@ def test_when_the_first_link_breaks_the_second_does_not_hide_what_was_lost_with_
                 assert party.story[-1] == f"down {other.identity.name}", "both say again what may not have been heard"
 
     determinism.run(scenario, seed=1)
+
+
+def test_when_a_second_link_ends_before_all_was_heard_both_begin_anew() -> None:
+    """The dialler holds for its second link what the other holds for its first, and ends it; what was said there is
+    late."""
+
+    async def scenario() -> None:
+        async with two_parties() as (dialler, other, ether):
+            await dialler.links.connect(other.address)
+            await settle()
+            second = dialler.link_to(other)
+            del dialler.links._links[other.identity.node_id]
+            await dialler.links.connect(other.address)
+            await settle()
+            ether.weather.late_s = lambda source, _: 3.0 if source == "10.0.0.2" else 0.0  # type: ignore[method-assign]
+            other.link_to(dialler).post(CancelInstructions("j", 1, [7]))
+            dialler.links._retire(second)
+            await trio.sleep(5.0)
+            assert dialler.received == []
+            assert dialler.story[-1] == "down n2"
+            assert other.story[-1] == "down n1", "it says again what may not have been heard"
+
+    determinism.run(scenario, seed=1)
