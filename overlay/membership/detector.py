@@ -32,7 +32,7 @@ from ..wire.capabilities import LoadReport
 from ..wire.gossip import MemberNews, PeerExchange, Reach, Status
 from .dialling import Dial, Dialling
 from .exchange import Exchange, Self, Tell
-from .health import LocalHealth, suspicion_s
+from .health import ENOUGH_OTHERS, LocalHealth, suspicion_s
 from .members import INCARNATION_MAX, LIFE, Member, Members, news_of
 from .neighbours import Neighbours
 from .probing import AskThrough, Prober, Question
@@ -414,7 +414,8 @@ class Detector:
 
     def _burial_of(self, member: Member) -> float:
         confirmations = _ENOUGH if member.condemned else len(member.accusers) - 1
-        return member.accused_s + suspicion_s(self._config, self._members.alive_count, confirmations)
+        judges = self._members.alive_since(member.accused_s, ENOUGH_OTHERS)
+        return member.accused_s + suspicion_s(self._config, self._members.alive_count, judges, confirmations)
 
     def _bury(self, now_s: float) -> list[Effect]:
         """Looked at again soon while anybody is suspected: who else is decides how many could confirm."""

@@ -15,6 +15,8 @@ WORST: Final = 3
 """§V.A, `S`, is 8 there: nine times the usual patience. Four times leaves a node that is cut off able to tell."""
 _WITNESSES_MAX: Final = 6
 _WITNESSES_FEW: Final = 3
+ENOUGH_OTHERS: Final = 2 * _WITNESSES_MAX - 2
+"""More than these change nothing about who could confirm."""
 
 
 class LocalHealth:
@@ -42,10 +44,11 @@ def witnesses(others: int) -> int:
     return min(others, (others + 2) // 2, _WITNESSES_MAX)
 
 
-def suspicion_s(config: MembershipConfig, others: int, confirmations: int) -> float:
+def suspicion_s(config: MembershipConfig, others: int, judges: int, confirmations: int) -> float:
     """From suspected to dead. Grows with the logarithm of the mesh, for a refutation has to travel; where few could
-    confirm, time makes up for them."""
-    needed = witnesses(others) if config.local_health else 0
+    confirm, time makes up for them. Of the `others` that are alive, `judges` were there when the suspicion arose: who
+    came later has never known the suspect, and is not waited for."""
+    needed = witnesses(judges) if config.local_health else 0
     least_s = config.suspicion_s * max(1.0, math.log10(others + 2))
     if config.local_health:
         least_s *= 1 + max(0, _WITNESSES_FEW - needed) / _WITNESSES_FEW / 2

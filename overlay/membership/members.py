@@ -19,6 +19,7 @@ import hashlib
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from ..ids import NodeId
@@ -42,6 +43,8 @@ class Member:
     incarnation: int
     status: Status
     since_s: float
+    came_s: float = -math.inf
+    """Since when it has been present, suspected now and then or not."""
     linked: bool = False
     heard_s: float = -math.inf
     checked_s: float = -math.inf
@@ -102,6 +105,11 @@ class Members:
     def alive_count(self) -> int:
         return len(self._tokens) - len(self.suspected)
 
+    def alive_since(self, since_s: float, count_max: int) -> int:
+        """How many of the alive were present by then already, up to so many."""
+        there = (one for one in self._tokens if one not in self.suspected and self.by_id[one].came_s <= since_s)
+        return sum(1 for _ in islice(there, count_max))
+
     def add(self, member: Member) -> None:
         """In place of what was known of this node."""
         self.ended.pop(member.node_id, None)
@@ -111,6 +119,8 @@ class Members:
     def move(self, member: Member, status: Status, now_s: float) -> None:
         node_id = member.node_id
         member.status, member.since_s = status, now_s
+        if member.present and node_id not in self._tokens:
+            member.came_s = now_s
         if status is Status.SUSPECTED:
             self.suspected.add(node_id)
         else:

@@ -405,6 +405,20 @@ def test_a_broken_link_that_nobody_answers_for_ends_in_death() -> None:
     assert story[0][0] <= 1.0 + 1.5 * CONFIG.suspicion_s + 0.1
 
 
+def test_who_comes_while_somebody_is_suspected_is_not_waited_for() -> None:
+    """It has never had a link to the suspect, and cannot confirm anything."""
+    detector = make()
+    detector.link_up(0.0, news(IDS[0]))
+    detector.link_down(1.0, IDS[0], BOOTS[0], left=False)
+    run(detector, 2.0)
+    detector.link_up(2.0, news(IDS[1]))
+    story: list[tuple[float, str]] = []
+    while (now_s := detector.due_s) < 12:
+        story += [(now_s, event) for event in events(detector.tick(now_s, {IDS[1]: now_s}))]
+    assert [event for _, event in story] == ["died"]
+    assert story[0][0] <= 1.0 + 1.5 * CONFIG.suspicion_s + 0.1
+
+
 def test_a_link_that_comes_back_in_time_clears_the_suspicion() -> None:
     detector = make()
     detector.link_up(0.0, news(IDS[0]))
