@@ -67,7 +67,11 @@ class PrivateNode:
         self._folder = folder = Path(tempfile.mkdtemp(prefix="potluck-private-"))
         self._node = NodeProcess(["--private"], self._environment(folder), folder / "log")
         self._node.start()
-        self._name = str(self._node.await_ready(START_TIMEOUT_S)["name"])
+        try:
+            self._name = str(self._node.await_ready(START_TIMEOUT_S)["name"])
+        except BaseException:  # Ctrl+C too: a node that nobody waits for is not left behind
+            self._stop()
+            raise
 
     def _stop(self) -> None:
         node, folder = self._node, self._folder

@@ -83,16 +83,13 @@ class NodeProcess:
         return event
 
     def await_ready(self, timeout_s: float) -> dict[str, Any]:
-        """The `ready` event. Raises what the node said instead, or NoNode; the node is ended then."""
+        """The `ready` event. Raises what the node said instead, or NoNode; whoever started it ends it then."""
         self._deadline_s = time.monotonic() + timeout_s
         try:
             while (event := self.next_event()) is not None:
                 if event.get("event") == "ready":
                     return event
             raise NoNode(f"a node did not start: {self._last_words()}")
-        except BaseException:  # Ctrl+C too: a node that nobody waits for is not left behind
-            self.stop()
-            raise
         finally:
             self._deadline_s = None
 

@@ -258,6 +258,9 @@ class Node:
     def leaving(self) -> bool:
         return self._leaving.is_set()
 
+    async def until_leaving(self) -> None:
+        await self._leaving.wait()
+
     async def _count_boot(self) -> None:
         """The incarnation grows with every start, so that news of an earlier life is known as such."""
         store = self._ports.store

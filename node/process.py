@@ -22,6 +22,7 @@ from ..overlay.identity.mesh import Identity, open_identity, open_mesh
 from ..overlay.identity.privacy import write_private
 from ..overlay.identity.rotation import rotations_to
 from ..overlay.places import control_socket_path, machine_id, node_dir
+from ..overlay.ports import WallClock
 from ..overlay.transport.interfaces import choose
 from ..overlay.transport.tcp import TcpNetwork, TlsFiles
 from . import control
@@ -105,14 +106,21 @@ async def _run(
         nursery.start_soon(control.serve, node, house, *control_socket)
         nursery.start_soon(house.door.run, node.address.port)
         if config.discovery.zeroconf and not config.private:
-            from ..discovery import mdns  # a private node starts sooner without zeroconf
-
-            addresses, nonce = choose(config.interface), entropy.token(8)
-            ours = (mesh.tag_key, wall_clock)
-            nursery.start_soon(mdns.run, addresses, node.address.port, nonce, ours, (node.put_sighting, node.heard))
+            nursery.start_soon(_be_found, config, node, entropy.token(8), (mesh.tag_key, wall_clock))
     with trio.CancelScope(shield=True):
         await store.aclose()
     return None if house.following is None else replace(house.following, former_port=node.address.port)
+
+
+async def _be_found(config: Config, node: Node, nonce: bytes, ours: tuple[bytes, WallClock]) -> None:
+    """By zeroconf, until the node begins to leave: withdrawing what was announced goes beside the other goodbyes."""
+    from ..discovery import mdns  # a private node starts sooner without zeroconf
+
+    addresses, sinks = choose(config.interface), (node.put_sighting, node.heard)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mdns.run, addresses, node.address.port, nonce, ours, sinks)
+        await node.until_leaving()
+        nursery.cancel_scope.cancel()
 
 
 async def _live(node: Node, scope: trio.CancelScope) -> None:
@@ -121,10 +129,11 @@ async def _live(node: Node, scope: trio.CancelScope) -> None:
 
 
 async def _leave_on_signal(node: Node, house: House, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    """The first signal asks for a graceful end, the second for one at once."""
+    """The first signal asks for a graceful end, the second for one at once. A node that has not started yet has
+    promised nothing to anybody."""
     async for _ in signals:
         house.following = None
-        if node.leaving:
+        if node.leaving or not node.started.is_set():
             scope.cancel()
         node.leave()
         scope.deadline = trio.current_time() + _GOODBYE_S

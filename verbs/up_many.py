@@ -70,10 +70,14 @@ def supervise(session: Session, config: Config, nodes: int, *, background: bool)
             names.append(ready.get("name"))
         if background:
             silence_output()
-        for child, name in zip(children, names, strict=True):
-            threading.Thread(target=relay, args=[child, name], daemon=True).start()
-        for child in children:
-            child.process.wait()
+        relays = [
+            threading.Thread(target=relay, args=[child, name], daemon=True)
+            for child, name in zip(children, names, strict=True)
+        ]
+        for thread in relays:
+            thread.start()
+        for thread in relays:  # not for the processes: interrupted in that, Python first waits for them a while longer
+            thread.join()
         raise NoNode("all nodes have ended")
     return Answer(None, told=True)
 
@@ -114,8 +118,12 @@ def detach(session: Session, config: Config, nodes: int, *, log: Path) -> Answer
     environment = {**os.environ, "POTLUCK_DATA_DIR": str(config.data_dir)}
     child = NodeProcess(arguments, environment, log, tied=False)
     child.start()
-    for _ in range(nodes):
-        event = child.await_ready(READY_TIMEOUT_S)
-        session.show(event, event_line(event).removesuffix(" Ctrl+C leaves."))
+    try:
+        for _ in range(nodes):
+            event = child.await_ready(READY_TIMEOUT_S)
+            session.show(event, event_line(event).removesuffix(" Ctrl+C leaves."))
+    except BaseException:  # Ctrl+C too: what nobody has seen start is not left behind
+        child.stop()
+        raise
     child.let_go()
     return Answer(None, told=True)
