@@ -112,11 +112,17 @@ class Relay:
     def __init__(self, to: Address) -> None:
         self._to = to
         self.recorded: list[bytes] = []
+        self.has_all = trio.Event()
+        """The joiner has said everything."""
 
     async def _between(self, joiner: trio.SocketStream) -> None:
         async with await trio.open_tcp_stream(self._to.host, self._to.port) as inviter, trio.open_nursery() as nursery:
-            nursery.start_soon(self._pump, joiner, inviter, self.recorded.append)
+            nursery.start_soon(self._record, joiner, inviter)
             nursery.start_soon(self._pump, inviter, joiner, lambda _data: None)
+
+    async def _record(self, joiner: trio.SocketStream, inviter: trio.SocketStream) -> None:
+        await self._pump(joiner, inviter, self.recorded.append)
+        self.has_all.set()
 
     async def _pump(self, source: trio.SocketStream, sink: trio.SocketStream, note: Callable[[bytes], None]) -> None:
         try:
@@ -153,6 +159,7 @@ def test_a_recorded_exchange_played_again_lets_nobody_in_and_costs_nobody_a_gues
             between = await nursery.start(relay.run)
             await knock(code, between)
             assert house.admitted == 1, "who only passes bytes on disturbs nothing"
+            await relay.has_all.wait()
             assert sum(map(len, relay.recorded)) > 500
             for _ in range(GUESSES + 1):
                 await relay.play_again()
