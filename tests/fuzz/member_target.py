@@ -150,4 +150,9 @@ def _with_ids(value: object, node_id: bytes) -> object:
     return node_id if isinstance(value, bytes) and len(value) == len(node_id) else value
 
 
-TARGETS: dict[str, Target] = {"member": Target(_feed, (RemoteProtocolError,), _seeds, cost=2000)}
+_SECONDS_MAX = 5.0
+"""Two whole nodes live through seven seconds of their time for each input."""
+
+TARGETS: dict[str, Target] = {
+    "member": Target(_feed, (RemoteProtocolError,), _seeds, cost=2000, seconds_max=_SECONDS_MAX)
+}
