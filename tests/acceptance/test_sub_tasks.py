@@ -85,6 +85,7 @@ import time
 import potluck
 
 def child(n):
+    potluck.memory["a child"] = "has begun"
     time.sleep(60)
 
 def parent():
@@ -93,9 +94,8 @@ def parent():
 
 with potluck.Executor() as pool:
     future = pool.submit(parent)
-    while not future.running():
+    while "a child" not in potluck.memory:
         time.sleep(0.05)
-    time.sleep(1)
     potluck.cancel(future)
     try:
         future.result()

@@ -212,24 +212,26 @@ def test_a_program_with_nothing_to_say_leaves_the_next_node_alone() -> None:
         assert nodes.dialled.is_set()
 
 
+def lost_for_good(nodes: Succession, connection: Connection) -> TaskFuture:
+    """A call in flight on a node that dies, with nobody to follow."""
+    pending = call(connection.open_job(JobOptions()), abs, -1)
+    assert nodes.dialled.wait(10)
+    nodes.doubles[0].wait_for(lambda: bool(nodes.doubles[0].submitted))
+    nodes.absent = 1000
+    nodes.doubles[0].die()
+    return pending
+
+
 def test_when_no_node_comes_back_all_fails_and_says_how_long_it_was_waited() -> None:
     with succession(first(hold), patience_s=0.2) as (nodes, connection):
-        pending = call(connection.open_job(JobOptions()), abs, -1)
-        assert nodes.dialled.wait(10)
-        nodes.doubles[0].wait_for(lambda: bool(nodes.doubles[0].submitted))
-        nodes.absent = 1000
-        nodes.doubles[0].die()
+        pending = lost_for_good(nodes, connection)
         with pytest.raises(LinkLost, match=r"none has come back within 0\.2 s: nobody is here"):
             pending.result(10)
 
 
 def test_closing_does_not_wait_for_a_node_to_come_back() -> None:
     with succession(first(hold), patience_s=1000) as (nodes, connection):
-        pending = call(connection.open_job(JobOptions()), abs, -1)
-        assert nodes.dialled.wait(10)
-        nodes.doubles[0].wait_for(lambda: bool(nodes.doubles[0].submitted))
-        nodes.absent = 1000
-        nodes.doubles[0].die()
+        pending = lost_for_good(nodes, connection)
         connection.close()
         with pytest.raises(LinkLost, match="closed"):
             pending.result(10)
