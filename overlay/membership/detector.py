@@ -414,7 +414,8 @@ class Detector:
 
     def _burial_of(self, member: Member) -> float:
         confirmations = _ENOUGH if member.condemned else len(member.accusers) - 1
-        judges = self._members.alive_since(member.accused_s, ENOUGH_OTHERS)
+        ours = self._own.node_id in member.accusers
+        judges = self._members.alive_since(member.heard_s if ours else member.accused_s, ENOUGH_OTHERS)
         return member.accused_s + suspicion_s(self._config, self._members.alive_count, judges, confirmations)
 
     def _bury(self, now_s: float) -> list[Effect]:

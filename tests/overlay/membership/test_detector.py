@@ -419,6 +419,33 @@ def test_who_comes_while_somebody_is_suspected_is_not_waited_for() -> None:
     assert story[0][0] <= 1.0 + 1.5 * CONFIG.suspicion_s + 0.1
 
 
+def test_who_came_after_the_suspect_was_last_heard_is_not_waited_for_either() -> None:
+    """A death is suspected only after a while; who comes meanwhile has met nobody but the living."""
+    detector = make()
+    detector.link_up(0.0, news(IDS[0]))
+    run(detector, 0.5, {IDS[0]: 0.4})
+    detector.link_up(1.0, news(IDS[1]))
+    detector.link_down(1.5, IDS[0], BOOTS[0], left=False)
+    story: list[tuple[float, str]] = []
+    while (now_s := detector.due_s) < 12:
+        story += [(now_s, event) for event in events(detector.tick(now_s, {IDS[1]: now_s}))]
+    assert [event for _, event in story] == ["died"]
+    assert story[0][0] <= 1.5 + 1.5 * CONFIG.suspicion_s + 0.1
+
+
+def test_who_was_there_when_the_suspect_was_last_heard_is_waited_for() -> None:
+    detector = make()
+    detector.link_up(0.0, news(IDS[0]))
+    detector.link_up(0.3, news(IDS[1]))
+    run(detector, 0.5, {IDS[0]: 0.4, IDS[1]: 0.4})
+    detector.link_down(1.5, IDS[0], BOOTS[0], left=False)
+    story: list[tuple[float, str]] = []
+    while (now_s := detector.due_s) < 30:
+        story += [(now_s, event) for event in events(detector.tick(now_s, {IDS[1]: now_s}))]
+    assert [event for _, event in story] == ["died"]
+    assert story[0][0] >= 1.5 + CONFIG.suspicion_max_s - 0.1
+
+
 def test_a_link_that_comes_back_in_time_clears_the_suspicion() -> None:
     detector = make()
     detector.link_up(0.0, news(IDS[0]))
