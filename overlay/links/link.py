@@ -128,6 +128,7 @@ class Link:
         if not self.lost and self._conversation.session.state is State.READY:
             self.parted = not leaving
             self._queue(DisconnectRequest(leaving, reason))
+        if not self.lost:
             with trio.move_on_after(_GOODBYE_S):
                 await self._closed.wait()
         self.lose(LinkLost(f"disconnected: {reason}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Final
 
@@ -37,6 +38,8 @@ _ACCEPTED_MAX: Final = 16
 """Connections from one node at a time: its link, those that crossed or were lost, and its fetches of objects."""
 _SHUT_OUT_S: Final = 60.0
 """Whoever has shown this node that it is banned is not dialled again for so long: it will not change its mind."""
+_LEAVING_S: Final = 2.0
+"""A node that leaves waits no longer for its links to end, those included that were being opened."""
 _RETIRED_MAX: Final = 4
 """Second links of one pair that are still to be ended."""
 
@@ -65,6 +68,10 @@ class Links:
         self._bulk: dict[trio.CancelScope, PeerInfo] = {}
         self._accepted = Counter[bytes]()
         self._background = Background()
+        self._leaving_because: str | None = None
+        self._openings = 0
+        """Under way now, in either direction."""
+        self._opened = trio.lowlevel.ParkingLot()
         self.up: list[Callable[[Link], None]] = []
         self.down: list[Callable[[Link], None]] = []
         self.port = 0
@@ -101,11 +108,24 @@ class Links:
 
     async def connect(self, address: Address) -> Link:
         """A ready link to whoever of this mesh listens there. Raises Unavailable or NotAllowed."""
-        conversation, peer = await self._open(address, "control")
-        if len(self._aliases) >= _ALIASES_MAX:
-            self._aliases.clear()
-        self._aliases[address] = peer.node_id
-        return await self._adopt(conversation, peer)
+        with self._opening():
+            conversation, peer = await self._open(address, "control")
+            if len(self._aliases) >= _ALIASES_MAX:
+                self._aliases.clear()
+            self._aliases[address] = peer.node_id
+            return await self._adopt(conversation, peer)
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Raises LinkLost when this node leaves: what begins then would break for the peer without a word."""
+        if self._leaving_because is not None:
+            raise LinkLost(self._leaving_because)
+        self._openings += 1
+        try:
+            yield
+        finally:
+            self._openings -= 1
+            self._opened.unpark_all()
 
     async def link_to(self, node_id: NodeId, address: Address) -> Link:
         """The link to this node, dialled if there is none. Several callers share one dial, which goes on when they
@@ -178,7 +198,7 @@ class Links:
         try:
             if self._accepted[leaf_der] > _ACCEPTED_MAX:
                 raise LimitExceeded(f"{_ACCEPTED_MAX} connections of this node are open")
-            with trio.fail_after(self._config.handshake_timeout_s):
+            with self._opening(), trio.fail_after(self._config.handshake_timeout_s):
                 peer, purpose = await open_as_responder(conversation, self._me)
             if purpose == "bulk":
                 await self._serve_bulk(conversation, peer)
@@ -257,7 +277,7 @@ class Links:
         seconds, first = self._retired.pop(node_id, []), self._links.get(node_id)
         retired = [one for one in seconds if one is not link and not one.lost]
         if first is link:
-            if retired and link.parted:
+            if retired and (link.parted or link.left or self._leaving_because is not None):
                 self._links[node_id] = retired.pop()
             else:
                 # What was under way is lost, and the peer may hold another link for the first: both begin anew.
@@ -276,7 +296,7 @@ class Links:
 
     def end(self, is_unwanted: Callable[[PeerInfo], bool], error: PotluckError) -> None:
         """Whatever connects us to such peers ends at once."""
-        for link in [*self, *chain.from_iterable(self._retired.values())]:
+        for link in self._all():
             if is_unwanted(link.peer):
                 link.lose(error)
         for scope, peer in self._bulk.items():
@@ -284,10 +304,21 @@ class Links:
                 scope.cancel()
 
     async def disconnect_all(self, reason: str) -> None:
-        """Every peer learns that this node leaves, and has taken in all that was said before."""
-        async with trio.open_nursery() as nursery:
-            for link in self:
-                nursery.start_soon(_leave, link, reason)
+        """Every peer learns that this node leaves, and has taken in all that was said before. No link is opened any
+        more; to those that are being opened the same is said."""
+        self._leaving_because = reason
+        with trio.move_on_after(_LEAVING_S):
+            while self._openings or self._links:
+                async with trio.open_nursery() as nursery:
+                    for link in self._all():
+                        nursery.start_soon(_leave, link, reason)
+                if self._openings:
+                    await self._opened.park()
+                else:
+                    await trio.lowlevel.checkpoint()
+
+    def _all(self) -> list[Link]:
+        return [*self, *chain.from_iterable(self._retired.values())]
 
 
 def _ended_unheard(first: Link, second: Link) -> bool:

@@ -46,8 +46,8 @@ def witnesses(others: int) -> int:
 
 def suspicion_s(config: MembershipConfig, others: int, judges: int, confirmations: int) -> float:
     """From suspected to dead. Grows with the logarithm of the mesh, for a refutation has to travel; where few could
-    confirm, time makes up for them. Of the `others` that are alive, `judges` were there when the suspect was last heard:
-    who came later has never known it, and is not waited for."""
+    confirm, time makes up for them. Of the `others` that are alive, `judges` were there when the suspect was last
+    heard: who came later has never known it, and is not waited for."""
     needed = witnesses(judges) if config.local_health else 0
     least_s = config.suspicion_s * max(1.0, math.log10(others + 2))
     if config.local_health:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from potluck.overlay.clock import Said
 from potluck.overlay.config import Config
 from potluck.overlay.config import Links as LinksConfig
-from potluck.overlay.errors import LinkLost
+from potluck.overlay.errors import LinkLost, Unavailable
 from potluck.overlay.identity.bans import BanSet
 from potluck.overlay.identity.mesh import Identity
 from potluck.overlay.links.link import Link
@@ -52,6 +54,11 @@ class Party:
             self.links.on(message_type, lambda link, message: self.received.append(message))
         self.links.on(Probe, lambda link, message: link.post(ProbeAck(message.request, 0.0)))  # type: ignore[attr-defined]
         self.address = Address("", 0)
+        self.gone = trio.CancelScope()
+
+    async def run(self, *, task_status: trio.TaskStatus[Address]) -> None:
+        with self.gone:
+            await self.links.run(task_status=task_status)
 
     def link_to(self, other: Party) -> Link:
         link = self.links.get(other.identity.node_id)
@@ -65,7 +72,7 @@ async def two_parties(limits: LinksConfig = LIMITS) -> AsyncIterator[tuple[Party
     alice, bob = (Party(ether, n, identity, limits) for n, identity in enumerate((ALICE, BOB), 1))
     async with trio.open_nursery() as nursery:
         for party in (alice, bob):
-            party.address = await nursery.start(party.links.run)
+            party.address = await nursery.start(party.run)
         yield alice, bob, ether
         nursery.cancel_scope.cancel()
 
@@ -88,6 +95,39 @@ def test_two_that_leave_at_the_same_moment_part_at_once() -> None:
             assert trio.current_time() - started_s < 0.1
             assert alice.story == ["up n2", "down n2 left"]
             assert bob.story == ["up n1", "down n1 left"]
+
+    determinism.run(scenario, seed=1)
+
+
+@given(dials_s=st.floats(0, 0.4), by_whom=st.sampled_from(["leaver", "other", "both"]), linked=st.booleans())
+@settings(max_examples=60)
+def test_whoever_opens_a_link_with_one_that_leaves_is_told_that_it_leaves(
+    dials_s: float, by_whom: str, linked: bool
+) -> None:
+    """Never does a link come up and break, as if the node had died, or had come back."""
+
+    async def dial(one: Party, other: Party) -> None:
+        with suppress(Unavailable):
+            await one.links.connect(other.address)
+
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, _), trio.open_nursery() as nursery:
+            ends: list[str] = []
+            bob.links.down.append(lambda link: ends.append("in order" if link.left or link.parted else "broken"))
+            if linked:
+                await alice.links.connect(bob.address)
+                await settle()
+            if by_whom != "other":
+                nursery.start_soon(dial, alice, bob)
+            if by_whom != "leaver":
+                nursery.start_soon(dial, bob, alice)
+            await trio.sleep(dials_s)
+            with trio.fail_after(5):
+                await alice.links.disconnect_all("stopping")
+            alice.gone.cancel()
+            await trio.sleep(60)
+            assert "broken" not in ends
+            assert bob.links.get(alice.identity.node_id) is None
 
     determinism.run(scenario, seed=1)
 
