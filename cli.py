@@ -17,6 +17,7 @@ import click
 
 from .overlay.errors import Cancelled, ConfigError, PotluckError, Unavailable, UsageError
 from .verbs.answer import Answer, Interrupted, Session
+from .verbs.rendering import json_text
 
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
@@ -175,7 +176,7 @@ def _word(file: Path, name: str, value: object) -> str:
 def _show(answer: Answer, as_json: bool) -> int:
     if not answer.told:
         if as_json:
-            print(json.dumps(answer.value))
+            print(json_text(answer.value))
         elif answer.out:
             print(answer.out, end="" if answer.out.endswith("\n") else "\n")
         sys.stdout.flush()

@@ -15,20 +15,20 @@ from dataclasses import dataclass
 
 import trio
 from potluck.node.execution.backends import available_sandboxes
-from potluck.node.execution.tasks import Job, ProgramState, Task
-from potluck.node.processes.process import Process
-from potluck.node.processes.service import line_of
+from potluck.node.processes.page import Page
+from potluck.node.processes.process import Origin, Process
 from potluck.node.scheduling.catalogue import OURS, make
 from potluck.node.scheduling.times import Times
 from potluck.overlay.wire.control import TO_PROGRAM
-from potluck.overlay.wire.processes import LINES_MAX, Processes
-from potluck.overlay.wire.work import Inline, Program
+from potluck.overlay.wire.processes import LINES_MAX
+from potluck.verbs.processes import rows_of
 
 READY = 100_000
 STEPS = 20_000
 SWITCHES = 100
 SUBMITTERS = 50
 FUNCTIONS = 1_000
+JOBS = 10
 
 
 @dataclass(eq=False)
@@ -74,27 +74,28 @@ def scheduler_step(name: str) -> dict[str, float]:
 
 
 def process_table() -> dict[str, float]:
-    """Every row of a hundred thousand, as a node says them to a program, and as the program reads them."""
-    program = ProgramState(1, Program(b"p" * 32, "callable"), Inline(b""))
-    job = Job(b"o" * 20, "0123456789abcdef", b"m" * 20, 1, 0, whose=b"o" * 20)
-    tasks = [
-        Task(n, job, program, n, 0, Inline(b""), 0, None, True, Process(n, Times(0.0))) for n in range(1, READY + 1)
-    ]
+    """Every row of a hundred thousand, as a node says them to a program, and as the program shows them."""
+    origins = [Origin(f"{job:016x}", "user", "0123456789ab", "", f"{job:016x}") for job in range(JOBS)]
+    processes = [Process(n, Times(0.0), origins[n % JOBS], n) for n in range(1, READY + 1)]
     began_s = time.perf_counter()
-    pages = [
-        TO_PROGRAM.encode(Processes(1, lines=[line_of(task, 5.0) for task in tasks[first : first + LINES_MAX]]))
-        for first in range(0, READY, LINES_MAX)
-    ]
+    pages = []
+    for first in range(0, READY, LINES_MAX):
+        page = Page(5.0, 0.0)
+        for process in processes[first : first + LINES_MAX]:
+            page.add(process)
+        pages.append(TO_PROGRAM.encode(page.said(1)))
     said_s = time.perf_counter() - began_s
     frames = TO_PROGRAM.frames()
-    rows = 0
-    for page in pages:
-        frames.feed(page)
+    rows: list[dict[str, object]] = []
+    for frame in pages:
+        frames.feed(frame)
         body = frames.next_body()
         assert body is not None
-        rows += len(TO_PROGRAM.decode(body).lines)  # type: ignore[attr-defined]
-    assert rows == READY
-    return {"said, s": said_s, "said and read, s": time.perf_counter() - began_s}
+        rows += rows_of("ant", TO_PROGRAM.decode(body))  # type: ignore[arg-type]
+    assert len(rows) == READY
+    read_s = time.perf_counter() - began_s
+    json.dumps(rows)
+    return {"said, s": said_s, "said and read, s": read_s, "and as JSON, s": time.perf_counter() - began_s}
 
 
 def context_switch() -> dict[str, float]:

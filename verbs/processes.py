@@ -8,18 +8,18 @@ from typing import Any, Final
 
 from ..client.connection import Connection
 from ..node.processes.types import ProcessType
-from ..overlay.errors import NotFound, PotluckError, UsageError, from_wire
+from ..overlay.errors import NotFound, PotluckError, RemoteProtocolError, UsageError, from_wire
 from ..overlay.wire.control import AskPeers
-from ..overlay.wire.processes import ACTED_MAX, ActOnProcesses, AskProcesses, ProcessLine
+from ..overlay.wire.processes import ACTED_MAX, ActOnProcesses, AskProcesses, Processes
 from .answer import Answer, Session
 from .asking import ask, ask_json, connected
-from .rendering import duration_text, table
+from .rendering import duration_text, size_text, table
 
 ROUNDS_MAX: Final = 5
 """A tree may grow while it is being stopped."""
 
 Row = dict[str, Any]
-_HEADINGS: Final = ("PID", "", "STATE", "PRIORITY", "OWNER", "TASK", "RAN", "WAITED", "AGE")
+_HEADINGS: Final = ("PID", "", "STATE", "PRIORITY", "OWNER", "TASK", "CPU", "MEMORY", "WAITED", "AGE")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Seen:
         return "\n".join(f"{name} did not answer: {why}" for name, why in self.silent.items())
 
 
-def seen(connection: Connection, *, everywhere: bool) -> Seen:
+def seen(connection: Connection, *, everywhere: bool, ended: bool = False) -> Seen:
+    """`ended`: also those that are over, as far as nodes remember them."""
     here = connection.node_name
     names = [here]
     if everywhere:
@@ -44,44 +45,61 @@ def seen(connection: Connection, *, everywhere: bool) -> Seen:
     silent: dict[str, str] = {}
     for name in names:
         try:
-            rows += _rows_of(connection, name)
+            rows += _rows_of(connection, name, ended)
         except PotluckError as error:
             silent[name] = str(error)
-    pids = {row["task"]: row["pid"] for row in rows}
+    pids = {row["task"]: row["pid"] for row in reversed(rows)}
     for row in rows:
         row["parent"] = pids.get(row["parent"], row["parent"] or None)
     return Seen(rows, silent)
 
 
-def _rows_of(connection: Connection, node: str) -> Iterable[Row]:
+def _rows_of(connection: Connection, node: str, ended: bool) -> Iterable[Row]:
+    """Those that are there come first."""
+    rows = _pages(connection, node, ended=False)
+    return [*rows, *_pages(connection, node, ended=True)] if ended else rows
+
+
+def _pages(connection: Connection, node: str, *, ended: bool) -> list[Row]:
     first = 0
     rows: list[Row] = []
     while True:
-        said = ask(connection, AskProcesses, node, first)
+        said = ask(connection, AskProcesses, node, first, ended)
         if said.code:
             raise from_wire(said.code, said.reason)
-        rows += (_row(node, line) for line in said.lines)
+        rows += rows_of(node, said)
         first = said.more
         if not first:
             return rows
 
 
-def _row(node: str, line: ProcessLine) -> Row:
-    return {
-        "pid": f"{node}/{line.number}",
-        "parent": line.parent,
-        "group": line.group,
-        "owner": line.owner,
-        "type": line.type,
-        "state": line.state,
-        "priority": line.priority,
-        "job": line.job,
-        "task": line.task,
-        "cpu_s": line.ran_s,
-        "wait_s": line.wait_s,
-        "turnaround_s": line.turnaround_s,
-        "switches": line.stops,
-    }
+def rows_of(node: str, page: Processes) -> Iterable[Row]:
+    for line in page.lines:
+        try:
+            of = page.jobs[line.job]
+        except IndexError:
+            raise RemoteProtocolError("a process of a job that is not named") from None
+        yield {
+            "pid": f"{node}/{line.number}",
+            "parent": of.parent,
+            "group": of.group,
+            "owner": of.owner,
+            "type": of.type,
+            "state": line.state,
+            "priority": line.priority,
+            "job": of.job,
+            "task": f"{of.job}/{line.index}",
+            "created_s": line.created_s,
+            "cpu_s": line.ran_s if line.cpu_s is None else line.cpu_s,
+            "memory": line.memory_bytes,
+            "memory_most": line.memory_most_bytes,
+            "network_bytes": of.network_bytes,
+            "ran_s": line.ran_s,
+            "wait_s": line.wait_s,
+            "turnaround_s": line.turnaround_s,
+            "switches": line.stops,
+            "ended": line.how or None,
+        }
 
 
 def shown(rows: Sequence[Row], *, emoji: bool) -> str:
@@ -96,9 +114,11 @@ def icon(row: Row, *, emoji: bool) -> str:
 
 
 def _cells(row: Row, emoji: bool) -> tuple[str, ...]:
-    times = (duration_text(row[what]) for what in ("cpu_s", "wait_s", "turnaround_s"))
-    what = (row["pid"], icon(row, emoji=emoji), row["state"], str(row["priority"]), row["owner"], row["task"])
-    return (*what, *times)
+    state = row["state"] if row["ended"] in (None, "completed") else row["ended"]
+    what = (row["pid"], icon(row, emoji=emoji), state, str(row["priority"]), row["owner"], row["task"])
+    memory = "" if row["memory"] is None else size_text(row["memory"])
+    times = (duration_text(row[what]) for what in ("wait_s", "turnaround_s"))
+    return (*what, duration_text(row["cpu_s"]), memory, *times)
 
 
 def act(session: Session, act: str, pid: str, *, tree: bool, group: bool) -> Answer:

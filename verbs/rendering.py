@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import Final
+
+LONG_LIST: Final = 1_000
 
 
 def jsonable(value: object) -> object:
@@ -24,6 +28,17 @@ def jsonable(value: object) -> object:
     if callable(as_list := getattr(value, "tolist", None)):
         return jsonable(as_list())
     return str(value)
+
+
+def json_text(value: object) -> str:
+    """Long lists by a writer that takes a fifth of the time, where both would say the same."""
+    if isinstance(value, list) and len(value) >= LONG_LIST:
+        import msgspec
+
+        text = msgspec.json.encode(value)
+        if text.isascii():
+            return text.decode()
+    return json.dumps(value)
 
 
 def text_of(value: object) -> str:

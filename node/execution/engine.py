@@ -89,6 +89,7 @@ class Engine:
             events.Starved: self._starved,
             events.WorkerGone: self._worker_gone,
             events.WorkerStopped: self._worker_stopped,
+            events.Measured: self._measured,
             events.ActAsked: self._act_asked,
             events.Tick: self._tick,
         }
@@ -273,6 +274,10 @@ class Engine:
 
     def _worker_stopped(self, now_s: float, event: events.WorkerStopped) -> None:
         self._dispatcher.turns.has_stopped(self.pool.workers[event.worker])
+
+    def _measured(self, now_s: float, event: events.Measured) -> None:
+        if (task := head_of(self.pool.workers[event.worker], event.task)) is not None:
+            task.process.measured(event.cpu_s, event.memory_bytes)
 
     def _ran(self, now_s: float, worker: Worker, task: Task, reply: Reply) -> None:
         assert task.begun_s is not None

@@ -176,6 +176,16 @@ class WorkerStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What the task that runs there has used so far, with all that it has started."""
+
+    worker: int
+    task: int
+    cpu_s: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ActAsked:
     """By a person, of processes by their numbers."""
 
@@ -207,6 +217,7 @@ Event = (
     | InputCame
     | WorkerGone
     | WorkerStopped
+    | Measured
     | ActAsked
     | Tick
 )

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ...overlay.config import Execution
 from ...overlay.errors import NotFound, NoWorker, PotluckError, SandboxUnavailable
 from ...overlay.wire.limits import Limits
 from ...overlay.wire.work import Inline, Instruction, InstructionAssignment, Program, Reference, Started
-from ..processes.process import Process, State
+from ..processes.process import Origin, Process, State
 from ..processes.types import ProcessType
 from ..scheduling.times import Times
 from .account import Account
@@ -24,6 +25,9 @@ from .pool import WorkerPool
 from .streaming import Streaming
 from .tasks import Job, Lease, Numbers, ProgramState, Task, Worker, is_current
 
+OWNER_CHARS: Final = 12
+"""Of an owner's id, for people."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -32,6 +36,7 @@ class Place:
     for_others: bool
     lacks: str = ""
     """Which guarantees, beside its name, for whoever may not run there."""
+    cuts_network: bool = False
 
 
 class Places:
@@ -56,6 +61,9 @@ class Places:
 
     def is_own(self, owner: bytes) -> bool:
         return owner == self._own_owner
+
+    def cut_network(self, sandbox: int | None) -> bool:
+        return sandbox is not None and self._all[sandbox].cuts_network
 
     def most_for(self, owner: bytes, whose: bytes) -> Limits:
         return self._most_own if self.is_own(owner) and self.is_own(whose) else self._most_others
@@ -131,11 +139,19 @@ class Intake:
         message, owner = event.message, event.owner
         whose = message.owner or owner
         sandbox = self._places.sandbox_for(owner, whose)
-        job = Job(owner, message.job, event.assigner, message.epoch, sandbox, whose, message.lineage)
+        lineage = message.lineage
+        job = Job(owner, message.job, event.assigner, message.epoch, sandbox, whose, lineage)
         job.outgoing = Outgoing(message.job) if message.streams_output else None
         job.takes_input = message.takes_input
         job.limits = message.limits.within(self._places.most_for(owner, whose))
-        job.process_type = message.process_type or ProcessType.USER.value
+        job.origin = Origin(
+            job.name,
+            message.process_type or ProcessType.USER.value,
+            whose.hex()[:OWNER_CHARS],
+            "" if lineage is None else lineage.parent,
+            job.root,
+            network_bytes=0 if self._places.cut_network(sandbox) else None,
+        )
         if message.takes_input:
             job.lease = Lease(used_once=True)
         else:
@@ -235,7 +251,7 @@ class Intake:
             message.priority,
             message.timeout_s,
             message.trust_results or self._places.is_own(job.owner),
-            Process(self._pids.next(), Times(now_s)),
+            Process(self._pids.next(), Times(now_s), job.origin, instruction.index, message.priority),
             job.depth,
         )
         job.tasks[task.index] = task

@@ -18,18 +18,31 @@ LOOK_INTERVAL_S: Final = 0.05
 """A task can take so much time more than it may before it is ended."""
 LOOK_SHARE: Final = 20
 """Looking takes no more than one part in so many of the node's time, however large the tree is."""
+SETTLED_S: Final = 0.5
+"""What a worker does for itself once it is ready, it has done by then."""
 
 
 class Overseer:
-    """`running` is the task at the head of this worker's pipe; `printed_bytes` how much has come out of it so far."""
+    """`running` is the task at the head of this worker's pipe; `printed_bytes` how much has come out of it so far.
+    `measured` is told what a task has used, by whoever looks; most tasks are over before anybody does."""
 
-    def __init__(self, running: Callable[[], Task | None], printed_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        running: Callable[[], Task | None],
+        printed_bytes: Callable[[], int],
+        measured: Callable[[Task, float, int], None],
+    ) -> None:
         self._running = running
         self._printed_bytes = printed_bytes
+        self._measured = measured
         self._ended_bytes = 0
         self._one_has_ended = False
+        self._idle = Usage()
+        """Before the first task."""
         self._seen: int | None = None
         self._begun = Begun(Usage(), 0)
+        self._unseen_s = 0.0
+        """How long the task had run when it was first looked at: so much CPU time is taken for granted."""
         self._busy = trio.Event()
         self._told = False
 
@@ -42,6 +55,7 @@ class Overseer:
 
     async def run(self, process: WorkerProcess) -> LimitExceeded:
         """Returns when the running task has taken more than it may."""
+        await self._settle(process)
         while True:
             await self._busy.wait()
             began_s = trio.current_time()
@@ -51,16 +65,34 @@ class Overseer:
                 self._busy = trio.Event()
             await trio.sleep(max(LOOK_INTERVAL_S, LOOK_SHARE * (trio.current_time() - began_s)))
 
+    async def _settle(self, process: WorkerProcess) -> None:
+        """What there is before the first task is not that task's."""
+        if not self._busy.is_set():
+            self._idle = process.usage() or Usage()
+        with trio.move_on_after(SETTLED_S):
+            await self._busy.wait()
+        if not self._busy.is_set():
+            self._idle = process.usage() or Usage()
+
     def look(self, process: WorkerProcess) -> LimitExceeded | None:
         task = self._running()
-        usage = process.usage() if task is not None else None
+        usage = self._measure(task, process) if task is not None else None
         if task is None or usage is None:
+            return None
+        return exceeded(task.job.limits, self._begun, usage, self._printed_bytes())
+
+    def _measure(self, task: Task, process: WorkerProcess) -> Usage | None:
+        """None where nobody counts."""
+        usage = process.usage()
+        if usage is None:
             return None
         if task.key != self._seen:
             self._seen = task.key
-            # Of what cannot be given back, the task has not had what there was before it; of the first, all is its own.
-            self._begun = Begun(usage if self._one_has_ended else Usage(), self._ended_bytes)
-        return exceeded(task.job.limits, self._begun, usage, self._printed_bytes())
+            # Of what cannot be given back, a task has not had what there was before it.
+            self._begun = Begun(usage if self._one_has_ended else self._idle, self._ended_bytes)
+            self._unseen_s = task.process.times.ran_by(trio.current_time()) if self._one_has_ended else 0.0
+        self._measured(task, self._unseen_s + usage.cpu_s - self._begun.usage.cpu_s, usage.memory_bytes)
+        return usage
 
     def ended(self, process: WorkerProcess, message: TaskFinished) -> LimitExceeded | None:
         """What a task failed of, if it was a limit; and whether it printed too much in less time than a look takes."""
@@ -71,6 +103,8 @@ class Overseer:
             passed = exceeded_output(task.job.limits, printed_bytes - self._ended_bytes)
             if passed is None and message.fault is not None:
                 passed = self.look(process)
+            elif task.key == self._seen:
+                self._measure(task, process)
         self._ended_bytes = message.stdout_end + message.stderr_end
         self._one_has_ended = True
         return passed

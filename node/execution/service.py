@@ -94,7 +94,7 @@ class ExecutionService:
     ) -> None:
         self.load_changed: Callable[[], None] = lambda: None
         """Called when the number of busy slots or of waiting tasks has changed, and not for every task of many."""
-        self.ended: Callable[[list[tuple[Task, Finished]]], None] = lambda runs: None
+        self.ended: Sequence[Callable[[list[tuple[Task, Finished]]], None]] = ()
         """Called with what has run here, and how it ended."""
         self.serve_line: Serve = _refuse_line
         """Serves a task that talks with this node as a program does."""
@@ -105,7 +105,9 @@ class ExecutionService:
         self._name = node_name
         self._mesh_time_s = mesh_time_s
         self._node_call = node_call
-        places = [Place(sandbox.backend in FOR_OTHERS, _lacks(sandbox)) for sandbox in sandboxes]
+        places = [
+            Place(one.backend in FOR_OTHERS, _lacks(one), cuts_network=one.guarantees.network) for one in sandboxes
+        ]
         self._engine = Engine(config, policy, slots=slots, places=places, own_owner=own_owner, handlers=handlers)
         self._assigners: dict[bytes, Assigner] = {}
         self._workers: dict[int, WorkerLife] = {}
@@ -192,6 +194,10 @@ class ExecutionService:
     def load(self) -> Load:
         return self._engine.load()
 
+    def mesh_ahead_s(self) -> float:
+        """What to add to a time of this process to have it as the mesh has it."""
+        return self._mesh_time_s() - trio.current_time()
+
     def change_policy(self, policy: Policy[Task]) -> None:
         self._engine.change_policy(trio.current_time(), policy)
         self._step(events.Tick())
@@ -228,7 +234,7 @@ class ExecutionService:
 
     def _step_once(self, nursery: trio.Nursery, event: events.Event) -> None:
         now_s = trio.current_time()
-        self._engine.mesh_ahead_s = self._mesh_time_s() - now_s
+        self._engine.mesh_ahead_s = self.mesh_ahead_s()
         for effect in self._engine.step(now_s, event):
             self._perform(nursery, effect)
         deadline_s = self._engine.next_deadline_s(now_s)
@@ -245,7 +251,8 @@ class ExecutionService:
             if (assigner := self._assigners.get(effect.assigner)) is not None:
                 assigner.confirm(effect.message)
         elif isinstance(effect, events.Ended):
-            self.ended(effect.runs)
+            for heard in self.ended:
+                heard(effect.runs)
         elif isinstance(effect, events.Say):
             if (assigner := self._assigners.get(effect.assigner)) is not None:
                 assigner.say(effect.message)
@@ -301,7 +308,11 @@ class ExecutionService:
             self._node_call,
             listener,
             feeder,
-            Overseer(lambda: engine.running_on(number), listener.printed_bytes),
+            Overseer(
+                lambda: engine.running_on(number),
+                listener.printed_bytes,
+                lambda task, cpu_s, memory_bytes: self._step(events.Measured(number, task.key, cpu_s, memory_bytes)),
+            ),
         )
 
     async def _live(self, life: WorkerLife, sandbox: Sandbox) -> None:

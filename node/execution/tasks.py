@@ -14,7 +14,7 @@ from ...overlay.parcels import Parcel
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Limits
 from ...overlay.wire.work import Fault, Finished, Inline, Lineage, Program
-from ..processes.process import Process
+from ..processes.process import UNKNOWN, Origin, Process
 from .outgoing import Outgoing
 
 MEAN_WEIGHT: Final = 0.2
@@ -134,8 +134,8 @@ class Job:
     lineage: Lineage | None = None
     """Where it comes from, if a task has submitted it."""
     lease: Lease = field(default_factory=Lease)
-    process_type: str = ""
-    """What kind of process its tasks are."""
+    origin: Origin = UNKNOWN
+    """What their processes are shown with."""
     tasks: dict[int, Task] = field(default_factory=dict)
     programs: dict[bytes, ProgramState] = field(default_factory=dict)
     reports: OrderedDict[int, Finished] = field(default_factory=OrderedDict)

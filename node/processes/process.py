@@ -8,7 +8,7 @@ READY      it could run and does not: there is no slot for it, or others have th
 RUNNING    it has a slot
 WAITING    it waits for what it has submitted, and has given its slot back
 SUSPENDED  somebody has said so: it stands still, holds no slot and comes into no queue until somebody says otherwise
-TERMINATED it has ended, or was handed back
+TERMINATED it has ended, or was handed back; the last ones to end are shown for a while (`ended`)
 
 `LEGAL` is the only place that says which moves there are; a move that is not in it is a fault of ours.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..scheduling.times import Times
 
@@ -41,15 +41,53 @@ LEGAL: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What processes of one job have in common."""
+
+    job: str
+    type: str
+    owner: str
+    """Whoever's work it is, in short."""
+    parent: str = ""
+    """The task that has submitted it, as JOB/INDEX."""
+    group: str = ""
+    """The job that a program has submitted, from which it comes."""
+    network_bytes: int | None = None
+    """None where nobody counts them; 0 where there is no way out."""
+
+
+UNKNOWN: Final = Origin("", "", "")
+
+
+class Used(NamedTuple):
+    """Of the machine, by a process with all that it has started."""
+
+    cpu_s: float
+    memory_bytes: int
+    memory_most_bytes: int
+
+
 @dataclass(eq=False, slots=True)
 class Process:
     """`number` is unique on its node; with its name it is the PID."""
 
     number: int
     times: Times
+    origin: Origin
+    index: int = 0
+    """Of the task in its job."""
+    priority: int = 0
     state: State = State.NEW
     stops: int = 0
     """How often it was pre-empted."""
+    used: Used | None = None
+    """None while nobody has looked: most tasks are over before anybody does."""
+
+    def measured(self, cpu_s: float, memory_bytes: int) -> None:
+        """Of CPU time a look may see less than the one before: with a process goes what it has had."""
+        cpu_before_s, _memory, most_bytes = self.used or (0.0, 0, 0)
+        self.used = Used(max(cpu_s, cpu_before_s), memory_bytes, max(memory_bytes, most_bytes))
 
     def move(self, now_s: float, to: State) -> None:
         assert to in LEGAL[self.state], f"process {self.number} is {self.state.name} and cannot become {to.name}"

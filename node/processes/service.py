@@ -6,21 +6,24 @@ the machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import trio
 
 from ...overlay.background import Background
-from ...overlay.errors import LinkLost, NotAllowed, NotFound, PotluckError
+from ...overlay.errors import LinkLost, NotAllowed, NotFound, PotluckError, from_wire
 from ...overlay.identity.mesh import Identity
 from ...overlay.links.link import Link
 from ...overlay.links.links import Links
 from ...overlay.membership.service import Membership
 from ...overlay.wire.codec import Message
-from ...overlay.wire.processes import LINES_MAX, Acted, ActOnProcesses, AskProcesses, Processes, ProcessLine
+from ...overlay.wire.processes import Acted, ActOnProcesses, AskProcesses, Processes
+from ...overlay.wire.work import Finished
 from ..execution.service import ExecutionService
 from ..execution.tasks import Task
+from .ended import EndedProcesses, Past
+from .page import Page
 
 _PATIENCE_S = 5.0
 
@@ -41,6 +44,7 @@ class ProcessTable:
         self._links = links
         self._membership = membership
         self._is_confidential = is_confidential
+        self._ended = EndedProcesses()
         self._background = Background()
         links.on(AskProcesses, self._asked)
         links.on(ActOnProcesses, self._asked)
@@ -89,33 +93,23 @@ class ProcessTable:
             raise NotAllowed("these are tasks of another owner, on a machine of another owner")
         return Acted(question.request, numbers=self._execution.act(question.act, numbers))
 
+    def ended(self, runs: Sequence[tuple[Task, Finished]]) -> None:
+        """They have run here."""
+        for task, report in runs:
+            how = "completed" if report.fault is None else from_wire(report.fault.code, "").kind
+            self._ended.add(Past(task.process, how, self._is_confidential(task)))
+
     def _page(self, question: AskProcesses, *, confidential: bool) -> Processes:
-        now_s = trio.current_time()
-        lines: list[ProcessLine] = []
+        page = Page(trio.current_time(), self._execution.mesh_ahead_s())
+        if question.ended:
+            for past in self._ended.lately(page.now_s):
+                if confidential or not past.confidential:
+                    page.add(past.process, past.how)
+            return page.said(question.request)
         for number, task in self._execution.processes.items():
             if number < question.first or not (confidential or not self._is_confidential(task)):
                 continue
-            if len(lines) == LINES_MAX:
-                return Processes(question.request, lines=lines, more=number)
-            lines.append(line_of(task, now_s))
-        return Processes(question.request, lines=lines)
-
-
-def line_of(task: Task, now_s: float) -> ProcessLine:
-    process, job = task.process, task.job
-    times = process.times
-    return ProcessLine(
-        process.number,
-        process.state.value,
-        job.process_type,
-        task.priority,
-        job.whose.hex()[:12],
-        job.name,
-        f"{job.name}/{task.index}",
-        "" if job.lineage is None else job.lineage.parent,
-        job.root,
-        times.ran_by(now_s),
-        times.waited_by(now_s),
-        times.turnaround_by(now_s),
-        process.stops,
-    )
+            if page.is_full:
+                return page.said(question.request, more=number)
+            page.add(task.process)
+        return page.said(question.request)

@@ -18,27 +18,44 @@ ACTED_MAX: Final = 4096
 Act = Literal["kill", "suspend", "resume"]
 
 
-class ProcessLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A row of a node's table."""
+class ProcessesOf(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What all lines of one job have in common."""
 
-    number: Count
-    state: ShortText
-    type: ShortText
-    priority: int
-    owner: ShortText
     job: ShortText
-    task: ShortText
-    """As JOB/INDEX."""
+    owner: ShortText
+    type: ShortText
     parent: ShortText = ""
-    """The task that has submitted it, in the same way."""
+    """The task that has submitted it, as JOB/INDEX."""
     group: ShortText = ""
     """The job that a program has submitted, from which it comes."""
-    ran_s: float = 0.0
+    network_bytes: Count | None = None
+    """None where nobody counts them."""
+
+
+class ProcessLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A row of a node's table. What a task has used is that of all it has started."""
+
+    number: Count
+    job: Count
+    """By its place in the page's list."""
+    index: Count
+    """Of the task in its job."""
+    state: ShortText
+    priority: int
+    created_s: float
+    """Mesh time."""
+    ran_s: float
     """In a slot."""
-    wait_s: float = 0.0
-    turnaround_s: float = 0.0
+    wait_s: float
+    turnaround_s: float
     stops: Count = 0
     """How often it was pre-empted."""
+    cpu_s: float | None = None
+    """None where nobody has looked."""
+    memory_bytes: Count | None = None
+    memory_most_bytes: Count | None = None
+    how: ShortText = ""
+    """Once it has ended: `completed`, or the kind of error."""
 
 
 class AskProcesses(Message, frozen=True, tag=81):
@@ -49,6 +66,8 @@ class AskProcesses(Message, frozen=True, tag=81):
     """Whose; empty: of the node that is asked. Between nodes always empty."""
     first: Count = 0
     """Only those with numbers from here on."""
+    ended: bool = False
+    """In place of those that are there, the last that have ended: no more than one message holds."""
 
 
 class Processes(Message, frozen=True, tag=82):
@@ -59,6 +78,8 @@ class Processes(Message, frozen=True, tag=82):
     """In order of number."""
     more: Count = 0
     """The number to ask for next; 0: these were the last."""
+    jobs: Annotated[list[ProcessesOf], Meta(max_length=LINES_MAX)] = []
+    """Whose the lines are."""
 
 
 class ActOnProcesses(Message, frozen=True, tag=83):

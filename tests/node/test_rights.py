@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.node.execution.tasks import Job, ProgramState, Task
-from potluck.node.processes.process import Process
+from potluck.node.processes.process import Origin, Process
 from potluck.node.rights import UNFINISHED_MAX, OfTask
 from potluck.node.scheduling.times import Times
 from potluck.overlay.config import Execution
@@ -36,7 +36,7 @@ def task(*, priority: int = 0, depth: int = 0, whose: bytes = OWN) -> Task:
         priority,
         None,
         True,
-        Process(1, Times(0.0)),
+        Process(1, Times(0.0), Origin("job", "user", "owner")),
         depth,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import trio
 from _pytest.mark import ParameterSet
 from hypothesis import given
 from hypothesis import strategies as st
@@ -154,11 +155,16 @@ class Refused(Hostile):
 def test_what_a_task_was_refused_is_not_laid_to_the_next_one() -> None:
     tasks = [replace(RUNNING, key=key, job=replace(RUNNING.job, limits=Limits(processes=20))) for key in (1, 2)]
     process = Refused(b"", again=False, reads=True)
-    overseer = Overseer(lambda: tasks[0], lambda: 0)
+    overseer = Overseer(lambda: tasks[0], lambda: 0, lambda task, cpu_s, memory_bytes: None)
     failed = TaskFinished(1, fault=Fault(41, "it could not fork"))
-    assert "processes" in str(overseer.ended(process, failed))
-    del tasks[0]
-    assert overseer.look(process) is None
+
+    async def play() -> None:
+        assert "processes" in str(overseer.ended(process, failed))
+        del tasks[0]
+        assert overseer.look(process) is None
+        await trio.lowlevel.checkpoint()
+
+    trio.run(play)
 
 
 def sandbox(kind: str) -> Sandbox:

@@ -10,7 +10,7 @@ from potluck.node.execution.listening import Listener
 from potluck.node.execution.overseeing import Overseer
 from potluck.node.execution.tasks import Job, ProgramState, Task
 from potluck.node.execution.workers import WorkerLife
-from potluck.node.processes.process import Process
+from potluck.node.processes.process import Origin, Process
 from potluck.node.scheduling.times import Times
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import LimitExceeded
@@ -105,7 +105,7 @@ RUNNING = Task(
     0,
     None,
     True,
-    Process(1, Times(0.0)),
+    Process(1, Times(0.0), Origin("job", "user", "owner")),
 )
 
 
@@ -132,7 +132,7 @@ def live(process: Hostile) -> events.WorkerGone | events.WorkerNotStarted:
 
     feeder = Feeder(lambda offset: None, lambda: None)
     listener = Listener(1, 1000, lambda number: None, lambda event: None)
-    unlimited = Overseer(lambda: None, listener.printed_bytes)
+    unlimited = Overseer(lambda: None, listener.printed_bytes, lambda task, cpu_s, memory_bytes: None)
     ours = (Execution(), Nothing(), lambda number: RUNNING, for_ever, node_call)
     life = WorkerLife(1, *ours, listener, feeder, unlimited)
     determinism.run(story, seed=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.node.processes.process import LEGAL, Process, State
+from potluck.node.processes.process import LEGAL, Origin, Process, State
 from potluck.node.processes.types import ProcessType
 from potluck.node.scheduling.times import Times
 from potluck.overlay.wire.processes import TYPES
@@ -13,7 +13,7 @@ from potluck.overlay.wire.processes import TYPES
 
 @given(st.lists(st.tuples(st.sampled_from(State), st.floats(0, 10)), max_size=40))
 def test_only_legal_moves_are_made_and_every_second_is_accounted_for(moves: list[tuple[State, float]]) -> None:
-    process = Process(1, Times(0.0))
+    process = Process(1, Times(0.0), Origin("job", "user", "me"))
     now_s, spent_s = 0.0, dict.fromkeys(State, 0.0)
     for to, later_s in moves:
         now_s += later_s
