@@ -71,6 +71,7 @@ def options(
     needs: Mapping[str, object] | None = None,
     limits: Mapping[str, object] | None = None,
     process_type: str | None = None,
+    estimate: float | None = None,
     env: Mapping[str, str] | None = None,
     inputs: Iterable[str | Path] = (),
     outputs: Iterable[str] = (),
@@ -91,6 +92,7 @@ def options(
                   cpu=seconds, processes=number, disk=bytes, output=bytes
     process_type  what it is shown as: "ai_inference", "data_processing", "blockchain_validator", "network_node",
                   "system" or "user"
+    estimate      seconds that one run will take, for nodes that run the shortest first; they learn it otherwise
     env           variables of its environment
     inputs        files, read now, that lie in its working folder; 1 MiB in all
     outputs       globs of files there that come into this program's current folder when it returns; 1 MiB in all
@@ -108,6 +110,7 @@ def options(
         needs=needs,
         limits=limits,
         process_type=process_type,
+        estimate=estimate,
     )
     setting = setting_of(env or {}, inputs, outputs)
     return lambda function: Optioned(function, job_options, setting)
@@ -127,10 +130,13 @@ def job_options_of(
     needs: Mapping[str, object] | None = None,
     limits: Mapping[str, object] | None = None,
     process_type: str | None = None,
+    estimate: float | None = None,
 ) -> JobOptions:
     """Raises UsageError for what makes no sense."""
     if timeout is not None:
         _check_seconds("timeout", timeout)
+    if estimate is not None:
+        _check_seconds("estimate", estimate)
     _check_seconds("backoff", backoff)
     for name, count in (("retries", retries), ("retry_errors", retry_errors)):
         if count is not None and not (isinstance(count, numbers.Integral) and 0 <= count <= RETRIES_MAX):
@@ -158,6 +164,7 @@ def job_options_of(
         needs_kind=kind_of(needs or {}),
         limits=limits_of(limits or {}),
         process_type=process_type or "",
+        estimate_s=None if estimate is None else float(estimate),
     )
 
 

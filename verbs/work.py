@@ -71,6 +71,12 @@ def job_options(function: F) -> F:
             metavar="memory=1G,cpu=60,…",
             help="End it when it takes more; processes=N, disk=SIZE, output=SIZE, too.",
         ),
+        click.option(
+            "--estimate",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="S",
+            help="How long it will run, for nodes that run the shortest first.",
+        ),
         click.option("--type", "process_type", type=click.Choice(TYPES), help="What `potluck ps` shows it as."),
         click.option("--on", metavar="NAME", default="", help="Run on this node only."),
         click.option("--at-most-once", is_flag=True, help="Never run it again once it may have begun."),

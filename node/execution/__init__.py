@@ -11,7 +11,8 @@
 `backends`                            which sandboxes there are: `bubblewrap`, `confined`, `bare`, all on `spawning`
 `visible`, `confinement`              what of the machine they show; how `confined` shuts itself off, from inside
 `seccomp`, `cgroups`, `trees`         what the kernel refuses them, and what it tells of their use
-`limits`, `overseeing`                whether a task has taken more than it may
+`limits`, `overseeing`                what a task has taken, and whether that is more than it may
+`rehearsal`                           a workload run for real, without a node
 `supervisor`                          process 1 of a sandbox: stops, continues and reaps all of it
 `worker`, `programs`, `reports`, `surroundings`   the program inside; only these ever open a pickle
 """

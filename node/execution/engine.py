@@ -119,6 +119,10 @@ class Engine:
         self._policy.change(now_s, policy)
         self._dispatcher.turns.begin_anew(now_s)
 
+    @property
+    def switches(self) -> int:
+        return self._dispatcher.turns.statistics.context_switches
+
     def statistics(self) -> dict[str, object]:
         return self._dispatcher.turns.statistics.summary(self._policy.name, self._policy.lengths())
 

@@ -5,6 +5,7 @@ A task waits here for what has to be fetched, its arguments or its program, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -253,6 +254,7 @@ class Intake:
             message.trust_results or self._places.is_own(job.owner),
             Process(self._pids.next(), Times(now_s), job.origin, instruction.index, message.priority),
             job.depth,
+            estimate_s=message.estimate_s if 0 <= (message.estimate_s or 0.0) < math.inf else None,
         )
         job.tasks[task.index] = task
         self._account.opened(task)

@@ -214,6 +214,11 @@ class ExecutionService:
         self._step(events.ActAsked(act, acted))
         return acted
 
+    @property
+    def switches(self) -> int:
+        """How often a slot was taken from what ran."""
+        return self._engine.switches
+
     def statistics(self) -> dict[str, object]:
         """What the contract says of a policy: since this node's start."""
         return self._engine.statistics()

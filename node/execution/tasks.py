@@ -102,6 +102,8 @@ class Task:
     """Whether its master knows that it has begun."""
     is_parent: bool = False
     """It has waited for tasks that it has submitted; its master knows."""
+    estimate_s: float | None = None
+    """How long it will run, where its submitter has said so; else it is learned."""
     streamed: bool = False
     """Some of its output has gone home: then all of it does, before its end is told."""
 
@@ -112,11 +114,6 @@ class Task:
     @property
     def function(self) -> bytes:
         return self.program.program.program_id
-
-    @property
-    def estimate_s(self) -> float | None:
-        """Nobody says it: it is learned."""
-        return None
 
 
 @dataclass(eq=False)

@@ -57,6 +57,7 @@ def _assignment(
             streams_output=options.streams_output,
             takes_input=options.takes_input,
             process_type=options.process_type,
+            estimate_s=options.estimate_s,
             owner=job.origin.owner if job.origin is not None else b"",
             lineage=job.origin.lineage if job.origin is not None else None,
             limits=options.limits,

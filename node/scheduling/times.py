@@ -52,6 +52,20 @@ class Times:
         return (now_s if self.ended_s is None else self.ended_s) - self.created_s
 
 
+class RecordedTimes(Times):
+    """Also from when to when it ran, each time."""
+
+    def __init__(self, times: Times) -> None:
+        super().__init__(times.created_s, times.first_ran_s, times.ran_s, times.waited_s, times.ended_s)
+        self._ready_since_s, self._running_since_s = times._ready_since_s, times._running_since_s
+        self.spans: list[tuple[float, float]] = []
+
+    def stopped(self, now_s: float) -> None:
+        if self._running_since_s is not None:
+            self.spans.append((self._running_since_s, now_s))
+        super().stopped(now_s)
+
+
 class Statistics:
     """Sums over those that have ended, so that they cost the same after a million."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -20,6 +20,8 @@ from ...overlay.errors import UsageError
 from ..processes.types import ProcessType
 
 TASKS_MAX: Final = 100_000
+LIVE_MAX: Final = 2_000
+"""Of what is run for real."""
 BYTES_MAX: Final = 64 << 20
 DAYS_MAX_S: Final = 1e7
 """Of one time in a workload: what is longer is a mistake."""
@@ -131,14 +133,29 @@ def _drawn(draw: random.Random, number: int, arrives_s: float, kind: ProcessType
     return Work(number, f"t{number + 1}", arrives_s, bursts_s, 0.2 if count > 1 else 0.0, *rest)
 
 
-def recorded(entries: Iterable[Mapping[str, Any]], source: str) -> list[Work]:
-    """What a node's audit log says that it has run: a task arrives when it began there. Raises UsageError."""
+def recorded(entries: Iterable[Mapping[str, Any]], source: str, tasks_max: int = TASKS_MAX) -> list[Work]:
+    """The last that a node has run, by its audit log: a task arrives when it began there. Raises UsageError."""
     ran = [(task["started_s"], task["elapsed_s"], entry) for entry in entries for task in entry["tasks"]]
     ran = sorted(((at_s, took_s, entry) for at_s, took_s, entry in ran if took_s > 0), key=lambda one: one[0])
     if not ran:
         raise UsageError(f"{source}: its log has no tasks")
+    ran = ran[-tasks_max:]
     first_s = ran[0][0]
-    return [_ran(number, at_s - first_s, took_s, entry) for number, (at_s, took_s, entry) in enumerate(ran[:TASKS_MAX])]
+    return [_ran(number, at_s - first_s, took_s, entry) for number, (at_s, took_s, entry) in enumerate(ran)]
+
+
+def hurried(works: Iterable[Work], times: float) -> list[Work]:
+    """The same, so many times as fast."""
+    return [
+        replace(
+            work,
+            arrives_s=work.arrives_s / times,
+            bursts_s=tuple(burst_s / times for burst_s in work.bursts_s),
+            waits_s=work.waits_s / times,
+            estimate_s=None if work.estimate_s is None else work.estimate_s / times,
+        )
+        for work in works
+    ]
 
 
 def _ran(number: int, arrives_s: float, took_s: float, entry: Mapping[str, Any]) -> Work:

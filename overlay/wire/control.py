@@ -79,6 +79,8 @@ class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     limits: Limits = Limits()
     process_type: ShortText = ""
     """What kind of process its tasks are, for whoever looks at them."""
+    estimate_s: float | None = None
+    """How long each of its tasks will run, where somebody knows."""
 
 
 class OpenJob(Message, frozen=True, tag=3):

@@ -120,6 +120,8 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     limits: Limits = Limits()
     process_type: ShortText = ""
     """What kind of process its tasks are, for whoever looks at them."""
+    estimate_s: float | None = None
+    """How long each will run, where somebody has said so."""
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -97,6 +97,9 @@ def test_the_page_needs_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixtu
         ["--tasks", "0"],
         ["--processors", "0"],
         ["--html", "missing/folder/page.html"],
+        ["--within", "5"],
+        ["--live", "--within", "0"],
+        ["--live", "--tasks", "2001"],
     ],
 )
 def test_what_makes_no_sense_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,6 +117,30 @@ def test_a_bad_file_is_one_line_that_names_it(data: bytes, tmp_path: Path, capsy
     assert re.fullmatch(r"potluck: .*bad\.json.+\n", capsys.readouterr().err)
 
 
+LIVE = "\n".join(
+    json.dumps({"runs_s": runs_s, "arrives_s": arrives_s, "estimate_s": runs_s, "submitter": who})
+    for runs_s, arrives_s, who in [(40, 0, "ann"), (4, 1, "bo"), (4, 1, "ann")]
+)
+
+
+@pytest.mark.processes
+def test_a_workload_is_run_for_real(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work, drawn = tmp_path / "work.jsonl", tmp_path / "page.html"
+    work.write_text(LIVE)
+    chosen = ["--policy", "fcfs", "--policy", "sjf:preemptive=true"]
+    command = ["schedulers", "--workload", str(work), "--live", "--within", "1.2", *chosen, "--html", str(drawn)]
+    assert main([*command, "--json"]) == 0
+    fcfs, sjf = json.loads(capsys.readouterr().out)
+    assert set(fcfs) == set(sjf) == FIELDS
+    assert sjf["context_switches"] >= 1 > fcfs["context_switches"]
+    assert sjf["wait_s_mean"] < fcfs["wait_s_mean"]
+    assert main([*command[:-2], "--no-emoji"]) == 0
+    said = capsys.readouterr()
+    assert len(re.findall(r"^user t\d +.*#", said.out, re.M)) == 6
+    assert re.fullmatch(r"run for real in \w+ sandboxes, 40 times as fast as given\n", said.err)
+    assert len(json.loads(re.findall(r'json">(.*?)</script>', drawn.read_text(), re.S)[0])["policies"]) == 2
+
+
 @pytest.mark.processes
 def test_what_a_node_has_run_can_be_run_again_under_every_policy(tmp_path: Path) -> None:
     with mesh(tmp_path) as made:
@@ -129,3 +156,5 @@ def test_what_a_node_has_run_can_be_run_again_under_every_policy(tmp_path: Path)
         assert said.code == 0, said.err
         assert [one["policy"] for one in said.json] == ["fcfs", "sjf", "priority", "rr", "mlfq", "fair"]
         assert all(one["turnaround_s_mean"] > 0.01 for one in said.json)
+        (lived,) = made.json("schedulers", "--recorded", "--live", "--policy", "rr")
+        assert lived["turnaround_s_mean"] > 0.01
