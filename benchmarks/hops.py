@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import psutil
 import trio
@@ -224,7 +225,7 @@ def master_us() -> float:
     from potluck.overlay.wire.control import JobOptions, TaskSpec
     from potluck.overlay.wire.work import Finished, Inline, Program
 
-    master, node_id = Master(Jobs(), "3.11"), NodeId(bytes(20))
+    master, node_id = Master(Jobs(), "3.11", Random(0)), NodeId(bytes(20))
     master.worker_up(0.0, Worker(node_id, "n", bytes(16), Capabilities(slots=2, python="3.11"), own=True, here=True))
     master.open("job", JobOptions())
     program, count = Program(bytes(32), "callable", body=Inline(b"")), iter(range(1 << 30))
@@ -242,13 +243,18 @@ def execution_us() -> float:
     from potluck.node.execution import events
     from potluck.node.execution.engine import Engine
     from potluck.node.execution.intake import Place
+    from potluck.node.resources.grants import Grants
+    from potluck.node.resources.slots import Slots
     from potluck.node.scheduling.fcfs import FirstCome
     from potluck.overlay.config import Execution
     from potluck.overlay.wire.capabilities import Guarantees
     from potluck.overlay.wire.work import Inline, Instruction, InstructionAssignment, Program
     from potluck.overlay.wire.worker import RunTask
 
-    engine = Engine(Execution(), FirstCome(), slots=2, places=[Place(for_others=True)], own_owner=b"o")
+    places = [Place(for_others=True)]
+    engine = Engine(
+        Execution(), FirstCome(), slots=Slots(2, range(2)), grants=Grants(0, 0), places=places, own_owner=b"o"
+    )
     for effect in engine.step(0.0, events.Tick()):
         engine.step(0.0, events.WorkerStarted(effect.worker, Guarantees()))
     program, count = Program(bytes(32), "callable", body=Inline(b"")), iter(range(1 << 30))

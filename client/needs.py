@@ -1,5 +1,6 @@
-"""What a task asks of its node: `needs={"cpu": 2, "ram": 1 << 30, "gpu": 1, "label": "room:12", "kind": "k"}`; and the
-most it may take: `limits={"memory": 1 << 30, "cpu": 10, "processes": 20, "disk": 1 << 20, "output": 1 << 20}`."""
+"""What a task asks of its node: `needs={"cpu": 2, "ram": "1G", "gpu": 1, "label": "room:12", "kind": "k"}`; and the
+most it may take: `limits={"memory": "1G", "cpu": 10, "processes": 20, "disk": "1M", "output": "1M"}`. Sizes are
+bytes, or text as people write it."""
 
 from __future__ import annotations
 
@@ -8,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ..overlay.errors import UsageError
-from ..overlay.wire.control import Needs
 from ..overlay.wire.limits import Limits
+from ..overlay.wire.needs import Needs
+from .sizes import size_of
 
 COUNT_MAX: Final = (1 << 53) - 1
 _KNOWN: Final = ("cpu", "ram", "gpu", "label", "kind")
+_SIZES: Final = ("ram", "memory", "disk", "output")
 _LIMITED: Final = ("memory", "cpu", "processes", "disk", "output")
 _TEXT_CHARS_MAX: Final = 256
 _LABELS_MAX: Final = 64
@@ -50,6 +53,8 @@ def kind_of(needs: Mapping[str, object]) -> str:
 
 def _count(needs: Mapping[str, object], name: str, option: str = "needs") -> int:
     given = needs.get(name, 0)
+    if isinstance(given, str) and name in _SIZES:
+        given = _size(given, f"{option} {name}")
     try:
         number = operator.index(given)  # type: ignore[arg-type]  # what is none is refused below
     except TypeError:
@@ -57,6 +62,13 @@ def _count(needs: Mapping[str, object], name: str, option: str = "needs") -> int
     if not 0 <= number <= COUNT_MAX:
         raise UsageError(f"{option} {name} {given!r}: from 0 to {COUNT_MAX}")
     return number
+
+
+def _size(text: str, what: str) -> int:
+    try:
+        return size_of(text)
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}") from None
 
 
 def _several(labels: object) -> Iterable[object]:

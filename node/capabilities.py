@@ -26,9 +26,10 @@ def describe(config: Config, host: Host, sandboxes: Sequence[Sandbox]) -> Capabi
     return Capabilities(
         kinds=_kinds(config),
         slots=config.slots if sandboxes else 0,
-        cpus=host.cpus,
+        cpus=len(host.cores),
         memory_bytes=config.memory_bytes,
         disk_bytes=config.disk_bytes,
+        gpus=[gpu.name for gpu in host.gpus],
         python=python_minor(),
         sandbox=best.backend if best else "",
         guarantees=best.guarantees if best else Guarantees(),
@@ -37,6 +38,12 @@ def describe(config: Config, host: Host, sandboxes: Sequence[Sandbox]) -> Capabi
         labels=dict(config.labels),
         version=VERSION,
     )
+
+
+def resources_row(able: Capabilities, host: Host) -> dict[str, object]:
+    """What a node lends, for a person."""
+    gpus = [{"name": gpu.name, "uuid": gpu.uuid, "memory": gpu.memory_bytes} for gpu in host.gpus]
+    return {"cpus": able.slots, "cores": able.cpus, "memory": able.memory_bytes, "gpus": gpus}
 
 
 def _kinds(config: Config) -> list[str]:

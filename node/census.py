@@ -119,4 +119,5 @@ def load_row(load: LoadReport) -> Row:
         "memory_free": load.memory_free_bytes,
         "disk_free": load.disk_free_bytes,
         "cpu_percent": load.cpu_percent,
+        "gpus_free": load.gpus_free,
     }

@@ -171,7 +171,8 @@ class Node:
             node_name=identity.name,
             mesh_time_s=self.mesh_time.now_s,
             node_call=self._called_by_task,
-            has_module=ports.host.has_module,
+            host=ports.host,
+            lent_bytes=config.memory_bytes,
             handlers=config.handlers,
         )
         execution = self.execution
@@ -331,6 +332,7 @@ class Node:
             "peers": len(self.membership.present()),
             "banned": self.links.bans.against_this_node is not None,
             "load": load_row(self.presence.load),
+            "resources": abilities.resources_row(able, self._ports.host),
             "policy": self.execution.statistics()["policy"],
             "sandbox": {"backend": able.sandbox, "guarantees": able.guarantees.as_dict()},
             "memory": {

@@ -34,6 +34,7 @@ class WorkLoad(Protocol):
     queued_by_level: list[int]
     task_mean_s: float
     shares: bool
+    gpus_free: int
 
 
 class Presence:
@@ -66,6 +67,7 @@ class Presence:
                 queued_by_level=list(work.queued_by_level),
                 task_mean_s=round(work.task_mean_s, 6),
                 shares=work.shares,
+                gpus_free=work.gpus_free,
             )
         )
 

@@ -7,12 +7,12 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
-from ..overlay.ports import HostSample
+from ..overlay.ports import Gpu, HostSample
 
 
 class SystemWallClock:
@@ -33,9 +33,10 @@ class SystemEntropy:
 
 
 class SystemHost:
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, gpus: Sequence[Gpu] = ()) -> None:
         self._data_dir = data_dir
-        self.cpus = os.cpu_count() or 1
+        self.cores: Sequence[int] = sorted(os.sched_getaffinity(0))
+        self.gpus = gpus
         self.memory_bytes: int = psutil.virtual_memory().total
         self.packages: Mapping[str, str] = _packages(sys.path)
 

@@ -187,6 +187,8 @@ class Config:
     slots: int = 1
     memory_bytes: int = 1 << 30
     disk_bytes: int = 1 << 30
+    gpus: str = "all"
+    """Which of those that are found are lent: `all`, `none`, or numbers as in `0,2`."""
     kinds: tuple[str, ...] = ()
     handlers: Handlers | None = None
     """What it does with kinds, beside answering an instruction with itself."""

@@ -109,11 +109,25 @@ class HostSample(NamedTuple):
     disk_free_bytes: int
 
 
+class Gpu(NamedTuple):
+    uuid: str
+    """As its driver names it, and programs are told."""
+    name: str
+    memory_bytes: int
+    devices: tuple[str, ...]
+    """Files that whoever uses it has to open."""
+    maker: str
+    """`nvidia` or `amd`."""
+
+
 class Host(Protocol):
     """How the machine itself is doing."""
 
-    cpus: int
+    cores: Sequence[int]
+    """Numbers of those that this process may use."""
     memory_bytes: int
+    gpus: Sequence[Gpu]
+    """That the owner lends."""
     packages: Mapping[str, str]
     """What Python finds installed: version by name."""
 
@@ -183,6 +197,9 @@ class WorkerProcess(Protocol):
     async def wait(self) -> str:
         """How it ended, for a person: `exit status 3`, `killed by SIGSEGV`."""
 
+    def bind(self, cores: Sequence[int]) -> None:
+        """It, and all that it has started, run on these cores only; none: on all that there are."""
+
     def limit(self, limits: Limits) -> None:
         """To be held to by the kernel, where it can; called before the first task is sent."""
 
@@ -214,5 +231,6 @@ class Sandbox(Protocol):
     def takes_parcels(self) -> bool:
         """Whether its workers can be handed descriptors."""
 
-    async def start(self) -> WorkerProcess:
-        """A fresh, never-used process that has said `WorkerReady`. Raises `SandboxUnavailable`."""
+    async def start(self, gpus: Sequence[Gpu] = ()) -> WorkerProcess:
+        """A fresh, never-used process that has said `WorkerReady`, and reaches these GPUs and no others. Raises
+        `SandboxUnavailable`."""

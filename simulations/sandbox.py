@@ -20,7 +20,7 @@ import trio
 from ..node.execution.reports import fault_of, outcome_of
 from ..overlay.errors import BadProgram, LinkLost, RemoteProtocolError, SandboxUnavailable
 from ..overlay.parcels import Parcel
-from ..overlay.ports import OUTPUT_PART_BYTES
+from ..overlay.ports import OUTPUT_PART_BYTES, Gpu
 from ..overlay.wire import values, worker
 from ..overlay.wire.capabilities import Guarantees
 from ..overlay.wire.limits import Limits
@@ -202,6 +202,9 @@ class VirtualWorker:
         await self._ended.wait()
         return "killed by SIGKILL"
 
+    def bind(self, cores: Sequence[int]) -> None:
+        """Nor does it matter where."""
+
     def limit(self, limits: Limits) -> None:
         """A virtual worker uses nothing but time."""
 
@@ -284,7 +287,7 @@ class VirtualSandbox:
     def guarantees(self) -> Guarantees:
         return ALL_GUARANTEES
 
-    async def start(self) -> VirtualWorker:
+    async def start(self, gpus: Sequence[Gpu] = ()) -> VirtualWorker:
         await trio.sleep(START_S)
         if self.broken:
             raise SandboxUnavailable("this machine starts no processes")

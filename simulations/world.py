@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from ..overlay.errors import Unavailable
 from ..overlay.identity.keys import KeyPair
 from ..overlay.identity.mesh import SECRET_BYTES, Identity, Mesh, found, make_identity
 from ..overlay.ids import distance, node_id_of
-from ..overlay.ports import HostSample
+from ..overlay.ports import Gpu, HostSample
 from .clock import VirtualWallClock
 from .determinism import Frozen
 from .entropy import SeededEntropy
@@ -45,8 +45,9 @@ class VirtualHost:
     """`ports.Host`: a machine with nothing else to do."""
 
     def __init__(self, cpus: int) -> None:
-        self.cpus = cpus
+        self.cores: Sequence[int] = range(cpus)
         self.memory_bytes = 8 << 30
+        self.gpus: Sequence[Gpu] = ()
         self.packages: Mapping[str, str] = {}
 
     def has_module(self, name: str) -> bool:

@@ -24,7 +24,7 @@ def command(session: Session, interface: str | None) -> Answer:
     from ..node.doctor import machine
 
     data_dir = session.surroundings.data_dir
-    own = [machine.sandbox(), machine.files(data_dir), machine.disk(data_dir)]
+    own = [machine.sandbox(), machine.files(data_dir), machine.disk(data_dir), machine.gpus()]
     rows = [*_of_node(session, interface), *(finding.as_dict() for finding in own)]
     failed = any(not row["ok"] and row["matters"] for row in rows)
     return Answer(rows, "\n".join(_lines(rows)), exit_code=int(failed))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Final
 
 import click
 
+from ..client.sizes import size_of
 from ..overlay.errors import ConfigError, UsageError
-
-_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def json_of(text: str) -> object:
@@ -55,12 +53,7 @@ def policy(spec: str) -> str:
 
 def size(text: str) -> int:
     """Bytes, of `1500000`, `512M` or `2G`."""
-    number = text.strip().upper().removesuffix("B").removesuffix("I")
-    unit = number[-1:] if number[-1:] in _UNITS else ""
     try:
-        size_bytes = int(float(number.removesuffix(unit)) * _UNITS[unit])
-        if size_bytes < 0:
-            raise ValueError
-    except (ValueError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no size: write 512M or 2G") from None
-    return size_bytes
+        return size_of(text)
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from None

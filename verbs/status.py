@@ -7,7 +7,7 @@ from typing import Any, Final
 from ..overlay.wire.control import AskStatus
 from .answer import Answer, Session, verb
 from .asking import ask_json, connected
-from .rendering import duration_text, table
+from .rendering import duration_text, size_text, table
 
 CLOCK_RIGHT_S: Final = 1.0
 
@@ -26,11 +26,19 @@ def command(session: Session) -> Answer:
         ("up for", duration_text(status.get("uptime_s") or 0.0)),
         ("mesh", f"{status.get('mesh')}, {'BANNED from it' if status.get('banned') else f'{peers} peers'}"),
         ("slots", f"{load.get('busy', 0)} of {load.get('slots', 0)} busy, {load.get('queued', 0)} tasks queued"),
+        ("lends", _lent_text(status.get("resources") or {}, load)),
         ("clock", _clock_text(status.get("clock_error_s") or 0.0)),
         ("policy", str(status.get("policy"))),
         ("sandbox", f"{sandbox.get('backend')}: {', '.join(kept) or 'no guarantees'}"),
     )
     return Answer(status, "\n".join(table(rows[0], rows[1:]).splitlines()))
+
+
+def _lent_text(lent: dict[str, Any], load: dict[str, Any]) -> str:
+    gpus = lent.get("gpus") or []
+    named = f": {', '.join(gpu['name'] for gpu in gpus)} ({load.get('gpus_free', 0)} free)" if gpus else ""
+    memory = size_text(lent.get("memory") or 0)
+    return f"{lent.get('cpus', 0)} CPUs, {memory} of memory, {len(gpus)} GPUs{named}"
 
 
 def _clock_text(error_s: float) -> str:

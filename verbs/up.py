@@ -56,6 +56,7 @@ def _both(variable: str) -> list[str]:
 @click.option("--slots", type=click.IntRange(min=0), envvar=_variables("SLOTS"), help="Tasks at once.  [CPUs]")
 @click.option("--memory", type=size, envvar=_variables("MEMORY"), help="Memory to lend.  [25 % of what is free]")
 @click.option("--disk", type=size, envvar=_variables("DISK"), help="Disk to lend.  [10 % of what is free]")
+@click.option("--gpus", metavar="all|none|0,2", default="all", envvar=_variables("GPUS"), help="GPUs to lend.  [all]")
 @click.option("--handles", metavar="KIND,KIND", envvar=_variables("HANDLES"), help="Kinds of instructions to run.")
 @click.option("--handlers", metavar="FILE.py", envvar=_variables("HANDLERS"), help="Functions that do so.")
 @click.option("--label", "labels", metavar="K=V", multiple=True, envvar=_variables("LABEL"), help="May be repeated.")

@@ -28,22 +28,24 @@ EPOCH: Final = 1
 """Of a job whose client waits for it: its master is the node the client talks to, from beginning to end."""
 
 
-def _needs(_context: click.Context, _parameter: click.Parameter, text: str | None) -> dict[str, object]:
+def _needs(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, object]:
     needs: dict[str, object] = {}
     labels: list[str] = []
-    for given in (text or "").split(","):
-        name, equals, value = given.strip().partition("=")
-        if not given.strip():
-            continue
+    for given in filter(None, map(str.strip, ",".join(texts).split(","))):
+        name, equals, value = given.partition("=")
         if not equals:
             raise click.BadParameter(f"{given!r}: write it NAME=VALUE")
         if name == "label":
             labels.append(value)
-        elif name in ("cpu", "gpu") and value.isdecimal():
-            needs[name] = int(value)
-        else:
-            needs[name] = size(value) if name == "ram" else value
+        elif needs.setdefault(name, read := _need(name, value)) != read:
+            raise click.BadParameter(f"{name} is said twice: {needs[name]} and {read}")
     return {**needs, "label": labels}
+
+
+def _need(name: str, value: str) -> object:
+    if name in ("cpu", "gpu") and value.isascii() and value.isdecimal():
+        return int(value)
+    return size(value) if name == "ram" else value
 
 
 def _limits(_context: click.Context, _parameter: click.Parameter, text: str | None) -> dict[str, object]:
@@ -63,7 +65,11 @@ def job_options(function: F) -> F:
     """The options that say how tasks are run."""
     for option in (
         click.option(
-            "--needs", callback=_needs, metavar="cpu=2,ram=1G,…", help="Run where there is this; label=K:V, too."
+            "--needs",
+            callback=_needs,
+            multiple=True,
+            metavar="cpu=2,ram=1G,…",
+            help="Run where each task can have this for itself; gpu=N and label=K:V, too; may be repeated.",
         ),
         click.option(
             "--limits",

@@ -21,7 +21,7 @@ from ...overlay.transport.tcp import DEFAULT_PORT
 from ...overlay.wire.beacon import BEACON, Discover
 from ..capabilities import VERSION, python_minor
 from .findings import Finding, well, worth_knowing, wrong
-from .judging import several
+from .judging import counted, several
 
 DISK_FREE_MIN_BYTES: Final = 512 << 20
 LISTEN_S: Final = 1.5
@@ -55,6 +55,14 @@ def _sandbox_fix() -> str:
         if switch.exists() and switch.read_text().strip() == bad:
             return f"allow unprivileged user namespaces: `sysctl -w {name.replace('/', '.')}={good}` as root"
     return "allow unprivileged user namespaces, or run where they are (some containers forbid them)"
+
+
+def gpus() -> Finding:
+    from ..resources.gpus import find_gpus
+
+    found = find_gpus()
+    names = several([gpu.name for gpu in found.gpus])
+    return well("gpus", f"{counted(len(found.gpus), 'GPU')}: {names or found.why}")
 
 
 def files(data_dir: Path) -> Finding:

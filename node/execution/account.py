@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from ...overlay.errors import PotluckError
 from ...overlay.wire.work import ExecutionConfirmation, Fault, Finished, Report
+from ..resources.grants import Grants
 from .answers import returned
 from .dispatching import Dispatcher
 from .events import Confirm, Effect, Ended
@@ -24,6 +25,10 @@ class Account:
         self._dispatcher = dispatcher
         self._reports: dict[tuple[bytes, str], tuple[Job, list[Report]]] = {}
         self._ended: list[tuple[Task, Finished]] = []
+
+    @property
+    def grants(self) -> Grants:
+        return self._dispatcher.claims.grants
 
     @property
     def unfinished(self) -> int:
@@ -75,6 +80,8 @@ class Account:
         self.report(task.job, returned(task.index, task.attempt, reason))
 
     def _forget(self, task: Task) -> None:
+        if task.worker is None or not task.worker.dying:  # else what it has is in use until that is gone
+            self._dispatcher.claims.release(task)
         task.arguments = None  # long ones are let go at once, whoever else still knows the task
         del task.job.tasks[task.index]
         del self.processes[task.process.number]

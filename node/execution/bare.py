@@ -21,6 +21,7 @@ from typing import Final
 import trio
 
 from ...overlay.errors import LinkLost
+from ...overlay.ports import Gpu
 from ...overlay.wire.capabilities import Guarantees
 from .cgroups import Group, Hierarchy, make_group
 from .spawning import END_TIMEOUT_S, WORKER_MODULE, Spawned, SpawnedWorker, clean_environment, spawn
@@ -41,11 +42,11 @@ class BareSandbox:
         counted = {"memory": True, "kill_all": True, **groups.guarantees} if groups is not None else {}
         self.guarantees = Guarantees(time=True, **counted)
 
-    async def start(self) -> BareWorker:
+    async def start(self, gpus: Sequence[Gpu] = ()) -> BareWorker:
         scratch = Scratch()
         try:
-            env = {**clean_environment(scratch.path), "TMPDIR": scratch.path}
-            spawned = spawn(lambda descriptors: self._command(descriptors, scratch.path), env=env, cwd=scratch.path)
+            env = {**clean_environment(scratch.path, gpus), "TMPDIR": scratch.path}
+            spawned = spawn(lambda pipes: self._command(pipes, scratch.path, gpus), env=env, cwd=scratch.path)
             worker = BareWorker(spawned, self.guarantees, scratch, make_group(self._groups))
         except BaseException:  # cancellation too: nobody else knows of the folder yet
             scratch.remove()
@@ -53,7 +54,7 @@ class BareSandbox:
         await worker.await_ready()
         return worker
 
-    def _command(self, descriptors: str, scratch: str) -> Sequence[str]:
+    def _command(self, descriptors: str, scratch: str, _gpus: Sequence[Gpu]) -> Sequence[str]:
         limits = (f"end_with={os.getpid()}", "core=0")
         return (sys.executable, "-P", "-m", WORKER_MODULE, descriptors, *limits)
 

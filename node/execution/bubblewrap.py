@@ -26,9 +26,11 @@ import psutil
 import trio
 
 from ...overlay.errors import LinkLost, RemoteProtocolError, SandboxUnavailable
+from ...overlay.ports import Gpu
 from ...overlay.transport.sockets import SocketStream
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Limits, Usage
+from ..resources.gpus import devices_of
 from .cgroups import Group, Hierarchy, make_group
 from .seccomp import filter_here
 from .spawning import END_TIMEOUT_S, Spawned, SpawnedWorker, clean_environment, spawn
@@ -163,7 +165,7 @@ class BubblewrapSandbox:
             raise SandboxUnavailable(f"bubblewrap does not work here: {trial.stderr.strip()[-300:]}")
         return trial.stdout
 
-    async def start(self) -> BubblewrapWorker:
+    async def start(self, gpus: Sequence[Gpu] = ()) -> BubblewrapWorker:
         with ExitStack() as theirs, ExitStack() as ours:
             told, tells = os.pipe()
             ours.callback(os.close, told)
@@ -177,7 +179,7 @@ class BubblewrapSandbox:
                 group.limit(Limits(processes=self._sizes.processes))
                 ours.callback(group.remove)
             keep = (tells, obeys.fileno(), *self._filter_pipe(theirs))
-            spawned = spawn(lambda descriptors: self._command(descriptors, *keep), env={}, keep=keep)
+            spawned = spawn(lambda descriptors: self._command(gpus, descriptors, *keep), env={}, keep=keep)
             ours.pop_all()
         worker = BubblewrapWorker(spawned, self.guarantees, group, told, orders)
         await worker.await_ready()
@@ -193,7 +195,7 @@ class BubblewrapSandbox:
         os.close(write)
         return (read,)
 
-    def _command(self, descriptors: str, tells: int, obeys: int, *filters: int) -> Sequence[str]:
+    def _command(self, gpus: Sequence[Gpu], descriptors: str, tells: int, obeys: int, *filters: int) -> Sequence[str]:
         sizes = self._sizes
         limits = (
             "core=0",
@@ -203,20 +205,22 @@ class BubblewrapSandbox:
             f"file_bytes={sizes.scratch_bytes}",
         )
         supervisor = (sys.executable, "-P", "-m", SUPERVISOR_MODULE, str(obeys), descriptors, *limits)
-        return (*self._line(filters), "--as-pid-1", "--info-fd", str(tells), "--", *supervisor)
+        return (*self._line(filters, gpus), "--as-pid-1", "--info-fd", str(tells), "--", *supervisor)
 
-    def _line(self, filters: Sequence[int] = ()) -> Iterator[str]:
+    def _line(self, filters: Sequence[int] = (), gpus: Sequence[Gpu] = ()) -> Iterator[str]:
         sizes = self._sizes
         yield self._program
         for descriptor in filters:
             yield from ("--seccomp", str(descriptor))
         yield from ("--unshare-all", "--unshare-user", *self._options, "--die-with-parent", "--new-session")
         yield "--clearenv"
-        for name, value in _environment().items():
+        for name, value in _environment(gpus).items():
             yield from ("--setenv", name, value)
         yield from _system()
         yield from _processes()
         yield from ("--dev", "/dev")
+        for path in devices_of(gpus):
+            yield from ("--dev-bind-try", path, path)
         yield from ("--size", str(sizes.shared_memory_bytes), "--tmpfs", "/dev/shm")  # noqa: S108
         yield from ("--size", str(sizes.tmp_bytes), "--tmpfs", "/tmp")  # noqa: S108
         yield from ("--size", str(sizes.scratch_bytes), "--tmpfs", _SCRATCH)
@@ -226,8 +230,8 @@ class BubblewrapSandbox:
         yield from ("--remount-ro", "/", "--remount-ro", "/dev", "--cap-drop", "ALL", "--chdir", _SCRATCH)
 
 
-def _environment() -> dict[str, str]:
-    env = clean_environment(_SCRATCH)
+def _environment(gpus: Sequence[Gpu]) -> dict[str, str]:
+    env = clean_environment(_SCRATCH, gpus)
     if site.ENABLE_USER_SITE:
         env["PYTHONUSERBASE"] = site.getuserbase()
     return env

@@ -19,6 +19,8 @@ from typing import Final
 import msgspec
 
 from ...overlay.errors import SandboxUnavailable
+from ...overlay.ports import Gpu
+from ..resources.gpus import devices_of
 from .bare import BareSandbox
 from .cgroups import Hierarchy
 from .confinement import LANDLOCK_MIN, landlock_version
@@ -67,11 +69,12 @@ class ConfinedSandbox(BareSandbox):
             raise SandboxUnavailable(f"confined: {trial.stderr.strip()[-300:]}")
         return cls(groups)
 
-    def _command(self, descriptors: str, scratch: str) -> Sequence[str]:
+    def _command(self, descriptors: str, scratch: str, gpus: Sequence[Gpu]) -> Sequence[str]:
         limits = (f"end_with={os.getpid()}", "core=0")
-        return (sys.executable, "-P", "-m", CONFINEMENT_MODULE, _paths(scratch), descriptors, *limits)
+        return (sys.executable, "-P", "-m", CONFINEMENT_MODULE, _paths(scratch, gpus), descriptors, *limits)
 
 
-def _paths(scratch: str) -> str:
+def _paths(scratch: str, gpus: Sequence[Gpu] = ()) -> str:
     etc = [f"/etc/{name}" for name in ETC]
-    return json.dumps({"read": [*SYSTEM, *etc, *_MACHINE, *python_paths()], "devices": _DEVICES, "written": scratch})
+    devices = [*_DEVICES, *devices_of(gpus)]
+    return json.dumps({"read": [*SYSTEM, *etc, *_MACHINE, *python_paths()], "devices": devices, "written": scratch})

@@ -10,7 +10,9 @@ from ...overlay.parcels import Parcel
 from ...overlay.wire.work import Attached, Fault, Inline
 from ...overlay.wire.worker import LoadProgram, RunTask, WithdrawTasks
 from ..processes.process import State
+from ..resources.grants import Grants
 from ..scheduling.policy import Policy
+from .claims import Claims, hand_over
 from .events import Effect, Feed, InstructionBegins, Send, Sent
 from .pool import WorkerPool
 from .standing import Standing
@@ -26,9 +28,16 @@ class Dispatcher:
     pipe counts as begun: the others can be taken back unharmed, and are when the head turns out to be long."""
 
     def __init__(
-        self, config: Execution, policy: Policy[Task], pool: WorkerPool, numbers: Numbers, effects: list[Effect]
+        self,
+        config: Execution,
+        policy: Policy[Task],
+        pool: WorkerPool,
+        numbers: Numbers,
+        effects: list[Effect],
+        grants: Grants,
     ) -> None:
         self.policy = policy
+        self.claims = Claims(grants, self._ready)
         self.turns = Turns(policy, pool, effects)
         self._config = config
         self._pool = pool
@@ -38,6 +47,7 @@ class Dispatcher:
         self.standing = Standing(pool)
 
     def dispatch(self, now_s: float) -> None:
+        self.claims.admit(now_s)
         while True:
             for resumed, told in self.standing.resumed():
                 self._add(resumed, told)
@@ -55,7 +65,10 @@ class Dispatcher:
                 return
 
     def ready(self, now_s: float, task: Task) -> None:
-        """Everything of it is here, and nobody has suspended it."""
+        """Everything of it is here, and nobody has suspended it; it may have to wait for what it asks for."""
+        self.claims.take_in(now_s, task)
+
+    def _ready(self, now_s: float, task: Task) -> None:
         self.policy.add(now_s, task)
         task.process.move(now_s, State.READY)
 
@@ -108,7 +121,7 @@ class Dispatcher:
             self.policy.put_back(task)
 
     def could_withdraw(self, worker: Worker) -> bool:
-        return len(worker.pipe) > 1 and not self.policy and self._pool.active < self._pool.slots
+        return len(worker.pipe) > 1 and not self.policy and self._pool.slots.are_left
 
     def condemn(self, worker: Worker, fault: Fault | None) -> None:
         """Kills a worker for its running task, confirmed with `fault` when it is gone. The rest runs elsewhere."""
@@ -126,8 +139,16 @@ class Dispatcher:
         for task in reversed(worker.pipe):
             task.worker, task.begun_s = None, None
             if is_current(task):
+                worker.granted = None
                 self.policy.put_back(task)
         worker.pipe.clear()
+
+    def gone(self, worker: Worker) -> None:
+        """Nothing of it is left, and nobody uses what its task was granted."""
+        self.empty(worker)
+        self._pool.remove(worker)
+        if worker.granted is not None:
+            self.claims.grants.release(worker.granted)
 
     def detach(self, task: Task) -> None:
         """Takes a task that has not begun out of the queue or out of its worker's pipe."""
@@ -135,7 +156,7 @@ class Dispatcher:
         if worker is None:
             self.policy.remove(task.key)
             return
-        task.worker = None
+        task.worker = worker.granted = None
         worker.pipe.remove(task)
         if worker.ready:
             worker.withdrawn.add(task.key)
@@ -154,10 +175,11 @@ class Dispatcher:
         self._outgoing = {}
 
     def _worker_for(self, now_s: float, task: Task) -> Worker | None:
+        has_room = self._pool.slots.fit(task.job.needs.cpus)
         if task.worker is not None:  # it was stopped there
-            return task.worker if self._pool.active < self._pool.slots and not task.worker.stopping else None
-        if self._pool.active < self._pool.slots:
-            return self._pool.lease(now_s, task.job)
+            return task.worker if has_room and not task.worker.stopping else None
+        if has_room:
+            return self._pool.lease(now_s, task.job, self.claims.gpus_of(task))
         best: Worker | None = None
         for worker in task.job.lease.workers.values():
             if worker.goes and worker.active and len(worker.pipe) < self._window(now_s, worker, task):
@@ -173,17 +195,21 @@ class Dispatcher:
         running_s, mean_s = running.program.mean_s, task.program.mean_s
         if running_s is None or mean_s is None or running.begun_s is None or task.job.takes_input:
             return 1
+        if task.job.needs.reserves or running.job.needs.reserves:
+            return 1
         ahead = self._config.pipe_window_s / max(running_s, mean_s, now_s - running.begun_s, 1e-9)
         return 1 + int(min(self._config.pipe_window_max - 1, ahead))
 
     def _hand(self, now_s: float, worker: Worker, task: Task) -> None:
-        self._pool.occupy(worker)
+        self._pool.occupy(worker, task.job.needs.cpus)
         if worker.stopped:
             self.turns.resume(now_s, worker)
             return
         task.worker = worker
         worker.pipe.append(task)
+        hand_over(worker, task)
         if worker.ready:
+            self._pool.put_in_place(worker)
             self.send(worker, task)
             if len(worker.pipe) == 1:
                 self.begin(now_s, task)

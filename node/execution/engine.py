@@ -24,6 +24,8 @@ from ...overlay.errors import (
 from ...overlay.wire.kinds import Handlers
 from ...overlay.wire.work import REPORTS_MAX, ExecutionConfirmation, Finished, Report, Started
 from ..processes.process import State
+from ..resources.grants import Grants
+from ..resources.slots import Slots
 from ..scheduling.nested import DeepestFirst
 from ..scheduling.policy import Policy
 from . import events
@@ -48,7 +50,8 @@ class Engine:
         config: Execution,
         policy: Policy[Task],
         *,
-        slots: int,
+        slots: Slots,
+        grants: Grants,
         places: Sequence[Place],
         own_owner: bytes,
         handlers: Handlers | None = None,
@@ -59,10 +62,10 @@ class Engine:
         self._policy = policy = DeepestFirst(policy)
         self._effects: list[Effect] = []
         self._numbers = Numbers()
-        spares = min(config.spares_max, max(1, config.spares_per_slot * slots)) if slots else 0
+        spares = min(config.spares_max, max(1, config.spares_per_slot * slots.count)) if slots.count else 0
         where = Places(places, own_owner, config)
-        self.pool = WorkerPool(slots=slots, spares=spares, sandboxes=where.used, effects=self._effects)
-        self._dispatcher = Dispatcher(config, policy, self.pool, self._numbers, self._effects)
+        self.pool = WorkerPool(slots, spares=spares, sandboxes=where.used, effects=self._effects)
+        self._dispatcher = Dispatcher(config, policy, self.pool, self._numbers, self._effects, grants)
         self.streaming = Streaming(self.pool, self._effects)
         self._account = Account(self._dispatcher)
         ready = self._dispatcher.ready
@@ -98,6 +101,8 @@ class Engine:
         self._account.now_s = now_s
         self._handlers[type(event)](now_s, event)
         self._dispatcher.dispatch(now_s)
+        for task, reason in self._dispatcher.claims.in_vain():
+            self._account.hand_over(task, reason)
         if not self._intake.closed:
             self.pool.fill(now_s)
         return self._collect()
@@ -109,10 +114,11 @@ class Engine:
 
     def load(self) -> Load:
         pool = self.pool
-        standing = self._dispatcher.standing.count()
-        queued = max(0, self._account.unfinished - pool.active - standing)
-        shares = self._policy.preempts
-        return Load(pool.slots, pool.active, queued, self._policy.lengths(), self._task_mean_s, shares)
+        slots = pool.slots
+        begun = sum(worker.active or worker.stands is not None for worker in pool.workers.values())
+        queued = max(0, self._account.unfinished - begun)
+        shares, gpus = self._policy.preempts, self._dispatcher.claims.grants.free_gpus
+        return Load(slots.count, slots.taken, queued, self._policy.lengths(), self._task_mean_s, shares, gpus)
 
     def change_policy(self, now_s: float, policy: Policy[Task]) -> None:
         """Holds from the next step on."""
@@ -237,6 +243,7 @@ class Engine:
         self.pool.starts[worker.sandbox].failures = 0
         if worker.dying:
             return
+        self.pool.put_in_place(worker)
         for task in worker.pipe:
             self._dispatcher.send(worker, task)
         if worker.pipe:
@@ -248,8 +255,7 @@ class Engine:
         worker = self.pool.workers[event.worker]
         if not worker.dying:
             self._start_failed(now_s, worker, event.reason)
-        self._dispatcher.empty(worker)
-        self.pool.remove(worker)
+        self._dispatcher.gone(worker)
 
     def _start_failed(self, now_s: float, worker: Worker, reason: str) -> None:
         starts = self.pool.starts[worker.sandbox]
@@ -321,8 +327,7 @@ class Engine:
                 self._account.finish(task, report)
         elif worker.lease is None and not worker.dying:
             self.pool.starts[worker.sandbox].failed(now_s, f"an unused worker process ended: {event.how}")
-        self._dispatcher.empty(worker)
-        self.pool.remove(worker)
+        self._dispatcher.gone(worker)
 
     def _waits(self, now_s: float, event: events.Waits) -> None:
         worker = self.pool.workers[event.worker]
@@ -380,7 +385,7 @@ class Engine:
         """Every invariant."""
         tasks = [task for job in self.jobs.values() for task in job.tasks.values()]
         assert len(tasks) == self._account.unfinished
-        assert self.pool.active == sum(worker.active for worker in self.pool.workers.values()) <= self.pool.slots
+        assert self.pool.slots.taken <= self.pool.slots.count
         for worker in self.pool.workers.values():
             still = worker.stands or worker.stopped or worker.held
             assert worker.active or not worker.pipe or still, "a task runs only in a slot"
@@ -393,7 +398,8 @@ class Engine:
         condemned = [worker.condemned[0] for worker in self.pool.workers.values() if worker.condemned]
         fetching = [task for task in tasks if task.arguments is None or task.program.missing]
         resting = [one for one in tasks if is_suspended(one) and one.begun_s is None and one not in fetching]
-        elsewhere = len(fetching) + len(resting) + sum(map(is_current, condemned))
+        asking = sum(map(self._dispatcher.claims.asks, tasks))
+        elsewhere = len(fetching) + len(resting) + asking + sum(map(is_current, condemned))
         assert len(self._policy) + handed + elsewhere == len(tasks), "none is lost"
 
 

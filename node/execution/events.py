@@ -233,6 +233,8 @@ class StartWorker:
     worker: int
     sandbox: int
     """Index in the node's list of sandboxes."""
+    gpus: tuple[int, ...] = ()
+    """That it reaches, by their numbers here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,15 @@ class StopWorker:
 @dataclass(frozen=True, slots=True)
 class ResumeWorker:
     worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class BindWorker:
+    """With everything that it has started, to these cores; none: to all that there are. It stands still, has not begun,
+    or goes on right after this."""
+
+    worker: int
+    cores: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +330,7 @@ Effect = (
     | KillWorker
     | StopWorker
     | ResumeWorker
+    | BindWorker
     | Confirm
     | Ended
     | Say

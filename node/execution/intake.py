@@ -144,7 +144,9 @@ class Intake:
         job = Job(owner, message.job, event.assigner, message.epoch, sandbox, whose, lineage)
         job.outgoing = Outgoing(message.job) if message.streams_output else None
         job.takes_input = message.takes_input
-        job.limits = message.limits.within(self._places.most_for(owner, whose))
+        job.needs = message.needs
+        asked = Limits(memory_bytes=0 if message.limits.memory_bytes else message.needs.memory_bytes)
+        job.limits = message.limits.within(asked).within(self._places.most_for(owner, whose))
         job.origin = Origin(
             job.name,
             message.process_type or ProcessType.USER.value,
@@ -183,8 +185,11 @@ class Intake:
     def _refusal(self, now_s: float, job: Job) -> PotluckError | None:
         if self.closed and not self._is_awaited_here(job):
             return NoWorker("the node leaves")
-        if not self._pool.slots:
+        slots, grants = self._pool.slots, self._account.grants
+        if not slots.count:
             return NoWorker("the node lends no slots")
+        if not (slots.could_ever_fit(job.needs.cpus) and grants.could_ever_fit(job.needs)):
+            return NoWorker("the node does not lend as much to anybody")
         if job.sandbox is None:
             return SandboxUnavailable(f"this node has no sandbox for tasks of other owners{self._places.lacking}")
         starts = self._pool.starts[job.sandbox]

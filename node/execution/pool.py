@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from .events import Effect, KillWorker, StartWorker
+from ..resources.slots import Slots
+from .events import BindWorker, Effect, KillWorker, StartWorker
 from .tasks import Job, Worker
 
 REST_BASE_S: Final = 0.5
@@ -31,6 +32,7 @@ class Load:
     task_mean_s: float = 0.0
     shares: bool = False
     """Tasks take turns: one that comes need not wait for those that run."""
+    gpus_free: int = 0
 
 
 class Starts:
@@ -57,14 +59,13 @@ class Starts:
 class WorkerPool:
     """Effects are appended to `effects`, which the engine owns."""
 
-    def __init__(self, *, slots: int, spares: int, sandboxes: Iterable[int], effects: list[Effect]) -> None:
+    def __init__(self, slots: Slots, *, spares: int, sandboxes: Iterable[int], effects: list[Effect]) -> None:
         self.slots = slots
         self.workers: dict[int, Worker] = {}
-        self.active = 0
         self.starts = {sandbox: Starts(spares) for sandbox in sandboxes}
         self._spares: OrderedDict[int, Worker] = OrderedDict()
         self._idle: OrderedDict[int, Worker] = OrderedDict()
-        self._idle_max = max(4, 2 * slots)
+        self._idle_max = max(4, 2 * slots.count)
         self._effects = effects
         self._numbers = 0
 
@@ -82,35 +83,45 @@ class WorkerPool:
         for spare in list(self._spares.values()):
             self.kill(spare)
 
-    def lease(self, now_s: float, job: Job) -> Worker | None:
-        """An idle worker of this lease, else a spare, else a new one; None while its sandbox rests from a failure."""
+    def lease(self, now_s: float, job: Job, gpus: tuple[int, ...] = ()) -> Worker | None:
+        """An idle worker of this lease, else a spare, else a new one; None while its sandbox rests from a failure.
+        Whoever else lies idle with one of these GPUs open is ended."""
         for worker in job.lease.workers.values():
-            if not worker.pipe and not worker.dying and not worker.stopping:
+            if not worker.pipe and not worker.dying and not worker.stopping and worker.gpus == gpus:
                 self._idle.pop(worker.number, None)
                 return worker
         assert job.sandbox is not None
-        spares = [spare for spare in self._spares.values() if spare.sandbox == job.sandbox]
+        for worker in [idle for idle in self._idle.values() if not set(gpus).isdisjoint(idle.gpus)]:
+            self.kill(worker)
+        spares = [spare for spare in self._spares.values() if spare.sandbox == job.sandbox and not gpus]
         if spares:
             worker = next((spare for spare in spares if spare.ready), spares[0])
             del self._spares[worker.number]
         elif self.starts[job.sandbox].may(now_s):
-            worker = self._start(job.sandbox)
+            worker = self._start(job.sandbox, gpus)
         else:
             return None
         worker.lease = job.lease
         job.lease.workers[worker.number] = worker
         return worker
 
-    def occupy(self, worker: Worker) -> None:
+    def occupy(self, worker: Worker, cpus: int) -> None:
+        """A slot, or one for each CPU that its task has asked for, with a core for itself; only where they fit."""
         if not worker.active:
             worker.active = True
-            self.active += 1
+            worker.cores = self.slots.take(worker.number, cpus, worker.bound).cores
 
     def free(self, worker: Worker) -> None:
-        """Its slot."""
+        """Its slots."""
         if worker.active:
-            worker.active = False
-            self.active -= 1
+            worker.active, worker.cores = False, ()
+            self.slots.give_back(worker.number)
+
+    def put_in_place(self, worker: Worker) -> None:
+        """It is about to run on the cores that it has."""
+        if worker.bound != worker.cores:
+            worker.bound = worker.cores
+            self._effects.append(BindWorker(worker.number, worker.cores))
 
     def vacate(self, worker: Worker) -> None:
         """Its pipe is empty. It waits for more of its lease; of too many that wait, the one waiting longest goes."""
@@ -146,8 +157,8 @@ class WorkerPool:
         """When a sandbox has rested, if one rests."""
         return min((starts.rest_until_s for starts in self.starts.values() if not starts.may(now_s)), default=None)
 
-    def _start(self, sandbox: int) -> Worker:
+    def _start(self, sandbox: int, gpus: tuple[int, ...] = ()) -> Worker:
         self._numbers += 1
-        worker = self.workers[self._numbers] = Worker(self._numbers, sandbox)
-        self._effects.append(StartWorker(worker.number, sandbox))
+        worker = self.workers[self._numbers] = Worker(self._numbers, sandbox, gpus=gpus)
+        self._effects.append(StartWorker(worker.number, sandbox, gpus))
         return worker

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -36,6 +37,7 @@ from ..scheduling.machine import SEGMENTS_MAX, Run, Segment
 from ..scheduling.policy import Policy
 from ..scheduling.times import RecordedTimes, Times
 from ..scheduling.workload import Work
+from ..system import SystemHost
 from .service import ExecutionService
 from .tasks import Task
 
@@ -72,6 +74,8 @@ class Rehearsal:
         self._service = ExecutionService(
             Execution(),
             slots=slots,
+            lent_bytes=0,
+            host=SystemHost(Path("/")),
             policy=policy,
             sandboxes=sandboxes,
             own_owner=_NOBODY,

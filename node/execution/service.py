@@ -12,7 +12,7 @@ import trio
 from ...overlay.config import Execution
 from ...overlay.errors import BadProgram, PotluckError, RemoteProtocolError
 from ...overlay.parcels import Parcel
-from ...overlay.ports import Sandbox
+from ...overlay.ports import Gpu, Host, Sandbox
 from ...overlay.wire import values
 from ...overlay.wire.kinds import Handlers
 from ...overlay.wire.processes import Act
@@ -29,6 +29,8 @@ from ...overlay.wire.work import (
     TaskComplete,
 )
 from ..capabilities import FOR_OTHERS
+from ..resources.grants import Grants
+from ..resources.slots import Slots
 from ..scheduling.policy import Policy
 from . import events
 from .answers import returned
@@ -82,6 +84,7 @@ class ExecutionService:
         config: Execution,
         *,
         slots: int,
+        lent_bytes: int,
         policy: Policy[Task],
         sandboxes: Sequence[Sandbox],
         own_owner: bytes,
@@ -89,7 +92,7 @@ class ExecutionService:
         node_name: str,
         mesh_time_s: Callable[[], float],
         node_call: NodeCall,
-        has_module: Callable[[str], bool] = lambda name: True,
+        host: Host,
         handlers: Handlers | None = None,
     ) -> None:
         self.load_changed: Callable[[], None] = lambda: None
@@ -98,7 +101,7 @@ class ExecutionService:
         """Called with what has run here, and how it ended."""
         self.serve_line: Serve = _refuse_line
         """Serves a task that talks with this node as a program does."""
-        self._has_module = has_module
+        self._host = host
         self._config = config
         self._sandboxes = sandboxes
         self._objects = objects
@@ -108,7 +111,15 @@ class ExecutionService:
         places = [
             Place(one.backend in FOR_OTHERS, _lacks(one), cuts_network=one.guarantees.network) for one in sandboxes
         ]
-        self._engine = Engine(config, policy, slots=slots, places=places, own_owner=own_owner, handlers=handlers)
+        self._engine = Engine(
+            config,
+            policy,
+            slots=Slots(slots, host.cores),
+            grants=Grants(lent_bytes, len(host.gpus)),
+            places=places,
+            own_owner=own_owner,
+            handlers=handlers,
+        )
         self._assigners: dict[bytes, Assigner] = {}
         self._workers: dict[int, WorkerLife] = {}
         self._starting = trio.CapacityLimiter(STARTS_AT_ONCE_MAX)
@@ -137,7 +148,7 @@ class ExecutionService:
             texts = [_text_of(instruction.arguments) for instruction in assignment.instructions]
             logger.info("Node %s received instructions: %s", self._name, texts)
         program = assignment.program
-        if program.modules and (missing := [name for name in program.modules if not self._has_module(name)]):
+        if program.modules and (missing := [name for name in program.modules if not self._host.has_module(name)]):
             reason = f"it lacks the Python package{'s' * (len(missing) > 1)} {', '.join(missing)}"
             self._return_all(assigner, assignment, BadProgram(reason))
         else:
@@ -271,13 +282,16 @@ class ExecutionService:
                 logger.info("Node %s executing: %s", self._name, _text_of(effect.arguments))
         elif isinstance(effect, events.StartWorker):
             self._workers[effect.worker] = life = self._life(effect.worker)
-            nursery.start_soon(self._live, life, self._sandboxes[effect.sandbox])
+            gpus = [self._host.gpus[number] for number in effect.gpus]
+            nursery.start_soon(self._live, life, self._sandboxes[effect.sandbox], gpus)
         elif isinstance(effect, events.KillWorker):
             self._workers[effect.worker].kill()
         elif isinstance(effect, events.StopWorker):
             self._workers[effect.worker].stop()
         elif isinstance(effect, events.ResumeWorker):
             self._workers[effect.worker].resume()
+        elif isinstance(effect, events.BindWorker):
+            self._workers[effect.worker].bind(effect.cores)
         else:
             nursery.start_soon(self._fetch, effect)
 
@@ -320,8 +334,8 @@ class ExecutionService:
             ),
         )
 
-    async def _live(self, life: WorkerLife, sandbox: Sandbox) -> None:
-        await life.run(sandbox, self._starting, self._step)
+    async def _live(self, life: WorkerLife, sandbox: Sandbox, gpus: Sequence[Gpu]) -> None:
+        await life.run(lambda: sandbox.start(gpus), self._starting, self._step)
         del self._workers[life.number]
         self._step(life.end())
 

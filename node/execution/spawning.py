@@ -20,11 +20,13 @@ import trio
 
 from ...overlay.errors import LinkLost, RemoteProtocolError, SandboxUnavailable
 from ...overlay.parcels import Parcel
-from ...overlay.ports import OUTPUT_PART_BYTES
+from ...overlay.ports import OUTPUT_PART_BYTES, Gpu
 from ...overlay.transport.sockets import SocketStream
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Limits, Usage
 from ...overlay.wire.worker import FROM_WORKER, WorkerReady
+from ..resources.binding import bind
+from ..resources.gpus import environment_of
 from .cgroups import Group
 from .tally import Tally
 from .trees import descendants_of, usage_of
@@ -190,6 +192,12 @@ class SpawnedWorker:
             except OSError as error:
                 raise RemoteProtocolError(f"it could not be put into its control group: {error}") from error
 
+    def bind(self, cores: Sequence[int]) -> None:
+        bind(self._whole, cores or os.sched_getaffinity(0))
+
+    def _whole(self) -> set[int]:
+        return {self._counted, *descendants_of(self._counted)}
+
     def limit(self, limits: Limits) -> None:
         if self._group is not None:
             self._group.limit(limits)
@@ -197,7 +205,7 @@ class SpawnedWorker:
     def usage(self) -> Usage:
         if self._group is not None:
             return self._group.usage()
-        return usage_of({self._counted, *descendants_of(self._counted)})
+        return usage_of(self._whole())
 
     async def stop(self) -> None:
         raise TypeError("each sandbox stops its processes in its own way")
@@ -265,9 +273,10 @@ def _ending(returncode: int) -> str:
         return f"exit status {returncode}"
 
 
-def clean_environment(home: str) -> dict[str, str]:
-    """Nothing of the node's own environment but where to find programs."""
+def clean_environment(home: str, gpus: Sequence[Gpu] = ()) -> dict[str, str]:
+    """Nothing of the node's own environment but where to find programs, and which GPUs they may use."""
     return {
+        **environment_of(gpus),
         "HOME": home,
         "LANG": "C.UTF-8",
         "PATH": "/usr/local/bin:/usr/bin:/bin",

@@ -62,10 +62,14 @@ class Standing:
 
     def resumed(self) -> Iterable[tuple[Worker, TaskGoesOn]]:
         """Those that get a slot now, and what they are to be told."""
-        while self._resuming and self._pool.active < self._pool.slots:
+        while self._resuming:
             worker = max(self._resuming.values(), key=_priority)  # of equals the first
+            cpus = worker.pipe[0].job.needs.cpus
+            if not self._pool.slots.fit(cpus):
+                return
             self.ends(worker)
-            self._pool.occupy(worker)
+            self._pool.occupy(worker, cpus)
+            self._pool.put_in_place(worker)
             yield worker, TaskGoesOn(worker.turn)
 
 

@@ -1,8 +1,8 @@
 """The part of the execution engine that suspends tasks because somebody says so, and lets them go on.
 
-What has not begun is taken out of the queue or out of its worker's pipe. What has begun keeps its process, and all of
-that stands still (`Worker.held`); its slot is free once it does. What such a process had said before counts: that it
-has ended, that it waits, that it wants its slot again.
+What has not begun is taken out of the queue or out of its worker's pipe, and has nothing set aside. What has begun
+keeps its process, and all of that stands still (`Worker.held`); its slot is free once it does. What such a process had
+said before counts: that it has ended, that it waits, that it wants its slot again.
 
 Properties: nothing of a suspended task runs or is in a queue; whatever it was before, it is ready, or waits, when it
 goes on; it can end in every way that another can.
@@ -21,7 +21,7 @@ class Suspending:
 
     def suspend(self, now_s: float, task: Task) -> None:
         process = task.process
-        task.was_ready = process.state is not State.NEW
+        task.was_ready = process.state is not State.NEW or self._dispatcher.claims.asks(task)
         if task.begun_s is not None:
             assert task.worker is not None
             self._dispatcher.withdraw(task.worker)
@@ -29,6 +29,7 @@ class Suspending:
             self._dispatcher.turns.hold(now_s, task.worker)
         elif task.was_ready:
             self._dispatcher.detach(task)
+            self._dispatcher.claims.release(task)
         process.move(now_s, State.SUSPENDED)
 
     def resume(self, now_s: float, task: Task) -> None:

@@ -13,6 +13,7 @@ from ...overlay.errors import TaskFailed
 from ...overlay.parcels import Parcel
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Limits
+from ...overlay.wire.needs import NO_NEEDS, Needs
 from ...overlay.wire.work import Fault, Finished, Inline, Lineage, Program
 from ..processes.process import UNKNOWN, Origin, Process
 from .outgoing import Outgoing
@@ -142,6 +143,8 @@ class Job:
     takes_input: bool = False
     """Each of its workers is fed once, and so runs one task."""
     limits: Limits = field(default_factory=Limits)
+    needs: Needs = NO_NEEDS
+    """What is set aside for each of its tasks."""
 
     @property
     def depth(self) -> int:
@@ -220,6 +223,14 @@ class Worker:
     """Its task is suspended: all of it stands still, or is about to."""
     stopping: bool = False
     """It was told to stand still, and has not said that it does."""
+    gpus: tuple[int, ...] = ()
+    """That it reaches, from its start to its end."""
+    cores: tuple[int, ...] = ()
+    """That it has to itself while it holds slots."""
+    bound: tuple[int, ...] = ()
+    """To which it was bound last; none: to all."""
+    granted: int | None = None
+    """The process for whose task it was given what it has: that is free once this worker is gone."""
     guarantees: Guarantees = field(default_factory=Guarantees)
     pipe: deque[Task] = field(default_factory=deque)
     programs: set[int] = field(default_factory=set)

@@ -51,6 +51,7 @@ class Turns:
         (task,) = worker.pipe
         task.stood_s += now_s - task.stopped_s
         worker.stopped = False
+        self._pool.put_in_place(worker)
         self._effects.append(ResumeWorker(worker.number))
         self.begin(now_s, task)
 
@@ -180,7 +181,7 @@ class Turns:
     def _pushed_away(self, now_s: float) -> Worker | None:
         """One at a time: who was told to stop will soon leave its slot."""
         head = self._policy.peek(now_s)
-        if head is None or self._pool.active < self._pool.slots or not self._may_give_way(now_s):
+        if head is None or self._pool.slots.fit(head.job.needs.cpus) or not self._may_give_way(now_s):
             return None
         if any(worker.stopping for worker in self._pool.workers.values()):
             return None

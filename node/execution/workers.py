@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Literal, Protocol
 
 import trio
@@ -19,7 +19,7 @@ from ...overlay.errors import (
 )
 from ...overlay.outbox import ParcelOutbox
 from ...overlay.parcels import Parcel
-from ...overlay.ports import Sandbox, WorkerProcess
+from ...overlay.ports import WorkerProcess
 from ...overlay.wire import values
 from ...overlay.wire.framing import CONTROL_FRAME_BYTES_MAX
 from ...overlay.wire.work import INLINE_BYTES_MAX, Attached, Fault, Inline, Payload
@@ -94,13 +94,18 @@ class WorkerLife:
         self._how = "it was stopped"
         self._end: events.WorkerGone | events.WorkerNotStarted = events.WorkerNotStarted(number, "it was stopped")
 
-    async def run(self, sandbox: Sandbox, starting: trio.CapacityLimiter, tell: Callable[[events.Event], None]) -> None:
+    async def run(
+        self,
+        start: Callable[[], Awaitable[WorkerProcess]],
+        starting: trio.CapacityLimiter,
+        tell: Callable[[events.Event], None],
+    ) -> None:
         """Returns when the process and all it started are gone; `end` says how. `starting`: how many may at once."""
         with self._scope:
             await trio.lowlevel.checkpoint_if_cancelled()
             try:
                 async with starting:
-                    process = await sandbox.start()
+                    process = await start()
             except SandboxUnavailable as error:
                 self._end = events.WorkerNotStarted(self.number, str(error))
                 return
@@ -127,6 +132,11 @@ class WorkerLife:
 
     def kill(self) -> None:
         self._scope.cancel()
+
+    def bind(self, cores: Sequence[int]) -> None:
+        """It has started."""
+        assert self._process is not None
+        self._process.bind(cores)
 
     def stop(self) -> None:
         self._order.send_nowait("stop")

@@ -61,5 +61,6 @@ def _assignment(
             owner=job.origin.owner if job.origin is not None else b"",
             lineage=job.origin.lineage if job.origin is not None else None,
             limits=options.limits,
+            needs=options.needs,
         ),
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from ...overlay.ids import NodeId
-from ...overlay.wire.control import Needs
+from ...overlay.wire.needs import NO_NEEDS
 from .placement import Worker
 from .task import Task
 from .tasks import Job
@@ -58,7 +58,7 @@ def stragglers(job: Job, now_s: float) -> list[Task]:
     options = job.options
     if any(job.pending.values()) or options.at_most_once or options.streams_output or options.takes_input:
         return []
-    if options.needs != Needs():  # a free slot may not have what it needs beside what runs there
+    if options.needs != NO_NEEDS:  # a free slot may not have what it needs beside what runs there
         return []
     late: list[tuple[float, int]] = []
     for task in job.tasks.values():

@@ -16,6 +16,7 @@ table when its first outcome is accepted, and what comes later for it finds noth
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import islice
@@ -53,7 +54,10 @@ _REST_MAX_S: Final = 300.0
 class Master:
     """Methods are events; each returns the effects to carry out, in order."""
 
-    def __init__(self, config: JobsConfig, python: str, unplaceable_grace_s: float = 5.0) -> None:
+    def __init__(
+        self, config: JobsConfig, python: str, chance: random.Random, unplaceable_grace_s: float = 5.0
+    ) -> None:
+        self._chance = chance
         self._config = config
         self._python = python
         self._grace_s = unplaceable_grace_s
@@ -413,7 +417,7 @@ class Master:
             here = len(job.at.get(worker.node_id, ()))
             free[worker.node_id] = room(worker, job.options.needs, here, size, nested=job.origin is not None)
         effects: list[Effect] = []
-        for node_id, count in spread(len(pending), able, free).items():
+        for node_id, count in spread(len(pending), able, free, self._chance).items():
             tasks = [pending.popleft() for _ in range(count)]
             for task in tasks:
                 task.node = node_id

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import heapq
 import math
+import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from ...overlay.ids import NodeId
 from ...overlay.wire.capabilities import Capabilities
-from ...overlay.wire.control import Needs
+from ...overlay.wire.needs import NO_NEEDS, Needs
 
-NO_NEEDS: Final = Needs()
+ALL_COMPARED_MAX: Final = 16
 SHARED_WINDOWS: Final = 16
 """Of one master's jobs at a node where tasks take turns: so many are known there, and it chooses among them."""
 
@@ -98,7 +99,7 @@ def lacking(worker: Worker, needs: Requirements) -> str | None:
 
 def _short_of(can: Capabilities, needs: Needs) -> str | None:
     for has, wants, what in (
-        (can.cpus, needs.cpus, "CPUs"),
+        (lent_cpus(can), needs.cpus, "CPUs"),
         (can.memory_bytes, needs.memory_bytes, "bytes of memory"),
         (len(can.gpus), needs.gpus, "GPUs"),
     ):
@@ -123,9 +124,14 @@ def window(slots: int, mean_s: float | None, ahead_s: float, per_slot_max: int) 
     return slots * min(1 + math.floor(ahead_s / mean_s), per_slot_max)
 
 
+def lent_cpus(can: Capabilities) -> int:
+    """How many one task may have: each takes a slot and a core."""
+    return min(can.slots, can.cpus)
+
+
 def lanes(can: Capabilities, needs: Needs) -> int:
     """How many tasks with these needs a node that may run one can run at once, and none goes short."""
-    shares = [(can.slots, needs.cpus), (can.memory_bytes, needs.memory_bytes), (len(can.gpus), needs.gpus)]
+    shares = [(lent_cpus(can), needs.cpus), (can.memory_bytes, needs.memory_bytes), (len(can.gpus), needs.gpus)]
     return min([can.slots, *(max(1, there // each) for there, each in shares if each)])
 
 
@@ -140,15 +146,48 @@ def room(worker: Worker, needs: Needs, of_job: int, window_size: int, *, nested:
     return free if beside == worker.slots else min(free, beside - of_job)
 
 
-def spread(count: int, workers: Iterable[Worker], room: Mapping[NodeId, int]) -> dict[NodeId, int]:
-    """How many of `count` equal tasks go to whom: each to the least loaded with room left.
+def spread(
+    count: int, workers: Iterable[Worker], room: Mapping[NodeId, int], chance: random.Random
+) -> dict[NodeId, int]:
+    """How many of `count` equal tasks go to whom: each to the least loaded with room left; where there are many, to the
+    less loaded of two drawn ones. What is known of loads is a little old everywhere, and many masters that all chose
+    the least loaded would choose the same (Mitzenmacher, The power of two choices, 2001).
 
     Ties: fewest ever assigned, this node, lower id.
     """
+    free = [worker for worker in workers if room[worker.node_id] > 0]
+    if len(free) > ALL_COMPARED_MAX:
+        return _spread_by_two(count, free, room, chance)
+    return _spread_by_all(count, free, room)
+
+
+def _spread_by_two(
+    count: int, free: list[Worker], room: Mapping[NodeId, int], chance: random.Random
+) -> dict[NodeId, int]:
+    given: dict[NodeId, int] = {}
+
+    def order(place: int) -> tuple[float, int, bool, NodeId]:
+        worker = free[place]
+        here = given.get(worker.node_id, 0)
+        load = (worker.foreign + worker.outstanding + here) / worker.slots
+        return load, worker.assigned + here, not worker.here, worker.node_id
+
+    while count and free:
+        places = chance.randrange(len(free)), chance.randrange(len(free))
+        place = min(places, key=order)
+        node_id = free[place].node_id
+        given[node_id] = given.get(node_id, 0) + 1
+        count -= 1
+        if given[node_id] >= room[node_id]:
+            free[place] = free[-1]
+            free.pop()
+    return given
+
+
+def _spread_by_all(count: int, free: list[Worker], room: Mapping[NodeId, int]) -> dict[NodeId, int]:
     heap = [
         ((worker.foreign + worker.outstanding) / worker.slots, worker.assigned, not worker.here, worker.node_id, worker)
-        for worker in workers
-        if room[worker.node_id] > 0
+        for worker in free
     ]
     heapq.heapify(heap)
     given: dict[NodeId, int] = {}

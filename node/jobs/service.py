@@ -107,7 +107,7 @@ class Jobs:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Places work until cancelled. `capabilities` are this node's own."""
-        self.master = Master(self._config.jobs, capabilities.python)
+        self.master = Master(self._config.jobs, capabilities.python, self._entropy.stream("placement"))
         self.history.load()
         self._own = own
         identity = self._identity

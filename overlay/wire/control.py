@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from .codec import Codec, Count, LongText, Message, RawId, RequestId, ShortText
 from .limits import Limits
+from .needs import Needs
 from .processes import Acted, ActOnProcesses, AskProcesses, Processes
 from .questions import AskJob, JobSaid
 from .records import Version
@@ -40,15 +41,6 @@ class Welcome(Message, frozen=True, tag=2):
     node_id: RawId
     slots_in_mesh: Count
     """A first idea of how many tasks run at once."""
-
-
-class Needs(msgspec.Struct, frozen=True, array_like=True):
-    """What a node has to have, for any of the tasks."""
-
-    cpus: Count = 0
-    memory_bytes: Count = 0
-    gpus: Count = 0
-    labels: Annotated[tuple[tuple[ShortText, ShortText], ...], Meta(max_length=64)] = ()
 
 
 class JobOptions(msgspec.Struct, frozen=True, array_like=True):

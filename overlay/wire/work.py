@@ -10,6 +10,7 @@ from msgspec import Meta
 from .capabilities import Guarantees, Kind
 from .codec import Count, Digest, LongText, Message, RawId, RequestId, ShortText
 from .limits import Limits
+from .needs import NO_NEEDS, Needs
 
 ObjectId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 JobName = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -122,6 +123,8 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     """What kind of process its tasks are, for whoever looks at them."""
     estimate_s: float | None = None
     """How long each will run, where somebody has said so."""
+    needs: Needs = NO_NEEDS
+    """What is set aside for each of its tasks."""
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from potluck.client.needs import COUNT_MAX, kind_of, resources_of
+from potluck.client.needs import COUNT_MAX, kind_of, limits_of, resources_of
 from potluck.overlay.errors import UsageError
-from potluck.overlay.wire.control import Needs
+from potluck.overlay.wire.needs import Needs
 
 
 def test_needs_are_read_as_they_are_written() -> None:
@@ -25,6 +25,9 @@ def test_needs_are_read_as_they_are_written() -> None:
         {"cpu": -1},
         {"ram": COUNT_MAX + 1},
         {"gpu": "1"},
+        {"cpu": "2"},
+        {"ram": "much"},
+        {"ram": "-1G"},
         {"label": "a"},
         {"label": ":b"},
         {"label": [1]},
@@ -35,6 +38,13 @@ def test_needs_are_read_as_they_are_written() -> None:
 def test_what_makes_no_sense_is_refused(needs: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         resources_of(needs)
+
+
+def test_sizes_may_be_written_as_people_do() -> None:
+    assert resources_of({"ram": "1G"}) == Needs(memory_bytes=1 << 30)
+    assert limits_of({"memory": "1.5M", "disk": "2KiB", "cpu": 3}).memory_bytes == 3 << 19
+    with pytest.raises(UsageError, match="ram"):
+        resources_of({"ram": "1X"})
 
 
 def test_a_kind_is_text() -> None:

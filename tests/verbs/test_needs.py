@@ -23,7 +23,7 @@ def test_a_task_goes_where_there_is_what_it_needs_and_else_everybody_is_named_wi
             (task,) = made.json("run", "--node", "ant", "--needs", "label=room:12,cpu=1", "-c", "pass")["tasks"]
             assert task["node"] == "bee"
         with Executor("ant", surroundings=made.surroundings) as pool:
-            future = pool.submit(options(needs={"label": "room:12", "ram": 1 << 20})(len), "four")
+            future = pool.submit(options(needs={"label": "room:12", "ram": "32M"})(len), "four")
             assert future.result() == 4
             assert future.node == "bee"  # type: ignore[attr-defined]
         said = made.type("run", "--node", "ant", "--needs", "label=room:12,ram=1G", "-c", "pass")

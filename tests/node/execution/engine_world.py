@@ -9,6 +9,8 @@ from typing import Any
 from potluck.node.execution import events
 from potluck.node.execution.engine import Engine
 from potluck.node.execution.intake import Place
+from potluck.node.resources.grants import Grants
+from potluck.node.resources.slots import Slots
 from potluck.node.scheduling.catalogue import make
 from potluck.overlay.config import Execution
 from potluck.overlay.wire.capabilities import Guarantees
@@ -52,6 +54,8 @@ class Process:
     state: str = "running"
     """Of the task at the head of its queue, as the process sees it."""
     turn: int = 0
+    gpus: tuple[int, ...] = ()
+    cores: tuple[int, ...] = ()
 
 
 class World:
@@ -63,13 +67,18 @@ class World:
         places: tuple[bool, ...] = (True,),
         config: Execution | None = None,
         policy: str = "fcfs",
+        cores: int | None = None,
+        lent_bytes: int = 0,
+        gpus: int = 0,
     ) -> None:
         self.now_s = 100.0
         self.slots = slots
+        self.grants = Grants(lent_bytes, gpus)
         self.engine = Engine(
             config or Execution(pipe_window_max=8),
             make(policy),
-            slots=slots,
+            slots=Slots(slots, range(slots if cores is None else cores)),
+            grants=self.grants,
             places=[Place(for_others) for for_others in places],
             own_owner=OWN,
         )
@@ -92,7 +101,12 @@ class World:
 
     def _startworker(self, effect: events.StartWorker) -> None:
         assert effect.worker not in self.processes
-        self.processes[effect.worker] = Process(effect.sandbox)
+        self.processes[effect.worker] = Process(effect.sandbox, gpus=effect.gpus)
+
+    def _bindworker(self, effect: events.BindWorker) -> None:
+        process = self.processes[effect.worker]
+        assert process.ready
+        process.cores = effect.cores
 
     def _killworker(self, effect: events.KillWorker) -> None:
         process = self.processes[effect.worker]

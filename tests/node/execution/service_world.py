@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -11,6 +12,7 @@ import trio
 from potluck.node.execution.bare import BareSandbox
 from potluck.node.execution.service import ExecutionService
 from potluck.node.scheduling.catalogue import make
+from potluck.node.system import SystemHost
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import (
     NotFound,
@@ -33,6 +35,13 @@ from potluck.overlay.wire.work import (
 from .sandbox_suite import DEADLINE_S
 
 OWN, MASTER = b"owner", b"master"
+
+
+class LackingOne(SystemHost):
+    """This machine, without one of the modules that there could be."""
+
+    def has_module(self, name: str) -> bool:
+        return name != "absent"
 
 
 class Kept:
@@ -127,7 +136,8 @@ def service(slots: int = 2, config: Execution | None = None, **options: Any) -> 
                 node_name="b1",
                 mesh_time_s=lambda: trio.current_time() + 1000,
                 node_call=echo,
-                has_module=lambda name: name != "absent",
+                lent_bytes=1 << 30,
+                host=LackingOne(Path("/")),
             )
             with trio.fail_after(DEADLINE_S):
                 async with trio.open_nursery() as nursery:

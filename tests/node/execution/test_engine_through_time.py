@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import settings
@@ -15,6 +16,7 @@ from potluck.overlay.errors import (
     TaskFailed,
     WorkerLost,
 )
+from potluck.overlay.wire.needs import NO_NEEDS, Needs
 from potluck.overlay.wire.work import (
     CancelInstructions,
     Fault,
@@ -27,13 +29,17 @@ from potluck.overlay.wire.work import (
 
 from .engine_world import MASTERS, World
 
+LENT_BYTES, GPUS = 3, 2
+
 
 class ExecutionThroughTime(RuleBasedStateMachine):
     policy = "fcfs"
+    needs: Mapping[str, Needs] = {}
+    """By job."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(policy=self.policy)
+        self.world = World(policy=self.policy, lent_bytes=LENT_BYTES, gpus=GPUS)
         self.ended: set[tuple[bytes, str]] = set()
         self.left = False
 
@@ -72,6 +78,7 @@ class ExecutionThroughTime(RuleBasedStateMachine):
                 timeout_s=timeout_s,
                 arguments=arguments,
                 priority=priority,
+                needs=self.needs.get(job, NO_NEEDS),
             )
 
     @rule(master=masters, job=jobs, indexes=st.lists(st.integers(0, 12), max_size=6))
@@ -182,6 +189,24 @@ class ExecutionThroughTime(RuleBasedStateMachine):
         assert len(running) <= self.world.slots
         assert len(self.world.processes) <= 3 * 30
 
+    @invariant()
+    def nothing_is_had_twice(self) -> None:
+        """As the processes have it that live: a killed one has what it had until it is gone."""
+        at_work = [(number, one) for number, one in self.world.processes.items() if one.queue]
+        gpus = [gpu for _, one in at_work for gpu in one.gpus]
+        assert len(gpus) == len(set(gpus)) <= GPUS
+        workers = self.world.engine.pool.workers
+        cores = [core for number, _ in at_work if workers[number].active for core in workers[number].cores]
+        assert len(cores) == len(set(cores)) <= self.world.slots
+        asked = [self.needs.get(one.owner_and_job[1], NO_NEEDS) for _, one in at_work if one.owner_and_job]
+        assert sum(needs.memory_bytes for needs in asked) <= LENT_BYTES
+        for number, one in at_work:
+            if self.needs and one.ready and not one.killed and workers[number].goes:
+                assert one.cores == workers[number].cores, "whoever runs does so where it may"
+                assert one.owner_and_job is not None
+                needs = self.needs.get(one.owner_and_job[1], NO_NEEDS)
+                assert (len(one.cores), len(one.gpus)) == (needs.cpus, needs.gpus)
+
     def teardown(self) -> None:
         """Without further faults everything that is owed comes."""
         world = self.world
@@ -201,6 +226,10 @@ class ExecutionThroughTime(RuleBasedStateMachine):
             world.advance(0.001 if world.busy() else 40.0)
         assert not world.open, "everything assigned is confirmed in the end"
         assert not world.engine.unfinished
+        for number in list(world.processes):
+            world.end(number)
+        load = world.engine.load()
+        assert (load.busy, load.gpus_free, world.grants.free_bytes) == (0, GPUS, LENT_BYTES), "nothing has leaked"
 
 
 class PreemptiveExecution(ExecutionThroughTime):
@@ -211,6 +240,12 @@ class ExecutionByPriority(ExecutionThroughTime):
     policy = "priority"
 
 
+class ExecutionWithNeeds(ExecutionThroughTime):
+    policy = "rr:time_quantum_ms=20"
+    needs = {"j1": Needs(cpus=2), "j2": Needs(memory_bytes=2), "j3": Needs(cpus=1, memory_bytes=1, gpus=1)}
+
+
+TestExecutionWithNeeds = ExecutionWithNeeds.TestCase
 TestPreemptiveExecution = PreemptiveExecution.TestCase
 TestExecutionByPriority = ExecutionByPriority.TestCase
 TestExecutionThroughTime = ExecutionThroughTime.TestCase

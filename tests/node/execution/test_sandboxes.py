@@ -19,6 +19,7 @@ import trio
 from potluck.node.execution.backends import available_sandboxes
 from potluck.node.execution.bare import BareSandbox, Scratch, remove_abandoned_folders
 from potluck.node.execution.bubblewrap import BubblewrapSandbox, Sizes
+from potluck.node.resources.gpus import environment_of
 from potluck.overlay.errors import SandboxUnavailable
 from potluck.overlay.ports import Sandbox
 from potluck.overlay.wire.worker import RunTask
@@ -224,6 +225,7 @@ def test_the_environment_of_the_node_is_hidden(backend: str, monkeypatch: pytest
         "PYTHONDONTWRITEBYTECODE",
         "PYTHONUSERBASE",
         "TMPDIR",
+        *environment_of([]),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
@@ -22,7 +23,7 @@ from potluck.overlay.errors import (
     TaskTimedOut,
     WorkerLost,
 )
-from potluck.overlay.ports import WorkerProcess
+from potluck.overlay.ports import Gpu, WorkerProcess
 from potluck.overlay.wire import values
 from potluck.overlay.wire.work import (
     CancelInstructions,
@@ -237,11 +238,11 @@ class Counted(BareSandbox):
         super().__init__()
         self.starting = self.most = 0
 
-    async def start(self) -> WorkerProcess:
+    async def start(self, gpus: Sequence[Gpu] = ()) -> WorkerProcess:
         self.starting += 1
         self.most = max(self.most, self.starting)
         try:
-            return await super().start()
+            return await super().start(gpus)
         finally:
             self.starting -= 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 from potluck.node.execution import events
 from potluck.node.execution.feeding import Feeder
@@ -81,6 +83,9 @@ class Hostile:
     def end_input(self) -> None:
         pass
 
+    def bind(self, cores: Sequence[int]) -> None:
+        pass
+
     def limit(self, limits: Limits) -> None:
         pass
 
@@ -128,7 +133,7 @@ def live(process: Hostile) -> events.WorkerGone | events.WorkerNotStarted:
 
     async def story() -> None:
         with trio.fail_after(60):
-            await life.run(process, trio.CapacityLimiter(1), lambda event: None)
+            await life.run(process.start, trio.CapacityLimiter(1), lambda event: None)
 
     feeder = Feeder(lambda offset: None, lambda: None)
     listener = Listener(1, 1000, lambda number: None, lambda event: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from random import Random
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -13,7 +14,8 @@ from potluck.node.jobs.master import Master
 from potluck.node.jobs.placement import Worker, window
 from potluck.overlay.errors import NoWorker
 from potluck.overlay.ids import NodeId
-from potluck.overlay.wire.control import JobOptions, Needs, TaskSpec
+from potluck.overlay.wire.control import JobOptions, TaskSpec
+from potluck.overlay.wire.needs import Needs
 from potluck.overlay.wire.peer import PEER
 from potluck.overlay.wire.work import CancelInstructions, Finished, Inline, Reference, Report, Returned, Started
 
@@ -27,7 +29,7 @@ TaskKey = tuple[str, int]
 class MasterMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.master = Master(CONFIG, "3.11", GRACE_S)
+        self.master = Master(CONFIG, "3.11", Random(0), GRACE_S)
         self.now_s = 0.0
         self.boots: dict[NodeId, int] = {}
         self.options: dict[str, JobOptions] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import pytest
 from potluck.node.jobs.effects import Assign, CancelAt, Release
@@ -17,7 +18,7 @@ from .masters import CONFIG, GRACE_S, IDS, PROGRAMS, finished, placed, report_of
 
 
 def test_a_link_that_comes_back_is_given_everything_again_and_no_attempt_is_counted() -> None:
-    master = Master(CONFIG, "3.11")
+    master = Master(CONFIG, "3.11", Random(0))
     master.worker_up(0.0, worker(IDS[0]))
     assert placed(submitted(master, 2)) == {IDS[0]: [0, 1]}
     again = master.worker_up(1.0, worker(IDS[0]))
@@ -28,7 +29,7 @@ def test_a_link_that_comes_back_is_given_everything_again_and_no_attempt_is_coun
 
 
 def test_a_task_is_given_up_after_one_try_and_its_retries() -> None:
-    master = Master(CONFIG, "3.11")
+    master = Master(CONFIG, "3.11", Random(0))
     master.worker_up(0.0, worker(IDS[0], 0))
     submitted(master, 1, retries=3)
     for boot in range(1, 5):
@@ -40,7 +41,7 @@ def test_a_task_is_given_up_after_one_try_and_its_retries() -> None:
 
 
 def test_the_late_answer_of_a_node_given_up_still_counts_and_spares_the_second_run() -> None:
-    master = Master(CONFIG, "3.11")
+    master = Master(CONFIG, "3.11", Random(0))
     master.worker_up(0.0, worker(IDS[0]))
     submitted(master, 1)
     master.worker_gone(1.0, IDS[0], "died")
@@ -53,7 +54,7 @@ def test_the_late_answer_of_a_node_given_up_still_counts_and_spares_the_second_r
 
 @pytest.mark.parametrize("elapsed_s", [math.nan, math.inf, -math.inf, -1.0, 5e-324, 1e308])
 def test_a_worker_that_lies_about_its_times_stops_nobody(elapsed_s: float) -> None:
-    master = Master(CONFIG, "3.11")
+    master = Master(CONFIG, "3.11", Random(0))
     master.worker_up(0.0, worker(IDS[0]))
     submitted(master, 50)
     done = 0
@@ -65,7 +66,7 @@ def test_a_worker_that_lies_about_its_times_stops_nobody(elapsed_s: float) -> No
 
 
 def test_waiting_for_a_node_starts_anew_with_every_wait() -> None:
-    master = Master(CONFIG, "3.11", GRACE_S)
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
     submitted(master, 1)
     master.cancel(1.0, "j", [0])
     master.submit(4.9, "j", PROGRAMS["function"], [TaskSpec(1, Inline(b"x"))])
@@ -74,7 +75,7 @@ def test_waiting_for_a_node_starts_anew_with_every_wait() -> None:
 
 
 def test_higher_priority_goes_first_and_equal_ones_by_age() -> None:
-    master = Master(CONFIG, "3.11")
+    master = Master(CONFIG, "3.11", Random(0))
     for job, priority in (("low", 0), ("old", 1), ("new", 1)):
         master.open(job, JobOptions(priority=priority))
         master.submit(0.0, job, PROGRAMS["function"], [TaskSpec(0, Inline(b"x"))])
@@ -83,7 +84,7 @@ def test_higher_priority_goes_first_and_equal_ones_by_age() -> None:
 
 
 def test_cancelling_more_than_one_message_may_name_takes_several() -> None:
-    master = Master(Jobs(window_max=1 << 20), "3.11")
+    master = Master(Jobs(window_max=1 << 20), "3.11", Random(0))
     master.worker_up(0.0, worker(IDS[0]))
     submitted(master, 1)
     master.confirmed(0.0, IDS[0], "j", 1, [report_of("ok", 0, 0, 0.0)])
@@ -96,7 +97,7 @@ def test_cancelling_more_than_one_message_may_name_takes_several() -> None:
 
 
 def test_what_cannot_be_submitted_is_said() -> None:
-    master = Master(CONFIG, "3.11")
+    master = Master(CONFIG, "3.11", Random(0))
     with pytest.raises(NotFound, match="no job"):
         master.submit(0.0, "j", PROGRAMS["function"], [])
     master.open("j", JobOptions())
@@ -109,7 +110,7 @@ def test_what_cannot_be_submitted_is_said() -> None:
 
 
 def test_what_fails_rests_twice_as_long_each_time_and_then_its_error_is_told() -> None:
-    master = Master(CONFIG, "3.11", GRACE_S)
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
     master.worker_up(0.0, worker(IDS[0]))
     (assigned,) = submitted(master, 1, error_retries=2, backoff_s=1.0)
     assert isinstance(assigned, Assign)
@@ -127,7 +128,7 @@ def test_what_fails_rests_twice_as_long_each_time_and_then_its_error_is_told() -
 
 @pytest.mark.parametrize("how", ["its worker", "its node", "its node's memory"])
 def test_what_runs_at_most_once_is_lost_with(how: str) -> None:
-    master = Master(CONFIG, "3.11", GRACE_S)
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
     master.worker_up(0.0, worker(IDS[0]))
     master.worker_up(0.0, worker(IDS[1]))
     (assigned,) = submitted(master, 1, at_most_once=True, on="own")
@@ -145,13 +146,13 @@ def test_what_runs_at_most_once_is_lost_with(how: str) -> None:
 
 
 def test_who_confirms_what_is_over_is_told_that_it_is() -> None:
-    master = Master(CONFIG, "3.11", GRACE_S)
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
     over = Release(IDS[1], TaskComplete("gone", 3))
     assert master.confirmed(0.0, IDS[1], "gone", 3, []) == [over]
 
 
 def test_a_worker_that_was_held_for_dead_is_told_when_the_job_is_over() -> None:
-    master = Master(CONFIG, "3.11", GRACE_S)
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
     for node_id in IDS[:2]:
         master.worker_up(0.0, worker(node_id))
     submitted(master, 1, on="own")
@@ -162,7 +163,7 @@ def test_a_worker_that_was_held_for_dead_is_told_when_the_job_is_over() -> None:
 
 
 def test_a_worker_that_was_held_for_dead_is_told_what_it_runs_in_vain() -> None:
-    master = Master(CONFIG, "3.11", GRACE_S)
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
     for node_id in IDS[:2]:
         master.worker_up(0.0, worker(node_id))
     submitted(master, 2, on="own")
@@ -174,7 +175,7 @@ def test_a_worker_that_was_held_for_dead_is_told_what_it_runs_in_vain() -> None:
 
 
 def test_a_node_that_lacks_a_package_is_named_with_it_and_is_asked_for_other_functions() -> None:
-    master = Master(CONFIG, "3.11", GRACE_S)
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
     master.worker_up(0.0, worker(IDS[0]))
     assert placed(submitted(master, 2, form="function")) == {IDS[0]: [0, 1]}
     lacks = [Returned(index, 0, BadProgram.wire_code, "it lacks the Python package numpy") for index in range(2)]
@@ -187,7 +188,7 @@ def test_a_node_that_lacks_a_package_is_named_with_it_and_is_asked_for_other_fun
 
 
 def test_a_callable_needs_the_python_that_has_pickled_it() -> None:
-    master = Master(CONFIG, "3.11", GRACE_S)
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
     master.worker_up(0.0, worker(IDS[0]))
     master.worker_up(0.0, worker(IDS[1]))
     master.open("j", JobOptions())
@@ -197,7 +198,7 @@ def test_a_callable_needs_the_python_that_has_pickled_it() -> None:
 
 def long_window(**options: object) -> Master:
     """One node holds four short tasks, and runs one; another has come that has nothing to do."""
-    master = Master(CONFIG, "3.11", GRACE_S)
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
     master.worker_up(0.0, worker(IDS[1]))
     submitted(master, 1, **options)
     master.confirmed(0.0, IDS[1], "j", 1, [report_of("ok", 0, 0, 0.001)])
@@ -241,7 +242,7 @@ def test_what_is_known_to_run_is_left_where_it_runs() -> None:
 
 def straggler(**options: object) -> Master:
     """Tasks of this job take a tenth of a second; the last runs for two, and another node has nothing to do."""
-    master = Master(CONFIG, "3.11", GRACE_S)
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
     master.worker_up(0.0, worker(IDS[1]))
     submitted(master, 2, **options)
     master.confirmed(0.1, IDS[1], "j", 1, [report_of("ok", 0, 0, 0.1)])
@@ -292,7 +293,7 @@ def test_cancelling_a_task_ends_both_of_its_runs() -> None:
 
 
 def test_who_leaves_is_given_nothing_more_and_what_it_had_begun_is_begun_anew_elsewhere() -> None:
-    master = Master(CONFIG, "3.11")
+    master = Master(CONFIG, "3.11", Random(0))
     master.worker_up(0.0, worker(IDS[0]))
     assert placed(submitted(master, 1, retries=0)) == {IDS[0]: [0]}
     master.leaves(IDS[0])
@@ -309,7 +310,7 @@ def test_who_leaves_is_given_nothing_more_and_what_it_had_begun_is_begun_anew_el
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_of_what_may_run_only_once_a_node_that_leaves_has_run_it_or_has_not(begun: bool) -> None:
-    master = Master(CONFIG, "3.11")
+    master = Master(CONFIG, "3.11", Random(0))
     master.worker_up(0.0, worker(IDS[0]))
     submitted(master, 1, at_most_once=True)
     told = finished(
@@ -320,7 +321,7 @@ def test_of_what_may_run_only_once_a_node_that_leaves_has_run_it_or_has_not(begu
 
 
 def test_a_job_that_lasts_waits_for_the_nodes_that_may_come_when_its_own_leaves() -> None:
-    master = Master(CONFIG, "3.11", GRACE_S)
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
     for job, lasting in (("lasts", True), ("ends", False)):
         master.open(job, JobOptions(lasting=lasting))
         master.submit(0.0, job, PROGRAMS["function"], [TaskSpec(0, Inline(b"x"))])

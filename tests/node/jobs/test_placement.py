@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from fractions import Fraction
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.node.jobs.placement import Requirements, Worker, candidates, lacking, lanes, room, spread, window
+from potluck.node.jobs.placement import (
+    ALL_COMPARED_MAX,
+    Requirements,
+    Worker,
+    candidates,
+    lacking,
+    lanes,
+    room,
+    spread,
+    window,
+)
 from potluck.overlay.ids import NodeId
 from potluck.overlay.wire.capabilities import Capabilities
-from potluck.overlay.wire.control import Needs
+from potluck.overlay.wire.needs import Needs
 
 LABELS = st.dictionaries(st.sampled_from(["room", "disk"]), st.sampled_from(["1", "2"]))
 
@@ -71,7 +83,7 @@ def test_a_task_runs_only_where_every_rule_allows_it(everyone: list[Worker], nee
             and ((worker.own and not needs.as_guest) or able.runs_others)
             and (not worker.leaving or (worker.here and needs.nested))
             and worker.node_id not in needs.refused_by
-            and able.cpus >= needs.resources.cpus
+            and min(able.cpus, able.slots) >= needs.resources.cpus
             and able.memory_bytes >= needs.resources.memory_bytes
             and len(able.gpus) >= needs.resources.gpus
             and set(needs.resources.labels) <= set(able.labels.items())
@@ -97,7 +109,36 @@ def test_tasks_go_one_by_one_to_the_least_loaded(everyone: list[Worker], count: 
             break
         best = min(with_room, key=order)
         expected[best.node_id] = expected.get(best.node_id, 0) + 1
-    assert spread(count, able, room) == expected
+    assert spread(count, able, room, Random(0)) == expected
+
+
+def plain_worker(number: int, slots: int) -> Worker:
+    return Worker(NodeId(number.to_bytes(20, "big")), f"n{number}", b"", Capabilities(slots=slots), True, number == 0)
+
+
+@given(
+    rooms=st.lists(st.integers(-1, 5), min_size=ALL_COMPARED_MAX + 1, max_size=40),
+    count=st.integers(0, 150),
+    seed=st.integers(0, 9),
+)
+def test_of_many_each_task_still_finds_one_with_room(rooms: list[int], count: int, seed: int) -> None:
+    many = [plain_worker(number, 1 + number % 3) for number in range(len(rooms))]
+    room = {worker.node_id: rooms[number] for number, worker in enumerate(many)}
+    given_to = spread(count, many, room, Random(seed))
+    assert sum(given_to.values()) == min(count, sum(max(0, one) for one in rooms))
+    assert all(0 < how_many <= room[node_id] for node_id, how_many in given_to.items())
+
+
+def test_masters_that_know_the_same_do_not_all_choose_the_same_of_many() -> None:
+    """Sixty of them, with one task each, and a node that looks idle to all."""
+    many = [plain_worker(number, 1) for number in range(60)]
+    for worker in many[1:]:
+        worker.foreign = 1
+    room = {worker.node_id: 10 for worker in many}
+    chosen = Counter(next(iter(spread(1, many, room, Random(master)))) for master in range(60))
+    assert max(chosen.values()) <= 10
+    few = many[:ALL_COMPARED_MAX]
+    assert {next(iter(spread(1, few, room, Random(master)))) for master in range(60)} == {many[0].node_id}
 
 
 times_s = st.floats(0, 10) | st.sampled_from([math.inf, 5e-324, 1e308, 1e-300, 0.0])
@@ -139,7 +180,7 @@ def test_no_more_run_beside_each_other_than_have_what_they_need(
         assert 1 <= beside <= able.slots
         assert beside * needs.memory_bytes <= able.memory_bytes
         assert beside * needs.gpus <= len(able.gpus)
-        assert beside == 1 or beside * needs.cpus <= able.slots
+        assert beside * needs.cpus <= min(able.slots, able.cpus)
         more = room(worker, needs, of_job, size)
         assert more <= size - worker.outstanding
         assert beside == able.slots or more <= beside - of_job
