@@ -9,10 +9,13 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import psutil
 
 from ..overlay.ports import Gpu, HostSample
+
+_PACKAGE_FOLDERS: Final = ("site-packages", "dist-packages")
 
 
 class SystemWallClock:
@@ -39,6 +42,7 @@ class SystemHost:
         self.gpus = gpus
         self.memory_bytes: int = psutil.virtual_memory().total
         self.packages: Mapping[str, str] = _packages(sys.path)
+        self._package_folders = [path for path in map(Path, sys.path) if path.name in _PACKAGE_FOLDERS]
 
     def has_module(self, name: str) -> bool:
         try:
@@ -46,12 +50,22 @@ class SystemHost:
         except (ImportError, ValueError):
             return False  # no name of a module at all
 
+    def installed(self) -> tuple[int, ...]:
+        return tuple(map(_changed_ns, self._package_folders))
+
     def sample(self) -> HostSample:
         return HostSample(
             cpu_percent=psutil.cpu_percent(interval=None),
             memory_free_bytes=psutil.virtual_memory().available,
             disk_free_bytes=psutil.disk_usage(str(self._data_dir)).free,
         )
+
+
+def _changed_ns(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _packages(search_path: Iterable[str]) -> dict[str, str]:

@@ -160,6 +160,9 @@ class Execution:
     started_notice_s: float = 0.01
     """A task that ends sooner is reported once, as finished."""
     result_bytes_max: int = 512 << 20
+    worker_tasks_max: int = 100_000
+    worker_growth_bytes_max: int = 512 << 20
+    """What has run so many tasks, or keeps so much more than after its first one, is replaced when it is idle."""
     waiting_max: int = 128
     """Tasks that stand waiting for tasks they have submitted, each in a process. More lets trees be wider."""
     depth_max: int = 64

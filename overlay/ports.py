@@ -7,7 +7,7 @@ Both pass the same conformance tests.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import trio
@@ -133,6 +133,9 @@ class Host(Protocol):
 
     def has_module(self, name: str) -> bool:
         """Whether Python here finds a top-level module of this name."""
+
+    def installed(self) -> Hashable:
+        """Another value than before when packages have come or gone."""
 
     def sample(self) -> HostSample: ...
 

@@ -53,6 +53,9 @@ class VirtualHost:
     def has_module(self, name: str) -> bool:
         return True
 
+    def installed(self) -> None:
+        """Nothing ever is."""
+
     def sample(self) -> HostSample:
         return HostSample(cpu_percent=0.0, memory_free_bytes=self.memory_bytes, disk_free_bytes=64 << 30)
 

@@ -4,6 +4,7 @@
 `intake`, `dispatching`, `account`    … from arrival to queue, to worker, to confirmation
 `turns`                               … and back: who is stopped, with its whole tree, for another
 `standing`                            … and those that wait for tasks which they have submitted
+`wear`                                … when a worker has served enough, and what spares have ready
 `kinds`                               this node's own programs, for work by kind
 `outgoing`, `streaming`, `printed`    what tasks print, divided among them and sent home; no I/O
 `service`, `workers`, `lines`         the shell: pipes to the worker processes, and what tasks say through them

@@ -182,7 +182,8 @@ class Dispatcher:
             return self._pool.lease(now_s, task.job, self.claims.gpus_of(task))
         best: Worker | None = None
         for worker in task.job.lease.workers.values():
-            if worker.goes and worker.active and len(worker.pipe) < self._window(now_s, worker, task):
+            room = self._window(now_s, worker, task) if worker.goes and worker.active and not worker.worn else 0
+            if len(worker.pipe) < room:
                 best = worker if best is None or len(worker.pipe) < len(best.pipe) else best
         return best
 

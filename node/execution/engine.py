@@ -40,6 +40,7 @@ from .standing import head_of
 from .streaming import Streaming
 from .suspending import Suspending, can_be, is_suspended
 from .tasks import MEAN_WEIGHT, Job, Numbers, Task, Worker, is_current
+from .wear import Warming, Wear
 
 
 class Engine:
@@ -70,6 +71,8 @@ class Engine:
         self._account = Account(self._dispatcher)
         ready = self._dispatcher.ready
         self._intake = Intake(ready, self.pool, self._account, self.streaming, self._numbers, where, self._effects)
+        self._wear, self._warming = Wear(config), Warming()
+        self._intake.uses_modules = self._uses_modules
         self._intake.handlers = KindPrograms(handlers, self._numbers)
         self._suspending = Suspending(self._dispatcher)
         self._task_mean_s = 0.0
@@ -94,6 +97,7 @@ class Engine:
             events.WorkerStopped: self._worker_stopped,
             events.Measured: self._measured,
             events.ActAsked: self._act_asked,
+            events.Installed: self._installed,
             events.Tick: self._tick,
         }
 
@@ -250,6 +254,21 @@ class Engine:
             self._dispatcher.begin(now_s, worker.pipe[0])
         elif worker.lease is not None:
             self.pool.vacate(worker)
+        else:
+            self._warm(worker)
+
+    def _uses_modules(self, names: Sequence[str]) -> None:
+        if self._warming.seen(names):
+            for spare in self.pool.waiting():
+                self._warm(spare)
+
+    def _warm(self, spare: Worker) -> None:
+        if (message := self._warming.message) is not None:
+            spare.warmed = True
+            self._effects.append(events.Send(spare.number, [message]))
+
+    def _installed(self, now_s: float, event: events.Installed) -> None:
+        self.pool.renew()
 
     def _worker_not_started(self, now_s: float, event: events.WorkerNotStarted) -> None:
         worker = self.pool.workers[event.worker]
@@ -295,6 +314,7 @@ class Engine:
         if task.process.stops or task.stood_s:  # by the worker's clock it ran while it stood still
             elapsed_s = min(elapsed_s, task.process.times.ran_by(now_s))
         self._dispatcher.turns.completed(now_s, task)
+        self._wear.ran(worker, task)
         task.program.ran(elapsed_s)
         self._task_mean_s += (elapsed_s - self._task_mean_s) * (MEAN_WEIGHT if self._task_mean_s else 1)
         self.streaming.ends(task, reply.rest)

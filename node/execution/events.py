@@ -22,7 +22,7 @@ from ...overlay.wire.work import (
     Reference,
     TaskComplete,
 )
-from ...overlay.wire.worker import LoadProgram, RunTask, TaskGoesOn, WithdrawTasks
+from ...overlay.wire.worker import LoadProgram, RunTask, TaskGoesOn, WarmUp, WithdrawTasks
 from .printed import Piece
 from .tasks import Task
 
@@ -194,6 +194,11 @@ class ActAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class Installed:
+    """Other packages than before are."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Some deadline may have passed."""
 
@@ -219,11 +224,12 @@ Event = (
     | WorkerStopped
     | Measured
     | ActAsked
+    | Installed
     | Tick
 )
 
 
-Sent = LoadProgram | RunTask | WithdrawTasks | TaskGoesOn
+Sent = LoadProgram | RunTask | WithdrawTasks | TaskGoesOn | WarmUp
 
 
 @dataclass(frozen=True, slots=True)

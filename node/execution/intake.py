@@ -88,6 +88,8 @@ class Intake:
         effects: list[Effect],
     ) -> None:
         self.handlers = KindPrograms(None, numbers)
+        self.uses_modules: Callable[[Sequence[str]], None] = lambda names: None
+        """Told of every new program that refers to installed modules."""
         self.jobs: dict[tuple[bytes, str], Job] = {}
         self.closed = False
         """The node leaves: nothing new is taken."""
@@ -217,6 +219,8 @@ class Intake:
             self._alone(job)
         elif known is not None:
             return known
+        if program.modules:
+            self.uses_modules(program.modules)
         libraries = tuple(job.programs[library] for library in program.libraries)
         body = program.body if isinstance(program.body, Inline) else None
         state = ProgramState(self._numbers.next(), program, body, libraries)

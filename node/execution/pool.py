@@ -14,6 +14,7 @@ from typing import Final
 from ..resources.slots import Slots
 from .events import BindWorker, Effect, KillWorker, StartWorker
 from .tasks import Job, Worker
+from .wear import is_fit
 
 REST_BASE_S: Final = 0.5
 REST_MAX_S: Final = 30.0
@@ -77,6 +78,17 @@ class WorkerPool:
                 spare = self._start(sandbox)
                 self._spares[spare.number] = spare
 
+    def waiting(self) -> Iterator[Worker]:
+        """Spares that are ready."""
+        return (spare for spare in self._spares.values() if spare.ready)
+
+    def renew(self) -> None:
+        """None of them is as one that would begin now: who has nothing to do ends, and the others when they have."""
+        for worker in list(self.workers.values()):
+            worker.worn = True
+            if worker.lease is None or worker.number in self._idle:
+                self.kill(worker)
+
     def drop_spares(self) -> None:
         for starts in self.starts.values():
             starts.spares_wanted = 0
@@ -93,7 +105,8 @@ class WorkerPool:
         assert job.sandbox is not None
         for worker in [idle for idle in self._idle.values() if not set(gpus).isdisjoint(idle.gpus)]:
             self.kill(worker)
-        spares = [spare for spare in self._spares.values() if spare.sandbox == job.sandbox and not gpus]
+        fit = (one for one in self._spares.values() if one.sandbox == job.sandbox and is_fit(one, job.limits))
+        spares = [] if gpus else list(fit)
         if spares:
             worker = next((spare for spare in spares if spare.ready), spares[0])
             del self._spares[worker.number]
@@ -126,7 +139,7 @@ class WorkerPool:
     def vacate(self, worker: Worker) -> None:
         """Its pipe is empty. It waits for more of its lease; of too many that wait, the one waiting longest goes."""
         self.free(worker)
-        if worker.lease is not None and worker.lease.used_once:
+        if worker.worn or (worker.lease is not None and worker.lease.used_once):
             self.kill(worker)
             return
         self._idle[worker.number] = worker

@@ -102,6 +102,7 @@ class ExecutionService:
         self.serve_line: Serve = _refuse_line
         """Serves a task that talks with this node as a program does."""
         self._host = host
+        self._installed_before = host.installed()
         self._config = config
         self._sandboxes = sandboxes
         self._objects = objects
@@ -144,6 +145,8 @@ class ExecutionService:
     def assign(self, assigner_id: bytes, owner: bytes, assigner: Assigner, assignment: InstructionAssignment) -> None:
         """`owner` is the assigner's, from its certificate."""
         self._assigners[assigner_id] = assigner
+        if (owner, assignment.job) not in self._engine.jobs:
+            self._look_at_installed()
         if assignment.program.form == "kind" and logger.isEnabledFor(logging.INFO):
             texts = [_text_of(instruction.arguments) for instruction in assignment.instructions]
             logger.info("Node %s received instructions: %s", self._name, texts)
@@ -153,6 +156,12 @@ class ExecutionService:
             self._return_all(assigner, assignment, BadProgram(reason))
         else:
             self._step(events.Assigned(assigner_id, owner, assignment))
+
+    def _look_at_installed(self) -> None:
+        """When a job begins: its tasks are to find what is there now."""
+        if (now := self._host.installed()) != self._installed_before:
+            self._installed_before = now
+            self._step(events.Installed())
 
     def _return_all(self, assigner: Assigner, assignment: InstructionAssignment, why: PotluckError) -> None:
         reports: list[Report] = [returned(one.index, one.attempt, why) for one in assignment.instructions]

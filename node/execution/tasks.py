@@ -235,6 +235,14 @@ class Worker:
     pipe: deque[Task] = field(default_factory=deque)
     programs: set[int] = field(default_factory=set)
     withdrawn: set[int] = field(default_factory=set)
+    served: int = 0
+    """Tasks that have ended by themselves."""
+    settled_bytes: int | None = None
+    """What it had when the first of them that was looked at was over."""
+    worn: bool = False
+    """It is given no more, and ended when it has nothing to do; see `wear`."""
+    warmed: bool = False
+    """It was told to import packages."""
     condemned: tuple[Task, Fault] | None = None
     """The task it was killed for, reported when it is gone."""
 

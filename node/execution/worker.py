@@ -14,6 +14,8 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Final, TextIO
@@ -22,7 +24,7 @@ from ...overlay.errors import LimitExceeded, LocalProtocolError
 from ...overlay.wire import inside
 from ...overlay.wire.setting import Setting, setting_in
 from ...overlay.wire.work import Fault, Inline
-from ...overlay.wire.worker import LoadProgram, RunTask, TaskFinished, WorkerReady, opened
+from ...overlay.wire.worker import LoadProgram, RunTask, TaskFinished, WarmUp, WorkerReady, opened
 from .programs import Libraries, Program, load
 from .reports import Outcome, fault_of, outcome_of
 from .surroundings import TaskFolder
@@ -122,6 +124,8 @@ class Worker:
         while (work := self._pipe.next_work()) is not None:
             if isinstance(work, LoadProgram):
                 self._unloaded[work.program] = work
+            elif isinstance(work, WarmUp):
+                _import(work.modules)
             else:
                 self._do(work)
             del work  # long arguments are not held while there is nothing to do
@@ -185,6 +189,14 @@ class Worker:
         return program
 
 
+def _import(modules: Sequence[str]) -> None:
+    for name in modules:
+        with suppress(Exception):  # whatever it is, the task that needs it has it again, and says so
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
 def _limit(settings: list[str]) -> None:
     for setting in settings:
         name, _, number = setting.partition("=")
@@ -228,10 +240,7 @@ def main(arguments: list[str]) -> None:
     program = Worker(pipe, written)
     try:
         pipe.send(WorkerReady(f"{sys.version_info.major}.{sys.version_info.minor}"))
-        importlib.import_module("cloudpickle")  # while the node prepares the first task
-
-        gc.collect()
-        gc.freeze()
+        _import(["cloudpickle"])  # while the node prepares the first task
         program.serve()
     except OSError:
         pass  # the node has gone, or this is a forked child that ran on into our code

@@ -34,7 +34,7 @@ _SAID_BYTES: Final = 256 << 10
 CALLS_AT_ONCE_MAX: Final = 16
 LINES_MAX: Final = 16
 
-Work = worker.LoadProgram | worker.RunTask
+Work = worker.LoadProgram | worker.RunTask | worker.WarmUp
 
 
 class NodePipe:
@@ -272,6 +272,8 @@ class NodePipe:
                 line.arrived.append(message.data)
         elif isinstance(message, worker.TaskGoesOn):
             self._turn_granted = message.turn
+        elif isinstance(message, worker.WarmUp):
+            self._work.append(message)
         elif isinstance(message, worker.LoadProgram):
             self._work.append(msgspec.structs.replace(message, body=self._opened(message.body)))
         else:

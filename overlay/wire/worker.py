@@ -12,6 +12,7 @@ NodeAnswer         ──────────────▶
 LineHeard          ──────────────▶
                    ◀──────────────  TaskWaits, TaskWants   while a task runs: see `node.execution.standing`
 TaskGoesOn         ──────────────▶
+WarmUp             ──────────────▶                         while it waits unused
 
 A long payload goes beside the frame that has `Attached` in its place, as a parcel (`overlay.parcels`), either way.
 """
@@ -120,11 +121,18 @@ class TaskGoesOn(Message, frozen=True, tag=12):
     turn: Count
 
 
-ToWorker = LoadProgram | RunTask | NodeAnswer | WithdrawTasks | LineHeard | TaskGoesOn
+class WarmUp(Message, frozen=True, tag=13):
+    """Installed modules to be imported now, because a task will want them: what cannot be imported is left."""
+
+    modules: Annotated[list[ShortText], Meta(max_length=64)]
+
+
+ToWorker = LoadProgram | RunTask | NodeAnswer | WithdrawTasks | LineHeard | TaskGoesOn | WarmUp
 FromWorker = WorkerReady | TaskFinished | NodeCall | LineSaid | TaskWaits | TaskWants
 
 TO_WORKER: Final[Codec[ToWorker]] = Codec(
-    [LoadProgram, RunTask, NodeAnswer, WithdrawTasks, LineHeard, TaskGoesOn], body_bytes_max=WORKER_FRAME_BYTES_MAX
+    [LoadProgram, RunTask, NodeAnswer, WithdrawTasks, LineHeard, TaskGoesOn, WarmUp],
+    body_bytes_max=WORKER_FRAME_BYTES_MAX,
 )
 FROM_WORKER: Final[Codec[FromWorker]] = Codec(
     [WorkerReady, TaskFinished, NodeCall, LineSaid, TaskWaits, TaskWants], body_bytes_max=WORKER_FRAME_BYTES_MAX

@@ -23,16 +23,18 @@ from potluck.overlay.wire.work import (
     Program,
     Started,
 )
-from potluck.overlay.wire.worker import LoadProgram, RunTask, TaskGoesOn, WithdrawTasks
+from potluck.overlay.wire.worker import LoadProgram, RunTask, TaskGoesOn, WarmUp, WithdrawTasks
 
 OWN, OTHER = b"own-owner", b"other-owner"
 MASTERS = {b"master-0": OWN, b"master-1": OTHER}
 
 
 def program(letter: str, body: Any, libraries: str = "") -> Program:
-    """One of capital letter is a library."""
+    """One of capital letter is a library; others use a package that takes long to import."""
     needed = [library.encode() * 32 for library in libraries]
-    return Program(letter.encode() * 32, "library" if letter.isupper() else "callable", body=body, libraries=needed)
+    if letter.isupper():
+        return Program(letter.encode() * 32, "library", body=body, libraries=needed)
+    return Program(letter.encode() * 32, "callable", body=body, libraries=needed, modules=["numpy"])
 
 
 @dataclass
@@ -140,6 +142,8 @@ class World:
                 process.libraries += message.form == "library"
             elif isinstance(message, WithdrawTasks):
                 process.queue = [task for task in process.queue if task.task not in message.tasks]
+            elif isinstance(message, WarmUp):
+                assert process.owner_and_job is None, "only spares wait"
             elif isinstance(message, TaskGoesOn):
                 assert process.state == "resuming" and message.turn == process.turn, "only who wants a slot gets one"
                 process.state = "running"

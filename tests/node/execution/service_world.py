@@ -38,7 +38,14 @@ OWN, MASTER = b"owner", b"master"
 
 
 class LackingOne(SystemHost):
-    """This machine, without one of the modules that there could be."""
+    """This machine, without one of the modules that there could be. `installations` counts those that it sees."""
+
+    def __init__(self, installations: Callable[[], int]) -> None:
+        super().__init__(Path("/"))
+        self._installations = installations
+
+    def installed(self) -> tuple[int, ...]:
+        return (self._installations(),)
 
     def has_module(self, name: str) -> bool:
         return name != "absent"
@@ -137,7 +144,7 @@ def service(slots: int = 2, config: Execution | None = None, **options: Any) -> 
                 mesh_time_s=lambda: trio.current_time() + 1000,
                 node_call=echo,
                 lent_bytes=1 << 30,
-                host=LackingOne(Path("/")),
+                host=LackingOne(options.get("installations", lambda: 0)),
             )
             with trio.fail_after(DEADLINE_S):
                 async with trio.open_nursery() as nursery:

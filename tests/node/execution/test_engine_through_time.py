@@ -159,6 +159,10 @@ class ExecutionThroughTime(RuleBasedStateMachine):
             numbers = data.draw(st.lists(st.sampled_from(there), max_size=4))
             self.world.step(events.ActAsked(act, numbers))
 
+    @rule()
+    def packages_are_installed(self) -> None:
+        self.world.step(events.Installed())
+
     @rule(spec=st.sampled_from(["fcfs", "sjf", "priority", "rr", "mlfq", "fair"]))
     def policy_changes(self, spec: str) -> None:
         if self.policy != "fcfs":
