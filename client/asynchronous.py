@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -88,6 +89,7 @@ class AsyncMapping(AsyncIterator[R], Generic[R]):
     def __init__(self, make: Callable[[], Window[R]], bell: _Bell) -> None:
         self._make = make
         self._window: Window[R] | None = None
+        self._ready: deque[R] = deque()
         self._bell = bell
 
     def __aiter__(self) -> AsyncMapping[R]:
@@ -95,6 +97,12 @@ class AsyncMapping(AsyncIterator[R], Generic[R]):
 
     async def __anext__(self) -> R:
         await trio.lowlevel.checkpoint_if_cancelled()
+        if not self._ready:
+            self._ready.extend(await self._more())
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return self._ready.popleft()
+
+    async def _more(self) -> Sequence[R]:
         if self._window is None:
             self._window = self._make()
         window = self._window
@@ -107,7 +115,6 @@ class AsyncMapping(AsyncIterator[R], Generic[R]):
             raise
         if window.is_empty:
             raise StopAsyncIteration
-        await trio.lowlevel.cancel_shielded_checkpoint()
         return window.take()
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ from .files import Home, body_of_setting
 from .forking import forgets_parent
 from .futures import Job, TaskFuture
 from .kinds import Kind, call_of
-from .mapping import Mapping, Pulse, Window, sizer_for
+from .mapping import Inputs, Pulse, Window, mapping, sizer_for
 from .options import Optioned, plain
 from .private import OF_PROGRAM
 from .programs import Body, Packer, body_of, size_of
@@ -173,7 +173,7 @@ class Executor(concurrent.futures.Executor):
         """
         self._check_open()
         pulse = Pulse(bar_for(progress, iterables, getattr(fn, "__name__", "map")))
-        return Mapping(self.window(fn, iterables, chunksize, buffersize, pulse.beat), pulse, timeout_s=timeout)
+        return mapping(self.window(fn, iterables, chunksize, buffersize, pulse.beat), pulse, timeout_s=timeout)
 
     def window(
         self,
@@ -185,9 +185,8 @@ class Executor(concurrent.futures.Executor):
     ) -> Window[R]:
         """What a map is made of, for those who wait in another way than by blocking a thread."""
         self._check_open()
-        inputs = zip(*iterables, strict=False)
         sizer = sizer_for(fn, chunksize)
-        return Window(self._submit, fn, inputs, sizer=sizer, buffersize=buffersize, on_progress=on_progress)
+        return Window(self._submit, fn, Inputs(iterables), sizer=sizer, buffersize=buffersize, on_progress=on_progress)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         with self._lock:

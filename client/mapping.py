@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -31,7 +31,7 @@ CHUNK_S: Final = 0.05
 CHUNK_ITEMS_MAX: Final = 4096
 CHUNK_BYTES_MAX: Final = 1 << 20
 GROWTH_MAX: Final = 8
-"""A few quick calls at the start may not be typical."""
+"""Of the calls that were seen so far: a few quick ones at the start may not be typical."""
 
 
 class ChunkSizer:
@@ -42,6 +42,7 @@ class ChunkSizer:
             raise ValueError("chunksize must be >= 0")
         self.size = fixed or 1
         self._fixed = fixed > 0
+        self._seen = 0
         self._item_s = 0.0
         self._item_bytes = 0.0
         self.result_bytes = 0.0
@@ -55,8 +56,24 @@ class ChunkSizer:
         self._item_bytes += weight * (size_bytes / items - self._item_bytes)
         if self._fixed:
             return
+        self._seen += items
         affordable = min(CHUNK_S / self._item_s, CHUNK_BYTES_MAX / max(self._item_bytes, 1.0), CHUNK_ITEMS_MAX)
-        self.size = max(1, min(int(affordable), items * GROWTH_MAX))
+        self.size = max(1, min(int(affordable), self._seen * GROWTH_MAX))
+
+
+class Inputs:
+    """What a function is mapped over, taken as columns: of one iterable its items as they are, without a tuple each."""
+
+    def __init__(self, iterables: Sequence[Iterable[Any]]) -> None:
+        self._is_single = len(iterables) == 1
+        self._items: Iterator[Any] = iter(iterables[0]) if self._is_single else zip(*iterables, strict=False)
+
+    def take(self, count: int) -> Sequence[Sequence[Any]]:
+        """The next ones, equally many in every column; nothing at the end."""
+        items = list(itertools.islice(self._items, count))
+        if not items:
+            return ()
+        return (items,) if self._is_single else tuple(zip(*items, strict=True))
 
 
 class _Source(NamedTuple):
@@ -65,7 +82,7 @@ class _Source(NamedTuple):
     submit: Callable[..., Any]
     function: Callable[..., Any]
     chunk: Callable[..., Any]
-    inputs: Iterator[tuple[Any, ...]]
+    inputs: Inputs
 
 
 class Window(Generic[R]):
@@ -79,7 +96,7 @@ class Window(Generic[R]):
         self,
         submit: Callable[..., Any],
         function: Callable[..., R],
-        inputs: Iterator[tuple[Any, ...]],
+        inputs: Inputs,
         *,
         sizer: ChunkSizer,
         buffersize: int | None,
@@ -94,8 +111,8 @@ class Window(Generic[R]):
         self._observe = functools.partial(_observe, sizer, on_progress)
         self._outstanding: deque[tuple[TaskFuture, int, bool]] = deque()
         self._items = self._bytes = 0
-        self.ready: deque[R] = deque()
-        """Results that `take` gives next, for whoever takes many and calls little."""
+        self._ready: Sequence[R] = ()
+        """What `take` gives next."""
         self._error: BaseException | None = None
 
     def fill(self) -> bool:
@@ -103,18 +120,19 @@ class Window(Generic[R]):
         submitted = False
         while (source := self._source) is not None and self._has_room():
             size = self._sizer.size if self._items_max is None else min(self._sizer.size, self._items_max - self._items)
-            items = list(itertools.islice(source.inputs, size))
-            if len(items) < size:
+            columns = source.inputs.take(size)
+            count = len(columns[0]) if columns else 0
+            if count < size:
                 self._source = None
-            if not items:
+            if not count:
                 break
             submitted = True
-            self._submit(source, items)
+            self._submit(source, columns, count)
         return submitted
 
     def advance(self) -> bool:
         """Whether `take` has an answer. If not, the first task is being waited for, and any task's end is progress."""
-        while not self.ready and self._error is None:
+        while not self._ready and self._error is None:
             self.fill()
             if not self._outstanding:
                 return True
@@ -126,12 +144,13 @@ class Window(Generic[R]):
     @property
     def is_empty(self) -> bool:
         """Nothing is left to take, once `advance` was True."""
-        return not self.ready and self._error is None
+        return not self._ready and self._error is None
 
-    def take(self) -> R:
-        """The next result, or the error in its place, after which there is nothing more."""
-        if self.ready:
-            return self.ready.popleft()
+    def take(self) -> Sequence[R]:
+        """The next results, at least one; or raises the error in the place of one, after which there is nothing."""
+        if self._ready:
+            ready, self._ready = self._ready, ()
+            return ready
         assert self._error is not None
         error, self._error = self._error, None
         self.close()
@@ -144,13 +163,15 @@ class Window(Generic[R]):
             future = self._outstanding.pop()[0]
             _ = future.kill() if kill else future.cancel()
 
-    def _submit(self, source: _Source, items: list[tuple[Any, ...]]) -> None:
-        whole = len(items) > 1
-        future = source.submit(source.chunk, items) if whole else source.submit(source.function, *items[0])
-        self._outstanding.append((future, len(items), whole))
-        self._items += len(items)
+    def _submit(self, source: _Source, columns: Sequence[Sequence[Any]], count: int) -> None:
+        if count > 1:
+            future = source.submit(source.chunk, *columns)
+        else:
+            future = source.submit(source.function, *(column[0] for column in columns))
+        self._outstanding.append((future, count, count > 1))
+        self._items += count
         self._bytes += future.size_bytes
-        future.add_done_callback(functools.partial(self._observe, len(items)))
+        future.add_done_callback(functools.partial(self._observe, count))
 
     def _has_room(self) -> bool:
         if not self._outstanding:
@@ -167,24 +188,30 @@ class Window(Generic[R]):
         self._bytes -= future.size_bytes
         try:
             result = future.result()
-        except StopIteration as error:
-            self._error = RuntimeError("a task raised StopIteration")
-            self._error.__cause__ = error
         except BaseException as error:  # noqa: BLE001  raised again, to whoever takes results
-            self._error = error
+            self._error = _as_no_end(error)
         else:
             self._unpack(result, whole)
 
     def _unpack(self, result: Any, whole: bool) -> None:
         if not whole:
-            self.ready.append(result)
+            self._ready = (result,)
             return
-        results, failure = result
-        self.ready.extend(results)
+        self._ready, failure = result
         if failure is not None:
             raised, traceback = raised_of(failure[0]), failure[1]
-            self._error = rebuilt(raised) or failed(raised, traceback)
-            self._error.__cause__ = RemoteTraceback(traceback)
+            error = rebuilt(raised) or failed(raised, traceback)
+            error.__cause__ = RemoteTraceback(traceback)
+            self._error = _as_no_end(error)
+
+
+def _as_no_end(error: BaseException) -> BaseException:
+    """An iterator that raises StopIteration says that it is exhausted, and no more."""
+    if not isinstance(error, StopIteration):
+        return error
+    instead = RuntimeError("a task raised StopIteration")
+    instead.__cause__ = error
+    return instead
 
 
 def _observe(sizer: ChunkSizer, on_progress: Callable[[int], None], items: int, done: Future[Any]) -> None:
@@ -219,36 +246,12 @@ class Pulse:
             self._bar.end()
 
 
-class Mapping(Iterator[R], Generic[R]):
-    """One call of `map`, whose iterator waits."""
+class Mapping(itertools.chain[R]):
+    """One call of `map`, whose iterator waits. Made by `mapping`; it goes through one task's results after another
+    without a call of ours for each of them."""
 
-    def __init__(self, window: Window[R], pulse: Pulse, *, timeout_s: float | None = None) -> None:
-        self._deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        self._begun = False
-        self._pulse = pulse
-        self._window = window
-        self._ready = window.ready
-        self._window.fill()
-
-    def __iter__(self) -> Mapping[R]:
-        return self
-
-    def __next__(self) -> R:
-        if self._ready:
-            return self._ready.popleft()
-        self._begun = True
-        beats = self._pulse.beats
-        while not self._window.advance():
-            self._wait(beats)
-            beats = self._pulse.beats
-        if self._window.is_empty:
-            self._pulse.end()
-            raise StopIteration
-        try:
-            return self._window.take()
-        except BaseException:  # StopIteration and Ctrl+C too: however it ends, the bar does
-            self._pulse.end()
-            raise
+    _window: Window[R]
+    _pulse: Pulse
 
     def close(self) -> None:
         """Cancels what is not taken yet."""
@@ -256,17 +259,37 @@ class Mapping(Iterator[R], Generic[R]):
         self._pulse.end()
 
     def __del__(self) -> None:
-        # Like the standard executors' generator: results that nobody came for are left to run.
-        if self.__dict__.get("_begun"):
-            self.close()
-        elif "_window" in self.__dict__:
+        if "_pulse" in self.__dict__:  # a bar nobody watches any more; the rest is `_batches`' to end
             self._pulse.end()
 
-    def _wait(self, beats: int) -> None:
-        left_s = None if self._deadline_s is None else self._deadline_s - time.monotonic()
-        if not self._pulse.wait_beyond(beats, left_s):
-            self.close()
-            raise TimeoutError("the results did not come in time")
+
+def mapping(window: Window[R], pulse: Pulse, *, timeout_s: float | None = None) -> Mapping[R]:
+    """The first tasks are submitted now, and from now on time runs."""
+    deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+    window.fill()
+    made = Mapping.from_iterable(_batches(window, pulse, deadline_s))
+    assert isinstance(made, Mapping)
+    made._window, made._pulse = window, pulse
+    return made
+
+
+def _batches(window: Window[R], pulse: Pulse, deadline_s: float | None) -> Iterator[Sequence[R]]:
+    """Every task's results. Like the standard executors' generator: what nobody came for is left to run, and what
+    nobody comes for any more is cancelled."""
+    try:
+        while True:
+            beats = pulse.beats
+            while not window.advance():
+                left_s = None if deadline_s is None else deadline_s - time.monotonic()
+                if not pulse.wait_beyond(beats, left_s):
+                    raise TimeoutError("the results did not come in time")
+                beats = pulse.beats
+            if window.is_empty:
+                return
+            yield window.take()
+    finally:
+        window.close()
+        pulse.end()
 
 
 def sizer_for(function: Callable[..., Any], chunksize: int) -> ChunkSizer:

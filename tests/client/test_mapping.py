@@ -17,9 +17,11 @@ from potluck.client.mapping import (
     GROWTH_MAX,
     TASKS_MAX,
     ChunkSizer,
+    Inputs,
     Mapping,
     Pulse,
     Window,
+    mapping,
     sizer_for,
 )
 from potluck.client.options import options
@@ -56,23 +58,54 @@ class Submitted:
                 future.set_exception(error)
 
 
-def mapping(submit: Submitted, function: Callable[..., Any], inputs: Any, **settings: Any) -> Mapping[Any]:
+def mapped(submit: Submitted, function: Callable[..., Any], *inputs: Any, **settings: Any) -> Mapping[Any]:
     timeout_s = settings.pop("timeout_s", None)
     pulse = Pulse(settings.pop("bar", None))
     wanted: dict[str, Any] = {"sizer": ChunkSizer(0), "buffersize": None, "on_progress": pulse.beat, **settings}
-    return Mapping(Window(submit, function, zip(inputs, strict=False), **wanted), pulse, timeout_s=timeout_s)
+    return mapping(Window(submit, function, Inputs(inputs), **wanted), pulse, timeout_s=timeout_s)
 
 
 @given(st.lists(st.integers()), st.integers(0, 7), st.none() | st.integers(1, 9))
 def test_map_is_map(inputs: list[int], chunksize: int, buffersize: int | None) -> None:
-    found = mapping(Submitted(), abs, inputs, sizer=ChunkSizer(chunksize), buffersize=buffersize)
+    found = mapped(Submitted(), abs, inputs, sizer=ChunkSizer(chunksize), buffersize=buffersize)
     assert list(found) == list(map(abs, inputs))
+
+
+@given(st.lists(st.tuples(st.integers(), st.integers())), st.integers(0, 7))
+def test_map_of_several_iterables_is_map(inputs: list[tuple[int, int]], chunksize: int) -> None:
+    columns = list(zip(*inputs, strict=True)) or [(), ()]
+    found = mapped(Submitted(), max, *columns, sizer=ChunkSizer(chunksize))
+    assert list(found) == list(map(max, *columns))
+
+
+@pytest.mark.parametrize("chunksize", [1, 5])
+def test_a_call_that_raises_stop_iteration_ends_no_results(chunksize: int) -> None:
+    def stop(number: int) -> int:
+        if number == 3:
+            raise StopIteration
+        return number
+
+    results = mapped(Submitted(), stop, range(9), sizer=ChunkSizer(chunksize))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        next(results)
+    assert list(results) == []
+
+
+def test_whoever_takes_results_takes_from_the_same() -> None:
+    results = mapped(Submitted(), abs, range(100), sizer=ChunkSizer(7))
+    found = []
+    for number, result in enumerate(results):
+        found.append(result)
+        if number % 3 == 0:
+            found.append(next(results))
+    assert found == list(range(100))
 
 
 def test_endless_inputs_are_taken_as_needed() -> None:
     submit = Submitted()
     taken = itertools.count()
-    results = mapping(submit, abs, taken)
+    results = mapped(submit, abs, taken)
     assert submit.calls == TASKS_MAX
     assert list(itertools.islice(results, 5000)) == list(range(5000))
     assert submit.calls < 1500, "quick calls are put together"
@@ -81,7 +114,7 @@ def test_endless_inputs_are_taken_as_needed() -> None:
 
 def test_buffersize_bounds_the_inputs_taken() -> None:
     taken = itertools.count()
-    results = mapping(Submitted(), abs, taken, buffersize=5)
+    results = mapped(Submitted(), abs, taken, buffersize=5)
     assert next(taken) == 5
     assert next(results) == 0
     next(results)
@@ -95,7 +128,7 @@ def test_results_before_the_first_failure_are_not_lost(count: int, bad: int, chu
             raise KeyError(number)
         return number
 
-    results = mapping(Submitted(), check, range(count), sizer=ChunkSizer(chunksize))
+    results = mapped(Submitted(), check, range(count), sizer=ChunkSizer(chunksize))
     found = []
     try:
         for result in results:
@@ -108,7 +141,7 @@ def test_results_before_the_first_failure_are_not_lost(count: int, bad: int, chu
 
 def test_time_runs_from_the_call() -> None:
     submit = Submitted(at_once=False)
-    results = mapping(submit, abs, [1, 2], timeout_s=0.05)
+    results = mapped(submit, abs, [1, 2], timeout_s=0.05)
     futures = [future for future, _, _ in submit.waiting]
     with pytest.raises(TimeoutError):
         next(results)
@@ -125,14 +158,14 @@ class Withdrawals:
 
 def test_results_nobody_came_for_are_left_to_run() -> None:
     submit = Submitted(at_once=False)
-    results = mapping(submit, abs, [1, 2])
+    results = mapped(submit, abs, [1, 2])
     del results
     assert not any(future.cancelled() for future, _, _ in submit.waiting)
 
 
 def test_results_nobody_comes_for_any_more_are_cancelled() -> None:
     submit = Submitted(at_once=False)
-    results = mapping(submit, abs, range(5), sizer=ChunkSizer(1))
+    results = mapped(submit, abs, range(5), sizer=ChunkSizer(1))
     futures = [future for future, _, _ in submit.waiting]
     futures[0].set_result(0)
     assert next(results) == 0
@@ -142,7 +175,7 @@ def test_results_nobody_comes_for_any_more_are_cancelled() -> None:
 
 def test_long_results_narrow_the_window() -> None:
     submit = Submitted(at_once=False)
-    results = mapping(submit, abs, itertools.count())
+    results = mapped(submit, abs, itertools.count())
     assert submit.calls == TASKS_MAX
     for future, _, _ in submit.waiting:
         future.attempts, future.elapsed_s, future.result_bytes = 1, 1.0, BYTES_MAX // 10
@@ -155,9 +188,11 @@ def test_long_results_narrow_the_window() -> None:
 @given(st.lists(st.tuples(st.integers(1, 4096), st.floats(0, 10), st.integers(0, 1 << 20)), max_size=30))
 def test_chunks_stay_within_their_bounds(seen: list[tuple[int, float, int]]) -> None:
     sizer = ChunkSizer(0)
+    calls = 0
     for items, elapsed_s, size_bytes in seen:
+        calls += items
         sizer.observe(items, elapsed_s, size_bytes, size_bytes // 2)
-        assert 1 <= sizer.size <= min(CHUNK_ITEMS_MAX, items * GROWTH_MAX)
+        assert 1 <= sizer.size <= min(CHUNK_ITEMS_MAX, calls * GROWTH_MAX)
 
 
 def test_calls_with_a_time_limit_are_not_put_together() -> None:

@@ -12,7 +12,7 @@ import pytest
 from potluck.client import progress
 from potluck.client.progress import LinesBar, NotebookBar, TerminalBar, bar_for, total_of
 
-from .test_mapping import Submitted, mapping
+from .test_mapping import Submitted, mapped
 
 
 class Terminal(io.StringIO):
@@ -55,7 +55,7 @@ def test_a_terminal_sees_a_bar_to_its_end(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "stderr", terminal)
     bar = bar_for(True, [range(20)], "squares")
     assert isinstance(bar, TerminalBar)
-    assert list(mapping(Submitted(), abs, range(20), bar=bar)) == list(range(20))
+    assert list(mapped(Submitted(), abs, range(20), bar=bar)) == list(range(20))
     assert "squares" in terminal.getvalue()
     assert "20/20" in terminal.getvalue()
 
@@ -63,7 +63,7 @@ def test_a_terminal_sees_a_bar_to_its_end(monkeypatch: pytest.MonkeyPatch) -> No
 def test_lines_tell_the_end_once() -> None:
     stream = io.StringIO()
     bar = LinesBar("squares", 3, stream)
-    assert list(mapping(Submitted(), abs, range(3), bar=bar)) == [0, 1, 2]
+    assert list(mapped(Submitted(), abs, range(3), bar=bar)) == [0, 1, 2]
     bar.end()
     bar.advance(1)
     assert stream.getvalue() == "squares: 3 of 3 in 0 s\n"
@@ -89,7 +89,7 @@ def test_a_notebook_is_shown_html_that_is_renewed(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=front_end))  # type: ignore[arg-type]
     monkeypatch.setattr(progress, "REDRAW_S", 0.0)
     bar = bar_for(True, [range(4)], "<f>")
-    assert list(mapping(Submitted(), abs, range(4), bar=bar)) == [0, 1, 2, 3]
+    assert list(mapped(Submitted(), abs, range(4), bar=bar)) == [0, 1, 2, 3]
     assert front_end.shown[0].startswith('<progress value="0.0000"></progress> &lt;f&gt;: 0 of 4')
     assert front_end.shown[-1].startswith('<progress value="1.0000"></progress> &lt;f&gt;: 4 of 4')
     assert repr(bar).startswith("<f>: 4 of 4")
@@ -97,7 +97,7 @@ def test_a_notebook_is_shown_html_that_is_renewed(monkeypatch: pytest.MonkeyPatc
 
 def test_a_failed_map_ends_its_bar() -> None:
     stream = io.StringIO()
-    results = mapping(Submitted(), lambda number: 1 // number, [1, 0, 1], bar=LinesBar("f", 3, stream))
+    results = mapped(Submitted(), lambda number: 1 // number, [1, 0, 1], bar=LinesBar("f", 3, stream))
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -106,7 +106,7 @@ def test_a_failed_map_ends_its_bar() -> None:
 
 def test_a_bar_of_results_nobody_takes_ends_with_them() -> None:
     stream = io.StringIO()
-    results = mapping(Submitted(at_once=False), abs, [1, 2], bar=LinesBar("f", 2, stream))
+    results = mapped(Submitted(at_once=False), abs, [1, 2], bar=LinesBar("f", 2, stream))
     del results
     assert stream.getvalue().startswith("f: 0 of 2")
 
