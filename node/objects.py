@@ -261,7 +261,7 @@ class _Arriving:
             except LimitExceeded:
                 pass  # then as bytes
 
-    def take(self, chunk: bytes) -> None:
+    def take(self, chunk: bytes | memoryview) -> None:
         if self._filling is None:
             self._bytes += chunk
         else:

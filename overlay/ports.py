@@ -52,6 +52,9 @@ class Stream(Protocol):
         """Hands over what comes, as it comes, until `take` says that this was all, or the peer has closed in an orderly
         way. Raises, too, what `take` raises."""
 
+    async def receive_long(self, take: Callable[[memoryview], bool]) -> None:
+        """As `receive_all`, for much that comes at once: `take` is lent each piece, and has it for the call only."""
+
     async def aclose(self) -> None: ...
 
 

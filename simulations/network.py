@@ -105,6 +105,9 @@ class VirtualStream:
         if not hand_over():
             await self._incoming.each_arrival(hand_over)
 
+    async def receive_long(self, take: Callable[[memoryview], bool]) -> None:
+        await self.receive_all(lambda data: take(memoryview(data)))
+
     def _arrived(self) -> bytes | None:
         """None: nothing yet."""
         if self._closed:

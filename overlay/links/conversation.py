@@ -35,18 +35,24 @@ class Conversation:
             raise LinkLost(f"{self.stream.remote} closed the connection")
         self.session.receive_bytes(chunk)
 
-    async def receive_unframed(self, size_bytes: int, take: Callable[[bytes], None]) -> None:
-        """So many bytes, which the last message has announced. Raises RemoteProtocolError where more come."""
-        chunk, left_bytes = self.session.take_unframed(), size_bytes
-        while len(chunk) < left_bytes:
-            take(chunk)
-            left_bytes -= len(chunk)
-            chunk = await self.stream.receive_some()
-            if not chunk:
-                raise LinkLost(f"{self.stream.remote} closed the connection")
-        if len(chunk) > left_bytes:
-            raise RemoteProtocolError("more came than was announced")
-        take(chunk)
+    async def receive_unframed(self, size_bytes: int, take: Callable[[bytes | memoryview], None]) -> None:
+        """So many bytes, which the last message has announced; each piece is lent for the call. Raises
+        RemoteProtocolError where more come."""
+        left_bytes = size_bytes
+
+        def is_all(piece: bytes | memoryview) -> bool:
+            nonlocal left_bytes
+            left_bytes -= len(piece)
+            if left_bytes < 0:
+                raise RemoteProtocolError("more came than was announced")
+            take(piece)
+            return not left_bytes
+
+        if is_all(self.session.take_unframed()):
+            return
+        await self.stream.receive_long(is_all)
+        if left_bytes:
+            raise LinkLost(f"{self.stream.remote} closed the connection")
 
     async def aclose(self) -> None:
         await self.stream.aclose()

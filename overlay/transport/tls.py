@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Container, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar, cast
 
 import trio
 
@@ -24,12 +25,16 @@ from .sockets import SocketStream
 
 _RECORD_BYTES: Final = 16 << 10
 _RECEIVE_BYTES_MAX: Final = 256 << 10
+_PIECE_BYTES: Final = 128 << 10
+"""Of much that comes at once: what stays in a processor's cache until it is taken."""
 _SEND_BYTES: Final = 256 << 10
 _HELLO_BYTES_MAX: Final = 64 << 10
 KNOCK: Final = "pairing"
 """The server name by which a stranger asks to be let in."""
 RETURN: Final = "returning"
 """… and a member of a former root what has become of it."""
+
+T = TypeVar("T")
 
 
 class _Tls(ssl.SSLObject):
@@ -191,20 +196,9 @@ class TlsStream:
         records: list[bytes] = []
         size_bytes = 0
         while size_bytes < _RECEIVE_BYTES_MAX:
-            if not self._incoming.pending and not self._incoming.eof:
-                if records:
-                    break
-                await self._feed()
-            try:
-                record = self._tls.read(_RECORD_BYTES)
-            except ssl.SSLWantReadError:
-                continue
-            except ssl.SSLEOFError:
-                break
-            except ssl.SSLError as error:
-                raise self._broken(error) from error
+            record = await self._opened(partial(self._tls.read, _RECORD_BYTES), wait=not records)
             if not record:
-                break  # the peer has said goodbye
+                break
             records.append(record)
             size_bytes += len(record)
         return records[0] if len(records) == 1 else b"".join(records)
@@ -212,6 +206,38 @@ class TlsStream:
     async def receive_all(self, take: Callable[[bytes], bool]) -> None:
         while (data := await self.receive_some()) and not take(data):
             pass
+
+    async def receive_long(self, take: Callable[[memoryview], bool]) -> None:
+        """Every record is opened where `take` finds it."""
+        piece = memoryview(bytearray(_PIECE_BYTES))
+        while (size_bytes := await self._receive_into(piece)) and not take(piece[:size_bytes]):
+            pass
+
+    async def _receive_into(self, piece: memoryview) -> int:
+        """As much as has come and has room; 0 when the peer has closed."""
+        size_bytes = 0
+        while len(piece) - size_bytes >= _RECORD_BYTES:
+            read = cast("Callable[[], int]", partial(self._tls.read, _RECORD_BYTES, piece[size_bytes:]))
+            if not (record_bytes := await self._opened(read, wait=not size_bytes)):
+                break
+            size_bytes += record_bytes
+        return size_bytes
+
+    async def _opened(self, read: Callable[[], T], *, wait: bool) -> T | None:
+        """The next record. None when it is not here yet and not to be waited for, or the peer has closed."""
+        while True:
+            if not self._incoming.pending and not self._incoming.eof:
+                if not wait:
+                    return None
+                await self._feed()
+            try:
+                return read()  # nothing, too, is said: the peer's goodbye
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLEOFError:
+                return None
+            except ssl.SSLError as error:
+                raise self._broken(error) from error
 
     def _broken(self, error: ssl.SSLError) -> LinkLost:
         return LinkLost(f"the connection to {self._remote} broke: {error.reason or error}")

@@ -293,6 +293,28 @@ def what_fills_all_room_is_handed_over_in_order(run: Run) -> None:
     with_streams(run, play)
 
 
+def much_is_handed_over_in_order_piece_by_piece(run: Run) -> None:
+    said = b"".join(number.to_bytes(4, "big") for number in range(1 << 20))
+
+    async def play(mine: Stream, theirs: Stream) -> None:
+        received = bytearray()
+
+        def take(piece: memoryview) -> bool:
+            received.extend(piece)
+            return len(received) == len(said)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mine.send_all, said)
+            await theirs.receive_long(take)
+        assert received == said
+        await mine.send_all(b"and something short")
+        assert await theirs.receive_some() == b"and something short"
+        await mine.aclose()
+        await theirs.receive_long(take)  # an end in order is no error
+
+    with_streams(run, play)
+
+
 def what_is_raised_over_a_message_comes_to_who_reads(run: Run) -> None:
     async def play(mine: Stream, theirs: Stream) -> None:
         def take(data: bytes) -> bool:
@@ -428,6 +450,7 @@ BEHAVIOURS = (
     a_cancelled_read_loses_nothing,
     what_comes_is_handed_over_until_that_was_all,
     what_fills_all_room_is_handed_over_in_order,
+    much_is_handed_over_in_order_piece_by_piece,
     what_is_raised_over_a_message_comes_to_who_reads,
     two_senders_do_not_mix,
     a_handler_that_returns_has_closed_its_stream,
