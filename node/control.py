@@ -375,7 +375,7 @@ class _Connection:
         self._node.jobs.close(job)
 
     def _submit(self, message: control.Submit) -> None:
-        if message.job not in self._jobs | self._lasting:
+        if message.job not in self._jobs and message.job not in self._lasting:
             raise NotFound(f"job {message.job} is not of this connection")
         for payload in (message.program.body, *(task.arguments for task in message.tasks)):
             if isinstance(payload, Reference):

@@ -49,9 +49,8 @@ class Dispatcher:
     def dispatch(self, now_s: float) -> None:
         self.claims.admit(now_s)
         while True:
-            for resumed, told in self.standing.resumed():
-                self._add(resumed, told)
-                self.turns.begin(now_s, resumed.pipe[0])
+            if self.standing.wants_slots:
+                self._resume(now_s)
             while not self.standing.wants_slots and (task := self.policy.peek(now_s)) is not None:
                 worker = self._worker_for(now_s, task)
                 if worker is None:
@@ -63,6 +62,11 @@ class Dispatcher:
                 self.turns.stop(now_s, worker)
             elif not self._withdraw_waiting(now_s):
                 return
+
+    def _resume(self, now_s: float) -> None:
+        for worker, told in self.standing.resumed():
+            self._add(worker, told)
+            self.turns.begin(now_s, worker.pipe[0])
 
     def ready(self, now_s: float, task: Task) -> None:
         """Everything of it is here, and nobody has suspended it; it may have to wait for what it asks for."""

@@ -64,6 +64,8 @@ class WorkerPool:
         self.slots = slots
         self.workers: dict[int, Worker] = {}
         self.starts = {sandbox: Starts(spares) for sandbox in sandboxes}
+        self._spares_wanted = spares * len(self.starts)
+        """In all; of no sandbox there are more than it wants."""
         self._spares: OrderedDict[int, Worker] = OrderedDict()
         self._idle: OrderedDict[int, Worker] = OrderedDict()
         self._idle_max = max(4, 2 * slots.count)
@@ -72,6 +74,8 @@ class WorkerPool:
 
     def fill(self, now_s: float) -> None:
         """Starts the spares that are lacking."""
+        if len(self._spares) == self._spares_wanted:
+            return
         for sandbox, starts in self.starts.items():
             lacking = starts.spares_wanted - sum(spare.sandbox == sandbox for spare in self._spares.values())
             for _ in range(lacking if starts.may(now_s) else 0):
@@ -90,6 +94,7 @@ class WorkerPool:
                 self.kill(worker)
 
     def drop_spares(self) -> None:
+        self._spares_wanted = 0
         for starts in self.starts.values():
             starts.spares_wanted = 0
         for spare in list(self._spares.values()):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
-
 from ...overlay.ids import NodeId
 from ...overlay.wire.work import CancelInstructions, Instruction, InstructionAssignment
 from .batches import BATCH_COUNT_MAX
@@ -38,9 +36,7 @@ def _assignment(
     job: Job, node_id: NodeId, program_id: bytes, instructions: list[Instruction], *, known_only: bool = False
 ) -> Assign:
     programs = job.programs[program_id]
-    program = programs.program
-    if node_id in programs.known_at:
-        program = msgspec.structs.replace(program, body=None)
+    program = programs.without_body if node_id in programs.known_at else programs.program
     programs.known_at.add(node_id)
     options = job.options
     return Assign(

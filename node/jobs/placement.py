@@ -131,6 +131,8 @@ def lent_cpus(can: Capabilities) -> int:
 
 def lanes(can: Capabilities, needs: Needs) -> int:
     """How many tasks with these needs a node that may run one can run at once, and none goes short."""
+    if needs == NO_NEEDS:
+        return can.slots
     shares = [(lent_cpus(can), needs.cpus), (can.memory_bytes, needs.memory_bytes), (len(can.gpus), needs.gpus)]
     return min([can.slots, *(max(1, there // each) for there, each in shares if each)])
 
@@ -156,6 +158,8 @@ def spread(
     Ties: fewest ever assigned, this node, lower id.
     """
     free = [worker for worker in workers if room[worker.node_id] > 0]
+    if count and len(free) == 1:
+        return {free[0].node_id: min(count, room[free[0].node_id])}
     if len(free) > ALL_COMPARED_MAX:
         return _spread_by_two(count, free, room, chance)
     return _spread_by_all(count, free, room)

@@ -369,8 +369,9 @@ def label_of(arguments: Payload) -> str:
 
 def _parts(assignment: InstructionAssignment) -> Iterator[InstructionAssignment]:
     """That each fit into a frame; the program's body goes with the first."""
-    if not assignment.instructions:
+    if len(assignment.instructions) <= 1:
         yield assignment
+        return
     program = assignment.program
     for part in cut(assignment.instructions, lambda one: payload_bytes(one.arguments)):
         yield msgspec.structs.replace(assignment, program=program, instructions=part)

@@ -56,7 +56,9 @@ class Task:
     @property
     def nodes(self) -> tuple[NodeId, ...]:
         """Where it is."""
-        return tuple(node_id for node_id in (self.node, self.copy) if node_id is not None)
+        if self.node is None:
+            return ()
+        return (self.node,) if self.copy is None else (self.node, self.copy)
 
     def may_be_answered_by(self, node_id: NodeId) -> bool:
         return node_id in self.nodes or node_id in self.earlier

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ...overlay.ids import NodeId
 from ...overlay.wire.control import JobOptions, TaskSpec
 from ...overlay.wire.work import Lineage, Program
@@ -15,10 +17,15 @@ from .task import Task
 @dataclass
 class ProgramState:
     program: Program
+    without_body: Program = field(init=False)
+    """The same, for nodes that know it already."""
     mean_s: float | None = None
     known_at: set[NodeId] = field(default_factory=set)
     impossible_at: dict[NodeId, str] = field(default_factory=dict)
     """Nodes that lack what it refers to, and what that is."""
+
+    def __post_init__(self) -> None:
+        self.without_body = msgspec.structs.replace(self.program, body=None)
 
 
 @dataclass(frozen=True)
@@ -84,13 +91,12 @@ class Job:
 
     def take_in(self, program: bytes, specs: Sequence[TaskSpec], loose_max: int) -> None:
         """New tasks at the end of their row, in a bale where so many are before them. What is known is left."""
-        if specs and specs[0].index >= self.beyond and fits_a_bale(specs):
-            row = self.row(program, specs[0].kind)
-            if len(row) >= loose_max:
-                row.put_up(Bale(program, specs))
-                self.total += len(specs)
-                self.beyond = specs[-1].index + 1
-                return
+        row = self.pending.get((program, specs[0].kind)) if specs else None
+        if row is not None and len(row) >= loose_max and specs[0].index >= self.beyond and fits_a_bale(specs):
+            row.put_up(Bale(program, specs))
+            self.total += len(specs)
+            self.beyond = specs[-1].index + 1
+            return
         for spec in specs:
             if not self.holds(spec.index):
                 task = self.tasks[spec.index] = Task(spec.index, program, spec.arguments, spec.kind)

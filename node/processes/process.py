@@ -16,13 +16,13 @@ TERMINATED it has ended, or was handed back; the last ones to end are shown for 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from ..scheduling.times import Times
 
 
-class State(Enum):
+class State(StrEnum):  # whose hash, unlike Enum's, is no call: every task takes it several times
     NEW = "NEW"
     READY = "READY"
     RUNNING = "RUNNING"

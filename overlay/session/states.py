@@ -5,7 +5,7 @@ The direction is the view of the one who holds the table: `SENT` by me, `RECEIVE
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import Final
 
 from ..wire import audit, bans, gossip, joblog, opening, peer, processes, questions, records, registers, work
@@ -43,7 +43,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Direction(Enum):
+class Direction(IntEnum):  # whose hash, unlike Enum's, is no call: it is taken for every message
     SENT = auto()
     RECEIVED = auto()
 

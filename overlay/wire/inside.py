@@ -275,12 +275,16 @@ class NodePipe:
         elif isinstance(message, worker.WarmUp):
             self._work.append(message)
         elif isinstance(message, worker.LoadProgram):
-            self._work.append(msgspec.structs.replace(message, body=self._opened(message.body)))
+            if isinstance(message.body, Attached):
+                message = msgspec.structs.replace(message, body=self._opened(message.body))
+            self._work.append(message)
         else:
-            self._work.append(msgspec.structs.replace(message, arguments=self._opened(message.arguments)))
+            if isinstance(message.arguments, Attached):
+                message = msgspec.structs.replace(message, arguments=self._opened(message.arguments))
+            self._work.append(message)
 
-    def _opened(self, payload: Inline | Attached) -> Inline:
-        return self._arrivals.claim(payload.size_bytes).open() if isinstance(payload, Attached) else payload
+    def _opened(self, attached: Attached) -> Inline:
+        return self._arrivals.claim(attached.size_bytes).open()
 
     def _write(self, frame: bytes, parcel: parcels.Parcel | None = None) -> None:
         with self._writing:
