@@ -24,6 +24,7 @@ from random import Random
 
 import psutil
 import trio
+from plain_tls import contexts
 from tasks import SLOTS, nodes, nothing, warm
 
 ROUNDS = 5
@@ -140,25 +141,9 @@ def turn_us() -> float:
 
 def tls_us() -> float:
     """One record of 200 bytes, sealed at one end and opened at the other."""
-    from potluck.node.system import SystemEntropy
-    from potluck.overlay.identity.certificates import to_pem
-    from potluck.overlay.identity.keys import KeyPair
-    from potluck.overlay.identity.mesh import found, make_identity
-    from potluck.overlay.transport.tls import make_context
-
-    entropy = SystemEntropy()
-    key, owner = (KeyPair.from_seed(entropy.token(32)) for _ in range(2))
-    identity = make_identity(found(bytes(32), owner), "n", key, entropy)
-    with tempfile.TemporaryDirectory() as folder:
-        chain, private = Path(folder) / "chain.pem", Path(folder) / "key.pem"
-        chain.write_bytes(to_pem(identity.chain))
-        private.write_bytes(key.to_pem())
-        root_der = identity.mesh.root_der
-        contexts = [
-            make_context(server=s, root_der=root_der, chain_path=chain, key_path=private) for s in (True, False)
-        ]
+    server, client = contexts()
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = [contexts[0].wrap_bio(there, back, server_side=True), contexts[1].wrap_bio(back, there)]
+    ends = [server.wrap_bio(there, back, server_side=True), client.wrap_bio(back, there)]
     while not all(_shaken(end) for end in reversed(ends)):
         pass
 

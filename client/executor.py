@@ -168,7 +168,8 @@ class Executor(concurrent.futures.Executor):
         """Results in the order of the inputs.
 
         Fills its window at the call (1024 tasks, or `buffersize` inputs) and takes further inputs as results are
-        taken, so that inputs may be endless. `chunksize` 0: calls are put together so that a task takes about 50 ms.
+        taken, so that inputs may be endless. `chunksize` 0: calls are put together so that a task takes about 50 ms;
+        until the first have been seen the window is narrower.
         `progress` True: a bar on a terminal (stderr) or in a notebook; "always": else lines of text, too.
         """
         self._check_open()
@@ -185,8 +186,15 @@ class Executor(concurrent.futures.Executor):
     ) -> Window[R]:
         """What a map is made of, for those who wait in another way than by blocking a thread."""
         self._check_open()
-        sizer = sizer_for(fn, chunksize)
-        return Window(self._submit, fn, Inputs(iterables), sizer=sizer, buffersize=buffersize, on_progress=on_progress)
+        return Window(
+            self._submit,
+            fn,
+            Inputs(iterables),
+            sizer=sizer_for(fn, chunksize),
+            buffersize=buffersize,
+            on_progress=on_progress,
+            run_at_once=self._slots(),
+        )
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         with self._lock:
@@ -276,6 +284,11 @@ class Executor(concurrent.futures.Executor):
             if setting is not None and setting.outputs:
                 job.home = Home(Path.cwd(), setting.outputs)
         return job
+
+    def _slots(self) -> int:
+        """Of the mesh, as far as its node has told."""
+        greeted = self._connected().greeted
+        return greeted.result().slots_in_mesh if greeted.done() and greeted.exception() is None else 0
 
     def _connected(self) -> Connection:
         if self._connection is None:

@@ -24,11 +24,13 @@ R = TypeVar("R")
 
 TASKS_MAX: Final = 1024
 """Submitted and not yet taken."""
+TASKS_AT_FIRST_MAX: Final = 64
+"""… while too few calls have been seen to say how many make a task; more where more run at once."""
 BYTES_MAX: Final = 64 << 20
 """Of arguments and results, as far as known, that are submitted and not yet taken; one task may exceed it."""
 CHUNK_S: Final = 0.05
 """Long enough that a task's overhead (some ten microseconds) vanishes, short enough that the load stays even."""
-CHUNK_ITEMS_MAX: Final = 4096
+CHUNK_ITEMS_MAX: Final = 8192
 CHUNK_BYTES_MAX: Final = 1 << 20
 GROWTH_MAX: Final = 8
 """Of the calls that were seen so far: a few quick ones at the start may not be typical."""
@@ -41,7 +43,8 @@ class ChunkSizer:
         if fixed < 0:
             raise ValueError("chunksize must be >= 0")
         self.size = fixed or 1
-        self._fixed = fixed > 0
+        self.is_settled = self._fixed = fixed > 0
+        """Further calls will not make tasks much longer."""
         self._seen = 0
         self._item_s = 0.0
         self._item_bytes = 0.0
@@ -58,6 +61,7 @@ class ChunkSizer:
             return
         self._seen += items
         affordable = min(CHUNK_S / self._item_s, CHUNK_BYTES_MAX / max(self._item_bytes, 1.0), CHUNK_ITEMS_MAX)
+        self.is_settled = affordable < self._seen * GROWTH_MAX
         self.size = max(1, min(int(affordable), self._seen * GROWTH_MAX))
 
 
@@ -89,6 +93,7 @@ class Window(Generic[R]):
     """The tasks of one `map` that are submitted and not yet taken, in the order of the inputs. Never waits.
 
     Belongs to whoever takes results; `on_progress(items)` is called in the connection's thread when a task has ended.
+    `run_at_once` is how many tasks do so in the mesh, as far as that is known.
     Futures refer to that and to the sizer only, so that a window nobody holds any more goes, and its tasks with it.
     """
 
@@ -101,6 +106,7 @@ class Window(Generic[R]):
         sizer: ChunkSizer,
         buffersize: int | None,
         on_progress: Callable[[int], None] = lambda _items: None,
+        run_at_once: int = 0,
     ) -> None:
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
@@ -108,6 +114,7 @@ class Window(Generic[R]):
         """None once the inputs are exhausted: what only further tasks would need, the executor too, is let go."""
         self._sizer = sizer
         self._items_max = buffersize
+        self._tasks_at_first = max(TASKS_AT_FIRST_MAX, 2 * run_at_once)
         self._observe = functools.partial(_observe, sizer, on_progress)
         self._outstanding: deque[tuple[TaskFuture, int, bool]] = deque()
         self._items = self._bytes = 0
@@ -176,7 +183,7 @@ class Window(Generic[R]):
     def _has_room(self) -> bool:
         if not self._outstanding:
             return True
-        if len(self._outstanding) >= TASKS_MAX:
+        if len(self._outstanding) >= (TASKS_MAX if self._sizer.is_settled else self._tasks_at_first):
             return False
         if self._bytes + self._items * self._sizer.result_bytes >= BYTES_MAX:
             return False

@@ -15,6 +15,7 @@ from potluck.client.mapping import (
     BYTES_MAX,
     CHUNK_ITEMS_MAX,
     GROWTH_MAX,
+    TASKS_AT_FIRST_MAX,
     TASKS_MAX,
     ChunkSizer,
     Inputs,
@@ -112,6 +113,30 @@ def test_endless_inputs_are_taken_as_needed() -> None:
     assert next(taken) < 5000 + TASKS_MAX * CHUNK_ITEMS_MAX
 
 
+@pytest.mark.parametrize(("run_at_once", "at_first"), [(0, TASKS_AT_FIRST_MAX), (500, 1000)])
+def test_few_tasks_go_out_until_it_is_known_how_long_calls_take(run_at_once: int, at_first: int) -> None:
+    submit = Submitted(at_once=False)
+    results = mapped(submit, abs, itertools.count(), run_at_once=run_at_once)
+    assert submit.calls == at_first
+    results.close()
+
+
+def test_long_calls_fill_the_whole_window_once_one_was_seen() -> None:
+    submit = Submitted(at_once=False)
+    results = mapped(submit, abs, itertools.count())
+    for future, _, _ in submit.waiting[:2]:
+        future.attempts, future.elapsed_s = 1, 10.0
+        future.set_result(0)
+    assert [next(results), next(results)] == [0, 0]
+    assert submit.calls == TASKS_MAX + 1
+
+
+def test_many_short_calls_are_few_tasks() -> None:
+    submit = Submitted()
+    assert sum(1 for _ in mapped(submit, abs, range(100_000))) == 100_000
+    assert submit.calls < 50
+
+
 def test_buffersize_bounds_the_inputs_taken() -> None:
     taken = itertools.count()
     results = mapped(Submitted(), abs, taken, buffersize=5)
@@ -175,7 +200,7 @@ def test_results_nobody_comes_for_any_more_are_cancelled() -> None:
 
 def test_long_results_narrow_the_window() -> None:
     submit = Submitted(at_once=False)
-    results = mapped(submit, abs, itertools.count())
+    results = mapped(submit, abs, itertools.count(), sizer=ChunkSizer(1))
     assert submit.calls == TASKS_MAX
     for future, _, _ in submit.waiting:
         future.attempts, future.elapsed_s, future.result_bytes = 1, 1.0, BYTES_MAX // 10
