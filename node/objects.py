@@ -242,10 +242,11 @@ class Objects:
             return
         await conversation.send(ObjectComes(want.request, size_of(held)))
         for piece in pieces_of(held, PIECE_BYTES):
-            with trio.move_on_after(self._config.handshake_timeout_s * 6) as scope:
-                await conversation.stream.send_all(piece)
-            if scope.cancelled_caught:
-                raise DeadlineExceeded(f"{peer.name} does not read the object it asked for")
+            if not conversation.stream.send_now(piece):
+                with trio.move_on_after(self._config.handshake_timeout_s * 6) as scope:
+                    await conversation.stream.flush()
+                if scope.cancelled_caught:
+                    raise DeadlineExceeded(f"{peer.name} does not read the object it asked for")
             await trio.lowlevel.checkpoint()  # others have their turn, however fast it is read
 
 

@@ -195,12 +195,13 @@ class TlsStream:
         """As much as has come, up to a limit: TLS gives out one record at a time."""
         records: list[bytes] = []
         size_bytes = 0
-        while size_bytes < _RECEIVE_BYTES_MAX:
-            record = await self._opened(partial(self._tls.read, _RECORD_BYTES), wait=not records)
-            if not record:
+        while size_bytes < _RECEIVE_BYTES_MAX and await self._has_come(wait=not records):
+            record = self._opened(partial(self._tls.read, _RECORD_BYTES), b"")
+            if record == b"":
                 break
-            records.append(record)
-            size_bytes += len(record)
+            if record is not None:
+                records.append(record)
+                size_bytes += len(record)
         return records[0] if len(records) == 1 else b"".join(records)
 
     async def receive_all(self, take: Callable[[bytes], bool]) -> None:
@@ -216,28 +217,32 @@ class TlsStream:
     async def _receive_into(self, piece: memoryview) -> int:
         """As much as has come and has room; 0 when the peer has closed."""
         size_bytes = 0
-        while len(piece) - size_bytes >= _RECORD_BYTES:
+        while len(piece) - size_bytes >= _RECORD_BYTES and await self._has_come(wait=not size_bytes):
             read = cast("Callable[[], int]", partial(self._tls.read, _RECORD_BYTES, piece[size_bytes:]))
-            if not (record_bytes := await self._opened(read, wait=not size_bytes)):
+            record_bytes = self._opened(read, 0)
+            if record_bytes == 0:
                 break
-            size_bytes += record_bytes
+            size_bytes += record_bytes or 0
         return size_bytes
 
-    async def _opened(self, read: Callable[[], T], *, wait: bool) -> T | None:
-        """The next record. None when it is not here yet and not to be waited for, or the peer has closed."""
-        while True:
-            if not self._incoming.pending and not self._incoming.eof:
-                if not wait:
-                    return None
+    async def _has_come(self, *, wait: bool) -> bool:
+        """Whether there is anything to open. It may be the end, or less than a record."""
+        if not self._incoming.pending and not self._incoming.eof:
+            if wait:
                 await self._feed()
-            try:
-                return read()  # nothing, too, is said: the peer's goodbye
-            except ssl.SSLWantReadError:
-                continue
-            except ssl.SSLEOFError:
-                return None
-            except ssl.SSLError as error:
-                raise self._broken(error) from error
+            return wait
+        return True
+
+    def _opened(self, read: Callable[[], T], end: T) -> T | None:
+        """What `read` gives of the next record; `end` when the peer has closed, None when too little has come."""
+        try:
+            return read()
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLEOFError:
+            return end
+        except ssl.SSLError as error:
+            raise self._broken(error) from error
 
     def _broken(self, error: ssl.SSLError) -> LinkLost:
         return LinkLost(f"the connection to {self._remote} broke: {error.reason or error}")
