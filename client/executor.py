@@ -167,9 +167,9 @@ class Executor(concurrent.futures.Executor):
     ) -> Iterator[R]:
         """Results in the order of the inputs.
 
-        Fills its window at the call (1024 tasks, or `buffersize` inputs) and takes further inputs as results are
-        taken, so that inputs may be endless. `chunksize` 0: calls are put together so that a task takes about 50 ms;
-        until the first have been seen the window is narrower.
+        Fills its window at the call and takes further inputs as results are taken, so that inputs may be endless. The
+        window is `buffersize` inputs, else 1024 tasks. `chunksize` 0: calls are put together so that a task takes about
+        50 ms; then, and until the first have been seen, it is 64 tasks, or four for each slot of the mesh.
         `progress` True: a bar on a terminal (stderr) or in a notebook; "always": else lines of text, too.
         """
         self._check_open()

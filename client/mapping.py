@@ -24,8 +24,8 @@ R = TypeVar("R")
 
 TASKS_MAX: Final = 1024
 """Submitted and not yet taken."""
-TASKS_AT_FIRST_MAX: Final = 64
-"""… while too few calls have been seen to say how many make a task; more where more run at once."""
+LONG_TASKS_MAX: Final = 64
+"""… where several calls make a task, or nobody has seen yet how many should; more where more run at once."""
 BYTES_MAX: Final = 64 << 20
 """Of arguments and results, as far as known, that are submitted and not yet taken; one task may exceed it."""
 CHUNK_S: Final = 0.05
@@ -43,8 +43,8 @@ class ChunkSizer:
         if fixed < 0:
             raise ValueError("chunksize must be >= 0")
         self.size = fixed or 1
-        self.is_settled = self._fixed = fixed > 0
-        """Further calls will not make tasks much longer."""
+        self.as_single = self._fixed = fixed > 0
+        """Whether tasks are of one call because calls are long, or of as many as was asked for."""
         self._seen = 0
         self._item_s = 0.0
         self._item_bytes = 0.0
@@ -61,7 +61,7 @@ class ChunkSizer:
             return
         self._seen += items
         affordable = min(CHUNK_S / self._item_s, CHUNK_BYTES_MAX / max(self._item_bytes, 1.0), CHUNK_ITEMS_MAX)
-        self.is_settled = affordable < self._seen * GROWTH_MAX
+        self.as_single = affordable < 2
         self.size = max(1, min(int(affordable), self._seen * GROWTH_MAX))
 
 
@@ -114,7 +114,7 @@ class Window(Generic[R]):
         """None once the inputs are exhausted: what only further tasks would need, the executor too, is let go."""
         self._sizer = sizer
         self._items_max = buffersize
-        self._tasks_at_first = max(TASKS_AT_FIRST_MAX, 2 * run_at_once)
+        self._long_tasks_max = max(LONG_TASKS_MAX, 4 * run_at_once)
         self._observe = functools.partial(_observe, sizer, on_progress)
         self._outstanding: deque[tuple[TaskFuture, int, bool]] = deque()
         self._items = self._bytes = 0
@@ -183,7 +183,7 @@ class Window(Generic[R]):
     def _has_room(self) -> bool:
         if not self._outstanding:
             return True
-        if len(self._outstanding) >= (TASKS_MAX if self._sizer.is_settled else self._tasks_at_first):
+        if len(self._outstanding) >= (TASKS_MAX if self._sizer.as_single else self._long_tasks_max):
             return False
         if self._bytes + self._items * self._sizer.result_bytes >= BYTES_MAX:
             return False

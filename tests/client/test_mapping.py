@@ -15,7 +15,7 @@ from potluck.client.mapping import (
     BYTES_MAX,
     CHUNK_ITEMS_MAX,
     GROWTH_MAX,
-    TASKS_AT_FIRST_MAX,
+    LONG_TASKS_MAX,
     TASKS_MAX,
     ChunkSizer,
     Inputs,
@@ -107,13 +107,13 @@ def test_endless_inputs_are_taken_as_needed() -> None:
     submit = Submitted()
     taken = itertools.count()
     results = mapped(submit, abs, taken)
-    assert submit.calls == TASKS_MAX
-    assert list(itertools.islice(results, 5000)) == list(range(5000))
-    assert submit.calls < 1500, "quick calls are put together"
-    assert next(taken) < 5000 + TASKS_MAX * CHUNK_ITEMS_MAX
+    assert submit.calls == LONG_TASKS_MAX
+    assert list(itertools.islice(results, 50_000)) == list(range(50_000))
+    assert submit.calls < 100, "quick calls are put together"
+    assert next(taken) < 50_000 + LONG_TASKS_MAX * CHUNK_ITEMS_MAX
 
 
-@pytest.mark.parametrize(("run_at_once", "at_first"), [(0, TASKS_AT_FIRST_MAX), (500, 1000)])
+@pytest.mark.parametrize(("run_at_once", "at_first"), [(0, LONG_TASKS_MAX), (250, 1000)])
 def test_few_tasks_go_out_until_it_is_known_how_long_calls_take(run_at_once: int, at_first: int) -> None:
     submit = Submitted(at_once=False)
     results = mapped(submit, abs, itertools.count(), run_at_once=run_at_once)
