@@ -41,7 +41,7 @@ from .effects import Drop, Effect, Release, Tell
 from .ends import fault_of, in_vain, why_given_up
 from .placement import Requirements, Worker, candidates, lacking, room, spread, window
 from .task import Task
-from .tasks import Job, Origin, ProgramState
+from .tasks import Job, Origin, ProgramState, by_urgency
 from .waiting import Waiting
 
 _MEAN_WEIGHT: Final = 0.2
@@ -395,8 +395,7 @@ class Master:
     def _place(self, now_s: float) -> list[Effect]:
         """Gives out what can be given out now: higher priority first, then older jobs."""
         effects: list[Effect] = []
-        waiting = [job for job in self._jobs.values() if any(job.pending.values())]
-        for job in sorted(waiting, key=_urgency) if len(waiting) > 1 else waiting:
+        for job in by_urgency(job for job in self._jobs.values() if any(job.pending.values())):
             for group in [key for key, tasks in job.pending.items() if tasks]:
                 effects += self._place_group(now_s, job, group)
         if self._unneeded:
@@ -436,7 +435,7 @@ class Master:
         """Of slots that nobody has anything new for: what waits elsewhere comes first, then what takes too long."""
         idle = idle_slots(self._workers.values())
         effects: list[Effect] = []
-        jobs = sorted(self._jobs.values(), key=_urgency) if idle else []
+        jobs = by_urgency(self._jobs.values()) if idle else []
         for job in jobs:
             effects += self._ask_back(job, idle)
         for job in jobs if not effects else ():
@@ -496,8 +495,3 @@ class Master:
             for worker in self._workers.values()
         ]
         return "no node can run this: " + "; ".join(reasons)
-
-
-def _urgency(job: Job) -> int:
-    """Lower comes first; of equals whoever came first."""
-    return -job.options.priority

@@ -108,3 +108,8 @@ class Job:
         """Has them among `tasks`, if they have no outcome."""
         for row in self.pending.values():
             row.loosen(indexes)
+
+
+def by_urgency(jobs: Iterable[Job]) -> list[Job]:
+    """Higher priority first; of equals whoever came first."""
+    return sorted(jobs, key=lambda job: -job.options.priority)
