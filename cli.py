@@ -57,6 +57,9 @@ VERBS: Final = {
 
 _PARAMETERS: Final = {"peer": "peers", "label": "labels", "mesh-secret-file": "mesh_secret_file"}
 
+_CONFIGURED: Final = ("up", "doctor")
+"""The doctor looks at what a node would use."""
+
 NEEDLESS: Final = ("TRACKER_HOST", "TRACKER_PORT", "MANAGER_HOST", "MANAGER_PORT")
 """Variables of systems with a head node."""
 
@@ -72,8 +75,10 @@ class _Verbs(click.Group):
             return None
         module = importlib.import_module(f".verbs.{cmd_name}", __package__)
         command: click.Command = module.command
-        if cmd_name == "up":
-            ctx.default_map = {"up": settings_of(ctx.obj, command)}
+        if cmd_name in _CONFIGURED:
+            ctx.default_map = {
+                cmd_name: settings_of(ctx.obj, importlib.import_module(".verbs.up", __package__).command)
+            }
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -13,7 +13,7 @@ from ..overlay.ports import Host, Sandbox
 from ..overlay.wire.capabilities import Capabilities, Guarantees
 
 VERSION: Final = "0.1.0"
-FOR_OTHERS: Final = ("bubblewrap",)
+FOR_OTHERS: Final = ("bubblewrap", "docker")
 """Backends in which a node runs tasks of other owners."""
 
 

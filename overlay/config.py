@@ -14,7 +14,7 @@ from .errors import ConfigError
 from .ids import checked_name
 from .wire.kinds import Handlers
 
-SANDBOXES: Final = ("auto", "bubblewrap", "confined", "bare")
+SANDBOXES: Final = ("auto", "bubblewrap", "docker", "confined", "bare")
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,7 @@ class Sandbox(Protocol):
 
     @property
     def backend(self) -> str:
-        """`bubblewrap`, `bare`, …"""
+        """`bubblewrap`, `docker`, `bare`, …"""
 
     @property
     def guarantees(self) -> Guarantees: ...

@@ -10,6 +10,7 @@ from ..overlay.errors import ConfigError, NoNode
 from ..overlay.wire.control import AskDoctor
 from .answer import Answer, Session, verb
 from .asking import ask_json, connected
+from .reading import sandbox_option
 
 if TYPE_CHECKING:
     from ..node.doctor.findings import Finding
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 @click.option(
     "--interface", metavar="IP|IFNAME", envvar=["POTLUCK_INTERFACE"], help="The one to look at while no node runs."
 )
-def command(session: Session, interface: str | None) -> Answer:
+@sandbox_option("The one to look at.")
+def command(session: Session, interface: str | None, sandbox: str) -> Answer:
     """Say what is wrong here, and what to do about it. Asks the running node; checks what it can without one."""
     from ..node.doctor import machine
 
     data_dir = session.surroundings.data_dir
-    own = [machine.sandbox(), machine.files(data_dir), machine.disk(data_dir), machine.gpus()]
+    own = [machine.sandbox(sandbox), machine.files(data_dir), machine.disk(data_dir), machine.gpus()]
     rows = [*_of_node(session, interface), *(finding.as_dict() for finding in own)]
     failed = any(not row["ok"] and row["matters"] for row in rows)
     return Answer(rows, "\n".join(_lines(rows)), exit_code=int(failed))

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from collections.abc import Callable
+from typing import Any, Final
 
 import click
 
 from ..client.sizes import size_of
+from ..overlay.config import SANDBOXES
 from ..overlay.errors import ConfigError, UsageError
+
+_YES: Final = ("1", "true", "yes", "on")
 
 
 def json_of(text: str) -> object:
@@ -57,3 +63,22 @@ def size(text: str) -> int:
         return size_of(text)
     except UsageError as error:
         raise click.BadParameter(str(error)) from None
+
+
+class _SandboxOption(click.Option):
+    """`USE_DOCKER` says it, too, for whoever comes from a system where it did."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        asked = os.environ.get("USE_DOCKER", "").strip().lower() in _YES
+        return super().resolve_envvar_value(ctx) or ("docker" if asked else None)
+
+
+def sandbox_option(help_text: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--sandbox",
+        cls=_SandboxOption,
+        type=click.Choice(SANDBOXES),
+        default="auto",
+        envvar=["POTLUCK_SANDBOX"],
+        help=help_text,
+    )

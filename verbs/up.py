@@ -17,13 +17,13 @@ from typing import Any, Final
 import click
 
 from ..client.surroundings import ensure_own_folder
-from ..overlay.config import SANDBOXES, Config, loopback
+from ..overlay.config import Config, loopback
 from ..overlay.errors import ConfigError, UsageError
 from ..overlay.ids import leading_letters
 from .announcing import event_line, silence_output
 from .answer import Answer, Session, verb
 from .handlers import handlers_in
-from .reading import check_interface, policy, size
+from .reading import check_interface, policy, sandbox_option, size
 from .up_many import detach, supervise
 
 PRIVATE_NAME: Final = "private"
@@ -68,7 +68,7 @@ def _both(variable: str) -> list[str]:
     envvar=_variables("POLICY"),
     help="fcfs, sjf, priority, rr, mlfq or fair.  [fcfs]",
 )
-@click.option("--sandbox", type=click.Choice(SANDBOXES), default="auto", envvar=_variables("SANDBOX"), help="[auto]")
+@sandbox_option("[auto]")
 @click.option(
     "--peer", "peers", metavar="HOST:PORT", multiple=True, envvar=_variables("PEER"), help="Where multicast is blocked."
 )

@@ -15,6 +15,7 @@ import trio
 from ...discovery.beacon import read_datagram
 from ...overlay.config import Discovery
 from ...overlay.errors import ConfigError, SandboxUnavailable
+from ...overlay.ports import Sandbox
 from ...overlay.transport.interfaces import Choice, explain
 from ...overlay.transport.multicast import MulticastGroup
 from ...overlay.transport.tcp import DEFAULT_PORT
@@ -33,21 +34,46 @@ _NAMESPACE_SWITCHES: Final = (
 )
 
 
-def sandbox() -> Finding:
+_ENGINE_REMEDIES: Final = {
+    "no engine runs": "start it: `systemctl start docker` (or first `apt-get install docker.io`)",
+    "may not use": "as root `usermod -aG docker NAME`, then log in anew; whoever may use the engine is as good as root",
+    "package `docker`": "`pip install docker` into the Python that runs potluck",
+    "DOCKER_HOST": "leave DOCKER_HOST out, or name a socket of this machine: `unix:///…`",
+}
+
+
+def sandbox(choice: str = "auto") -> Finding:
+    """`choice` as for `Config.sandbox`."""
+    if choice == "docker":
+        return _docker()
     from ..execution.bubblewrap import BubblewrapSandbox
     from ..execution.cgroups import Hierarchy
 
     try:
-        found = BubblewrapSandbox.find(groups=Hierarchy.find())
+        return _works(BubblewrapSandbox.find(groups=Hierarchy.find()))
     except SandboxUnavailable as error:
         return wrong(
-            "sandbox", f"{error}: no tasks of other people run here, your own run less guarded", _sandbox_fix()
+            "sandbox", f"{error}: no tasks of other people run here, your own run less guarded", _bubblewrap_fix()
         )
+
+
+def _docker() -> Finding:
+    from ..execution.docker import DockerSandbox
+
+    try:
+        return _works(DockerSandbox.find())
+    except SandboxUnavailable as error:
+        said = str(error)
+        fix = next((fix for sign, fix in _ENGINE_REMEDIES.items() if sign in said), "see the engine's own log")
+        return wrong("sandbox", f"{said}: a node with `--sandbox docker` does not start", fix)
+
+
+def _works(found: Sandbox) -> Finding:
     lacking = [name for name, kept in found.guarantees.as_dict().items() if not kept]
-    return well("sandbox", f"bubblewrap{'; not limited: ' + ', '.join(lacking) if lacking else ''}")
+    return well("sandbox", f"{found.backend}{'; not limited: ' + ', '.join(lacking) if lacking else ''}")
 
 
-def _sandbox_fix() -> str:
+def _bubblewrap_fix() -> str:
     if shutil.which("bwrap") is None:
         return "install it: `apt-get install bubblewrap` (or dnf, pacman, zypper), then start the node again"
     for name, bad, good in _NAMESPACE_SWITCHES:

@@ -9,7 +9,9 @@
 `outgoing`, `streaming`, `printed`    what tasks print, divided among them and sent home; no I/O
 `service`, `workers`, `lines`         the shell: pipes to the worker processes, and what tasks say through them
 `listening`, `feeding`, `tally`       … and their stdout, stderr and stdin
-`backends`                            which sandboxes there are: `bubblewrap`, `confined`, `bare`, all on `spawning`
+`backends`                            which sandboxes there are: `bubblewrap`, `docker`, `confined`, `bare`
+`pipes`, `spawning`, `supervised`     what they have in common: the pipes, children of the node, a first process of ours
+`containers`, `entrance`              the Docker engine, asked; how process 1 of a container comes by its pipes
 `visible`, `confinement`              what of the machine they show; how `confined` shuts itself off, from inside
 `seccomp`, `cgroups`, `trees`         what the kernel refuses them, and what it tells of their use
 `limits`, `overseeing`                what a task has taken, and whether that is more than it may

@@ -11,6 +11,7 @@ from .bare import BareSandbox, remove_abandoned_folders
 from .bubblewrap import BubblewrapSandbox, end_abandoned_sandboxes
 from .cgroups import Hierarchy
 from .confined import ConfinedSandbox
+from .docker import DockerSandbox
 
 
 def available_sandboxes(choice: str) -> Sequence[Sandbox]:
@@ -24,6 +25,8 @@ def available_sandboxes(choice: str) -> Sequence[Sandbox]:
         return (BareSandbox(groups),)
     if choice == "bubblewrap":
         return (BubblewrapSandbox.find(groups=groups),)
+    if choice == "docker":
+        return (DockerSandbox.find(),)
     if choice == "confined":
         return (ConfinedSandbox.find(groups),)
     return (*_best(groups), BareSandbox(groups))

@@ -24,7 +24,8 @@ from ...overlay.errors import LinkLost
 from ...overlay.ports import Gpu
 from ...overlay.wire.capabilities import Guarantees
 from .cgroups import Group, Hierarchy, make_group
-from .spawning import END_TIMEOUT_S, WORKER_MODULE, Spawned, SpawnedWorker, clean_environment, spawn
+from .pipes import END_TIMEOUT_S, PipedWorker
+from .spawning import WORKER_MODULE, Spawned, clean_environment, spawn
 from .trees import entry_of, family_of
 
 _SWEEP_INTERVAL_S: Final = 0.005
@@ -95,10 +96,18 @@ def _age_s(folder: Path) -> float:
         return os.fstat(now.fileno()).st_mtime - folder.stat().st_mtime
 
 
-class BareWorker(SpawnedWorker):
+class BareWorker(PipedWorker):
     def __init__(self, spawned: Spawned, guarantees: Guarantees, scratch: Scratch, group: Group | None) -> None:
-        super().__init__(spawned, guarantees, group)
+        super().__init__(spawned.pipes, guarantees, group)
+        self._child = spawned.child
         self._scratch = scratch
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    async def wait(self) -> str:
+        return await self._child.wait()
 
     async def _receive_ready(self) -> None:
         await self._enter_group(self.pid)
@@ -107,7 +116,7 @@ class BareWorker(SpawnedWorker):
     async def stop(self) -> None:
         """Until a look around finds nobody who still runs: whoever is forked meanwhile is found by the next."""
         self._check_lives()
-        self._signal_outer(signal.SIGSTOP)
+        self._child.signal(signal.SIGSTOP)
         stopped: set[int] = set()
         with trio.move_on_after(END_TIMEOUT_S):
             while running := [pid for pid in self._tree() if pid not in stopped or entry_of(pid).is_running]:
@@ -133,12 +142,16 @@ class BareWorker(SpawnedWorker):
 
     async def _end_all(self) -> None:
         victims = self._all()
-        self._signal_outer(signal.SIGKILL)
+        self._child.signal(signal.SIGKILL)
         with trio.move_on_after(END_TIMEOUT_S):
             while victims := {pid for pid in victims | self._all() if entry_of(pid).is_alive}:
                 _signal_all(victims, signal.SIGKILL)
                 await trio.sleep(_SWEEP_INTERVAL_S)
         await trio.to_thread.run_sync(self._scratch.remove)
+
+    def _close(self) -> None:
+        super()._close()
+        self._child.close()
 
 
 def _signal_all(pids: Iterable[int], number: signal.Signals) -> None:

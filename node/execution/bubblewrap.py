@@ -18,57 +18,27 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import psutil
 import trio
 
-from ...overlay.errors import LinkLost, RemoteProtocolError, SandboxUnavailable
+from ...overlay.errors import RemoteProtocolError, SandboxUnavailable
 from ...overlay.ports import Gpu
-from ...overlay.transport.sockets import SocketStream
 from ...overlay.wire.capabilities import Guarantees
-from ...overlay.wire.limits import Limits, Usage
+from ...overlay.wire.limits import Limits
 from ..resources.gpus import devices_of
 from .cgroups import Group, Hierarchy, make_group
+from .pipes import END_TIMEOUT_S
 from .seccomp import filter_here
-from .spawning import END_TIMEOUT_S, Spawned, SpawnedWorker, clean_environment, spawn
-from .supervisor import BEGIN, CONTINUE, STOP
-from .visible import ETC, SYSTEM, python_paths
+from .spawning import Spawned, clean_environment, spawn
+from .supervised import SCRATCH, Sizes, SupervisedWorker
+from .visible import ETC, SYSTEM, hidden_in_proc, python_paths
 
 TRIAL_TIMEOUT_S: Final = 10.0
 SUPERVISOR_MODULE: Final = "potluck.node.execution.supervisor"
-_SCRATCH: Final = "/scratch"
-_WRITABLE: Final = (_SCRATCH, "/tmp", "/dev/shm")  # noqa: S108 (inside)
 _CHILD_PID: Final = re.compile(rb'"child-pid": ([0-9]+)')
-_PROC_SHOWN: Final = frozenset(
-    [
-        "cmdline",
-        "cpuinfo",
-        "crypto",
-        "devices",
-        "diskstats",
-        "filesystems",
-        "loadavg",
-        "meminfo",
-        "misc",
-        "mounts",
-        "net",
-        "partitions",
-        "self",
-        "stat",
-        "swaps",
-        "sysvipc",
-        "thread-self",
-        "uptime",
-        "version",
-        "vmstat",
-    ]
-)
-"""What programs look for beside the folders of processes. The rest is the machine's: to its root, which a node may run
-as, much of it can be read and some written without any capability."""
-
 # Says whether the limit on processes holds here: it does not for root.
 _TRIAL: Final = """
 import os, resource
@@ -82,17 +52,6 @@ else:
         os._exit(0)
     os.waitpid(child, 0)
 """
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """All in memory, and only as far as they are used."""
-
-    scratch_bytes: int = 1 << 30
-    tmp_bytes: int = 256 << 20
-    shared_memory_bytes: int = 256 << 20
-    processes: int = 512
-    files: int = 4096
 
 
 class BubblewrapSandbox:
@@ -197,13 +156,7 @@ class BubblewrapSandbox:
 
     def _command(self, gpus: Sequence[Gpu], descriptors: str, tells: int, obeys: int, *filters: int) -> Sequence[str]:
         sizes = self._sizes
-        limits = (
-            "core=0",
-            f"files={sizes.files}",
-            f"processes={sizes.processes}",
-            # Nothing in here could be larger anyway.
-            f"file_bytes={sizes.scratch_bytes}",
-        )
+        limits = (*sizes.limits, f"processes={sizes.processes}")
         supervisor = (sys.executable, "-P", "-m", SUPERVISOR_MODULE, str(obeys), descriptors, *limits)
         return (*self._line(filters, gpus), "--as-pid-1", "--info-fd", str(tells), "--", *supervisor)
 
@@ -223,15 +176,15 @@ class BubblewrapSandbox:
             yield from ("--dev-bind-try", path, path)
         yield from ("--size", str(sizes.shared_memory_bytes), "--tmpfs", "/dev/shm")  # noqa: S108
         yield from ("--size", str(sizes.tmp_bytes), "--tmpfs", "/tmp")  # noqa: S108
-        yield from ("--size", str(sizes.scratch_bytes), "--tmpfs", _SCRATCH)
+        yield from ("--size", str(sizes.scratch_bytes), "--tmpfs", SCRATCH)
         # After the empty folders, for the Python may live below /tmp.
         for path in python_paths():
             yield from ("--ro-bind", path, path)
-        yield from ("--remount-ro", "/", "--remount-ro", "/dev", "--cap-drop", "ALL", "--chdir", _SCRATCH)
+        yield from ("--remount-ro", "/", "--remount-ro", "/dev", "--cap-drop", "ALL", "--chdir", SCRATCH)
 
 
 def _environment(gpus: Sequence[Gpu]) -> dict[str, str]:
-    env = clean_environment(_SCRATCH, gpus)
+    env = clean_environment(SCRATCH, gpus)
     if site.ENABLE_USER_SITE:
         env["PYTHONUSERBASE"] = site.getuserbase()
     return env
@@ -249,9 +202,7 @@ def _system() -> Iterator[str]:
 
 def _processes() -> Iterator[str]:
     yield from ("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys")
-    for path in sorted(Path("/proc").iterdir()):
-        if path.name.isdecimal() or path.name in _PROC_SHOWN or path.name == "sys":
-            continue
+    for path in hidden_in_proc():
         if path.is_dir():
             yield from ("--tmpfs", str(path), "--remount-ro", str(path))
         else:
@@ -272,88 +223,53 @@ def end_abandoned_sandboxes() -> None:
                 process.kill()
 
 
-def _statistics(folder: str) -> os.statvfs_result | None:
-    try:
-        return os.statvfs(folder)
-    except OSError:
-        return None
-
-
-class BubblewrapWorker(SpawnedWorker):
+class BubblewrapWorker(SupervisedWorker):
     def __init__(
         self, spawned: Spawned, guarantees: Guarantees, group: Group | None, told: int, orders: socket.socket
     ) -> None:
-        super().__init__(spawned, guarantees, group)
+        super().__init__(spawned.pipes, guarantees, group, orders)
+        self._child = spawned.child
         self._told = told
-        self._orders = SocketStream(orders, "the worker has gone")
-        self._ordering = trio.Lock()
-        self._first: int | None = None
-        """A handle on process 1 of the namespace; when that has ended, the kernel has ended all others."""
-        self._first_pid = 0
 
-    async def stop(self) -> None:
-        await self._order(STOP)
+    @property
+    def pid(self) -> int:
+        """Of bubblewrap itself, which ends with what is in it."""
+        return self._child.pid
 
-    async def resume(self) -> None:
-        await self._order(CONTINUE)
-
-    async def _order(self, order: bytes) -> None:
-        """Returns when the supervisor has carried it out. Raises LinkLost."""
-        async with self._ordering:
-            with trio.CancelScope(shield=True):  # an answer that nobody waits for would be the next one's
-                await self._orders.send_all(order)
-                if not await self._orders.receive_some():
-                    raise LinkLost("the worker has gone")
+    async def wait(self) -> str:
+        return await self._child.wait()
 
     async def _receive_ready(self) -> None:
         await trio.lowlevel.wait_readable(self._told)
-        self._first = self._first_process()
+        self._find_first()
         if self._first is None:
             raise RemoteProtocolError(await self.wait())
         await self._enter_group(self._first_pid)
-        await self._order(BEGIN)
+        await self._begin()
         await super()._receive_ready()
 
-    def _first_process(self) -> int | None:
+    def _find_first(self) -> None:
         """bubblewrap tells its number as soon as there is one, in a first part of what is JSON in the end."""
-        try:
-            told = _CHILD_PID.search(os.read(self._told, 4096))
-            self._first_pid = int(told[1]) if told else 0
-            return os.pidfd_open(self._first_pid) if told else None
-        except OSError:
-            return None
-
-    def usage(self) -> Usage:
-        """What lies in the folders in memory counts as memory, also where no control group counts it."""
-        usage = super().usage()
-        folders = [_statistics(f"/proc/{self._first_pid}/root{folder}") for folder in _WRITABLE]
-        disk_bytes = sum((one.f_blocks - one.f_bfree) * one.f_frsize for one in folders if one)
-        return replace(
-            usage,
-            disk_bytes=disk_bytes,
-            disk_full=any(one is not None and not one.f_bfree for one in folders),
-            memory_bytes=usage.memory_bytes + (0 if self._group is not None else disk_bytes),
-        )
+        with suppress(OSError):
+            if told := _CHILD_PID.search(os.read(self._told, 4096)):
+                self._hold(int(told[1]))
 
     async def _end_all(self) -> None:
         if self._first is None:
             # Killed before it has told whom it started, bubblewrap would leave that process behind.
             with trio.move_on_after(END_TIMEOUT_S):
                 await trio.lowlevel.wait_readable(self._told)
-            self._first = self._first_process()
+            self._find_first()
+        self._kill_first()
         if self._first is not None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._first, signal.SIGKILL)
             with trio.move_on_after(END_TIMEOUT_S):
                 await self.wait()
-        self._signal_outer(signal.SIGKILL)
+        self._child.signal(signal.SIGKILL)
         if self._first is not None:
             with trio.move_on_after(END_TIMEOUT_S):
                 await trio.lowlevel.wait_readable(self._first)
 
     def _close(self) -> None:
         super()._close()
-        self._orders.close()
+        self._child.close()
         os.close(self._told)
-        if self._first is not None:
-            os.close(self._first)

@@ -152,10 +152,41 @@ class Group:
             yield self._two
 
 
+class _FoundGroup(Group):
+    """Of somebody else's making, whose it is to remove."""
+
+    def limit(self, limits: Limits) -> None:
+        """As far as this node may."""
+        with suppress(OSError):
+            super().limit(limits)
+
+    def remove(self) -> None:
+        pass
+
+
+def group_of(pid: int) -> Group | None:
+    """The one that a process is in by itself with what it starts; None where that cannot be seen from here."""
+    viewer = Path("/proc/self")
+    own = _own_folders(viewer)
+    found = {
+        name: folder
+        for name, folder in _folders_of(Path("/proc", str(pid)), viewer).items()
+        if folder != own.get(name) and str(pid) in _lines(folder / "cgroup.procs")
+    }
+    two = found.pop("", None)
+    if two is not None and not (two / "memory.current").exists():
+        two = None
+    return _FoundGroup(two, found) if two is not None or "memory" in found else None
+
+
 def _own_folders(proc: Path) -> dict[str, Path]:
-    """The group this process is in, by controller; "" for version 2."""
+    return _folders_of(proc, proc)
+
+
+def _folders_of(proc: Path, viewer: Path) -> dict[str, Path]:
+    """The group that a process is in, by controller; "" for version 2."""
     mounts: dict[str, Path] = {}
-    for line in _lines(proc / "mountinfo"):
+    for line in _lines(viewer / "mountinfo"):
         fields, _, rest = line.partition(" - ")
         kind, _source, options = (*rest.split(" "), "", "", "")[:3]
         if kind == "cgroup2":

@@ -18,13 +18,13 @@ from contextlib import suppress
 from typing import Final
 
 from ...overlay.errors import SandboxUnavailable
-from .seccomp import confining_filter
+from .seccomp import apply, confining_filter
 
 LANDLOCK_MIN: Final = 6
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _ASK_VERSION: Final = 1
 _BENEATH: Final = 1
-_NO_NEW_PRIVILEGES, _SET_SECCOMP, _DROP_FROM_BOUNDS = 38, 22, 24
+_NO_NEW_PRIVILEGES, _DROP_FROM_BOUNDS = 38, 24
 _CAPABILITIES: Final = 64
 _CAPABILITY_VERSION: Final = 0x2008_0522
 
@@ -43,10 +43,6 @@ class _Ruleset(ctypes.Structure):
 class _PathBeneath(ctypes.Structure):
     _pack_ = 1
     _fields_ = (("allowed", ctypes.c_uint64), ("folder", ctypes.c_int32))
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
 def landlock_version() -> int:
@@ -73,9 +69,9 @@ def confine(read: Iterable[str], devices: Iterable[str], written: str) -> None:
     _check(libc.syscall(_RESTRICT, rules, 0), "Landlock does not take the rules")
     os.close(rules)
     instructions = confining_filter()
-    program = _Program(len(instructions) // 8, instructions)
-    if not instructions or libc.prctl(_SET_SECCOMP, 2, ctypes.byref(program), 0, 0):
-        raise SandboxUnavailable("system calls cannot be filtered on this machine")
+    if not instructions:
+        raise SandboxUnavailable("the numbers of system calls are not known for this machine")
+    apply(instructions)
 
 
 def _allow(libc: ctypes.CDLL, rules: int, path: str, allowed: int) -> None:

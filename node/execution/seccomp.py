@@ -16,13 +16,17 @@ Refused calls fail as they do for want of a privilege, so that programs that can
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import os
 import platform
 import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from ...overlay.errors import SandboxUnavailable
 
 ALLOW: Final = 0x7FFF_0000
 KILL: Final = 0x8000_0000
@@ -34,6 +38,8 @@ _NUMBER_AT, _MACHINE_AT, _FIRST_AT, _SECOND_AT = 0, 4, 16, 24
 _X32: Final = 0x4000_0000
 _NEW_NAMESPACES: Final = 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000
 """Mount, cgroup, uts, ipc, user, pid and network, as flags of `clone`."""
+_SET_SECCOMP: Final = 22
+_FILTER: Final = 2
 _TYPING: Final = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX."""
 
@@ -228,3 +234,16 @@ def confining_filter() -> bytes:
 def _filter_here(families: Iterable[int], refused: Table, own_only: Table) -> bytes:
     machine = MACHINES.get(platform.machine())
     return encoded(filter_for(machine, families, refused, own_only)) if machine is not None else b""
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def apply(instructions: bytes) -> None:
+    """To this process and whatever it starts, for good; new privileges have to be ruled out before. Without
+    instructions, nothing. Raises SandboxUnavailable."""
+    program = _Program(len(instructions) // 8, instructions)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if instructions and libc.prctl(_SET_SECCOMP, _FILTER, ctypes.byref(program), 0, 0):
+        raise SandboxUnavailable(f"system calls cannot be filtered: {os.strerror(ctypes.get_errno())}")

@@ -1,4 +1,4 @@
-"""Starting a worker program and holding on to it: what the sandboxes that run real processes share.
+"""Starting a worker program as a child of the node: what the sandboxes that need no engine for it share.
 
 Processes are started with `subprocess.Popen` from the main thread: the kernel's parent-death signal follows the thread
 that forked, so a thread of a pool would take the worker with it when it goes idle.
@@ -7,9 +7,7 @@ that forked, so a thread of a pool would take the worker with it when it goes id
 from __future__ import annotations
 
 import os
-import select
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -18,35 +16,48 @@ from typing import Final
 
 import trio
 
-from ...overlay.errors import LinkLost, RemoteProtocolError, SandboxUnavailable
-from ...overlay.parcels import Parcel
-from ...overlay.ports import OUTPUT_PART_BYTES, Gpu
-from ...overlay.transport.sockets import SocketStream
-from ...overlay.wire.capabilities import Guarantees
-from ...overlay.wire.limits import Limits, Usage
-from ...overlay.wire.worker import FROM_WORKER, WorkerReady
-from ..resources.binding import bind
+from ...overlay.errors import SandboxUnavailable
+from ...overlay.ports import Gpu
 from ..resources.gpus import environment_of
-from .cgroups import Group
-from .tally import Tally
-from .trees import descendants_of, usage_of
-
-READY_TIMEOUT_S: Final = 20.0
-STDERR_SHOWN_BYTES: Final = 500
-END_TIMEOUT_S: Final = 2.0
+from .pipes import Pipes, ending, open_pipes
 
 WORKER_MODULE: Final = "potluck.node.execution.worker"
 
 
+class Child:
+    """A process that this one has started, and has to reap."""
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
+        self._handle = os.pidfd_open(popen.pid)
+        self._reaping = trio.Lock()
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    async def wait(self) -> str:
+        """How it ended, for a person."""
+        async with self._reaping:
+            if self._popen.returncode is None:
+                await trio.lowlevel.wait_readable(self._handle)
+                self._popen.wait()
+        return ending(self._popen.returncode)
+
+    def signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._handle, number)
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
 @dataclass
 class Spawned:
-    """A started process, and this side of its pipe and of its stdin, stdout and stderr."""
+    """A started process, and this side of its pipes."""
 
-    popen: subprocess.Popen[bytes]
-    pipe: socket.socket
-    input: int
-    outputs: tuple[int, int]
-    tally: Tally
+    child: Child
+    pipes: Pipes
 
 
 def spawn(
@@ -55,20 +66,14 @@ def spawn(
     """Starts `command(the worker's descriptors, as its first argument)`. Raises SandboxUnavailable."""
     with ExitStack() as theirs, ExitStack() as ours:
         try:
-            pipe, worker_pipe = socket.socketpair()
-            ours.callback(pipe.close)
-            theirs.callback(worker_pipe.close)
-            tally = Tally()
-            ours.callback(tally.close)
-            theirs.callback(os.close, tally.descriptor)
-            stdout, stderr = _output_pipe(ours, theirs), _output_pipe(ours, theirs)
-            stdin = _input_pipe(ours, theirs)
+            pipes, ends = open_pipes(ours, theirs)
+            stdin, stdout, stderr = ends.standard
             popen = subprocess.Popen(
-                command(f"{worker_pipe.fileno()},{tally.descriptor}"),
-                stdin=stdin[0],
-                stdout=stdout[1],
-                stderr=stderr[1],
-                pass_fds=(worker_pipe.fileno(), tally.descriptor, *keep),
+                command(f"{ends.pipe},{ends.tally}"),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=(ends.pipe, ends.tally, *keep),
                 env=env,
                 cwd=cwd,
                 start_new_session=True,
@@ -76,201 +81,7 @@ def spawn(
         except OSError as error:
             raise SandboxUnavailable(f"a worker process cannot be started: {error}") from error
         ours.pop_all()
-    return Spawned(popen, pipe, stdin[1], (stdout[0], stderr[0]), tally)
-
-
-def _input_pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
-    read, write = os.pipe()
-    theirs.callback(os.close, read)
-    ours.callback(os.close, write)
-    os.set_blocking(write, False)
-    return read, write
-
-
-def _output_pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
-    read, write = os.pipe()
-    ours.callback(os.close, read)
-    theirs.callback(os.close, write)
-    os.set_blocking(read, False)
-    return read, write
-
-
-class SpawnedWorker:
-    """A `WorkerProcess` that is a process of this machine. Subclasses know how to end everything it started."""
-
-    def __init__(self, spawned: Spawned, guarantees: Guarantees, group: Group | None) -> None:
-        self._group = group
-        self._counted = spawned.popen.pid
-        self._popen = spawned.popen
-        self._pipe = SocketStream(spawned.pipe, "the worker has gone", takes_parcels=True)
-        self._input: int | None = spawned.input
-        self._outputs = spawned.outputs
-        self._tally = spawned.tally
-        self._guarantees = guarantees
-        self._pidfd = os.pidfd_open(spawned.popen.pid)
-        self._reaping = trio.Lock()
-        self._killing = trio.Lock()
-        self._closed = False
-
-    @property
-    def guarantees(self) -> Guarantees:
-        return self._guarantees
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    def send_now(self, data: bytes | bytearray | memoryview, parcels: Sequence[Parcel] = ()) -> bool:
-        return self._pipe.send_now(data, parcels)
-
-    def claim(self, size_bytes: int) -> Parcel:
-        return self._pipe.claim(size_bytes)
-
-    async def flush(self) -> None:
-        await self._pipe.flush()
-
-    async def receive_some(self) -> bytes:
-        try:
-            return await self._pipe.receive_some()
-        except LinkLost:
-            return b""
-
-    def receive_ready(self) -> bytes:
-        return self._pipe.receive_ready()
-
-    async def output_arrived(self, stream: int) -> bool:
-        pipe = self._outputs[stream - 1]
-        try:
-            await trio.lowlevel.wait_readable(pipe)
-        except trio.ClosedResourceError:
-            return False
-        return not _has_ended(pipe)
-
-    def read_output(self, stream: int) -> bytes:
-        """b"" after `kill`."""
-        return b"" if self._closed else self._tally.take(stream, self._outputs[stream - 1], OUTPUT_PART_BYTES)
-
-    async def send_input(self, data: bytes) -> None:
-        rest = memoryview(data)
-        await trio.lowlevel.checkpoint()
-        try:
-            while rest and self._input is not None:
-                try:
-                    rest = rest[os.write(self._input, rest) :]
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(self._input)
-        except (OSError, trio.ClosedResourceError) as error:
-            raise LinkLost(f"the worker has gone: {error}") from error
-
-    def end_input(self) -> None:
-        if self._input is not None:
-            trio.lowlevel.notify_closing(self._input)
-            os.close(self._input)
-            self._input = None
-
-    async def wait(self) -> str:
-        async with self._reaping:
-            if self._popen.returncode is None:
-                await trio.lowlevel.wait_readable(self._pidfd)
-                self._popen.wait()
-        return _ending(self._popen.returncode)
-
-    async def kill(self) -> None:
-        with trio.CancelScope(shield=True):
-            async with self._killing:
-                if not self._closed:
-                    await self._end_all()
-                    await self.wait()
-                    self._close()
-
-    async def _enter_group(self, pid: int) -> None:
-        """From here on all that this process starts is counted and limited as one. Raises RemoteProtocolError."""
-        self._counted = pid
-        if self._group is not None:
-            try:
-                await trio.to_thread.run_sync(self._group.enter, pid)
-            except OSError as error:
-                raise RemoteProtocolError(f"it could not be put into its control group: {error}") from error
-
-    def bind(self, cores: Sequence[int]) -> None:
-        bind(self._whole, cores or os.sched_getaffinity(0))
-
-    def _whole(self) -> set[int]:
-        return {self._counted, *descendants_of(self._counted)}
-
-    def limit(self, limits: Limits) -> None:
-        if self._group is not None:
-            self._group.limit(limits)
-
-    def usage(self) -> Usage:
-        if self._group is not None:
-            return self._group.usage()
-        return usage_of(self._whole())
-
-    async def stop(self) -> None:
-        raise TypeError("each sandbox stops its processes in its own way")
-
-    async def resume(self) -> None:
-        raise TypeError("each sandbox continues its processes in its own way")
-
-    async def _end_all(self) -> None:
-        raise TypeError("each sandbox ends its processes in its own way")
-
-    def _signal_outer(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, number)
-
-    def _close(self) -> None:
-        self._closed = True
-        self.end_input()
-        for descriptor in self._outputs:
-            trio.lowlevel.notify_closing(descriptor)
-        self._pipe.close()
-        self._tally.close()
-        for descriptor in (self._pidfd, *self._outputs):
-            os.close(descriptor)
-        if self._group is not None:
-            self._group.remove()
-
-    async def await_ready(self) -> None:
-        """Raises SandboxUnavailable, after killing the process, if it does not say WorkerReady in time."""
-        try:
-            with trio.fail_after(READY_TIMEOUT_S):
-                await self._receive_ready()
-        except (trio.TooSlowError, RemoteProtocolError, LinkLost) as error:
-            said = self.read_output(2)[:STDERR_SHOWN_BYTES].decode(errors="replace").strip()
-            await self.kill()
-            reason = said or str(error) or f"it was not ready within {READY_TIMEOUT_S:.0f} s"
-            raise SandboxUnavailable(f"a worker process did not start: {reason}") from error
-        except trio.Cancelled:
-            await self.kill()
-            raise
-
-    async def _receive_ready(self) -> None:
-        frames = FROM_WORKER.frames()
-        while (body := frames.next_body()) is None:
-            chunk = await self.receive_some()
-            if not chunk:
-                raise RemoteProtocolError(await self.wait())
-            frames.feed(chunk)
-        if not isinstance(FROM_WORKER.decode(body), WorkerReady) or frames.pending_bytes:
-            raise RemoteProtocolError("its first message was not that it is ready")
-
-
-def _has_ended(pipe: int) -> bool:
-    """Nobody writes to it any more, and all of it has been read."""
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    return poll.poll(0) == [(pipe, select.POLLHUP)]
-
-
-def _ending(returncode: int) -> str:
-    """A shell or a supervisor reports death by signal N as status 128 + N."""
-    number = -returncode if returncode < 0 else returncode - 128
-    try:
-        return f"killed by {signal.Signals(number).name}" if number > 0 else f"exit status {returncode}"
-    except ValueError:
-        return f"exit status {returncode}"
+    return Spawned(Child(popen), pipes)
 
 
 def clean_environment(home: str, gpus: Sequence[Gpu] = ()) -> dict[str, str]:

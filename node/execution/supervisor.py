@@ -9,6 +9,7 @@ BEGIN     ──────────────▶                  once: t
 STOP      ──────────────▶                  answered when every process of the sandbox has been sent the signal
 CONTINUE  ──────────────▶
           ◀──────────────  the same byte
+          ◀──────────────  ENDED and the worker's status, last of all
 
 The worker runs a user's code as the same user. What keeps it from this process: process 1 gets no signal that it has no
 handler for, and nobody may look into or write to a process that is not dumpable.
@@ -27,6 +28,7 @@ from typing import Final
 BEGIN: Final = b"B"
 STOP: Final = b"S"
 CONTINUE: Final = b"C"
+ENDED: Final = b"E"
 
 _EVERYBODY: Final = -1
 _SIGNALLED: Final = 128
@@ -76,6 +78,19 @@ def _reap(worker: int) -> int | None:
             return code if code >= 0 else _SIGNALLED - code
 
 
+def status_in(said: bytes) -> int:
+    """From the last words. Who has none was killed."""
+    _before, ended, status = said.partition(ENDED)
+    return status[0] if ended and status else _SIGNALLED + signal.SIGKILL
+
+
+def _tell_end(orders: socket.socket, status: int) -> None:
+    try:
+        orders.send(ENDED + bytes([status & 0xFF]))
+    except OSError:
+        pass  # nobody is left to be told
+
+
 def _obey(order: bytes) -> None:
     number = signal.SIGSTOP if order == STOP else signal.SIGCONT
     try:
@@ -113,7 +128,9 @@ def main(arguments: Sequence[str]) -> None:
     _shut_off()
     _close(arguments[1])
     orders.send(BEGIN)
-    os._exit(_supervise(orders, worker))
+    status = _supervise(orders, worker)
+    _tell_end(orders, status)
+    os._exit(status)
 
 
 if __name__ == "__main__":

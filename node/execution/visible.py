@@ -13,6 +13,41 @@ ETC: Final = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "loca
 SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _PACKAGE_PARTS: Final = ("__init__.py", "py.typed", "client", "overlay", "node")
 """Of a checkout, only what a worker or a task may import."""
+_PROC_SHOWN: Final = frozenset(
+    [
+        "cmdline",
+        "cpuinfo",
+        "crypto",
+        "devices",
+        "diskstats",
+        "filesystems",
+        "loadavg",
+        "meminfo",
+        "misc",
+        "mounts",
+        "net",
+        "partitions",
+        "self",
+        "stat",
+        "swaps",
+        "sysvipc",
+        "thread-self",
+        "uptime",
+        "version",
+        "vmstat",
+    ]
+)
+"""What programs look for beside the folders of processes. The rest is the machine's: to its root, which a node may run
+as, much of it can be read and some written without any capability."""
+
+
+def hidden_in_proc() -> list[Path]:
+    """Settings of the kernel, in /proc/sys, are shown read-only."""
+    return [
+        path
+        for path in sorted(Path("/proc").iterdir())
+        if not path.name.isdecimal() and path.name not in _PROC_SHOWN and path.name != "sys"
+    ]
 
 
 def python_paths() -> list[str]:

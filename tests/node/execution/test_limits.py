@@ -13,10 +13,11 @@ from _pytest.mark import ParameterSet
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.node.execution.bare import BareSandbox
-from potluck.node.execution.bubblewrap import BubblewrapSandbox, Sizes
+from potluck.node.execution.bubblewrap import BubblewrapSandbox
 from potluck.node.execution.cgroups import Hierarchy
 from potluck.node.execution.limits import Begun, exceeded
 from potluck.node.execution.overseeing import Overseer
+from potluck.node.execution.supervised import Sizes
 from potluck.overlay.errors import LimitExceeded
 from potluck.overlay.ports import Sandbox
 from potluck.overlay.wire.limits import Limits, Usage

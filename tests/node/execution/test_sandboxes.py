@@ -18,7 +18,8 @@ import pytest
 import trio
 from potluck.node.execution.backends import available_sandboxes
 from potluck.node.execution.bare import BareSandbox, Scratch, remove_abandoned_folders
-from potluck.node.execution.bubblewrap import BubblewrapSandbox, Sizes
+from potluck.node.execution.bubblewrap import BubblewrapSandbox
+from potluck.node.execution.supervised import Sizes
 from potluck.node.resources.gpus import environment_of
 from potluck.overlay.errors import SandboxUnavailable
 from potluck.overlay.ports import Sandbox
