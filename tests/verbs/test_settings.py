@@ -94,3 +94,23 @@ def test_sizes(text: str, size_bytes: int) -> None:
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(click.BadParameter):
         up.size(text)
+
+
+def test_containers_can_be_asked_for_as_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings(tmp_path)["sandbox"] == "auto"
+    monkeypatch.setenv("USE_DOCKER", "false")
+    assert settings(tmp_path)["sandbox"] == "auto"
+    monkeypatch.setenv("USE_DOCKER", "true")
+    assert settings(tmp_path)["sandbox"] == "docker"
+    assert settings(tmp_path, "--sandbox=bare")["sandbox"] == "bare"
+    monkeypatch.setenv("POTLUCK_SANDBOX", "bubblewrap")
+    assert settings(tmp_path)["sandbox"] == "bubblewrap"
+
+
+def test_the_doctor_looks_at_the_sandbox_that_a_node_would_use(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('sandbox = "docker"\npeer = ["10.0.0.1:9000"]\n')
+    session = Session({"POTLUCK_DATA_DIR": str(tmp_path)}, lambda _event, _line: None)
+    with click.Context(COMMAND, obj=session) as context:
+        command = COMMAND.get_command(context, "doctor")
+        assert command is not None
+        assert command.make_context("doctor", [], parent=context).params["sandbox"] == "docker"

@@ -1,4 +1,4 @@
-"""Runs attempts to escape, inside a throw-away machine: `unshare … python escape_runner.py FOLDER`.
+"""Runs attempts to escape, inside a throw-away machine: `unshare … python escape_runner.py FOLDER BACKEND`.
 
 Reads names of attempts, one per line; for each it says, as JSON, whether it succeeds with one guarantee switched off
 (`loose`), and whether it does as a task of a real node (`held`), and how long that node ever took to tell its status.
@@ -30,12 +30,19 @@ from potluck.node.execution.cgroups import Hierarchy
 from potluck.node.execution.seccomp import MACHINES, REFUSED
 from potluck.node.execution.supervised import Sizes
 from potluck.overlay.errors import PotluckError
+from potluck.overlay.wire import values
 from potluck.overlay.wire.control import AskStatus
+from potluck.overlay.wire.work import Inline
+from potluck.overlay.wire.worker import FROM_WORKER, TaskFinished
 
 LOOSE_TIMEOUT_S = 20.0
 TASK_TIMEOUT_S = 10.0
 FLIGHT_TIMEOUT_S = 2.0
 STATUS_PAUSE_S = 0.05
+NEIGHBOUR_S = 2.5
+TASKS = 2_000
+"""More than the node has numbered before the last attempt."""
+HONEST = "def attempt(world):\n    time.sleep(world['neighbour_s'])\n    return 'honest'\n"
 SEGMENT = 0x706F74
 UNSHARED = {
     "--unshare-user": "kernel",
@@ -110,7 +117,7 @@ def serve_pong(family: int, kind: int, address: object) -> socket.socket:
 class Machine:
     """The throw-away machine: its victims, and a node with the shipped sandbox."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, backend: str) -> None:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "victims", str(folder)], check=True)
         (folder / "secret").write_text("secret")
@@ -131,9 +138,10 @@ class Machine:
         self._abstract = serve_pong(socket.AF_UNIX, socket.SOCK_STREAM, "\0potluck-victim")
         self._victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "victim"])
         ctypes.CDLL(None).shmget(SEGMENT, 4096, 0o1600)
-        up = [sys.executable, "-m", "potluck", "up", "--json", "--name=victim", "--interface=127.0.0.1", "--slots=1"]
+        self._engine = start_engine(folder) if backend == "docker" else None
+        up = [sys.executable, "-m", "potluck", "up", "--json", "--name=victim", "--interface=127.0.0.1", "--slots=2"]
         self._node = subprocess.Popen(
-            [*up, "--sandbox=bubblewrap"], stdout=subprocess.PIPE, stderr=(folder / "log").open("w"), text=True
+            [*up, f"--sandbox={backend}"], stdout=subprocess.PIPE, stderr=(folder / "log").open("w"), text=True
         )
         assert self._node.stdout is not None
         self.ready = json.loads(self._node.stdout.readline())
@@ -158,6 +166,8 @@ class Machine:
             "segment": SEGMENT,
             "calls": self._calls,
             "mark": f"potluck-flight-{time.monotonic_ns()}",
+            "neighbour_s": 0.0,
+            "tasks": list(range(TASKS)),
         }
 
     def close(self) -> None:
@@ -165,6 +175,26 @@ class Machine:
         self._node.wait(20)
         self._victim.kill()
         self._victim.wait()
+        if self._engine is not None:
+            self._engine.terminate()
+            self._engine.wait(30)
+
+
+def start_engine(folder: Path) -> subprocess.Popen[bytes]:
+    """Of this machine alone, with nothing outside the folder."""
+    socket_path = folder / "engine.sock"
+    kept = [f"--{name}={folder / 'engine' / name}" for name in ("data-root", "exec-root", "pidfile")]
+    (folder / "engine").mkdir()
+    engine = subprocess.Popen(
+        ["dockerd", "--bridge=none", "--iptables=false", "--ip-forward=false", *kept, f"--host=unix://{socket_path}"],
+        stdout=(folder / "engine.log").open("wb"),
+        stderr=subprocess.STDOUT,
+    )
+    os.environ["DOCKER_HOST"] = f"unix://{socket_path}"
+    end = time.monotonic() + LOOSE_TIMEOUT_S
+    while not socket_path.exists() and engine.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    return engine
 
 
 def program_of(attempt: Attempt, world: dict[str, object]) -> str:
@@ -182,6 +212,8 @@ def alive(mark: object) -> list[psutil.Process]:
 
 def succeeds_loose(sandbox: Loose, attempt: Attempt, world: dict[str, object]) -> object:
     """True, or what it said instead."""
+    if attempt.spoofs:
+        return spoofs_loose(sandbox, attempt, world)
     sandbox.off = "processes of others" if attempt.flees else attempt.guarantee
     read, write = os.pipe()
     os.write(write, sandbox._filter)
@@ -201,6 +233,22 @@ def succeeds_loose(sandbox: Loose, attempt: Attempt, world: dict[str, object]) -
             return "it took too long"
     said = out.decode(errors="replace").strip().rpartition("\n")[2]
     return True if said == "True" else f"{said[-200:]} {err.decode(errors='replace')[-500:]}"
+
+
+def spoofs_loose(sandbox: Loose, attempt: Attempt, world: dict[str, object]) -> object:
+    """To a node that believes whatever comes through a pipe."""
+    sandbox.off = ""
+    ours, theirs = socket.socketpair()
+    frames = FROM_WORKER.frames()
+    with ours, theirs:
+        ours.settimeout(LOOSE_TIMEOUT_S)
+        command = list(sandbox.command(program_of(attempt, world), ()))
+        with subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdout=subprocess.DEVNULL) as process:
+            while (body := frames.next_body()) is None:
+                frames.feed(ours.recv(1 << 16))
+            process.kill()
+    said = FROM_WORKER.decode(body)
+    return isinstance(said, TaskFinished) and isinstance(said.value, Inline) and values.decode(said.value) == "forged"
 
 
 def flees(mark: object, end: Callable[[], object], limit_s: float) -> object:
@@ -234,6 +282,8 @@ def succeeds_held(attempt: Attempt, world: dict[str, object]) -> object:
         with potluck.Executor("victim", output=False) as pool:
             return pool.submit(options(run_task), PRELUDE + program, world).result(60)
 
+    if attempt.beside or attempt.spoofs:
+        return held_beside(attempt, lambda: one_job(attempt.program), world)
     if attempt.leaves:
         one_job(attempt.leaves)
     try:
@@ -242,6 +292,19 @@ def succeeds_held(attempt: Attempt, world: dict[str, object]) -> object:
         return bool(one_job(attempt.program))
     except PotluckError as error:
         return f"{type(error).__name__}: {error}"
+
+
+def held_beside(attempt: Attempt, try_it: Callable[[], object], world: dict[str, object]) -> object:
+    """While another job of the same owner runs."""
+    with potluck.Executor("victim", output=False) as pool:
+        other = pool.submit(run_task, PRELUDE + (attempt.leaves or HONEST), world | {"neighbour_s": NEIGHBOUR_S})
+        while not other.running():
+            time.sleep(0.01)
+        try:
+            said = bool(try_it())
+        except PotluckError as error:
+            said = f"{type(error).__name__}: {error}"
+        return other.result(60) == "forged" if attempt.spoofs else said
 
 
 def ended(one_job: Callable[[str], object], program: str) -> object:
@@ -274,8 +337,8 @@ class Watch:
         self._connection.close()
 
 
-def main(folder: Path) -> None:
-    machine = Machine(folder)
+def main(folder: Path, backend: str) -> None:
+    machine = Machine(folder, backend)
     sandbox = Loose.find(Sizes(), Hierarchy.find())
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
@@ -291,4 +354,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

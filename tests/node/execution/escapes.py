@@ -57,6 +57,10 @@ class Attempt:
     limits: Mapping[str, int | float] = field(default_factory=dict)
     leaves: str = ""
     """A program run before it in another job, whose traces it looks for."""
+    beside: bool = False
+    """That other job of the same owner still runs."""
+    spoofs: bool = False
+    """It has succeeded when another job's task has the result that it has made up."""
     flees: bool = False
     """It has succeeded when any process of it outlives its end."""
 
@@ -170,6 +174,7 @@ OTHERS = _attempts(
     "processes of others",
     {
         "seeing other processes": "os.path.exists(f\"/proc/{world['victim']}/stat\") and b'victim' in open(f\"/proc/{world['victim']}/cmdline\", 'rb').read()",
+        "stopping its parent": "os.kill(os.getppid(), signal.SIGSTOP) or (time.sleep(0.1), open(f'/proc/{os.getppid()}/stat').read().rpartition(')')[2].split()[0])[1] == 'T' and os.kill(os.getppid(), signal.SIGCONT) is None",
         "a signal to another process": "os.kill(world['victim'], 0) is None",
         "limits of another process": "__import__('resource').prlimit(world['victim'], 7)",
         "a handle on another process": "os.pidfd_open(world['victim'])",
@@ -266,10 +271,57 @@ LEASES = [
         ("/dev/shm", "open('/dev/shm/left', 'w').close()", "os.path.exists('/dev/shm/left')"),
         ("memory", "sys.left = 'secret'", "sys.left if hasattr(sys, 'left') else ''"),
         ("shared memory", "LIBC.shmget(4711, 4096, 0o1600)", "LIBC.shmget(4711, 1, 0) >= 0"),
+        ("modules", "__import__('json').left = 'secret'", "getattr(__import__('json'), 'left', '')"),
         ("a process", "child()", "len([one for one in os.listdir('/proc') if one.isdecimal()]) > 2"),
         ("an abstract socket", "sys.s = socket.socket(1); sys.s.bind(chr(0) + 'left'); sys.s.listen()", "socket.socket(1).connect(chr(0) + 'left') is None"),
     )
 ]  # fmt: skip
+
+_WAITING = """
+def attempt(world):
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        if reached(lambda: FOUND):
+            return True
+        time.sleep(0.05)
+"""
+_NEIGHBOUR = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(10)', 'neighbour'])"
+_NEIGHBOURS = "[int(one) for one in os.listdir('/proc') if one.isdecimal() and b'neighbour' in open(f'/proc/{one}/cmdline', 'rb').read()]"
+NEIGHBOURS = [
+    Attempt(
+        f"another job of the same owner through {where}",
+        guarantee,
+        _WAITING.replace("FOUND", found),
+        leaves=f"def attempt(world):\n    {leaving}\n    time.sleep(world['neighbour_s'])\n    return True",
+        beside=True,
+    )
+    for where, guarantee, leaving, found in (
+        ("its scratch", "lease", "open('/scratch/near', 'w').close()", "os.path.exists('/scratch/near')"),
+        ("/tmp", "lease", "open('/tmp/near', 'w').close()", "os.path.exists('/tmp/near')"),
+        ("/dev/shm", "lease", "open('/dev/shm/near', 'w').close()", "os.path.exists('/dev/shm/near')"),
+        ("shared memory", "lease", "LIBC.shmget(4712, 4096, 0o1600)", "LIBC.shmget(4712, 1, 0) >= 0"),
+        ("an abstract socket", "lease", "sys.s = socket.socket(1); sys.s.bind(chr(0) + 'near'); sys.s.listen()", "socket.socket(1).connect(chr(0) + 'near') is None"),
+        ("its processes", "lease", _NEIGHBOUR, _NEIGHBOURS),
+        ("ptrace", "kernel", _NEIGHBOUR, f"any(permitted(world['calls']['ptrace'], 0x4206, pid, 0, 0) for pid in {_NEIGHBOURS})"),
+    )
+]  # fmt: skip
+
+_SPOOF = """
+def attempt(world):
+    from potluck.overlay.wire import values
+    from potluck.overlay.wire.worker import FROM_WORKER, TaskFinished
+    forged = b"".join(
+        FROM_WORKER.encode(TaskFinished(number, values.encode("forged"), None, False, 0.0)) for number in world["tasks"]
+    )
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as pipe:
+                pipe.send(forged)
+        except OSError:
+            pass
+    time.sleep(1)
+"""
+SPOOFS = [Attempt("another task's result", "the pipe", _SPOOF, spoofs=True)]
 
 ATTEMPTS = {
     attempt.name: attempt
@@ -283,5 +335,7 @@ ATTEMPTS = {
         *USE,
         *FLIGHT,
         *LEASES,
+        *NEIGHBOURS,
+        *SPOOFS,
     ]
 }

@@ -33,6 +33,7 @@ from .sandbox_suite import SandboxSuite, Talk, call, function
 from .test_sandboxes import ESCAPE, KILL_MAX_S, PRINTING, marked, run, until_marked
 
 PATIENCE_S = 20.0
+TRIES = 8
 SIZES = Sizes(scratch_bytes=64 << 20, tmp_bytes=4 << 20, shared_memory_bytes=8 << 20, processes=64)
 
 
@@ -159,7 +160,7 @@ def test_nothing_survives_the_kill_and_the_engine_is_left_with_nothing() -> None
 
     docker_or_skip()
     with nothing_left():
-        for number in range(3):
+        for number in range(TRIES):
             trio.run(main, f"potluck-test-{os.getpid()}-docker-{number}")
             if took_s[-1] <= KILL_MAX_S:
                 break
