@@ -330,6 +330,7 @@ one.listen()
 print("ready", flush=True)
 while True:
     other, _ = one.accept()
-    other.send(b"hello")
+    if other.recv(4096):
+        other.send(b"hello")
     other.close()
 """
