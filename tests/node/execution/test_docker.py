@@ -144,11 +144,11 @@ def test_what_can_be_written_is_as_large_as_stated() -> None:
     assert all(one // 2 <= found <= one for found, one in zip(written, most, strict=True))
 
 
-def test_nothing_survives_the_kill_and_the_engine_is_left_with_nothing() -> None:
-    """The fastest of a few tries is judged: how busy the machine is besides is not the sandbox's doing."""
+def kill_s(mark: str) -> float:
+    """How long it takes to end twenty that have fled, and all is over then."""
     took_s = []
 
-    async def main(mark: str) -> None:
+    async def main() -> None:
         with trio.fail_after(60):
             process = await docker_or_skip().start()
             talk = Talk(process)
@@ -159,12 +159,22 @@ def test_nothing_survives_the_kill_and_the_engine_is_left_with_nothing() -> None
             took_s.append(trio.current_time() - began_s)
         assert not marked(mark)
 
+    trio.run(main)
+    return took_s[0]
+
+
+def test_nothing_survives_the_kill_and_the_engine_is_left_with_nothing() -> None:
     docker_or_skip()
     with nothing_left():
-        for number in range(TRIES):
-            trio.run(main, f"potluck-test-{os.getpid()}-docker-{number}")
-            if took_s[-1] <= KILL_MAX_S:
-                break
+        kill_s(f"potluck-test-{os.getpid()}-docker")
+
+
+@pytest.mark.nightly
+def test_the_kill_is_as_fast_as_without_an_engine() -> None:
+    """The fastest of a few tries is judged: how busy the machine is besides is not the sandbox's doing."""
+    took_s: list[float] = []
+    while len(took_s) < TRIES and min(took_s, default=KILL_MAX_S + 1) > KILL_MAX_S:
+        took_s.append(kill_s(f"potluck-test-{os.getpid()}-docker-{len(took_s)}"))
     assert min(took_s) <= KILL_MAX_S
 
 
