@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client.asynchronous import AsyncExecutor
+    from .client.checkpoints import checkpoint, checkpointed
     from .client.executor import Executor
     from .client.futures import cancel
     from .client.kinds import handler, kind
@@ -74,6 +75,8 @@ __all__ = [
     "UsageError",
     "WorkerLost",
     "cancel",
+    "checkpoint",
+    "checkpointed",
     "handler",
     "kind",
     "memory",
@@ -84,6 +87,8 @@ _HOMES = {
     "AsyncExecutor": "client.asynchronous",
     "Executor": "client.executor",
     "cancel": "client.futures",
+    "checkpoint": "client.checkpoints",
+    "checkpointed": "client.checkpoints",
     "handler": "client.kinds",
     "kind": "client.kinds",
     "options": "client.options",

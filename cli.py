@@ -49,6 +49,7 @@ VERBS: Final = {
     "kill": "End a process, its tree or its group.",
     "suspend": "Let a process stand still.",
     "resume": "Let a suspended process go on.",
+    "migrate": "Let a process go on at another node.",
     "policy": "Show or change how a node schedules its tasks.",
     "schedulers": "Compare the scheduling policies on one workload.",
     "demo": "Show the whole thing on this machine in a minute.",

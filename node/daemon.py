@@ -53,6 +53,7 @@ from .leaving import Leaving
 from .memory import SharedMemory
 from .objects import Objects, ObjectTable
 from .presence import Presence
+from .processes.moving import Moving
 from .processes.service import ProcessTable
 from .rights import OfTask
 from .roster import Roster
@@ -180,7 +181,14 @@ class Node:
         self.streams = Streams(
             identity.node_id, self.links, self.jobs.has_given, execution.output_shown, execution.input_came
         )
-        self.processes = ProcessTable(identity, execution, self.links, self.membership, self._is_confidential)
+        self.processes = ProcessTable(
+            identity,
+            execution,
+            self.links,
+            self.membership,
+            Moving(identity, execution, self.links, self.jobs),
+            self._is_confidential,
+        )
         self.presence = Presence(config, identity, self.membership, self.replication, ports.host)
         self.audit = AuditLog(identity.key, ports.store, self.links, self.mesh_time)
         versions = abilities.versions_of(self.capabilities)

@@ -98,6 +98,7 @@ def rows_of(node: str, page: Processes) -> Iterable[Row]:
             "wait_s": line.wait_s,
             "turnaround_s": line.turnaround_s,
             "switches": line.stops,
+            "checkpoint": line.checkpoint,
             "ended": line.how or None,
         }
 
@@ -123,9 +124,7 @@ def _cells(row: Row, emoji: bool) -> tuple[str, ...]:
 
 def act(session: Session, act: str, pid: str, *, tree: bool, group: bool) -> Answer:
     """On one process, on all that have come from it, or on all of its job, wherever they are."""
-    node, slash, number = pid.rpartition("/")
-    if not slash or not node or not (number.isascii() and number.isdecimal()) or len(number) > 15:
-        raise UsageError(f"{pid!r} is no process: write NODE/NUMBER, as `potluck ps` does")
+    _parsed(pid)
     if tree and group:
         raise UsageError("give either --tree or --group")
     with connected(session) as connection:
@@ -133,6 +132,25 @@ def act(session: Session, act: str, pid: str, *, tree: bool, group: bool) -> Ans
     if not acted:
         raise NotFound(f"no process {pid} to {act}")
     return Answer({"acted": acted}, "\n".join(acted))
+
+
+def move(session: Session, pid: str, to: str) -> Answer:
+    node, number = _parsed(pid)
+    with connected(session) as connection:
+        said = ask(connection, ActOnProcesses, "migrate", [number], node, to)
+    if said.code:
+        raise from_wire(said.code, said.reason)
+    if not said.numbers:
+        raise NotFound(f"no process {pid}: it has ended, or there never was one")
+    return Answer({"pid": pid, "node": to}, f"{pid} goes on at {to}")
+
+
+def _parsed(pid: str) -> tuple[str, int]:
+    """Raises UsageError."""
+    node, slash, number = pid.rpartition("/")
+    if not slash or not node or not (number.isascii() and number.isdecimal()) or len(number) > 15:
+        raise UsageError(f"{pid!r} is no process: write NODE/NUMBER, as `potluck ps` does")
+    return node, int(number)
 
 
 def _on_many(connection: Connection, act: str, pid: str, *, tree: bool) -> list[str]:
@@ -167,8 +185,8 @@ def _tree(rows: Sequence[Row], roots: set[str]) -> list[str]:
 def _on(connection: Connection, act: str, pids: Sequence[str]) -> list[str]:
     by_node: dict[str, list[int]] = {}
     for pid in pids:
-        node, _slash, number = pid.rpartition("/")
-        by_node.setdefault(node, []).append(int(number))
+        node, number = _parsed(pid)
+        by_node.setdefault(node, []).append(number)
     acted: list[str] = []
     for node, numbers in by_node.items():
         for first in range(0, len(numbers), ACTED_MAX):

@@ -10,6 +10,7 @@ import msgspec
 from ...overlay.ports import Store
 from ...overlay.wire.joblog import Era
 from .journal import Log
+from .milestones import stripped
 
 _HEADS: Final = "jobs"
 _ENTRIES: Final = "job entries"
@@ -68,6 +69,17 @@ class Archive:
     def cut(self, job: str, first: int, end: int) -> None:
         for number in range(first, end):
             self._store.delete(_ENTRIES, _entry_key(job, number))
+
+    def strip(self, job: str, number: int) -> int:
+        """Takes the checkpoint out of an entry that has one; how many bytes that frees."""
+        key = _entry_key(job, number)
+        entry = self._store.get(_ENTRIES, key)
+        if entry is None:
+            return 0
+        left = stripped(entry)
+        if left is not entry:
+            self._store.put(_ENTRIES, key, left)
+        return len(entry) - len(left)
 
     def read(self, job: str, first: int, end: int, bytes_max: int) -> list[bytes]:
         """From `first` on as many as fit, at least one; fewer where the disk has lost some."""

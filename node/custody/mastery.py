@@ -20,6 +20,7 @@ from ...overlay.wire.control import NodeReports, TaskSpec
 from ...overlay.wire.joblog import (
     ENTRIES_MAX,
     Added,
+    Came,
     Ended,
     Entry,
     Given,
@@ -31,13 +32,15 @@ from ...overlay.wire.joblog import (
     encode_entry,
 )
 from ...overlay.wire.work import Finished, Program, Report
-from ..jobs.batches import BATCH_BYTES_MAX, cut, payload_bytes, report_bytes
+from ..jobs.batches import BATCH_BYTES_MAX, checkpoint_bytes, cut, payload_bytes, report_bytes
+from ..jobs.effects import Note
 from .archive import Archive, Head
 from .deputies import choose
 from .journal import Journal
+from .milestones import Milestones
 from .outcomes import Outcomes
 from .seats import Change, Seat, hold, register_of
-from .story import Counts
+from .story import Counts, Story
 
 logger = logging.getLogger("potluck.node")
 
@@ -76,32 +79,6 @@ class Office(Protocol):
         """With long values on disk."""
 
 
-class Alone:
-    """The office of a confidential job: nobody else hears of it, nothing is written down, and it ends with its node."""
-
-    def __init__(
-        self, own_id: NodeId, archive: Archive, lasting: Callable[[Mastery, Sequence[Finished]], list[Finished]]
-    ) -> None:
-        self.own_id = own_id
-        self.archive = archive
-        self.lasting = lasting
-
-    def candidates(self, owner: bytes) -> list[bytes]:
-        return []
-
-    def is_present(self, node_id: bytes) -> bool:
-        return False
-
-    async def change(self, register: bytes, change: Change) -> Seat:
-        raise NotAllowed("a confidential job has no register")
-
-    async def tell(self, node_id: bytes, make: Callable[[int], JobLog], timeout_s: float) -> JobLogged:
-        raise NotAllowed("a confidential job has no deputies")
-
-    def is_pair(self, register: bytes) -> bool:
-        return False
-
-
 class Mastery:
     """Plain methods never wait; what follows from them happens in `run`."""
 
@@ -115,6 +92,7 @@ class Mastery:
         self.counts = Counts()
         self.outcomes = Outcomes()
         """Shown or not."""
+        self._milestones = Milestones()
         self.first_seat: Callable[[], Awaitable[Seat]] | None = None
         """Makes a new job's seat, while its log is under way already."""
         self.sink: Sink | None = None
@@ -154,9 +132,10 @@ class Mastery:
         """Everything has its outcome, and whoever succeeds this node has it, too."""
         return self.counts.over and self.journal.shown == self.journal.log.length
 
-    def resume(self, counts: Counts, outcomes: Outcomes, bytes_kept: int, shown: int) -> None:
+    def resume(self, counts: Counts, story: Story, bytes_kept: int, shown: int) -> None:
         """What the log of an earlier master holds."""
-        self.counts, self.outcomes, self.bytes_kept = counts, outcomes, bytes_kept
+        self.counts, self.outcomes, self.bytes_kept = counts, story.outcomes, bytes_kept
+        self._milestones.resume(story.came)
         self.journal.shown = shown
         self._dirty.set()
 
@@ -169,7 +148,7 @@ class Mastery:
         """`program` comes without its body when the log has it."""
         if not specs:
             self._append([Added(program, [])])
-        for part in cut(specs, lambda spec: payload_bytes(spec.arguments), _ENTRY_BYTES_MAX):
+        for part in cut(specs, _spec_bytes, _ENTRY_BYTES_MAX):
             self._append([Added(program, part)])
             self._added.set()
             program = Program(program.program_id, program.form, libraries=program.libraries)
@@ -190,10 +169,24 @@ class Mastery:
                     self.outcomes.note(report.index, self.journal.log.length)
                 self._append([Ended(batch.node, batch.own, part)])
                 self.when_shown(partial(self._show, NodeReports(batch.node, batch.own, list(part))))
+                self._replace(self._milestones.ended(report.index for report in part))
 
     def _show(self, told: NodeReports) -> None:
         if self.sink is not None:
             self.sink(self.job, [told])
+
+    def note(self, note: Note) -> None:
+        """How far a task has come, which has no outcome yet."""
+        self._replace([self._milestones.entry(note, self.journal.log.length)])
+
+    def _replace(self, entries: list[Came]) -> None:
+        if entries:
+            self._append(entries)
+        for replaced in [entry.replaces for entry in entries if entry.replaces]:
+            self.when_shown(partial(self._strip, replaced))
+
+    def _strip(self, number: int) -> None:
+        self.bytes_kept -= self._office.archive.strip(self.job, number)
 
     def give(self, node: str, indexes: list[int], begin: Callable[[], None]) -> None:
         """Tasks that must not run twice: begun once whoever succeeds this node knows that they may have."""
@@ -485,3 +478,7 @@ class Mastery:
         self.unfenced, self._fenced, self.waits_for = True, False, ""
         self.seat = Seat(self.seat.master, self.epoch, deputies)
         self._name(deputies)
+
+
+def _spec_bytes(spec: TaskSpec) -> int:
+    return payload_bytes(spec.arguments) + checkpoint_bytes(spec.checkpoint)

@@ -43,13 +43,14 @@ from ...overlay.wire.control import JobOptions, NodeReports, TaskSpec
 from ...overlay.wire.gossip import Status
 from ...overlay.wire.joblog import Entry, JobLog, JobLogged, Opened
 from ...overlay.wire.work import Fault, Finished, Inline, Payload, Program, Reference, Report
-from ..jobs.effects import Assign
+from ..jobs.effects import Assign, Note
 from ..jobs.service import Jobs
 from ..objects import Objects
+from .alone import Alone
 from .archive import Archive, Head
 from .deputies import choose
 from .journal import Journal, Log
-from .mastery import Alone, Mastery, Sink
+from .mastery import Mastery, Sink
 from .seats import Change, Seat, Seats, register_of, remove, seats_in, succeed
 from .seats import take as take_seat
 from .shelf import Shelf
@@ -103,6 +104,7 @@ class Custody:
         self._background = Background()
         self.succession = Succession(self, self.shelf, self.archive, self._background)
         jobs.holds_back = self._holds_back
+        jobs.noted = self._noted
         objects.kept = self._kept
         links.on(JobLog, self._logged)
         membership.observers.append(self._member_changed)
@@ -284,6 +286,10 @@ class Custody:
         mastery.give(self._name_of(assign.node_id), indexes, lambda: self._jobs.begin(assign))
         return True
 
+    def _noted(self, note: Note) -> None:
+        if (mastery := self.masteries.get(note.job)) is not None:
+            mastery.note(note)
+
     def _name_of(self, node_id: bytes) -> str:
         if node_id == self.own_id:
             return self._identity.name
@@ -336,7 +342,7 @@ class Custody:
         for entry in entries:
             counts.take(entry)
         mastery = Mastery(self, job, Journal(head.log.begun(seat.epoch)), seat, story.opened, unfenced=unfenced)
-        mastery.resume(counts, story.outcomes, head.bytes_kept, head.shown)
+        mastery.resume(counts, story, head.bytes_kept, head.shown)
         logger.info("Node %s is master of job %s now", self._identity.name, job)
         del self.shelf.heads[job]
         self._begin(mastery)

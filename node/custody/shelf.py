@@ -11,7 +11,7 @@ import trio
 from ...overlay.errors import LimitExceeded, LinkLost, NotFound, PotluckError, RemoteProtocolError, Unavailable
 from ...overlay.ids import NodeId
 from ...overlay.links.link import Link
-from ...overlay.wire.joblog import Added, Ended, Entry, JobLog, JobLogged, Opened, decode_entry
+from ...overlay.wire.joblog import Added, Came, Ended, Entry, JobLog, JobLogged, Opened, decode_entry
 from ...overlay.wire.work import Reference
 from .archive import Archive, Head
 from .journal import Log, is_sound, take
@@ -121,6 +121,7 @@ class Shelf:
             raise Unavailable("it has got another place meanwhile")
         self._archive.cut(job, taken.keep, own.length)
         self._archive.write(job, taken.keep, fresh)
+        kept_bytes += sum(map(len, fresh)) - self._strip_replaced(job, fresh)
         self.put(
             job,
             Head(
@@ -130,7 +131,7 @@ class Shelf:
                 master=sender,
                 deputies=message.deputies,
                 owner=self._owner,
-                bytes_kept=(head.bytes_kept if head is not None else 0) + kept_bytes + sum(map(len, fresh)),
+                bytes_kept=(head.bytes_kept if head is not None else 0) + kept_bytes,
                 unfenced=head.unfenced if head is not None else False,
             ),
         )
@@ -140,6 +141,11 @@ class Shelf:
             logger.warning("the log of job %s is not on disk: %s", job, error)
             return JobLogged(request, theirs.epoch, taken.keep, refused=True)
         return JobLogged(request, theirs.epoch, taken.log.length)
+
+    def _strip_replaced(self, job: str, entries: list[bytes]) -> int:
+        """Takes out what these make needless; how many bytes that frees."""
+        came = (entry for entry in map(decode_entry, entries) if isinstance(entry, Came))
+        return sum(self._archive.strip(job, entry.replaces) for entry in came if entry.replaces)
 
     async def _fetch_objects(self, job: str, sender: NodeId, entries: list[bytes]) -> int:
         """Long payloads come on a connection of their own, and are here before the entries that name them."""

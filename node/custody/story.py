@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ...overlay.errors import Cancelled, RemoteProtocolError
 from ...overlay.wire.control import TaskSpec
-from ...overlay.wire.joblog import Added, Ended, Entry, Given, Opened, Sealed
+from ...overlay.wire.joblog import Added, Came, Ended, Entry, Given, Opened, Sealed
 from ...overlay.wire.work import Finished, Program
 from .outcomes import Outcomes
 
@@ -70,6 +72,16 @@ class Story:
     """Those of them that may have begun and must not run twice, and where."""
     outcomes: Outcomes = field(default_factory=Outcomes)
     sealed: bool = False
+    came: dict[int, int] = field(default_factory=dict)
+    """Of those without an outcome that have a checkpoint, which entry has the last."""
+
+    def take(self, number: int, came: Came) -> None:
+        program, spec = self.tasks[came.index]
+        checkpoint = came.checkpoint or spec.checkpoint
+        spec = msgspec.structs.replace(spec, suspended=came.suspended, checkpoint=checkpoint)
+        self.tasks[came.index] = program, spec
+        if came.checkpoint is not None:
+            self.came[came.index] = number
 
 
 def story_of(entries: Iterable[Entry]) -> Story:
@@ -98,6 +110,9 @@ def story_of(entries: Iterable[Entry]) -> Story:
                     story.outcomes.note(report.index, number)
                     story.tasks.pop(report.index, None)
                     story.given.pop(report.index, None)
+                    story.came.pop(report.index, None)
+            case Came(index) if index in story.tasks:
+                story.take(number, entry)
             case Sealed():
                 story.sealed = True
     return story

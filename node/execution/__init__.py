@@ -2,6 +2,7 @@
 
 `engine`, `tasks`, `pool`, `events`   which task runs where and when; no I/O
 `intake`, `dispatching`, `account`    … from arrival to queue, to worker, to confirmation
+`checkpoints`                         … and what it is to go on from, should it be lost on the way
 `turns`                               … and back: who is stopped, with its whole tree, for another
 `standing`                            … and those that wait for tasks which they have submitted
 `wear`                                … when a worker has served enough, and what spares have ready
@@ -17,5 +18,5 @@
 `limits`, `overseeing`                what a task has taken, and whether that is more than it may
 `rehearsal`                           a workload run for real, without a node
 `supervisor`                          process 1 of a sandbox: stops, continues and reaps all of it
-`worker`, `programs`, `reports`, `surroundings`   the program inside; only these ever open a pickle
+`worker`, `programs`, `keeping`, `reports`, `surroundings`   the program inside; only these ever open a pickle
 """

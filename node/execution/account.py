@@ -1,16 +1,18 @@
 """The part of the execution engine that ends tasks, and gathers what masters are told of them.
 
-Whatever was taken is confirmed once: finished, or handed back, unless nobody waits for it any more.
+Whatever was taken is confirmed once: finished, or handed back, unless nobody waits for it any more. Before it is
+confirmed as anything but done, its master has its last checkpoint.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...overlay.errors import PotluckError
+from ...overlay.errors import Cancelled, PotluckError
 from ...overlay.wire.work import ExecutionConfirmation, Fault, Finished, Report
 from ..resources.grants import Grants
-from .answers import returned
+from .answers import fault_for, returned
+from .checkpoints import Checkpoints
 from .dispatching import Dispatcher
 from .events import Confirm, Effect, Ended
 from .tasks import Job, Task
@@ -22,6 +24,7 @@ class Account:
         """Of the step under way."""
         self.processes: dict[int, Task] = {}
         """Tasks that will still be confirmed, by the numbers of their processes, in order."""
+        self.checkpoints = Checkpoints(self.report)
         self._dispatcher = dispatcher
         self._reports: dict[tuple[bytes, str], tuple[Job, list[Report]]] = {}
         self._ended: list[tuple[Task, Finished]] = []
@@ -58,6 +61,8 @@ class Account:
         self._forget(task)
 
     def finish(self, task: Task, report: Finished) -> None:
+        if report.fault is not None:
+            self.checkpoints.tell(self.now_s, task)
         self._forget(task)
         if task.begun_s is not None:
             self._ended.append((task, report))
@@ -70,14 +75,27 @@ class Account:
             self._dispatcher.detach(task)
             self.give_back(task, reason)
 
+    def move(self, task: Task) -> None:
+        """Returns it, so that it goes on elsewhere: what has begun when nothing of it runs here any more."""
+        reason = Cancelled("it goes on elsewhere")
+        if task.begun_s is None:
+            self.hand_over(task, reason)
+        else:
+            assert task.worker is not None
+            task.moves = True
+            self._dispatcher.condemn(task.worker, fault_for(reason))
+
     def give_up(self, task: Task, reason: PotluckError) -> None:
         """Returns what has begun: its process ends here, and it may begin anew elsewhere."""
+        self.checkpoints.tell(self.now_s, task)
         self.drop(task)
         self.report(task.job, returned(task.index, task.attempt, reason, begun=True))
 
     def give_back(self, task: Task, reason: PotluckError) -> None:
+        begun = task.begun_s is not None
+        self.checkpoints.tell(self.now_s, task)
         self._forget(task)
-        self.report(task.job, returned(task.index, task.attempt, reason))
+        self.report(task.job, returned(task.index, task.attempt, reason, begun=begun))
 
     def _forget(self, task: Task) -> None:
         if task.worker is None or not task.worker.dying:  # else what it has is in use until that is gone
@@ -85,6 +103,7 @@ class Account:
         task.arguments = None  # long ones are let go at once, whoever else still knows the task
         del task.job.tasks[task.index]
         del self.processes[task.process.number]
+        self.checkpoints.forget(task)
         self._dispatcher.turns.over(self.now_s, task)
 
     def report(self, job: Job, report: Report) -> None:

@@ -14,7 +14,8 @@ from ...overlay.errors import (
     TaskFailed,
     WorkerLost,
 )
-from ...overlay.wire.work import Fault, Finished, Returned
+from ...overlay.wire.work import Fault, Finished, Returned, Started
+from ..processes.process import State
 from .events import Reply
 from .tasks import Task, Worker
 
@@ -27,6 +28,13 @@ _WORKERS_WORD: Final = frozenset(
 
 def fault_for(error: PotluckError) -> Fault:
     return Fault(error.wire_code, str(error))
+
+
+def started(task: Task, *, brief: bool = False) -> Started:
+    """How it is with it; `brief`: without its checkpoint."""
+    suspended = task.process.state is State.SUSPENDED
+    checkpoint = None if brief else task.checkpoint
+    return Started(task.index, task.attempt, task.is_parent or suspended, suspended, checkpoint)
 
 
 def returned(index: int, attempt: int, reason: PotluckError, *, begun: bool = False) -> Returned:

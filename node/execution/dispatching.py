@@ -95,7 +95,8 @@ class Dispatcher:
         if takes_input := task.job.takes_input:
             self._effects.append(Feed(worker.number))
         arguments = self._beside(worker, task.arguments)
-        self._add(worker, RunTask(task.key, task.program.number, arguments, task.may_pickle, takes_input))
+        number = task.program.number
+        self._add(worker, RunTask(task.key, number, arguments, task.may_pickle, takes_input, task.checkpoint))
 
     def _add(self, worker: Worker, message: Sent) -> None:
         self._send_to(worker).messages.append(message)

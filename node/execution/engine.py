@@ -22,7 +22,7 @@ from ...overlay.errors import (
     WorkerLost,
 )
 from ...overlay.wire.kinds import Handlers
-from ...overlay.wire.work import REPORTS_MAX, ExecutionConfirmation, Finished, Report, Started
+from ...overlay.wire.work import REPORTS_MAX, ExecutionConfirmation, Finished, Report
 from ..processes.process import State
 from ..resources.grants import Grants
 from ..resources.slots import Slots
@@ -30,7 +30,7 @@ from ..scheduling.nested import DeepestFirst
 from ..scheduling.policy import Policy
 from . import events
 from .account import Account
-from .answers import fault_for, judged
+from .answers import fault_for, judged, started
 from .dispatching import WITHDRAW_AFTER_S, Dispatcher
 from .events import Effect, Event, Reply
 from .intake import Intake, Place, Places
@@ -88,6 +88,7 @@ class Engine:
             events.WorkerReplied: self._worker_replied,
             events.Printed: self.streaming.printed,
             events.OutputShown: self._output_shown,
+            events.Saved: self._saved,
             events.Waits: self._waits,
             events.Wants: self._wants,
             events.Hungry: self.streaming.hungry,
@@ -165,7 +166,7 @@ class Engine:
         return [ExecutionConfirmation(job.name, job.epoch, _running(job)) for job in self._jobs_of(assigner)]
 
     def next_deadline_s(self, now_s: float) -> float:
-        deadline_s = math.inf
+        deadline_s = self._account.checkpoints.next_due_s()
         for worker in self.pool.running():
             deadline_s = min(deadline_s, *self._deadlines_s(worker))
         if (self._policy or not self._intake.closed) and (next_try_s := self.pool.next_try_s(now_s)) is not None:
@@ -219,21 +220,24 @@ class Engine:
                 continue
             if event.act == "kill":
                 self._account.stop(task, fault_for(Cancelled("its process was killed")))
-            elif event.act == "resume":
-                self._suspending.resume(now_s, task)
+            elif event.act == "migrate":
+                self._account.move(task)
             else:
-                self._suspending.suspend(now_s, task)
+                by = self._suspending
+                (by.resume if event.act == "resume" else by.suspend)(now_s, task)
                 task.noticed = True
-                # It may take for ever, and that is meant: nobody is to run it a second time.
-                self._account.report(task.job, Started(task.index, task.attempt, waits=True))
+                # It may take for ever, and that is meant: nobody is to run it a second time, and wherever it comes
+                # to, it stands still there, too.
+                self._account.report(task.job, started(task))
 
     def _hand_back(self, now_s: float, event: events.HandBack) -> None:
         self._intake.closed = True
         reason = NoWorker("the node leaves")
         for task in [task for job in self.jobs.values() for task in job.tasks.values()]:
-            if task.begun_s is not None and event.begun:
+            suspended = is_suspended(task)
+            if task.begun_s is not None and (event.begun or (suspended and not task.job.at_most_once)):
                 self._account.give_up(task, reason)
-            elif task.begun_s is not None and is_suspended(task):
+            elif task.begun_s is not None and suspended:
                 self._suspending.resume(now_s, task)  # or the node would wait for it for ever
             elif event.begun or not task.depth:
                 self._account.hand_over(task, reason)
@@ -330,7 +334,9 @@ class Engine:
             worker.condemned = self._dispatcher.take_head(worker), fault_for(lost)
         if worker.condemned is not None:
             task, fault = worker.condemned
-            if is_current(task):
+            if is_current(task) and task.moves:
+                self._account.give_back(task, Cancelled("it goes on elsewhere"))
+            elif is_current(task):
                 task.streamed = task.streamed or bool(event.rest)  # a lost attempt's end is not shown
                 self.streaming.ends(task, event.rest)
                 begun_s = now_s if task.begun_s is None else task.begun_s
@@ -349,6 +355,11 @@ class Engine:
             self.pool.starts[worker.sandbox].failed(now_s, f"an unused worker process ended: {event.how}")
         self._dispatcher.gone(worker)
 
+    def _saved(self, now_s: float, event: events.Saved) -> None:
+        task = head_of(self.pool.workers[event.worker], event.task)
+        if task is not None:
+            self._account.checkpoints.saved(now_s, task, event.state, pickled=event.pickled)
+
     def _waits(self, now_s: float, event: events.Waits) -> None:
         worker = self.pool.workers[event.worker]
         task = head_of(worker, event.task)
@@ -364,7 +375,7 @@ class Engine:
         standing.waits(worker, event.turn)
         if not task.is_parent:
             task.is_parent = task.noticed = True
-            self._account.report(task.job, Started(task.index, task.attempt, waits=True))
+            self._account.report(task.job, started(task, brief=True))
 
     def _wants(self, now_s: float, event: events.Wants) -> None:
         worker = self.pool.workers[event.worker]
@@ -375,6 +386,7 @@ class Engine:
                 process.move(now_s, State.READY)
 
     def _tick(self, now_s: float, event: events.Tick) -> None:
+        self._account.checkpoints.tick(now_s)
         for worker in list(self.pool.running()):
             task = worker.pipe[0]
             assert task.begun_s is not None
@@ -383,7 +395,7 @@ class Engine:
                 self._dispatcher.condemn(worker, fault_for(limit))
             elif not task.noticed and now_s >= task.begun_s + self._config.started_notice_s:
                 task.noticed = True
-                self._account.report(task.job, Started(task.index, task.attempt))
+                self._account.report(task.job, started(task, brief=True))
 
     def _deadlines_s(self, worker: Worker) -> tuple[float, ...]:
         task = worker.pipe[0]
@@ -431,4 +443,4 @@ def _time_out_s(task: Task) -> float:
 
 def _running(job: Job) -> list[Report]:
     begun = (task for task in job.tasks.values() if task.begun_s is not None)
-    return [Started(task.index, task.attempt) for task in islice(begun, REPORTS_MAX)]
+    return [started(task, brief=True) for task in islice(begun, REPORTS_MAX)]

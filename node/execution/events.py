@@ -111,6 +111,16 @@ class Printed:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """The task that runs there has said what it is to go on from."""
+
+    worker: int
+    task: int
+    state: bytes
+    pickled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Waits:
     """The task that runs there does, for tasks that it has submitted."""
 
@@ -215,6 +225,7 @@ Event = (
     | WorkerReplied
     | Printed
     | OutputShown
+    | Saved
     | Waits
     | Wants
     | Hungry

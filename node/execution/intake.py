@@ -13,12 +13,12 @@ from typing import Final
 from ...overlay.config import Execution
 from ...overlay.errors import NotFound, NoWorker, PotluckError, SandboxUnavailable
 from ...overlay.wire.limits import Limits
-from ...overlay.wire.work import Inline, Instruction, InstructionAssignment, Program, Reference, Started
+from ...overlay.wire.work import Inline, Instruction, InstructionAssignment, Program, Reference
 from ..processes.process import Origin, Process, State
 from ..processes.types import ProcessType
 from ..scheduling.times import Times
 from .account import Account
-from .answers import forgotten, returned
+from .answers import forgotten, returned, started
 from .events import Assigned, Effect, Fetch, Fetched
 from .kinds import KindPrograms
 from .outgoing import Outgoing
@@ -146,6 +146,7 @@ class Intake:
         job = Job(owner, message.job, event.assigner, message.epoch, sandbox, whose, lineage)
         job.outgoing = Outgoing(message.job) if message.streams_output else None
         job.takes_input = message.takes_input
+        job.at_most_once = message.at_most_once
         job.needs = message.needs
         asked = Limits(memory_bytes=0 if message.limits.memory_bytes else message.needs.memory_bytes)
         job.limits = message.limits.within(asked).within(self._places.most_for(owner, whose))
@@ -242,7 +243,7 @@ class Intake:
             return False
         if task.attempt >= instruction.attempt:
             if task.noticed and task.attempt == instruction.attempt:
-                self._account.report(job, Started(task.index, task.attempt))
+                self._account.report(job, started(task))
             return True
         self._account.drop(task)
         return False
@@ -264,9 +265,16 @@ class Intake:
             Process(self._pids.next(), Times(now_s), job.origin, instruction.index, message.priority),
             job.depth,
             estimate_s=message.estimate_s if 0 <= (message.estimate_s or 0.0) < math.inf else None,
+            checkpoint=instruction.checkpoint,
         )
         job.tasks[task.index] = task
         self._account.opened(task)
+        if instruction.checkpoint is not None:
+            task.process.checkpoints = instruction.checkpoint.number
+        if instruction.suspended:
+            task.process.move(now_s, State.SUSPENDED)
+            task.noticed = True
+            self._account.report(job, started(task))
         if isinstance(arguments, Reference):
             self._fetch(task, arguments)
         else:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import linecache
 import sys
 import tempfile
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from ...overlay.errors import BadProgram, RemoteProtocolError
+from ...overlay.errors import BadProgram, LimitExceeded, RemoteProtocolError, ResultNotEncodable
 from ...overlay.ids import leading_letters
-from ...overlay.wire import values
+from ...overlay.wire import inside, values
 from ...overlay.wire.kinds import HANDLES
 from ...overlay.wire.work import Inline
 from ...overlay.wire.worker import LoadProgram, opened
@@ -76,13 +77,35 @@ def _writable(buffer: bytes | memoryview) -> bytearray | memoryview:
     return buffer if isinstance(buffer, memoryview) and not buffer.readonly else bytearray(buffer)
 
 
+def called(function: Callable[..., Any], positional: Sequence[object], named: Mapping[str, Any]) -> object:
+    """What it returns. Of a generator function that is what the generator returns; what it yields are checkpoints."""
+    outcome = function(*positional, **named)
+    return _stepped(outcome) if inspect.isgeneratorfunction(function) else outcome
+
+
+def _stepped(steps: Generator[object, None, object]) -> object:
+    keeper = inside.keeper()
+    fault: Exception | None = None
+    while True:
+        try:
+            state = next(steps) if fault is None else steps.throw(fault)
+        except StopIteration as end:
+            return end.value
+        try:
+            fault = None
+            if keeper is not None:
+                keeper.save(state)
+        except (LimitExceeded, ResultNotEncodable) as error:
+            fault = error  # raised where it was yielded, as a call would raise it
+
+
 class PickledCallable:
     def __init__(self, message: LoadProgram) -> None:
         self._function = unpickle(opened(message.body))
 
     def run(self, arguments: Inline) -> object:
         positional, named = unpickle(arguments)
-        return self._function(*positional, **named)
+        return called(self._function, positional, named)
 
 
 class Function:
@@ -93,7 +116,7 @@ class Function:
     def run(self, arguments: Inline) -> object:
         match values.decode(arguments):
             case [list(positional), dict(named)]:
-                return self._function(*positional, **named)
+                return called(self._function, positional, named)
         raise RemoteProtocolError("the arguments of a function are [args, kwargs]")
 
 
@@ -134,10 +157,10 @@ class Kind:
             case [str(kind), list(positional), dict(named)]:
                 if kind not in self._handlers:
                     raise BadProgram(f"this node has no handler for kind {kind!r}")
-                return self._handlers[kind](*positional, **named)
+                return called(self._handlers[kind], positional, named)
             case instruction:
                 handler = self._handlers.get(leading_letters(instruction)) if isinstance(instruction, str) else None
-                return instruction if handler is None else handler(instruction)
+                return instruction if handler is None else called(handler, [instruction], {})
 
 
 def _module_of(message: LoadProgram) -> types.ModuleType:

@@ -60,4 +60,4 @@ def can_be(act: str, task: Task) -> bool:
     """Whether it would make a difference. What is being ended as it is, is left alone."""
     if task.worker is not None and task.worker.dying:
         return False
-    return act == "kill" or is_suspended(task) == (act == "resume")
+    return act in ("kill", "migrate") or is_suspended(task) == (act == "resume")

@@ -14,7 +14,7 @@ from ...overlay.parcels import Parcel
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Limits
 from ...overlay.wire.needs import NO_NEEDS, Needs
-from ...overlay.wire.work import Fault, Finished, Inline, Lineage, Program
+from ...overlay.wire.work import Checkpoint, Fault, Finished, Inline, Lineage, Program
 from ..processes.process import UNKNOWN, Origin, Process
 from .outgoing import Outgoing
 
@@ -105,6 +105,12 @@ class Task:
     """It has waited for tasks that it has submitted; its master knows."""
     estimate_s: float | None = None
     """How long it will run, where its submitter has said so; else it is learned."""
+    checkpoint: Checkpoint | None = None
+    """The newest: of an earlier run, or its own."""
+    told_s: float = -math.inf
+    """When its master was told of one."""
+    moves: bool = False
+    """Its worker is being ended so that it goes on elsewhere."""
     streamed: bool = False
     """Some of its output has gone home: then all of it does, before its end is told."""
 
@@ -145,6 +151,7 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     needs: Needs = NO_NEEDS
     """What is set aside for each of its tasks."""
+    at_most_once: bool = False
 
     @property
     def depth(self) -> int:

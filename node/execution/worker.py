@@ -25,6 +25,7 @@ from ...overlay.wire import inside
 from ...overlay.wire.setting import Setting, setting_in
 from ...overlay.wire.work import Fault, Inline
 from ...overlay.wire.worker import LoadProgram, RunTask, TaskFinished, WarmUp, WorkerReady, opened
+from .keeping import States
 from .programs import Libraries, Program, load
 from .reports import Outcome, fault_of, outcome_of
 from .surroundings import TaskFolder
@@ -110,8 +111,9 @@ class StandardInput:
 
 
 class Worker:
-    def __init__(self, pipe: inside.NodePipe, written: Written) -> None:
+    def __init__(self, pipe: inside.NodePipe, states: States, written: Written) -> None:
         self._pipe = pipe
+        self._states = states
         self._output = Output(written)
         self._input = StandardInput()
         self._unloaded: dict[int, LoadProgram] = {}
@@ -147,6 +149,7 @@ class Worker:
         pickled = False
         started_s = perf_counter()
         self._pipe.begin_task(task.task)
+        self._states.begin(task.checkpoint)
         if task.takes_input:
             self._input.open()
         try:
@@ -236,8 +239,9 @@ def main(arguments: list[str]) -> None:
     _limit(arguments[1:])
     go_first()
     pipe = inside.NodePipe(descriptor)
-    inside.enter(pipe)
-    program = Worker(pipe, written)
+    states = States(pipe)
+    inside.enter(pipe, states)
+    program = Worker(pipe, states, written)
     try:
         pipe.send(WorkerReady(f"{sys.version_info.major}.{sys.version_info.minor}"))
         _import(["cloudpickle"])  # while the node prepares the first task

@@ -31,6 +31,7 @@ from ...overlay.wire.worker import (
     NodeAnswer,
     NodeCall,
     TaskFinished,
+    TaskSaves,
     TaskWaits,
     TaskWants,
 )
@@ -224,6 +225,8 @@ class WorkerLife:
             task = self._running_on(self.number)
             if task is not None and task.key == message.task:
                 self._lines.said(message, task, nursery)
+        elif isinstance(message, TaskSaves):
+            tell(events.Saved(self.number, message.task, message.state, message.pickled))
         elif isinstance(message, TaskWaits):
             tell(events.Waits(self.number, message.task, message.turn))
         elif isinstance(message, TaskWants):

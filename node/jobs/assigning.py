@@ -16,7 +16,7 @@ def assignments(job: Job, node_id: NodeId, tasks: Iterable[Task], *, known_only:
     """One per program, with its body where the node does not have it yet, after what it needs."""
     by_program: dict[bytes, list[Instruction]] = {}
     for task in tasks:
-        instruction = Instruction(task.index, task.arguments, task.kind, task.attempt)
+        instruction = Instruction(task.index, task.arguments, task.kind, task.attempt, task.checkpoint, task.suspended)
         by_program.setdefault(task.program, []).append(instruction)
     made: list[Assign] = []
     for program_id, instructions in by_program.items():
@@ -58,5 +58,6 @@ def _assignment(
             lineage=job.origin.lineage if job.origin is not None else None,
             limits=options.limits,
             needs=options.needs,
+            at_most_once=options.at_most_once,
         ),
     )

@@ -33,7 +33,7 @@ class Bale:
 
     def tasks(self) -> Iterator[Task]:
         for spec in _specs.decode(self.data):
-            yield Task(spec.index, self.program, spec.arguments, spec.kind)
+            yield Task(self.program, spec)
 
 
 def fits_a_bale(specs: Sequence[TaskSpec]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
-from ...overlay.wire.work import Finished, Inline, Payload, Report, Returned
+from ...overlay.wire.work import Checkpoint, Inline, Payload, Report, Returned, Started
 
 T = TypeVar("T")
 
@@ -36,12 +36,16 @@ def payload_bytes(payload: Payload | None) -> int:
     return 64
 
 
+def checkpoint_bytes(checkpoint: Checkpoint | None) -> int:
+    return 0 if checkpoint is None else len(checkpoint.state) + 16
+
+
 def report_bytes(report: Report) -> int:
     """At most this, beside the overhead of any item. A character takes up to four bytes."""
     if isinstance(report, Returned):
         return 4 * len(report.reason)
-    if not isinstance(report, Finished):
-        return 0
+    if isinstance(report, Started):
+        return checkpoint_bytes(report.checkpoint)
     size = payload_bytes(report.value) + len(report.stdout) + len(report.stderr)
     if (fault := report.fault) is not None:
         size += 4 * (len(fault.message) + len(fault.traceback) + len(fault.exception_type))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...overlay.ids import NodeId
-from ...overlay.wire.work import CancelInstructions, InstructionAssignment, Report, TaskComplete
+from ...overlay.wire.work import CancelInstructions, Checkpoint, InstructionAssignment, Report, TaskComplete
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,15 @@ class Drop:
     objects: list[bytes]
 
 
-Effect = Assign | CancelAt | Release | Tell | Drop
+@dataclass(frozen=True)
+class Note:
+    """Of a task, for whoever succeeds this master: how far it has come, and whether it stands still."""
+
+    job: str
+    index: int
+    suspended: bool
+    checkpoint: Checkpoint | None
+    """None: as before."""
+
+
+Effect = Assign | CancelAt | Release | Tell | Note | Drop

@@ -22,6 +22,8 @@ from functools import cache
 from itertools import islice
 from typing import Final
 
+import msgspec
+
 from ...overlay.config import Jobs as JobsConfig
 from ...overlay.errors import BadProgram, Cancelled, NotFound, NoWorker, WorkerLost
 from ...overlay.ids import NodeId
@@ -33,16 +35,19 @@ from ...overlay.wire.work import (
     Reference,
     Report,
     Returned,
+    Started,
     TaskComplete,
 )
 from .assigning import assignments, cancellations
 from .balance import Group, freest, idle_slots, stragglers, to_ask_back
-from .effects import Drop, Effect, Release, Tell
+from .binding import task_and_target
+from .effects import Drop, Effect, Note, Release, Tell
 from .ends import fault_of, in_vain, why_given_up
+from .invariants import check
 from .placement import Requirements, Worker, candidates, lacking, room, spread, window
 from .task import Task
 from .tasks import Job, Origin, ProgramState, by_urgency
-from .waiting import Waiting
+from .waiting import Waiting, why_not
 
 _MEAN_WEIGHT: Final = 0.2
 _PROGRAM_MISSING: Final = NotFound.wire_code
@@ -146,7 +151,7 @@ class Master:
             reason = "every slot that could run it is taken"
             lack: tuple[tuple[str, str], ...] = ()
             if not candidates(self._workers, needs):
-                reason = self._why_not(job, group)
+                reason = why_not(job, group, needs, self._workers.values())
                 lack = tuple((one.name, what) for one in self._workers.values() if (what := lacking(one, needs)))
             waiting += [Waiting(task.index, reason, lack) for task in islice(tasks, count_max)]
         return sorted(waiting)[:count_max]
@@ -174,6 +179,16 @@ class Master:
             job.programs[program.program_id] = ProgramState(program)
         job.take_in(program.program_id, specs, self._config.loose_max)
         return self._place(now_s)
+
+    def bind(self, job_id: str, index: int, node_id: NodeId, name: str) -> None:
+        """Once this node returns the task, it goes on at the one named. Raises NotFound, NotAllowed, NoWorker."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise NotFound(f"no job {job_id} is open here")
+        task, target = task_and_target(job, index, node_id, name, self._workers.values())
+        if (lack := lacking(target, self._requirements(job, (task.program, task.kind)))) is not None:
+            raise NoWorker(f"{name} cannot run task {job_id}/{index}: {lack}")
+        task.bound_for = target.node_id
 
     def cancel(self, now_s: float, job_id: str, indexes: Iterable[int]) -> list[Effect]:
         """Reported as Cancelled at once; where it runs, it is killed."""
@@ -235,10 +250,8 @@ class Master:
             elif node_id in task.nodes and report.attempt == task.attempt:
                 if isinstance(report, Returned):
                     effects += self._returned(job, task, node_id, report)
-                elif node_id == task.node:
-                    task.started_s = now_s if task.started_s is None else task.started_s
-                    task.is_parent |= report.waits
-                    told.append(report)
+                else:
+                    effects += self._started(now_s, job, task, node_id, report, told)
         if told:
             effects.append(Tell(job_id, node_id, told))
         return effects + self._place(now_s)
@@ -255,8 +268,8 @@ class Master:
                 if now_s - since_s < self._grace_s or (self.leaving and job.options.lasting):
                     continue
                 del job.unplaceable_since_s[group]
-                tasks = list(job.pending.pop(group, ()))
-                reason = NoWorker(self._why_not(job, group))
+                tasks = job.impatient(group)
+                reason = NoWorker(why_not(job, group, self._requirements(job, group), self._workers.values()))
                 for task in tasks:
                     self._accept(job, task)
                 if tasks:
@@ -265,23 +278,7 @@ class Master:
 
     def check(self) -> None:
         """Every invariant."""
-        outstanding = dict.fromkeys(self._workers, 0)
-        for job in self._jobs.values():
-            waiting = {task.index for group in job.pending.values() for task in group}
-            placed = {index for indexes in job.at.values() for index in indexes}
-            assert not waiting & placed, "a task is pending or assigned, not both"
-            assert not (waiting | placed) & set(job.resting), "who rests does nothing else"
-            assert waiting | placed | set(job.resting) == set(job.indexes()), "no task is lost"
-            assert len(set(job.indexes())) == job.unfinished
-            assert sum(len(group) for group in job.pending.values()) == len(waiting), "no task is queued twice"
-            for node_id, indexes in job.at.items():
-                outstanding[node_id] += len(indexes)
-                assert all(node_id in job.tasks[index].nodes for index in indexes)
-            runs = [job.tasks[index].nodes for index in placed]
-            assert sum(map(len, runs)) == sum(map(len, job.at.values())), "a task is where it is said to be"
-            assert all(len(set(nodes)) == len(nodes) for nodes in runs), "and at no node twice"
-            assert not job.options.at_most_once or all(len(nodes) == 1 for nodes in runs)
-        assert outstanding == {node_id: worker.outstanding for node_id, worker in self._workers.items()}
+        check(self._workers, self._jobs.values())
 
     def _finished(
         self, now_s: float, job: Job, task: Task, node_id: NodeId, report: Finished, told: list[Report]
@@ -309,12 +306,31 @@ class Master:
         told.append(report)
         return effects
 
+    def _started(
+        self, now_s: float, job: Job, task: Task, node_id: NodeId, report: Started, told: list[Report]
+    ) -> list[Effect]:
+        checkpoint = report.checkpoint if task.came(report.checkpoint) else None
+        before = task.suspended
+        if node_id == task.node:
+            task.started_s = now_s if task.started_s is None else task.started_s
+            task.is_parent |= report.waits
+            task.suspended = report.suspended
+            told.append(msgspec.structs.replace(report, checkpoint=None))
+        is_news = checkpoint is not None or task.suspended != before
+        return [Note(job.job_id, task.index, task.suspended, checkpoint)] if is_news else []
+
     def _returned(self, job: Job, task: Task, node_id: NodeId, report: Returned) -> list[Effect]:
         was_asked = task.asked_back
+        bound_for, task.bound_for = task.bound_for, None
         self._unassign(job, task, node_id)
-        if report.begun and job.options.at_most_once:
+        if report.begun and job.options.at_most_once and not (bound_for and task.checkpoint):
             return self._retry(job, [task], node_id, report.reason)
         task.attempt += report.begun
+        if bound_for in self._able(job, (task.program, task.kind)) and not task.nodes:
+            assert bound_for is not None
+            task.node = bound_for
+            self._give(job, bound_for, [task])
+            return [*assignments(job, bound_for, [task])]
         if report.code == _PROGRAM_MISSING:
             programs = job.programs[task.program]
             for program_id in (task.program, *programs.program.libraries):
@@ -341,7 +357,7 @@ class Master:
         again: list[Task] = []
         for task in [one for one in tasks if not one.nodes]:
             task.attempt += 1
-            task.losses += 1
+            task.losses += not task.suspended or job.options.at_most_once  # who stands still has lost nothing by it
             if task.losses > job.losses_max:
                 error = WorkerLost(why_given_up(job, task, why))
                 given_up.append(Finished(task.index, task.attempt - 1, fault=Fault(error.wire_code, str(error))))
@@ -482,16 +498,3 @@ class Master:
             resources=options.needs,
             refused_by=frozenset((*job.refused_by, *programs.impossible_at)),
         )
-
-    def _why_not(self, job: Job, group: tuple[bytes, str]) -> str:
-        needs = self._requirements(job, group)
-        if needs.on and needs.on not in {worker.name for worker in self._workers.values()}:
-            return f"no node named {needs.on} is in the mesh"
-        if needs.kind and not any(needs.kind in worker.capabilities.kinds for worker in self._workers.values()):
-            return f"no node handles instructions of kind {needs.kind!r}"
-        refused = {**job.refused_by, **job.programs[group[0]].impossible_at}
-        reasons = [
-            f"{worker.name}: {refused.get(worker.node_id) or lacking(worker, needs)}"
-            for worker in self._workers.values()
-        ]
-        return "no node can run this: " + "; ".join(reasons)

@@ -31,6 +31,7 @@ from ...overlay.wire.work import (
     Fault,
     Finished,
     Inline,
+    Instruction,
     InstructionAssignment,
     Payload,
     Program,
@@ -39,8 +40,8 @@ from ...overlay.wire.work import (
     TaskComplete,
 )
 from ..objects import Objects
-from .batches import cut, payload_bytes, report_bytes
-from .effects import Assign, CancelAt, Drop, Effect, Release, Tell
+from .batches import checkpoint_bytes, cut, payload_bytes, report_bytes
+from .effects import Assign, CancelAt, Drop, Effect, Note, Release, Tell
 from .history import Course, History
 from .master import Master
 from .placement import Worker
@@ -92,6 +93,8 @@ class Jobs:
         self._own: OwnExecution | None = None
         self.holds_back: Callable[[Assign], bool] = lambda assign: False
         """Whether an assignment is sent later, by `begin`."""
+        self.noted: Callable[[Note], None] = lambda note: None
+        """Called with what whoever succeeds this node as a job's master should know of a task."""
         self.master: Master
         self._config = config
         links.up.append(self._link_up)
@@ -158,6 +161,10 @@ class Jobs:
         error = OutOfMemory("the arguments do not fit into the memory that this node lends")
         fault = Fault(error.wire_code, str(error))
         self._tell(Tell(job_id, None, [Finished(spec.index, 0, fault=fault) for spec in specs]))
+
+    def bind(self, job_id: str, index: int, node_id: NodeId, name: str) -> None:
+        """Once this node returns the task, it goes on at the one named. Raises NotFound, NotAllowed, NoWorker."""
+        self.master.bind(job_id, index, node_id, name)
 
     def cancel(self, job_id: str, indexes: Iterable[int]) -> None:
         self._perform(self.master.cancel(trio.current_time(), job_id, indexes))
@@ -273,6 +280,8 @@ class Jobs:
                     self._send(node_id, message)
                 case Tell():
                     self._tell(effect)
+                case Note():
+                    self.noted(effect)
                 case Drop(objects):
                     for object_id in objects:
                         self._objects.table.drop(object_id)
@@ -367,13 +376,17 @@ def label_of(arguments: Payload) -> str:
         return "?"
 
 
+def _instruction_bytes(one: Instruction) -> int:
+    return payload_bytes(one.arguments) + checkpoint_bytes(one.checkpoint)
+
+
 def _parts(assignment: InstructionAssignment) -> Iterator[InstructionAssignment]:
     """That each fit into a frame; the program's body goes with the first."""
     if len(assignment.instructions) <= 1:
         yield assignment
         return
     program = assignment.program
-    for part in cut(assignment.instructions, lambda one: payload_bytes(one.arguments)):
+    for part in cut(assignment.instructions, _instruction_bytes):
         yield msgspec.structs.replace(assignment, program=program, instructions=part)
         if program.body is not None:
             program = msgspec.structs.replace(program, body=None)

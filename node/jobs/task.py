@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...overlay.ids import NodeId
-from ...overlay.wire.work import Payload
+from ...overlay.wire.control import TaskSpec
+from ...overlay.wire.work import Checkpoint
 
 
 class Task:
@@ -13,6 +14,8 @@ class Task:
         "arguments",
         "asked_back",
         "attempt",
+        "bound_for",
+        "checkpoint",
         "copy",
         "earlier",
         "errors",
@@ -24,16 +27,23 @@ class Task:
         "program",
         "returns",
         "started_s",
+        "suspended",
     )
 
-    def __init__(self, index: int, program: bytes, arguments: Payload, kind: str) -> None:
-        self.index = index
+    def __init__(self, program: bytes, spec: TaskSpec) -> None:
+        self.index = spec.index
         self.program = program
-        self.arguments = arguments
-        self.kind = kind
+        self.arguments = spec.arguments
+        self.kind = spec.kind
+        self.checkpoint: Checkpoint | None = spec.checkpoint
+        """Where its next run begins."""
+        self.suspended = spec.suspended
+        """So it stays, wherever it is given."""
+        self.bound_for: NodeId | None = None
+        """Where it goes on when its node has returned it."""
         self.attempt = 0
         self.losses = 0
-        """Workers it has lost."""
+        """Workers it has lost since its last checkpoint."""
         self.errors = 0
         """Times it has failed and was to be tried again."""
         self.node: NodeId | None = None
@@ -59,6 +69,18 @@ class Task:
         if self.node is None:
             return ()
         return (self.node,) if self.copy is None else (self.node, self.copy)
+
+    def came(self, checkpoint: Checkpoint | None) -> bool:
+        """Whether that is further than it was known to be."""
+        if checkpoint is None or checkpoint.number <= self.reached:
+            return False
+        self.checkpoint, self.losses = checkpoint, 0
+        return True
+
+    @property
+    def reached(self) -> int:
+        """Number of its last checkpoint."""
+        return 0 if self.checkpoint is None else self.checkpoint.number
 
     def may_be_answered_by(self, node_id: NodeId) -> bool:
         return node_id in self.nodes or node_id in self.earlier

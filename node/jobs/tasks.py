@@ -99,7 +99,7 @@ class Job:
             return
         for spec in specs:
             if not self.holds(spec.index):
-                task = self.tasks[spec.index] = Task(spec.index, program, spec.arguments, spec.kind)
+                task = self.tasks[spec.index] = Task(program, spec)
                 self.row(program, spec.kind).append(task)
                 self.total += 1
                 self.beyond = max(self.beyond, spec.index + 1)
@@ -108,6 +108,15 @@ class Job:
         """Has them among `tasks`, if they have no outcome."""
         for row in self.pending.values():
             row.loosen(indexes)
+
+    def impatient(self, group: tuple[bytes, str]) -> list[Task]:
+        """Takes out of their row all but those that stand still: these can wait for a node for as long as nobody says
+        otherwise."""
+        waiting = list(self.pending.pop(group, ()))
+        for task in [task for task in waiting if task.suspended]:
+            self.tasks[task.index] = task  # it may come out of a bale
+            self.row(*group).append(task)
+        return [task for task in waiting if not task.suspended]
 
 
 def by_urgency(jobs: Iterable[Job]) -> list[Job]:

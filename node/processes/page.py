@@ -45,6 +45,7 @@ class Page:
                 memory_bytes,
                 memory_most_bytes,
                 how,
+                process.checkpoints,
             )
         )
 

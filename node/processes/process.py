@@ -81,6 +81,8 @@ class Process:
     state: State = State.NEW
     stops: int = 0
     """How often it was pre-empted."""
+    checkpoints: int = 0
+    """How many its task has said, in this run of it and those before."""
     used: Used | None = None
     """None while nobody has looked: most tasks are over before anybody does."""
 

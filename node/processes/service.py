@@ -23,6 +23,7 @@ from ...overlay.wire.work import Finished
 from ..execution.service import ExecutionService
 from ..execution.tasks import Task
 from .ended import EndedProcesses, Past
+from .moving import Moving
 from .page import Page
 
 _PATIENCE_S = 5.0
@@ -37,12 +38,14 @@ class ProcessTable:
         execution: ExecutionService,
         links: Links,
         membership: Membership,
+        moving: Moving,
         is_confidential: Callable[[Task], bool],
     ) -> None:
         self._identity = identity
         self._execution = execution
         self._links = links
         self._membership = membership
+        self._moving = moving
         self._is_confidential = is_confidential
         self._ended = EndedProcesses()
         self._background = Background()
@@ -55,7 +58,7 @@ class ProcessTable:
     async def answer(self, question: AskProcesses | ActOnProcesses) -> Processes | Acted:
         """Raises NotFound, LinkLost, DeadlineExceeded."""
         if question.node in ("", self._identity.name):
-            return self._answer_here(question, None)
+            return await self._answer_here(question, None)
         said = await self._ask(question)
         return msgspec.structs.replace(said, request=question.request)
 
@@ -74,7 +77,7 @@ class ProcessTable:
 
     async def _answer_peer(self, link: Link, question: AskProcesses | ActOnProcesses) -> None:
         try:
-            said = self._answer_here(question, bytes(link.peer.owner_id))
+            said = await self._answer_here(question, bytes(link.peer.owner_id))
         except PotluckError as error:
             kind = Processes if isinstance(question, AskProcesses) else Acted
             said = kind(question.request, error.wire_code, str(error))
@@ -83,15 +86,20 @@ class ProcessTable:
         except LinkLost:
             await trio.lowlevel.checkpoint()  # nobody waits for it any more
 
-    def _answer_here(self, question: AskProcesses | ActOnProcesses, asker: bytes | None) -> Processes | Acted:
-        """`asker`: another node's owner. Raises NotAllowed."""
+    async def _answer_here(self, question: AskProcesses | ActOnProcesses, asker: bytes | None) -> Processes | Acted:
+        """`asker`: another node's owner. Raises NotAllowed, and what `Moving.move` does."""
+        await trio.lowlevel.checkpoint()
         if isinstance(question, AskProcesses):
             return self._page(question, confidential=asker is None)
         tasks = self._execution.processes
         numbers = [number for number in question.numbers if number in tasks]
         if asker not in (None, self._identity.owner_id) and any(tasks[one].job.whose != asker for one in numbers):
             raise NotAllowed("these are tasks of another owner, on a machine of another owner")
-        return Acted(question.request, numbers=self._execution.act(question.act, numbers))
+        if question.act != "migrate":
+            return Acted(question.request, numbers=self._execution.act(question.act, numbers))
+        for number in numbers:
+            await self._moving.move(tasks[number], question.to)
+        return Acted(question.request, numbers=numbers)
 
     def ended(self, runs: Sequence[tuple[Task, Finished]]) -> None:
         """They have run here."""

@@ -135,6 +135,7 @@ ANSWERS: Final[dict[type[Message], type[Message] | tuple[type[Message], ...]]] =
     audit.AskEntries: audit.Entries,
     processes.AskProcesses: processes.Processes,
     processes.ActOnProcesses: processes.Acted,
+    processes.MayMove: processes.MoveJudged,
     work.ObjectWant: (work.ObjectComes, work.ObjectMissing),
 }
 """Which message answers which request; the two share a `request` number."""

@@ -21,7 +21,7 @@ from .processes import Acted, ActOnProcesses, AskProcesses, Processes
 from .questions import AskJob, JobSaid
 from .records import Version
 from .streams import InputPart, InputWanted, OutputTaken, TaskOutput
-from .work import Inline, JobName, Program, Reference, Report
+from .work import Checkpoint, Inline, JobName, Program, Reference, Report
 
 CONTROL_VERSION: Final = 2
 
@@ -94,6 +94,10 @@ class TaskSpec(msgspec.Struct, frozen=True, array_like=True, gc=False):
     index: Count
     arguments: Inline | Reference
     kind: ShortText = ""
+    checkpoint: Checkpoint | None = None
+    """To go on from, where an earlier master knew of one."""
+    suspended: bool = False
+    """It was, under an earlier master."""
 
 
 class Submit(Message, frozen=True, tag=4):

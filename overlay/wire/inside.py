@@ -18,7 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -37,9 +37,19 @@ LINES_MAX: Final = 16
 Work = worker.LoadProgram | worker.RunTask | worker.WarmUp
 
 
+class Keeper(Protocol):
+    """What the running task has said to go on from."""
+
+    def save(self, state: object) -> None:
+        """Raises LimitExceeded, ResultNotEncodable, NoNode when no task runs."""
+
+    def last(self, default: object) -> object:
+        """Made anew each time; `default` where there is none."""
+
+
 class NodePipe:
-    """Blocking. `call`, `open_line`, `pause` and `go_on` may come from any thread of the task; everything else belongs
-    to the main loop."""
+    """Blocking. `call`, `open_line`, `save`, `pause` and `go_on` may come from any thread of the task; everything else
+    belongs to the main loop."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
@@ -161,6 +171,16 @@ class NodePipe:
             self._lines_opened += 1
             line = self._lines[self._lines_opened] = Line(self, self._task, self._lines_opened)
         return line
+
+    def save(self, state: bytes, *, pickled: bool) -> None:
+        """Raises NoNode when no task runs, LinkLost."""
+        task = self._task
+        if task is None:
+            raise NoNode("no task of potluck runs here any more")
+        try:
+            self.send(worker.TaskSaves(task, state, pickled))
+        except OSError as error:
+            raise LinkLost(f"the node has gone: {error}") from error
 
     def when_task_ends(self, end: Callable[[], None]) -> None:
         self._at_end.append(end)
@@ -328,25 +348,30 @@ class Line:
         self._pipe.hang_up(self)
 
 
-_here: list[NodePipe] = []
-"""This process's pipe, if it is a worker. Of the process by nature: a task's code has no other way to it."""
+_here: list[tuple[NodePipe, Keeper]] = []
+"""This process's, if it is a worker. Of the process by nature: a task's code has no other way to them."""
 
 
-def enter(pipe: NodePipe) -> None:
+def enter(pipe: NodePipe, keeper: Keeper) -> None:
     """Makes this process a worker. Its forked children are none: they neither hold nor use the pipe."""
-    _here[:] = [pipe]
+    _here[:] = [(pipe, keeper)]
     os.register_at_fork(after_in_child=_leave)
 
 
 def _leave() -> None:
-    for pipe in _here:
+    for pipe, _keeper in _here:
         pipe.close()
     _here.clear()
 
 
 def current() -> NodePipe | None:
     """The pipe of the worker this runs in; None in any other process."""
-    return _here[0] if _here else None
+    return _here[0][0] if _here else None
+
+
+def keeper() -> Keeper | None:
+    """Of what the task that runs here goes on from; None in any other process."""
+    return _here[0][1] if _here else None
 
 
 def call(operation: str, arguments: object) -> object:

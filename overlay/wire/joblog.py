@@ -10,7 +10,7 @@ from msgspec import Meta
 from ..errors import RemoteProtocolError
 from .codec import Count, Message, RawId, RequestId, ShortText
 from .control import JobOptions, TaskSpec
-from .work import Finished, Program
+from .work import Checkpoint, Finished, Program
 
 DEPUTIES_MAX: Final = 2
 EPOCHS_MAX: Final = 1024
@@ -59,7 +59,18 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag=4):
     reports: Annotated[list[Finished], Meta(max_length=65_536)]
 
 
-Entry = Opened | Added | Sealed | Given | Ended
+class Came(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """How far a task has come, and whether it stands still."""
+
+    index: Count
+    suspended: bool = False
+    checkpoint: Checkpoint | None = None
+    """None: none yet, or a later entry of this task has a newer one."""
+    replaces: Count = 0
+    """The entry whose checkpoint it makes needless; 0: there is none."""
+
+
+Entry = Opened | Added | Sealed | Given | Ended | Came
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Entry)

@@ -36,6 +36,7 @@ STREAMS: Final = (streams.TaskOutput, streams.OutputTaken, streams.InputWanted, 
 PROCESSES: Final = (
     *(processes.AskProcesses, processes.Processes),
     *(processes.ActOnProcesses, processes.Acted),
+    *(processes.MayMove, processes.MoveJudged),
 )
 AUDIT: Final = (audit.AuditHead, audit.AskHeads, audit.Heads, audit.AskEntries, audit.Entries)
 BULK: Final = (work.ObjectWant, work.ObjectComes, work.ObjectMissing)

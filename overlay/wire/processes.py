@@ -15,7 +15,7 @@ LINES_MAX: Final = 2048
 """In one message, which they fit into however long their names are."""
 ACTED_MAX: Final = 4096
 
-Act = Literal["kill", "suspend", "resume"]
+Act = Literal["kill", "suspend", "resume", "migrate"]
 
 
 class ProcessesOf(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -56,6 +56,8 @@ class ProcessLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
     memory_most_bytes: Count | None = None
     how: ShortText = ""
     """Once it has ended: `completed`, or the kind of error."""
+    checkpoint: Count = 0
+    """How many its task has said, by this run of it and those before."""
 
 
 class AskProcesses(Message, frozen=True, tag=81):
@@ -90,6 +92,8 @@ class ActOnProcesses(Message, frozen=True, tag=83):
     numbers: Annotated[list[Count], Meta(max_length=ACTED_MAX)]
     node: NodeName = ""
     """As in AskProcesses."""
+    to: NodeName = ""
+    """Of `migrate`: where the process, one only, is to go on."""
 
 
 class Acted(Message, frozen=True, tag=84):
@@ -98,3 +102,20 @@ class Acted(Message, frozen=True, tag=84):
     reason: LongText = ""
     numbers: Annotated[list[Count], Meta(max_length=ACTED_MAX)] = []
     """On which it has acted: they were there, and it made a difference."""
+
+
+class MayMove(Message, frozen=True, tag=85):
+    """Worker → master: once I return this task, it is to go on at the node of that name. Answer: MoveJudged."""
+
+    request: RequestId
+    job: ShortText
+    index: Count
+    to: NodeName
+
+
+class MoveJudged(Message, frozen=True, tag=86):
+    """So be it; or why not."""
+
+    request: RequestId
+    code: Count = 0
+    reason: LongText = ""

@@ -79,11 +79,29 @@ class Program(msgspec.Struct, frozen=True, array_like=True):
     """Minor version of the Python that has pickled a callable."""
 
 
+CHECKPOINT_BYTES_MAX = 256 << 10
+"""As much as a task's end says of its output: it travels among the messages, and each replaces the one before."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a task has said to go on from. No node opens it: only sandboxes of the task's own job do."""
+
+    number: Count
+    """1 for the first of a task; whoever goes on from one counts on."""
+    state: Annotated[bytes, Meta(max_length=CHECKPOINT_BYTES_MAX)]
+    pickled: bool = False
+    """Else it is a `values` encoding."""
+
+
 class Instruction(msgspec.Struct, frozen=True, array_like=True, gc=False):
     index: Count
     arguments: Payload
     kind: Kind = ""
     attempt: Count = 0
+    checkpoint: Checkpoint | None = None
+    """To go on from; None: from the beginning."""
+    suspended: bool = False
+    """It is to stand still until somebody says otherwise."""
 
 
 class Lineage(msgspec.Struct, frozen=True, array_like=True):
@@ -125,6 +143,8 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     """How long each will run, where somebody has said so."""
     needs: Needs = NO_NEEDS
     """What is set aside for each of its tasks."""
+    at_most_once: bool = False
+    """What has begun here is begun nowhere else, unless it can go on from a checkpoint and a person moves it."""
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -145,6 +165,10 @@ class Started(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):
     attempt: Count
     waits: bool = False
     """It has submitted tasks of its own and waits for them: run twice, it would submit them twice."""
+    suspended: bool = False
+    """It stands still until somebody says otherwise, wherever it is by then."""
+    checkpoint: Checkpoint | None = None
+    """How far it has come, if it has said so since this was told."""
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):

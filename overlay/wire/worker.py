@@ -10,6 +10,7 @@ WithdrawTasks      ──────────────▶                
 NodeAnswer         ──────────────▶
                    ◀──────────────  LineSaid               while a task runs: it talks with its node as programs do
 LineHeard          ──────────────▶
+                   ◀──────────────  TaskSaves              while a task runs: see `node.execution.checkpoints`
                    ◀──────────────  TaskWaits, TaskWants   while a task runs: see `node.execution.standing`
 TaskGoesOn         ──────────────▶
 WarmUp             ──────────────▶                         while it waits unused
@@ -25,7 +26,7 @@ from msgspec import Meta
 
 from .codec import Codec, Count, LongText, Message, RequestId, ShortText
 from .framing import WORKER_FRAME_BYTES_MAX
-from .work import Attached, Fault, Inline, ProgramForm
+from .work import CHECKPOINT_BYTES_MAX, Attached, Checkpoint, Fault, Inline, ProgramForm
 
 
 class WorkerReady(Message, frozen=True, tag=1):
@@ -52,6 +53,8 @@ class RunTask(Message, frozen=True, tag=3):
     """A result that is not plain data may come back as a pickle."""
     takes_input: bool = False
     """What comes through descriptor 0 of the worker is this task's standard input; no other task has one."""
+    checkpoint: Checkpoint | None = None
+    """An earlier run of it has said this to go on from."""
 
 
 class TaskFinished(Message, frozen=True, tag=4):
@@ -121,6 +124,14 @@ class TaskGoesOn(Message, frozen=True, tag=12):
     turn: Count
 
 
+class TaskSaves(Message, frozen=True, tag=14):
+    """From here it is to go on, should it be ended before it ends. Not answered."""
+
+    task: Count
+    state: Annotated[bytes, Meta(max_length=CHECKPOINT_BYTES_MAX)]
+    pickled: bool
+
+
 class WarmUp(Message, frozen=True, tag=13):
     """Installed modules to be imported now, because a task will want them: what cannot be imported is left."""
 
@@ -128,14 +139,15 @@ class WarmUp(Message, frozen=True, tag=13):
 
 
 ToWorker = LoadProgram | RunTask | NodeAnswer | WithdrawTasks | LineHeard | TaskGoesOn | WarmUp
-FromWorker = WorkerReady | TaskFinished | NodeCall | LineSaid | TaskWaits | TaskWants
+FromWorker = WorkerReady | TaskFinished | NodeCall | LineSaid | TaskSaves | TaskWaits | TaskWants
 
 TO_WORKER: Final[Codec[ToWorker]] = Codec(
     [LoadProgram, RunTask, NodeAnswer, WithdrawTasks, LineHeard, TaskGoesOn, WarmUp],
     body_bytes_max=WORKER_FRAME_BYTES_MAX,
 )
 FROM_WORKER: Final[Codec[FromWorker]] = Codec(
-    [WorkerReady, TaskFinished, NodeCall, LineSaid, TaskWaits, TaskWants], body_bytes_max=WORKER_FRAME_BYTES_MAX
+    [WorkerReady, TaskFinished, NodeCall, LineSaid, TaskSaves, TaskWaits, TaskWants],
+    body_bytes_max=WORKER_FRAME_BYTES_MAX,
 )
 
 

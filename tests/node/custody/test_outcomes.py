@@ -9,9 +9,10 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.node.custody import telling
+from potluck.node.custody.alone import Alone
 from potluck.node.custody.archive import Archive
 from potluck.node.custody.journal import Journal, Log
-from potluck.node.custody.mastery import Alone, Mastery
+from potluck.node.custody.mastery import Mastery
 from potluck.node.custody.outcomes import Outcomes
 from potluck.node.custody.seats import Seat
 from potluck.node.custody.story import Counts

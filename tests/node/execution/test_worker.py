@@ -428,7 +428,7 @@ async def test_a_programs_file_does_not_hide_a_module_of_its_name(session: Sessi
 
 def modules() -> Iterator[Path]:
     folder = Path(potluck.node.execution.__file__).parent
-    inside = ("worker.py", "programs.py", "reports.py", "surroundings.py")
+    inside = ("worker.py", "keeping.py", "programs.py", "reports.py", "surroundings.py")
     yield from (path for path in folder.glob("*.py") if path.name not in inside)
     yield from (folder.parent / "scheduling").glob("*.py")
 
@@ -441,7 +441,8 @@ def test_what_runs_in_the_node_never_opens_a_pickle(path: Path) -> None:
             imported |= {alias.name for alias in part.names}
         elif isinstance(part, ast.ImportFrom):
             imported |= {part.module or "", *(alias.name for alias in part.names)}
-    assert not imported & {"pickle", "cloudpickle", "marshal", "shelve", "programs", "reports", "surroundings"}
+    forbidden = {"pickle", "cloudpickle", "marshal", "shelve", "keeping", "programs", "reports", "surroundings"}
+    assert not imported & forbidden
 
 
 def test_the_worker_needs_little_before_it_is_ready() -> None:

@@ -40,7 +40,7 @@ class Rows(RuleBasedStateMachine):
             self.row.put_up(Bale(PROGRAM, specs))
             return
         for spec in specs:
-            task = self.loose[spec.index] = Task(spec.index, PROGRAM, spec.arguments, "")
+            task = self.loose[spec.index] = Task(PROGRAM, spec)
             self.row.append(task)
 
     @precondition(lambda self: self.plain)

@@ -1,0 +1,126 @@
+"""Tasks that say what they go on from, in real processes that really die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import potluck
+import pytest
+from potluck.client.executor import Executor
+from potluck.overlay.wire.work import CHECKPOINT_BYTES_MAX
+
+from ..verbs.mesh import mesh
+
+pytestmark = pytest.mark.processes
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
+    with mesh(tmp_path_factory.mktemp("alone"), ["ant"]) as made, Executor(surroundings=made.surroundings) as of:
+        yield of
+
+
+def called(steps: int) -> list[int]:
+    done = potluck.checkpointed([])
+    while len(done) < steps:
+        done.append(len(done) + 1)
+        potluck.checkpoint(done)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+
+
+def yielded(steps: int) -> Iterator[list[int]]:
+    done = potluck.checkpointed([])
+    while len(done) < steps:
+        done.append(len(done) + 1)
+        yield done
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+
+
+@pytest.mark.parametrize("task", [called, yielded])
+def test_a_task_killed_after_each_of_ten_steps_has_the_effect_of_each_once(
+    pool: Executor, task: Callable[[int], object]
+) -> None:
+    assert pool.submit(task, STEPS).result(timeout=60) == list(range(1, STEPS + 1))
+
+
+@dataclass
+class Tally:
+    seen: set[int]
+
+
+def of_a_class(upto: int) -> int:
+    tally = potluck.checkpointed(Tally(set()))
+    while len(tally.seen) < upto:
+        tally.seen.add(len(tally.seen))
+        potluck.checkpoint(tally)
+        tally = potluck.checkpointed()
+        if len(tally.seen) == 2:
+            potluck.checkpoint(Tally({*tally.seen, 2}))
+            os._exit(1)
+    return len(tally.seen)
+
+
+def test_a_state_may_be_of_the_programs_own_classes(pool: Executor) -> None:
+    assert pool.submit(of_a_class, 4).result(timeout=60) == 4
+
+
+def too_long(size_bytes: int) -> None:
+    potluck.checkpoint(bytes(size_bytes))
+
+
+def too_long_yielded(size_bytes: int) -> Iterator[bytes]:
+    try:
+        yield bytes(size_bytes)
+    except potluck.LimitExceeded as error:
+        return f"heard: {error}"
+
+
+def test_what_is_too_long_is_refused_where_it_was_said(pool: Executor) -> None:
+    said = f"a checkpoint of {CHECKPOINT_BYTES_MAX + 5} bytes; {CHECKPOINT_BYTES_MAX} may be"
+    with pytest.raises(potluck.TaskFailed, match=f"LimitExceeded: {said}"):
+        pool.submit(too_long, CHECKPOINT_BYTES_MAX).result(timeout=60)
+    assert pool.submit(too_long_yielded, CHECKPOINT_BYTES_MAX).result(timeout=60) == f"heard: {said}"
+
+
+def unpicklable() -> None:
+    potluck.checkpoint(threading.Lock())
+
+
+def test_what_cannot_be_kept_is_refused_where_it_was_said(pool: Executor) -> None:
+    with pytest.raises(potluck.TaskFailed, match="ResultNotEncodable: a checkpoint of type lock cannot be kept"):
+        pool.submit(unpicklable).result(timeout=60)
+
+
+def fails_first(path: str) -> str:
+    if potluck.checkpointed() is None:
+        potluck.checkpoint("been here")
+        raise OSError(path)
+    return potluck.checkpointed()
+
+
+def test_a_task_that_fails_and_is_tried_again_goes_on_from_there(pool: Executor) -> None:
+    again = potluck.options(retry_errors=1)(fails_first)
+    assert pool.submit(again, "x").result(timeout=60) == "been here"
+
+
+def test_the_next_task_of_a_process_begins_anew(pool: Executor) -> None:
+    assert list(pool.map(remembers, range(20))) == [None] * 20
+
+
+def remembers(number: int) -> object:
+    before = potluck.checkpointed()
+    potluck.checkpoint(number)
+    return before
+
+
+def test_outside_a_task_the_same_function_runs_from_its_beginning() -> None:
+    potluck.checkpoint(object())
+    assert potluck.checkpointed("nothing") == "nothing"
+    assert [len(done) for done in yielded(0)] == []
