@@ -17,6 +17,8 @@ from potluck.node.jobs import effects as doings
 from potluck.node.jobs.master import Master
 from potluck.node.jobs.placement import Worker
 from potluck.node.processes.process import State
+from potluck.node.resources.grants import Grants
+from potluck.node.resources.slots import Slots
 from potluck.node.scheduling.catalogue import make
 from potluck.overlay.config import Execution, Jobs
 from potluck.overlay.errors import NotAllowed, PotluckError
@@ -51,7 +53,14 @@ class Process:
 class Node:
     def __init__(self, name: str, boot: int) -> None:
         self.name, self.boot = name, boot
-        self.engine = Engine(Execution(), make("fcfs"), slots=2, places=[Place(for_others=True)], own_owner=OWNER)
+        self.engine = Engine(
+            Execution(),
+            make("fcfs"),
+            slots=Slots(2, range(2)),
+            places=[Place(for_others=True)],
+            own_owner=OWNER,
+            grants=Grants(1 << 30, 0),
+        )
         self.processes: dict[int, Process] = {}
         self.happens: deque[events.Event] = deque()
         self.cut = False
