@@ -5,7 +5,7 @@ was wrong: a seed's events move with the code, so that it need not meet for ever
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from potluck.simulations.run import run_with_log
@@ -42,9 +42,12 @@ FOUND = [
 ]
 
 
+_EVERY_DAY_MAX: Final = 4
+"""Five minutes of more nodes, or of a bad network, take half a minute: their direct tests are for every day."""
+
+
 def _case(named: Named) -> Any:
-    """A mesh of many nodes on a bad network takes most of a minute: its direct test is for every day."""
-    marks = [pytest.mark.nightly] if named.hit else []
+    marks = [pytest.mark.nightly] if named.hit or named.nodes > _EVERY_DAY_MAX else []
     return pytest.param(named, marks=marks, id=f"{named.seed}: {named.what}")
 
 
