@@ -215,6 +215,7 @@ class Node:
         self.links.on(TaskComplete, self._completed)
         self.execution.load_changed = self._work_changed
         self.execution.serve_line = self._serve_task
+        self.streams.overheard = self.questions.overheard
         recorder = Recorder(self.node_id, self.audit, self.jobs, self.objects)
         self.execution.ended = (recorder.ended, self.processes.ended)
         self.presence.audit_head = lambda: self.audit.head

@@ -36,6 +36,8 @@ class Streams:
         self._shown_here = shown_here
         self._input_here = input_here
         self._followers: dict[str, Follower] = {}
+        self.overheard: Callable[[NodeId, TaskOutput], None] = lambda node_id, said: None
+        """What tasks of jobs print that nobody follows."""
         links.on(TaskOutput, self._said_by_peer)
         links.on(InputWanted, self._said_by_peer)
         links.on(OutputTaken, self._answered_by_peer)
@@ -54,6 +56,7 @@ class Streams:
         if (follower := self._followers.get(said.job)) is not None:
             follower(node_id, said)
         elif isinstance(said, TaskOutput):
+            self.overheard(node_id, said)
             self.answer(node_id, OutputTaken(said.job, said.position + len(said.data)))
         else:
             self.answer(node_id, InputPart(said.job, said.index, said.attempt, said.offset, end=True))

@@ -2,43 +2,78 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 import click
 
+from ..client.connection import Connection
 from .answer import Answer, Session, verb
 from .asking import connected
-from .records import OVER
-from .told import tasks_of
+from .printed import Printed, so_far, text_of
+from .records import OVER, Record
+from .told import said_of, tasks_of
 
-_LOOK_AGAIN_S: Final = 0.5
+_LOOK_AGAIN_S: Final = 0.2
 
 
 @verb("logs", summary="Show what a job's tasks have printed.")
 @click.argument("job")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
 def command(session: Session, job: str, follow: bool) -> Answer:
-    """Show what the tasks of a job that have ended printed, stdout and stderr, in the order of tasks; with -f as they
-    end."""
-    seen: set[str] = set()
-    told: list[dict[str, Any]] = []
+    """Show what the tasks of a job have printed, stdout and stderr, in the order of tasks; with -f as they print it. Of
+    tasks that run, that is what the master of a job that lasts has kept of it: the last 256 KiB."""
     with connected(session) as connection:
+        if follow:
+            return _follow(session, connection, job)
+        tasks = tasks_of(connection, job).tasks
+        told = so_far(job, tasks, said_of(connection, job, "output").printed)
+    return Answer(told, "\n".join(filter(None, map(text_of, told))))
+
+
+def _follow(session: Session, connection: Connection, job: str) -> Answer:
+    reading, ended = Reading(connection, job), -1
+    while True:
+        told = reading.on(session)
+        if told["tasks_ended"] != ended:
+            ended = told["tasks_ended"]
+            tasks = tasks_of(connection, job).tasks
+            told = reading.on(session)  # what they had printed before they ended comes first
+            _show(session, reading.printed.ended(tasks))
+        if told["state"] in OVER and told["tasks_ended"] == ended:
+            break
+        time.sleep(_LOOK_AGAIN_S)
+    missed = f"{reading.missed_bytes} bytes were printed faster than they were read: `potluck result` has the ends"
+    return Answer([], notes=missed if reading.missed_bytes else "", told=True)
+
+
+class Reading:
+    """What running tasks print, read on from where it was read to."""
+
+    def __init__(self, connection: Connection, job: str) -> None:
+        self.printed = Printed(job)
+        self.missed_bytes = 0
+        self._connection = connection
+        self._job = job
+        self._position = 0
+        self._epoch = -1
+
+    def on(self, session: Session) -> Record:
+        """Shows what is new, and returns the record of the job without its tasks."""
         while True:
-            done = tasks_of(connection, job)
-            for task in done.tasks:
-                if task["state"] in OVER and task["task"] not in seen:
-                    seen.add(task["task"])
-                    told.append({name: task[name] for name in ("task", "node", "stdout", "stderr")})
-                    if follow:
-                        session.show(told[-1], text_of(told[-1]))
-            if not follow or done.record["state"] in OVER:
+            said = said_of(self._connection, self._job, "output", self._position)
+            told: dict[str, Any] = json.loads(said.json)
+            if told["epoch"] == self._epoch or not self._position:
                 break
-            time.sleep(_LOOK_AGAIN_S)
-    return Answer(told, "\n".join(filter(None, map(text_of, told))), told=follow)
+            self._position = 0  # another master counts from when it has begun
+        _show(session, self.printed.came(said.printed))
+        self._epoch, self._position = told["epoch"], said.more
+        self.missed_bytes += said.missed_bytes
+        return told
 
 
-def text_of(said: dict[str, Any]) -> str:
-    """Each line with the task that printed it."""
-    lines = [*said["stdout"].splitlines(), *said["stderr"].splitlines()]
-    return "\n".join(f"{said['task'].rpartition('/')[2]}  {line}" for line in lines)
+def _show(session: Session, records: Iterable[Record]) -> None:
+    for said in records:
+        session.show(said, text_of(said))

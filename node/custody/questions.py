@@ -16,14 +16,17 @@ from ...overlay.identity.mesh import Identity
 from ...overlay.ids import NodeId
 from ...overlay.links.link import Link
 from ...overlay.links.links import Links
+from ...overlay.membership.detector import Changed
 from ...overlay.membership.service import Membership
 from ...overlay.wire.codec import Message
 from ...overlay.wire.questions import AskJob, JobSaid, TaskLine
+from ...overlay.wire.streams import TaskOutput
 from ...overlay.wire.work import Reference
 from ..jobs.service import Jobs
 from ..jobs.waiting import Waiting
 from . import telling
 from .archive import Head
+from .live import Live
 from .mastery import Mastery
 from .seats import Seat
 from .service import Custody
@@ -47,7 +50,9 @@ class Questions:
         self._links = links
         self._membership = membership
         self._background = Background()
+        self._live = Live()
         links.on(AskJob, self._asked)
+        membership.observers.append(self._member_changed)
 
     async def run(self) -> None:
         await self._background.run()
@@ -58,6 +63,14 @@ class Questions:
             return await self._of_all(question)
         here = await self._answer_here(question, self._identity.owner_id)
         return here if here is not None else await self._ask_on(question)
+
+    def overheard(self, node_id: NodeId, said: TaskOutput) -> None:
+        """What a task prints that runs on that node, of a job that lasts."""
+        self._live.take(node_id, self._name_of(node_id), said)
+
+    def _member_changed(self, change: Changed) -> None:
+        if change.event in ("died", "left"):
+            self._live.gone(change.member.node_id)
 
     # Here
 
@@ -93,6 +106,16 @@ class Questions:
                 return _said(request, [one.as_dict(job) for one in self._why(mastery)])
             case "tasks":
                 return self._page(question, mastery)
+            case "output":
+                read = self._live.read(job, question.first)
+                told = self._mastery_row(mastery)
+                return JobSaid(
+                    request,
+                    json=json.dumps(told).encode(),
+                    more=read.more,
+                    printed=read.pieces,
+                    missed_bytes=read.missed_bytes,
+                )
         return _said(request, self._mastery_row(mastery))
 
     def _page(self, question: AskJob, mastery: Mastery) -> JobSaid:
@@ -115,13 +138,17 @@ class Questions:
         return msgspec.structs.replace(line, finished=msgspec.structs.replace(finished, value=value))
 
     def _mastery_row(self, mastery: Mastery) -> telling.Row:
-        return telling.row(
+        told = telling.row(
             mastery.job,
             mastery.shown_counts,
             master=self._identity.name,
             epoch=mastery.epoch,
             unfenced=mastery.unfenced,
         )
+        job = self._jobs.master.jobs.get(mastery.job)
+        if told["state"] == "pending" and job is not None and any(job.at.values()):
+            told["state"] = "running"  # the log has only what has ended
+        return told
 
     def _why(self, mastery: Mastery) -> list[Waiting]:
         waiting = self._jobs.master.explain(trio.current_time(), mastery.job, _EXPLAINED_MAX)
@@ -240,6 +267,8 @@ class Questions:
         return _said(question.request, told)
 
     def _name_of(self, node_id: bytes) -> str:
+        if node_id == self._identity.node_id:
+            return self._identity.name
         member = self._membership.get(NodeId(node_id))
         return member.name if member is not None else node_id.hex()[:8]
 

@@ -50,7 +50,7 @@ def _assignment(
             priority=options.priority,
             trust_results=options.trust_results,
             known_only=known_only,
-            streams_output=options.streams_output,
+            streams_output=options.streams_output or options.lasting,
             takes_input=options.takes_input,
             process_type=options.process_type,
             estimate_s=options.estimate_s,

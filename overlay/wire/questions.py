@@ -10,7 +10,7 @@ from msgspec import Meta
 from .codec import Count, LongText, Message, RequestId, ShortText
 from .work import Finished
 
-What = Literal["job", "jobs", "tasks", "explain", "cancel", "forget", "history"]
+What = Literal["job", "jobs", "tasks", "explain", "cancel", "forget", "history", "output"]
 
 LINES_MAX: Final = 16_384
 
@@ -25,6 +25,8 @@ class AskJob(Message, frozen=True, tag=56):
     cancel    as `job`, once it is cancelled
     forget    the same, once nothing is kept of it any more
     history   a JSON list of jobs that are over
+    output    as `job`, with what its tasks have printed while they ran since the byte `first`, in `printed`, as far as
+              that is kept; `more` is the byte to ask from next, `missed_bytes` how many are not kept any more
     """
 
     request: RequestId
@@ -41,6 +43,14 @@ class TaskLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
     finished: Finished | None = None
 
 
+class PrintedPiece(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    index: Count
+    attempt: Count
+    node: ShortText
+    stream: Annotated[int, Meta(ge=1, le=2)]
+    data: Annotated[bytes, Meta(max_length=65_536)]
+
+
 class JobSaid(Message, frozen=True, tag=57):
     """`code` and `reason` of an error, or `json` and what goes with it."""
 
@@ -51,3 +61,5 @@ class JobSaid(Message, frozen=True, tag=57):
     lines: Annotated[list[TaskLine], Meta(max_length=LINES_MAX)] = []
     more: Count = 0
     """The index to ask for next; 0: these were the last."""
+    printed: Annotated[list[PrintedPiece], Meta(max_length=LINES_MAX)] = []
+    missed_bytes: Count = 0

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,6 +68,50 @@ def test_a_job_goes_on_when_its_master_is_killed_and_any_node_tells_of_it(nodes:
     assert [one["stdout"] for one in printed] == [f"did {number}\n" for number in range(TASKS)]
     shown = nodes.call("job", job, node="l2")
     assert f"{job}: completed, {TASKS} of {TASKS} tasks have ended" in shown.out
+
+
+@contextmanager
+def ending(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Whatever happens, nobody waits for it for ever."""
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
+
+
+GATE = """
+import time, potluck
+print("begun", flush=True)
+while potluck.memory.get("gate") is None:
+    time.sleep(0.05)
+print("done")
+"""
+
+
+def test_what_a_task_prints_is_read_at_any_node_while_it_runs(nodes: Pool) -> None:
+    nodes.up_together(*NAMES)
+    script = nodes.folder / "gate.py"
+    script.write_text(GATE)
+    job = nodes.call("run", str(script), "--detach", "--json", node="l1").value["job"]
+    with (
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "potluck", "logs", "-f", job],
+            env={**nodes.environment, "POTLUCK_NODE": "l3"},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as reader,
+        ending(reader),
+    ):
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "0  begun\n"
+        (printed,) = nodes.call("logs", job, "--json", node="l2").value
+        assert printed["stdout"] == "begun\n"
+        assert nodes.call("job", job, "--json", node="l2").value["state"] == "running"
+        assert nodes.call("mem", "set", "gate", "1", node="l2").code == 0
+        assert reader.stdout.read() == "0  done\n"
+    assert reader.returncode == 0
+    assert nodes.call("logs", job, node="l3").out == "0  begun\n0  done\n"
 
 
 def test_jobs_and_results_survive_kill_9_of_every_node_at_once(nodes: Pool) -> None:

@@ -1,0 +1,88 @@
+"""What a job's tasks have printed, put together for whoever reads it: pieces of running tasks, and the rest with their
+ends.
+
+What holds: of every task that has ended, all that it kept has been told, in order; what has been told of it as it ran
+is told once more only where another attempt, or another node, is the one that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from ..overlay.wire.questions import PrintedPiece
+from .records import OVER, Record
+
+_STREAMS = {1: "stdout", 2: "stderr"}
+
+
+class Printed:
+    """Plain events in, records `{"task", "node", "stdout", "stderr"}` out, each of whole lines."""
+
+    def __init__(self, job: str) -> None:
+        self._job = job
+        self._over: set[str] = set()
+        self._source: dict[int, tuple[str, int]] = {}
+        """By task: the node and attempt whose output has been told."""
+        self._begun: dict[tuple[int, int], bytes] = {}
+        """By task and stream: a line that has no end yet."""
+
+    def came(self, pieces: Iterable[PrintedPiece]) -> Iterator[Record]:
+        for piece in pieces:
+            index, source = piece.index, (piece.node, piece.attempt)
+            known = self._source.get(index)
+            if known is None or known[1] < piece.attempt:
+                known = self._source[index] = source
+                for stream in _STREAMS:
+                    self._begun.pop((index, stream), None)
+            if known != source or f"{self._job}/{index}" in self._over:
+                continue  # a task may run twice at once: one of them is enough to read
+            whole, newline, rest = (self._begun.get((index, piece.stream), b"") + piece.data).rpartition(b"\n")
+            self._begun[index, piece.stream] = rest
+            if newline:
+                yield self._record(index, piece.node, {piece.stream: whole + newline})
+
+    def ended(self, tasks: Iterable[Record]) -> Iterator[Record]:
+        """Those of the tasks that have ended since."""
+        for task in tasks:
+            if task["state"] not in OVER or task["task"] in self._over:
+                continue
+            self._over.add(task["task"])
+            index = int(task["task"].rpartition("/")[2])
+            rest = {stream: self._begun.pop((index, stream), b"") for stream in _STREAMS}
+            if self._source.pop(index, None) == (task["node"], task["attempts"] - 1):
+                if any(rest.values()):
+                    yield self._record(index, task["node"], rest)
+            elif task["stdout"] or task["stderr"]:
+                yield {name: task[name] for name in ("task", "node", "stdout", "stderr")}
+
+    def unfinished(self) -> Iterator[Record]:
+        """Lines without an end of tasks that go on, for whoever reads no further."""
+        for (index, stream), data in self._begun.items():
+            if data:
+                yield self._record(index, self._source[index][0], {stream: data})
+
+    def _record(self, index: int, node: str, streams: dict[int, bytes]) -> Record:
+        said = {name: streams.get(stream, b"").decode(errors="replace") for stream, name in _STREAMS.items()}
+        return {"task": f"{self._job}/{index}", "node": node, **said}
+
+
+def so_far(job: str, tasks: Iterable[Record], pieces: Iterable[PrintedPiece]) -> list[Record]:
+    """One record for each task that has ended, or has printed something."""
+    printed, running = Printed(job), dict[str, Record]()
+    for said in chain(printed.came(pieces), printed.unfinished()):
+        whole = running.setdefault(said["task"], {**said, "stdout": "", "stderr": ""})
+        for stream in _STREAMS.values():
+            whole[stream] += said[stream]
+    names = ("task", "node", "stdout", "stderr")
+    return [
+        {name: task[name] for name in names} if task["state"] in OVER else running[task["task"]]
+        for task in tasks
+        if task["state"] in OVER or task["task"] in running
+    ]
+
+
+def text_of(said: Record) -> str:
+    """Each line with the task that printed it."""
+    lines = [*said["stdout"].splitlines(), *said["stderr"].splitlines()]
+    return "\n".join(f"{said['task'].rpartition('/')[2]}  {line}" for line in lines)
