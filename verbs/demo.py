@@ -183,7 +183,7 @@ def _compute(
         return [tile for tile, _node in board.tiles.values()], retried
     finally:
         cloudpickle.unregister_pickle_by_value(demo_tiles)
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.abandon()  # the nodes go now: nobody is to wait for others to take their place
 
 
 def _attempts(future: Future[Any]) -> int:

@@ -67,10 +67,11 @@ def test_with_json_an_interruption_is_an_error_object(tmp_path: Path) -> None:
     assert json.loads(out)["error"]["kind"] == "Cancelled"
 
 
-def test_an_interrupted_demo_cleans_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["takes a job", "is killed"], ids=["at its beginning", "while tiles are under way"])
+def test_an_interrupted_demo_cleans_up(tmp_path: Path, when: str) -> None:
     process = start(["demo"], {**os.environ, "TMPDIR": str(tmp_path)})
     assert process.stdout is not None
-    while "takes a job" not in process.stdout.readline():
+    while when not in process.stdout.readline():
         assert process.poll() is None
     took_s, _, err = interrupt(process)
     assert (process.returncode, err) == (1, "potluck: interrupted\n")
