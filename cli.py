@@ -50,6 +50,8 @@ VERBS: Final = {
     "suspend": "Let a process stand still.",
     "resume": "Let a suspended process go on.",
     "migrate": "Let a process go on at another node.",
+    "pause": "Lend nothing, until `potluck lend`.",
+    "lend": "Lend again after `potluck pause`.",
     "policy": "Show or change how a node schedules its tasks.",
     "schedulers": "Compare the scheduling policies on one workload.",
     "demo": "Show the whole thing on this machine in a minute.",

@@ -120,4 +120,5 @@ def load_row(load: LoadReport) -> Row:
         "disk_free": load.disk_free_bytes,
         "cpu_percent": load.cpu_percent,
         "gpus_free": load.gpus_free,
+        "closed": load.closed,
     }

@@ -45,6 +45,7 @@ from .custody.service import Custody
 from .execution.lines import TaskLine
 from .jobs.service import Jobs
 from .leaving import Leaving
+from .lending.service import LendingService
 from .memory import SharedMemory
 from .objects import PART_BYTES, Objects
 from .processes.service import ProcessTable
@@ -66,6 +67,7 @@ class Served(Protocol):
     custody: Custody
     questions: Questions
     processes: ProcessTable
+    lending: LendingService
     memory: SharedMemory
     objects: Objects
 
@@ -293,7 +295,7 @@ class _Connection:
             self._node.shut_down()
 
     async def _answer_slowly(self, message: Message) -> None:
-        memory = self._node.memory
+        node, memory = self._node, self._node.memory
         match message:
             case control.ShutDown(request, drain, within_s):
                 await self._shut_down(request, within_s if drain else 0.0)
@@ -301,6 +303,10 @@ class _Connection:
                 self._answer(request, await self._node.peers())
             case control.AskDoctor(request):
                 self._answer(request, await self._house.examine())
+            case control.AskLending(request, pause):
+                if pause is not None:
+                    await node.lending.pause(pause)
+                self._answer(request, node.lending.row())
             case control.AskAudit(request, name, last):
                 self._answer(request, await self._node.inquiry.examine(name, last))
             case control.AskMembers(request):

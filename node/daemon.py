@@ -50,6 +50,7 @@ from .execution.tasks import Task
 from .jobs.history import History
 from .jobs.service import Jobs
 from .leaving import Leaving
+from .lending.service import LendingService
 from .memory import SharedMemory
 from .objects import Objects, ObjectTable
 from .presence import Presence
@@ -104,6 +105,7 @@ class Node:
         self._started_s = 0.0
         self._build_overlay()
         self._build_work()
+        self._build_accounts()
         self._wire()
 
     def _build_overlay(self) -> None:
@@ -168,6 +170,7 @@ class Node:
             policy=make(config.policy),
             sandboxes=ports.sandboxes,
             own_owner=identity.owner_id,
+            here=identity.node_id,
             objects=self.objects,
             node_name=identity.name,
             mesh_time_s=self.mesh_time.now_s,
@@ -189,7 +192,13 @@ class Node:
             Moving(identity, execution, self.links, self.jobs),
             self._is_confidential,
         )
+
+    def _build_accounts(self) -> None:
+        config, identity, ports = self.config, self.identity, self._ports
         self.presence = Presence(config, identity, self.membership, self.replication, ports.host)
+        self.lending = LendingService(
+            config.lending, ports.host, ports.store, self.execution.owner_said, self.presence.closed_is
+        )
         self.audit = AuditLog(identity.key, ports.store, self.links, self.mesh_time)
         versions = abilities.versions_of(self.capabilities)
         self.cache = ResultCache(
@@ -240,6 +249,7 @@ class Node:
             await nursery.start(self.audit.run)
             await nursery.start(self.cache.run)
             await nursery.start(self.execution.run)
+            await nursery.start(self.lending.run)
             here = Here(self.identity, self.execution, self.jobs, self.streams)
             await nursery.start(self.jobs.run, here, self.capabilities)
             self._work_changed()
@@ -341,6 +351,7 @@ class Node:
             "peers": len(self.membership.present()),
             "banned": self.links.bans.against_this_node is not None,
             "load": load_row(self.presence.load),
+            "lending": self.lending.row(),
             "resources": abilities.resources_row(able, self._ports.host),
             "policy": self.execution.statistics()["policy"],
             "sandbox": {"backend": able.sandbox, "guarantees": able.guarantees.as_dict()},
@@ -427,7 +438,7 @@ class Node:
     def _work_changed(self) -> None:
         load = self.execution.load()
         self.presence.work_changed(load)
-        self.jobs.own_load(load.busy, load.queued, shares=load.shares)
+        self.jobs.own_load(self.presence.load)
 
     def _is_alike(self, name: str, versions: bytes) -> bool:
         """Whether results of the node of this name are such as ours would be."""

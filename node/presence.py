@@ -71,6 +71,10 @@ class Presence:
             )
         )
 
+    def closed_is(self, reason: str) -> None:
+        """Why nothing from elsewhere is taken now; empty: it is."""
+        self._report(msgspec.structs.replace(self.load, closed=reason))
+
     def _report(self, load: LoadReport) -> None:
         if load != self.load:
             self._sequence += 1

@@ -29,6 +29,7 @@ from . import control
 from .daemon import Event, Node, Ports
 from .execution.backends import available_sandboxes
 from .house import House
+from .lending.desk import Desk
 from .resources.gpus import find_gpus, lent
 from .store import SqliteStore
 from .system import SystemEntropy, SystemHost, SystemWallClock
@@ -91,7 +92,7 @@ async def _run(
         network=lambda who: network,
         wall_clock=wall_clock,
         entropy=entropy,
-        host=SystemHost(config.data_dir, lent(find_gpus().gpus, config.gpus)),
+        host=SystemHost(config.data_dir, lent(find_gpus().gpus, config.gpus), Desk(config.lending.devices)),
         store=store,
         sandboxes=available_sandboxes(config.sandbox),
     )

@@ -8,12 +8,14 @@ import random
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import psutil
 
-from ..overlay.ports import Gpu, HostSample
+from ..overlay.ports import Gpu, HostSample, Look
+from .lending.desk import Desk
 
 _PACKAGE_FOLDERS: Final = ("site-packages", "dist-packages")
 
@@ -36,8 +38,9 @@ class SystemEntropy:
 
 
 class SystemHost:
-    def __init__(self, data_dir: Path, gpus: Sequence[Gpu] = ()) -> None:
+    def __init__(self, data_dir: Path, gpus: Sequence[Gpu] = (), desk: Desk | None = None) -> None:
         self._data_dir = data_dir
+        self._desk = desk or Desk()
         self.cores: Sequence[int] = sorted(os.sched_getaffinity(0))
         self.gpus = gpus
         self.memory_bytes: int = psutil.virtual_memory().total
@@ -52,6 +55,12 @@ class SystemHost:
 
     def installed(self) -> tuple[int, ...]:
         return tuple(map(_changed_ns, self._package_folders))
+
+    def look(self) -> Look:
+        return self._desk.look()
+
+    def wall(self) -> datetime:
+        return datetime.now().astimezone()
 
     def sample(self) -> HostSample:
         return HostSample(

@@ -173,6 +173,22 @@ class Execution:
 
 
 @dataclass(frozen=True)
+class Lending:
+    """When this node runs what comes from elsewhere."""
+
+    hours: str = ""
+    """Of the week, as `22:00-07:00` or `mon-fri 22:00-07:00, sat-sun 00:00-24:00`; empty: always."""
+    idle_s: float = 0.0
+    """Only when its owner has left the machine alone for so long; 0: in any case."""
+    idle_cpus: float = 0.5
+    """Other programs that take more than this are their owner's work."""
+    devices: tuple[str, ...] = ()
+    """Files whose last use is the owner's, beside terminals."""
+    grace_s: float = 30.0
+    """How long tasks stand still for the owner before they go back. Longer keeps more of what they have done."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Of one node. `data_dir` is shared by all nodes of the user on this machine."""
 
@@ -207,6 +223,7 @@ class Config:
     dht: Dht = field(default_factory=Dht)
     jobs: Jobs = field(default_factory=Jobs)
     execution: Execution = field(default_factory=Execution)
+    lending: Lending = field(default_factory=Lending)
 
     def __post_init__(self) -> None:
         if faults := list(self._faults()):
@@ -228,7 +245,7 @@ class Config:
             host, _, port = peer.rpartition(":")
             if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) <= 65_535:
                 yield f"peer {peer!r}: write it HOST:PORT"
-        for group in (self.discovery, self.links, self.membership, self.dht, self.jobs, self.execution):
+        for group in (self.discovery, self.links, self.membership, self.dht, self.jobs, self.execution, self.lending):
             for item in fields(group):
                 value = getattr(group, item.name)
                 if item.name.endswith("_s") and value < 0:

@@ -10,7 +10,8 @@ PotluckError
 │   ├── DeadlineExceeded
 │   ├── NoWorker            no node can take the task
 │   ├── NoNode              no node of this user is running
-│   └── Syncing
+│   ├── Syncing
+│   └── NotLent             the machine's owner does not lend it now
 ├── Refused                 a rule says no; trying again will not help
 │   ├── QuotaExceeded
 │   ├── OutOfMemory
@@ -102,6 +103,12 @@ class NoNode(Unavailable):
 
 class Syncing(Unavailable):
     wire_code = 15
+
+
+class NotLent(Unavailable):
+    """Its owner lends the machine at other times."""
+
+    wire_code = 16
 
 
 class Refused(PotluckError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 import trio
@@ -123,8 +124,17 @@ class Gpu(NamedTuple):
     """`nvidia` or `amd`."""
 
 
+class Look(NamedTuple):
+    """At the machine, for its owner."""
+
+    untouched_s: float
+    """Since somebody has last used a terminal or device."""
+    busy_cpus: float
+    """Taken since the last look by programs that are neither this node nor its tasks."""
+
+
 class Host(Protocol):
-    """How the machine itself is doing."""
+    """How the machine itself is doing, and its owner."""
 
     cores: Sequence[int]
     """Numbers of those that this process may use."""
@@ -141,6 +151,11 @@ class Host(Protocol):
         """Another value than before when packages have come or gone."""
 
     def sample(self) -> HostSample: ...
+
+    def look(self) -> Look: ...
+
+    def wall(self) -> datetime:
+        """What its owner's clock shows, wherever that is."""
 
 
 class Store(Protocol):

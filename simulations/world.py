@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +18,8 @@ from ..overlay.errors import Unavailable
 from ..overlay.identity.keys import KeyPair
 from ..overlay.identity.mesh import SECRET_BYTES, Identity, Mesh, found, make_identity
 from ..overlay.ids import distance, node_id_of
-from ..overlay.ports import Gpu, HostSample
-from .clock import VirtualWallClock
+from ..overlay.ports import Gpu, HostSample, Look
+from .clock import EPOCH_S, VirtualWallClock
 from .determinism import Frozen
 from .entropy import SeededEntropy
 from .ether import Ether
@@ -55,6 +57,12 @@ class VirtualHost:
 
     def installed(self) -> None:
         """Nothing ever is."""
+
+    def look(self) -> Look:
+        return Look(math.inf, 0.0)
+
+    def wall(self) -> datetime:
+        return datetime.fromtimestamp(EPOCH_S + trio.current_time(), UTC)
 
     def sample(self) -> HostSample:
         return HostSample(cpu_percent=0.0, memory_free_bytes=self.memory_bytes, disk_free_bytes=64 << 30)

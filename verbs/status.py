@@ -7,6 +7,7 @@ from typing import Any, Final
 from ..overlay.wire.control import AskStatus
 from .answer import Answer, Session, verb
 from .asking import ask_json, connected
+from .lending import lending_text
 from .rendering import duration_text, size_text, table
 
 CLOCK_RIGHT_S: Final = 1.0
@@ -26,7 +27,8 @@ def command(session: Session) -> Answer:
         ("up for", duration_text(status.get("uptime_s") or 0.0)),
         ("mesh", f"{status.get('mesh')}, {'BANNED from it' if status.get('banned') else f'{peers} peers'}"),
         ("slots", f"{load.get('busy', 0)} of {load.get('slots', 0)} busy, {load.get('queued', 0)} tasks queued"),
-        ("lends", _lent_text(status.get("resources") or {}, load)),
+        ("lending", lending_text(status.get("lending") or {"lends": True})),
+        ("lent", _lent_text(status.get("resources") or {}, load)),
         ("clock", _clock_text(status.get("clock_error_s") or 0.0)),
         ("policy", str(status.get("policy"))),
         ("sandbox", f"{sandbox.get('backend')}: {', '.join(kept) or 'no guarantees'}"),

@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from ..client.surroundings import ensure_own_folder
-from ..overlay.config import Config, loopback
+from ..overlay.config import Config, Lending, loopback
 from ..overlay.errors import ConfigError, UsageError
 from ..overlay.ids import leading_letters
 from .announcing import event_line, silence_output
@@ -29,6 +29,7 @@ from .up_many import detach, supervise
 PRIVATE_NAME: Final = "private"
 MEMORY_SHARE: Final = 0.25
 DISK_SHARE: Final = 0.10
+IDLE_S: Final = 300
 LAST_RESORT_S: Final = 10.0
 """After its parent has gone a node leaves; should that hang, it ends all the same."""
 
@@ -57,6 +58,19 @@ def _both(variable: str) -> list[str]:
 @click.option("--memory", type=size, envvar=_variables("MEMORY"), help="Memory to lend.  [25 % of what is free]")
 @click.option("--disk", type=size, envvar=_variables("DISK"), help="Disk to lend.  [10 % of what is free]")
 @click.option("--gpus", metavar="all|none|0,2", default="all", envvar=_variables("GPUS"), help="GPUs to lend.  [all]")
+@click.option("--lend-hours", metavar="HOURS", envvar=_variables("LEND_HOURS"), help="As in 22:00-07:00; else always.")
+@click.option(
+    "--only-when-idle",
+    type=_DURATION,
+    is_flag=False,
+    flag_value=str(IDLE_S),
+    metavar="[S]",
+    envvar=_variables("ONLY_WHEN_IDLE"),
+    help=f"Lend only when you have left the machine alone for so long.  [{IDLE_S}]",
+)
+@click.option("--idle-cpus", type=_DURATION, envvar=_variables("IDLE_CPUS"), help="More, of others, is you. [0.5]")
+@click.option("--idle-device", multiple=True, metavar="PATH", envvar=_variables("IDLE_DEVICE"), help="Used by you.")
+@click.option("--lend-grace", type=_DURATION, envvar=_variables("LEND_GRACE"), help="Held tasks then go back. [30]")
 @click.option("--handles", metavar="KIND,KIND", envvar=_variables("HANDLES"), help="Kinds of instructions to run.")
 @click.option("--handlers", metavar="FILE.py", envvar=_variables("HANDLERS"), help="Functions that do so.")
 @click.option("--label", "labels", metavar="K=V", multiple=True, envvar=_variables("LABEL"), help="May be repeated.")
@@ -130,6 +144,11 @@ def config_of(
     dial_timeout: float | None,
     probe_interval: float | None,
     suspicion: float | None,
+    lend_hours: str | None,
+    only_when_idle: float | None,
+    idle_cpus: float | None,
+    idle_device: tuple[str, ...],
+    lend_grace: float | None,
     **others: Any,
 ) -> Config:
     """Fills in what was not said."""
@@ -147,6 +166,7 @@ def config_of(
         handlers=handlers_in(handlers) if handlers else None,
         labels=_pairs(labels),
         private=private,
+        lending=_lending(lend_hours, only_when_idle, idle_cpus, idle_device, lend_grace),
         **others,
     )
     links, membership = config.links, config.membership
@@ -158,6 +178,20 @@ def config_of(
         membership = replace(membership, suspicion_s=suspicion)
     config = replace(config, links=links, membership=membership)
     return loopback(config) if config.interface in ("127.0.0.1", "lo") else config
+
+
+def _lending(
+    hours: str | None, idle_s: float | None, idle_cpus: float | None, devices: tuple[str, ...], grace_s: float | None
+) -> Lending:
+    """Raises ConfigError."""
+    rules = Lending(hours=hours or "", idle_s=idle_s or 0.0, devices=devices)
+    if hours:
+        from ..node.lending.hours import parse
+
+        parse(hours)
+    if idle_cpus is not None:
+        rules = replace(rules, idle_cpus=idle_cpus)
+    return rules if grace_s is None else replace(rules, grace_s=grace_s)
 
 
 def host_name() -> str:

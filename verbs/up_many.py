@@ -35,6 +35,7 @@ def arguments_of(config: Config, name: str, port: int | None) -> list[str]:
     ]
     arguments += [f"--label={key}={value}" for key, value in config.labels]
     arguments += [f"--peer={peer}" for peer in config.peers]
+    arguments += _lending_arguments(config)
     handlers = config.handlers.file_name if config.handlers else None
     optional = (
         ("--handlers", handlers),
@@ -43,6 +44,18 @@ def arguments_of(config: Config, name: str, port: int | None) -> list[str]:
         ("--mesh-secret-file", config.mesh_secret_file),
     )
     return arguments + [f"{flag}={value}" for flag, value in optional if value is not None]
+
+
+def _lending_arguments(config: Config) -> list[str]:
+    rules = config.lending
+    return [
+        f"--gpus={config.gpus}",
+        f"--only-when-idle={rules.idle_s}",
+        f"--idle-cpus={rules.idle_cpus}",
+        f"--lend-grace={rules.grace_s}",
+        *([f"--lend-hours={rules.hours}"] if rules.hours else []),
+        *[f"--idle-device={device}" for device in rules.devices],
+    ]
 
 
 def supervise(session: Session, config: Config, nodes: int, *, background: bool) -> Answer:

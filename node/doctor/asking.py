@@ -25,6 +25,7 @@ async def examine(node: Node) -> list[Finding]:
     linked = [link.peer for link in node.links]
     found = [
         well("node", f"{node.name} runs at {node.address} in mesh {node.identity.mesh.mesh_id}"),
+        judging.lending(node.lending.row()),
         machine.interfaces(node.config.interface),
         await _multicast(node, len(linked)),
         judging.zeroconf(node.heard, wanted=node.config.discovery.zeroconf and not node.config.private),

@@ -15,6 +15,10 @@ from .findings import Finding, well, worth_knowing, wrong
 RECENTLY_S: Final = 600.0
 _SHOWN_MAX: Final = 5
 BANNED_REMEDY: Final = "ask who let you in, or a founder, for a new invite, and take it with `potluck join CODE --anew`"
+_LENDING_FIXES: Final = {
+    True: "`potluck lend`",
+    False: "nothing: it lends again by itself, as it was started to (--lend-hours, --only-when-idle)",
+}
 _CLOCK_HIDES_S: Final = 2 * PERIOD_S
 """A beacon whose clock is this far off is no member's any more."""
 
@@ -65,6 +69,14 @@ def multicast(now_s: float, heard: Heard, addresses: Collection[str], echoed: Co
             "the switch or the Wi-Fi may hold multicast back: where members do not find each other, give --peer",
         )
     return well("multicast", detail)
+
+
+def lending(row: Mapping[str, object]) -> Finding:
+    if row["lends"]:
+        return well("lending", "tasks from elsewhere run here")
+    return worth_knowing(
+        "lending", f"nothing from elsewhere runs here: {row['reason']}", _LENDING_FIXES[bool(row["paused"])]
+    )
 
 
 def zeroconf(heard: Heard, *, wanted: bool) -> Finding:

@@ -41,6 +41,7 @@ from .streaming import Streaming
 from .suspending import Suspending, can_be, is_suspended
 from .tasks import MEAN_WEIGHT, Job, Numbers, Task, Worker, is_current
 from .wear import Warming, Wear
+from .yielding import Yielding
 
 
 class Engine:
@@ -55,6 +56,7 @@ class Engine:
         grants: Grants,
         places: Sequence[Place],
         own_owner: bytes,
+        here: bytes = b"",
         handlers: Handlers | None = None,
     ) -> None:
         self.mesh_ahead_s = 0.0
@@ -64,7 +66,7 @@ class Engine:
         self._effects: list[Effect] = []
         self._numbers = Numbers()
         spares = min(config.spares_max, max(1, config.spares_per_slot * slots.count)) if slots.count else 0
-        where = Places(places, own_owner, config)
+        where = Places(places, own_owner, here, config)
         self.pool = WorkerPool(slots, spares=spares, sandboxes=where.used, effects=self._effects)
         self._dispatcher = Dispatcher(config, policy, self.pool, self._numbers, self._effects, grants)
         self.streaming = Streaming(self.pool, self._effects)
@@ -75,6 +77,8 @@ class Engine:
         self._intake.uses_modules = self._uses_modules
         self._intake.handlers = KindPrograms(handlers, self._numbers)
         self._suspending = Suspending(self._dispatcher)
+        self._yielding = Yielding(self._suspending, self._account, self.jobs.values, where.is_from_elsewhere)
+        self._intake.refusal = self._yielding.refusal
         self._task_mean_s = 0.0
         self._handlers: Final[dict[type, Callable[[float, Any], None]]] = {
             events.Assigned: self._intake.assigned,
@@ -99,6 +103,7 @@ class Engine:
             events.Measured: self._measured,
             events.ActAsked: self._act_asked,
             events.Installed: self._installed,
+            events.OwnerSaid: self._owner_said,
             events.Tick: self._tick,
         }
 
@@ -230,12 +235,20 @@ class Engine:
                 # to, it stands still there, too.
                 self._account.report(task.job, started(task))
 
+    def _owner_said(self, now_s: float, event: events.OwnerSaid) -> None:
+        if event.act == "hold":
+            self._yielding.hold(now_s, event.reason)
+        elif event.act == "go on":
+            self._yielding.go_on(now_s)
+        else:
+            self._yielding.hand_back()
+
     def _hand_back(self, now_s: float, event: events.HandBack) -> None:
         self._intake.closed = True
         reason = NoWorker("the node leaves")
         for task in [task for job in self.jobs.values() for task in job.tasks.values()]:
             suspended = is_suspended(task)
-            if task.begun_s is not None and (event.begun or (suspended and not task.job.at_most_once)):
+            if task.begun_s is not None and (event.begun or task.yields or (suspended and not task.job.at_most_once)):
                 self._account.give_up(task, reason)
             elif task.begun_s is not None and suspended:
                 self._suspending.resume(now_s, task)  # or the node would wait for it for ever

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ...overlay.errors import LimitExceeded, PotluckError
 from ...overlay.parcels import Parcel
@@ -209,6 +209,14 @@ class Installed:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerSaid:
+    """What is to become of what comes from elsewhere, and why."""
+
+    act: Literal["hold", "go on", "hand back"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Some deadline may have passed."""
 
@@ -236,6 +244,7 @@ Event = (
     | Measured
     | ActAsked
     | Installed
+    | OwnerSaid
     | Tick
 )
 

@@ -43,8 +43,9 @@ class Place:
 class Places:
     """Which of this node's sandboxes tasks run in."""
 
-    def __init__(self, places: Sequence[Place], own_owner: bytes, config: Execution) -> None:
+    def __init__(self, places: Sequence[Place], own_owner: bytes, here: bytes, config: Execution) -> None:
         self._own_owner = own_owner
+        self._here = here
         self._most_own = Limits(memory_bytes=config.own_memory_bytes)
         self._most_others = Limits(memory_bytes=config.others_memory_bytes)
         self._all = tuple(places)
@@ -65,6 +66,9 @@ class Places:
 
     def cut_network(self, sandbox: int | None) -> bool:
         return sandbox is not None and self._all[sandbox].cuts_network
+
+    def is_from_elsewhere(self, job: Job) -> bool:
+        return job.assigner != self._here or not (self.is_own(job.owner) and self.is_own(job.whose))
 
     def most_for(self, owner: bytes, whose: bytes) -> Limits:
         return self._most_own if self.is_own(owner) and self.is_own(whose) else self._most_others
@@ -93,6 +97,8 @@ class Intake:
         self.jobs: dict[tuple[bytes, str], Job] = {}
         self.closed = False
         """The node leaves: nothing new is taken."""
+        self.refusal: Callable[[Job], PotluckError | None] = lambda job: None
+        """Why the machine's owner does not want this job's tasks now."""
         self._ready = ready
         self._pids = Numbers()
         self._pool = pool
@@ -188,6 +194,8 @@ class Intake:
     def _refusal(self, now_s: float, job: Job) -> PotluckError | None:
         if self.closed and not self._is_awaited_here(job):
             return NoWorker("the node leaves")
+        if (refusal := self.refusal(job)) is not None:
+            return refusal
         slots, grants = self._pool.slots, self._account.grants
         if not slots.count:
             return NoWorker("the node lends no slots")

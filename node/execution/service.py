@@ -29,6 +29,7 @@ from ...overlay.wire.work import (
     TaskComplete,
 )
 from ..capabilities import FOR_OTHERS
+from ..lending.lending import Act as LendingAct
 from ..resources.grants import Grants
 from ..resources.slots import Slots
 from ..scheduling.policy import Policy
@@ -88,6 +89,7 @@ class ExecutionService:
         policy: Policy[Task],
         sandboxes: Sequence[Sandbox],
         own_owner: bytes,
+        here: bytes = b"",
         objects: Objects,
         node_name: str,
         mesh_time_s: Callable[[], float],
@@ -119,6 +121,7 @@ class ExecutionService:
             grants=Grants(lent_bytes, len(host.gpus)),
             places=places,
             own_owner=own_owner,
+            here=here,
             handlers=handlers,
         )
         self._assigners: dict[bytes, Assigner] = {}
@@ -238,6 +241,10 @@ class ExecutionService:
     def switches(self) -> int:
         """How often a slot was taken from what ran."""
         return self._engine.switches
+
+    def owner_said(self, act: LendingAct, reason: str) -> None:
+        """Of what comes from elsewhere."""
+        self._step(events.OwnerSaid(act, reason))
 
     def statistics(self) -> dict[str, object]:
         """What the contract says of a policy: since this node's start."""

@@ -99,6 +99,8 @@ class Task:
     """How long it has stood still, pre-empted or suspended."""
     was_ready: bool = False
     """When it was suspended: nothing of it had to be fetched."""
+    yields: bool = False
+    """It stands still for the machine's owner."""
     noticed: bool = False
     """Whether its master knows that it has begun."""
     is_parent: bool = False

@@ -25,8 +25,9 @@ from typing import Final
 import msgspec
 
 from ...overlay.config import Jobs as JobsConfig
-from ...overlay.errors import BadProgram, Cancelled, NotFound, NoWorker, WorkerLost
+from ...overlay.errors import BadProgram, Cancelled, NotFound, NotLent, NoWorker, WorkerLost
 from ...overlay.ids import NodeId
+from ...overlay.wire.capabilities import LoadReport
 from ...overlay.wire.control import JobOptions, TaskSpec
 from ...overlay.wire.work import (
     Fault,
@@ -44,7 +45,8 @@ from .binding import task_and_target
 from .effects import Drop, Effect, Note, Release, Tell
 from .ends import fault_of, in_vain, why_given_up
 from .invariants import check
-from .placement import Requirements, Worker, candidates, lacking, room, spread, window
+from .placement import Requirements, Worker, candidates, lacking, room, spread, why_nobody, will_be_lent, window
+from .requirements import refusals_of, requirements_of
 from .task import Task
 from .tasks import Job, Origin, ProgramState, by_urgency
 from .waiting import Waiting, why_not
@@ -93,7 +95,7 @@ class Master:
         if known is not None:
             worker.foreign, worker.assigned = known.foreign, known.assigned
             worker.outstanding, worker.leaving = known.outstanding, known.leaving
-            worker.shares = known.shares
+            worker.shares, worker.closed = known.shares, known.closed
         self._workers[worker.node_id] = worker
         for job in self._jobs.values():
             again = [job.tasks[index] for index in sorted(job.at.get(worker.node_id, ()))]
@@ -119,9 +121,9 @@ class Master:
             effects += self._retry(job, lost, node_id, f"node {worker.name} {how}")
         return effects + self._place(now_s)
 
-    def load_reported(self, now_s: float, node_id: NodeId, busy: int, queued: int, shares: bool) -> list[Effect]:
+    def load_reported(self, now_s: float, node_id: NodeId, load: LoadReport) -> list[Effect]:
         worker = self._workers.get(node_id)
-        if worker is None or not worker.reported(busy, queued, shares=shares):
+        if worker is None or not worker.reported(load):
             return []
         return self._place(now_s)
 
@@ -267,6 +269,8 @@ class Master:
             for group, since_s in list(job.unplaceable_since_s.items()):
                 if now_s - since_s < self._grace_s or (self.leaving and job.options.lasting):
                     continue
+                if will_be_lent(self._workers, self._requirements(job, group)):
+                    continue
                 del job.unplaceable_since_s[group]
                 tasks = job.impatient(group)
                 reason = NoWorker(why_not(job, group, self._requirements(job, group), self._workers.values()))
@@ -338,6 +342,9 @@ class Master:
         elif report.code == BadProgram.wire_code:
             job.programs[task.program].impossible_at[node_id] = report.reason
             task.returns -= 1  # every node says so once, however many there are
+        elif report.code == NotLent.wire_code:
+            self._workers[node_id].closed = report.reason  # until it says otherwise
+            task.returns -= 1
         elif report.code == Cancelled.wire_code:
             task.returns -= was_asked
         else:
@@ -485,16 +492,8 @@ class Master:
     def _able(self, job: Job, group: Group) -> frozenset[NodeId]:
         return frozenset(worker.node_id for worker in candidates(self._workers, self._requirements(job, group)))
 
-    def _requirements(self, job: Job, group: tuple[bytes, str]) -> Requirements:
-        programs = job.programs[group[0]]
-        program, options = programs.program, job.options
-        return Requirements(
-            kind=group[1] or options.needs_kind,
-            on=options.on,
-            python=(program.python or self._python) if program.form == "callable" else "",
-            confidential=options.confidential,
-            nested=job.origin is not None,
-            as_guest=job.origin is not None and job.origin.as_guest,
-            resources=options.needs,
-            refused_by=frozenset((*job.refused_by, *programs.impossible_at)),
-        )
+    def _requirements(self, job: Job, group: Group) -> Requirements:
+        return requirements_of(job, group, self._python)
+
+    def _why_not(self, job: Job, group: Group) -> str:
+        return why_nobody(self._workers, self._requirements(job, group), refusals_of(job, group))

@@ -9,11 +9,11 @@ import heapq
 import math
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ...overlay.ids import NodeId
-from ...overlay.wire.capabilities import Capabilities
+from ...overlay.wire.capabilities import Capabilities, LoadReport
 from ...overlay.wire.needs import NO_NEEDS, Needs
 
 ALL_COMPARED_MAX: Final = 16
@@ -41,6 +41,8 @@ class Worker:
     """This master's tasks there."""
     shares: bool = False
     """Tasks take turns there."""
+    closed: str = ""
+    """Why it takes nothing from elsewhere now."""
     assigned: int = 0
     """How many this master has ever given it."""
 
@@ -48,10 +50,11 @@ class Worker:
     def slots(self) -> int:
         return self.capabilities.slots
 
-    def reported(self, busy: int, queued: int, *, shares: bool = False) -> bool:
+    def reported(self, load: LoadReport) -> bool:
         """Whether more may be given to it now."""
-        has_more_room, self.shares = shares and not self.shares, shares
-        self.foreign = max(0, busy + queued - self.outstanding)
+        has_more_room = (load.shares and not self.shares) or (bool(self.closed) and not load.closed)
+        self.shares, self.closed = load.shares, load.closed
+        self.foreign = max(0, load.busy + load.queued - self.outstanding)
         return has_more_room
 
 
@@ -82,6 +85,8 @@ def lacking(worker: Worker, needs: Requirements) -> str | None:
         return "it leaves"
     if not can.slots:
         return "it lends no CPU"
+    if worker.closed and (needs.as_guest or not worker.here):
+        return worker.closed
     if needs.on and needs.on != worker.name:
         return f"the task is to run on {needs.on}"
     if needs.kind and needs.kind not in can.kinds:
@@ -113,6 +118,21 @@ def _short_of(can: Capabilities, needs: Needs) -> str | None:
 
 def candidates(workers: Mapping[NodeId, Worker], needs: Requirements) -> list[Worker]:
     return [worker for worker in workers.values() if lacking(worker, needs) is None]
+
+
+def will_be_lent(workers: Mapping[NodeId, Worker], needs: Requirements) -> bool:
+    """Whether somebody may run it once its owner lets it."""
+    return any(worker.closed and lacking(replace(worker, closed=""), needs) is None for worker in workers.values())
+
+
+def why_nobody(workers: Mapping[NodeId, Worker], needs: Requirements, refusals: Mapping[NodeId, str]) -> str:
+    """May run it, though somebody might; `refusals` are what nodes have said themselves."""
+    if needs.on and needs.on not in {worker.name for worker in workers.values()}:
+        return f"no node named {needs.on} is in the mesh"
+    if needs.kind and not any(needs.kind in worker.capabilities.kinds for worker in workers.values()):
+        return f"no node handles instructions of kind {needs.kind!r}"
+    reasons = [f"{one.name}: {refusals.get(one.node_id) or lacking(one, needs)}" for one in workers.values()]
+    return "no node can run this: " + "; ".join(reasons)
 
 
 def window(slots: int, mean_s: float | None, ahead_s: float, per_slot_max: int) -> int:

@@ -21,7 +21,7 @@ from ...overlay.links.links import Links
 from ...overlay.membership.detector import Changed
 from ...overlay.membership.service import Membership
 from ...overlay.ports import Entropy
-from ...overlay.wire.capabilities import Capabilities
+from ...overlay.wire.capabilities import Capabilities, LoadReport
 from ...overlay.wire.codec import Message
 from ...overlay.wire.control import JobOptions, NodeReports, TaskSpec
 from ...overlay.wire.values import decode
@@ -206,9 +206,8 @@ class Jobs:
     def own_confirmed(self, confirmation: ExecutionConfirmation) -> None:
         self._take(self._identity.node_id, confirmation)
 
-    def own_load(self, busy: int, queued: int, *, shares: bool) -> None:
-        now_s = trio.current_time()
-        self._perform(self.master.load_reported(now_s, self._identity.node_id, busy, queued, shares))
+    def own_load(self, load: LoadReport) -> None:
+        self._perform(self.master.load_reported(trio.current_time(), self._identity.node_id, load))
 
     def _confirmed(self, link: Link, message: Message) -> None:
         assert isinstance(message, ExecutionConfirmation)
@@ -255,6 +254,9 @@ class Jobs:
         peer = link.peer
         own = peer.owner_id == self._identity.owner_id
         worker = Worker(peer.node_id, peer.name, peer.boot_id, peer.capabilities, own=own, here=False)
+        known = self._membership.loads.known.get(peer.node_id)
+        if known is not None:
+            worker.closed = known.report.closed
         self._perform(self.master.worker_up(trio.current_time(), worker))
 
     def _member_changed(self, change: Changed) -> None:
@@ -265,8 +267,7 @@ class Jobs:
     def _load_reported(self, node_id: NodeId) -> None:
         known = self._membership.loads.known.get(node_id)
         if known is not None:
-            now_s, report = trio.current_time(), known.report
-            self._perform(self.master.load_reported(now_s, node_id, report.busy, report.queued, report.shares))
+            self._perform(self.master.load_reported(trio.current_time(), node_id, known.report))
 
     # Effects
 

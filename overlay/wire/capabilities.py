@@ -63,3 +63,5 @@ class LoadReport(msgspec.Struct, frozen=True, array_like=True):
     gpus_free: Count = 0
     shares: bool = False
     """Its tasks take turns: one more need not wait for those that run."""
+    closed: ShortText = ""
+    """Why it takes nothing from elsewhere now; empty while it does."""

@@ -316,6 +316,14 @@ class AskPolicy(Message, frozen=True, tag=80):
     """To go by from now on; empty: as it is."""
 
 
+class AskLending(Message, frozen=True, tag=85):
+    """Answer: JSON, whether the node lends, or why not, and its owner's rules."""
+
+    request: RequestId
+    pause: bool | None = None
+    """From now on, or not any more; None: as it is."""
+
+
 class AskDoctor(Message, frozen=True, tag=50):
     """Answer: JSON, a list of `{"check", "ok", "detail", "fix", "matters"}`: what only a running node can say."""
 
@@ -374,6 +382,7 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
     AskDoctor,
     AskAudit,
     AskPolicy,
+    AskLending,
     Reload,
     Ban,
     Rotate,

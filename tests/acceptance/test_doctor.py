@@ -40,7 +40,7 @@ def test_without_a_node_it_checks_what_it_can_and_says_that_none_runs(machines: 
     one, _ = machines
     answer, rows = examined(one, "--interface", "127.0.0.1")
     assert answer.code == 0
-    assert {"node", "interfaces", "multicast", "ports", "versions", "sandbox", "data", "disk"} == set(rows)
+    assert {"node", "interfaces", "multicast", "ports", "versions", "sandbox", "data", "disk", "gpus"} == set(rows)
     assert not rows["node"]["ok"]
     assert "potluck up" in rows["node"]["fix"]
     assert all(row["ok"] for check, row in rows.items() if check != "node"), rows

@@ -50,6 +50,7 @@ def test_numbers_are_permanent() -> None:
         "LinkLost": 11,
         "DeadlineExceeded": 12,
         "NoWorker": 13,
+        "NotLent": 16,
         "NoNode": 14,
         "Syncing": 15,
         "Refused": 20,

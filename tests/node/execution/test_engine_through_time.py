@@ -13,6 +13,7 @@ from potluck.node.execution import events
 from potluck.node.scheduling.catalogue import make
 from potluck.overlay.errors import (
     LinkLost,
+    NotLent,
     TaskFailed,
     WorkerLost,
 )
@@ -42,6 +43,8 @@ class ExecutionThroughTime(RuleBasedStateMachine):
         self.world = World(policy=self.policy, lent_bytes=LENT_BYTES, gpus=GPUS)
         self.ended: set[tuple[bytes, str]] = set()
         self.left = False
+        self.held = False
+        """By the machine's owner."""
 
     masters = st.sampled_from(sorted(MASTERS))
     jobs = st.sampled_from(["j1", "j2", "j3"])
@@ -163,6 +166,29 @@ class ExecutionThroughTime(RuleBasedStateMachine):
     def packages_are_installed(self) -> None:
         self.world.step(events.Installed())
 
+    @rule(act=st.sampled_from(["hold", "hold", "hand back", "go on"]))
+    def owner_comes_or_goes(self, act: Any) -> None:
+        if (act == "hold") == self.held or (act == "go on" and not self.held):
+            return
+        begun = len([task for task in self.world.engine.processes.values() if task.begun_s is not None])
+        reports = self.world.step(events.OwnerSaid(act, "its owner is using it"))
+        self.held = act != "go on"
+        returned = [report for report in reports if isinstance(report, Returned)]
+        assert all(report.code == NotLent.wire_code for report in returned)
+        assert sum(report.begun for report in returned) <= (begun if act == "hand back" else 0)
+
+    @invariant()
+    def nothing_runs_while_the_owner_is_there(self) -> None:
+        """Here everything is from elsewhere."""
+        if self.held:
+            running = [one for one in self.world.processes.values() if one.queue and not one.killed]
+            assert all(one.stopped for one in running)
+            states = {task.process.state.name for task in self.world.engine.processes.values()}
+            assert states <= {"SUSPENDED"} | ({"READY", "RUNNING", "WAITING"} if self._being_ended() else set())
+
+    def _being_ended(self) -> bool:
+        return any(worker.dying for worker in self.world.engine.pool.workers.values())
+
     @rule(spec=st.sampled_from(["fcfs", "sjf", "priority", "rr", "mlfq", "fair"]))
     def policy_changes(self, spec: str) -> None:
         if self.policy != "fcfs":
@@ -214,6 +240,8 @@ class ExecutionThroughTime(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Without further faults everything that is owed comes."""
         world = self.world
+        if self.held:
+            world.step(events.OwnerSaid("go on", ""))
         for _ in range(2_000):
             if not world.open:
                 break

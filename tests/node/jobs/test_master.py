@@ -14,6 +14,7 @@ from potluck.node.jobs.master import Master
 from potluck.node.jobs.placement import Worker, window
 from potluck.overlay.errors import NoWorker
 from potluck.overlay.ids import NodeId
+from potluck.overlay.wire.capabilities import LoadReport
 from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.needs import Needs
 from potluck.overlay.wire.peer import PEER
@@ -288,7 +289,8 @@ class MasterMachine(RuleBasedStateMachine):
 
     @rule(node_id=st.sampled_from(IDS), busy=st.integers(0, 100), queued=st.integers(0, 1 << 53), shares=st.booleans())
     def load_reported(self, node_id: NodeId, busy: int, queued: int, shares: bool) -> None:
-        self.follow(self.master.load_reported(self.now_s, node_id, busy, queued, shares))
+        load = LoadReport(busy=busy, queued=queued, shares=shares)
+        self.follow(self.master.load_reported(self.now_s, node_id, load))
 
     @rule(seconds=st.floats(0, 4))
     def tick(self, seconds: float) -> None:

@@ -9,7 +9,8 @@ import pytest
 from potluck.node.jobs.effects import Assign, CancelAt, Release
 from potluck.node.jobs.master import Master
 from potluck.overlay.config import Jobs
-from potluck.overlay.errors import BadProgram, NotFound, NoWorker, Unavailable, WorkerLost
+from potluck.overlay.errors import BadProgram, NotFound, NotLent, NoWorker, Unavailable, WorkerLost
+from potluck.overlay.wire.capabilities import LoadReport
 from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.peer import PEER
 from potluck.overlay.wire.work import CancelInstructions, Inline, Program, Returned, Started, TaskComplete
@@ -72,6 +73,23 @@ def test_waiting_for_a_node_starts_anew_with_every_wait() -> None:
     master.submit(4.9, "j", PROGRAMS["function"], [TaskSpec(1, Inline(b"x"))])
     assert finished(master.tick(GRACE_S + 0.1)) == []
     assert len(finished(master.tick(4.9 + GRACE_S))) == 1
+
+
+def test_what_an_owner_does_not_lend_for_now_is_waited_for_and_costs_no_try() -> None:
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
+    master.worker_up(0.0, worker(IDS[1]))
+    submitted(master, 1, retries=0)
+    for begun in (False, True):
+        returned = Returned(
+            0, master.jobs["j"].tasks[0].attempt, NotLent.wire_code, "its owner is using it", begun=begun
+        )
+        assert not placed(master.confirmed(1.0, IDS[1], "j", 1, [returned]))
+        (waiting,) = master.explain(2.0, "j", 10)
+        assert waiting.lacking == (("own", "its owner is using it"),)
+        assert finished(master.tick(1_000.0)) == [], "as long as it takes"
+        assert placed(master.load_reported(1_001.0, IDS[1], LoadReport(slots=1))) == {IDS[1]: [0]}
+    report = report_of("ok", 0, master.jobs["j"].tasks[0].attempt, 0.1)
+    assert len(finished(master.confirmed(1_002.0, IDS[1], "j", 1, [report]))) == 1
 
 
 def test_higher_priority_goes_first_and_equal_ones_by_age() -> None:

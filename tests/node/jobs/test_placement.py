@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from random import Random
 
@@ -18,10 +19,11 @@ from potluck.node.jobs.placement import (
     lanes,
     room,
     spread,
+    will_be_lent,
     window,
 )
 from potluck.overlay.ids import NodeId
-from potluck.overlay.wire.capabilities import Capabilities
+from potluck.overlay.wire.capabilities import Capabilities, LoadReport
 from potluck.overlay.wire.needs import Needs
 
 LABELS = st.dictionaries(st.sampled_from(["room", "disk"]), st.sampled_from(["1", "2"]))
@@ -48,6 +50,7 @@ def workers(draw: st.DrawFn) -> list[Worker]:
         worker = Worker(NodeId(bytes([n]) * 20), name, b"", able, own=n == here or draw(st.booleans()), here=n == here)
         worker.foreign, worker.outstanding = draw(st.integers(0, 12)), draw(st.integers(0, 12))
         worker.assigned = draw(st.integers(0, 3))
+        worker.closed = draw(st.sampled_from(["", "", "", "its owner is using it"]))
         worker.leaving = draw(st.sampled_from([False, False, False, True]))
         made.append(worker)
     return made
@@ -69,6 +72,10 @@ requirements = st.builds(
 )
 
 
+def known(workers: list[Worker]) -> dict[NodeId, Worker]:
+    return {worker.node_id: worker for worker in workers}
+
+
 @given(everyone=workers(), needs=requirements)
 def test_a_task_runs_only_where_every_rule_allows_it(everyone: list[Worker], needs: Requirements) -> None:
     chosen = candidates({worker.node_id: worker for worker in everyone}, needs)
@@ -82,6 +89,7 @@ def test_a_task_runs_only_where_every_rule_allows_it(everyone: list[Worker], nee
             and needs.python in ("", able.python)
             and ((worker.own and not needs.as_guest) or able.runs_others)
             and (not worker.leaving or (worker.here and needs.nested))
+            and (not worker.closed or (worker.here and not needs.as_guest))
             and worker.node_id not in needs.refused_by
             and min(able.cpus, able.slots) >= needs.resources.cpus
             and able.memory_bytes >= needs.resources.memory_bytes
@@ -89,6 +97,9 @@ def test_a_task_runs_only_where_every_rule_allows_it(everyone: list[Worker], nee
             and set(needs.resources.labels) <= set(able.labels.items())
         )
         assert (worker in chosen) == allowed
+        if not chosen:
+            lent = [replace(one, closed="") for one in everyone]
+            assert will_be_lent(known(everyone), needs) == bool(candidates(known(lent), needs))
         assert (lacking(worker, needs) is None) == allowed
 
 
@@ -161,7 +172,7 @@ def test_a_window_is_one_task_per_slot_and_some_time_ahead(
 def test_what_a_node_reports_beyond_our_own_tasks_is_foreign(busy: int, queued: int, outstanding: int) -> None:
     worker = Worker(NodeId(bytes(20)), "n", b"", Capabilities(slots=1), own=True, here=True)
     worker.outstanding = outstanding
-    worker.reported(busy, queued)
+    worker.reported(LoadReport(busy=busy, queued=queued))
     assert worker.foreign == max(0, busy + queued - outstanding)
 
 
