@@ -246,6 +246,8 @@ class BubblewrapWorker(SupervisedWorker):
             raise RemoteProtocolError(await self.wait())
         await self._enter_group(self._first_pid)
         await self._begin()
+        if self._group is not None:  # the supervisor stops them at once, whatever they do
+            await trio.to_thread.run_sync(self._group.set_apart, self._first_pid)
         await super()._receive_ready()
 
     def _find_first(self) -> None:

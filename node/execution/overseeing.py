@@ -103,7 +103,7 @@ class Overseer:
             passed = exceeded_output(task.job.limits, printed_bytes - self._ended_bytes)
             if passed is None and message.fault is not None:
                 passed = self.look(process)
-            elif task.key == self._seen:
+            elif task.key == self._seen and message.elapsed_s >= LOOK_INTERVAL_S:
                 self._measure(task, process)
         self._ended_bytes = message.stdout_end + message.stderr_end
         self._one_has_ended = True

@@ -39,6 +39,7 @@ _SET_DUMPABLE: Final = 4
 def _fork_worker(orders: socket.socket, arguments: Sequence[str]) -> int:
     worker = os.fork()
     if not worker:
+        os.setsid()  # schedulers that share time out by sessions would have this process wait for the worker's threads
         orders.close()
         from . import worker as program
 

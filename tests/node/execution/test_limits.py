@@ -246,7 +246,12 @@ def test_folders_of_both_versions_of_control_groups_are_found(tmp_path: Path) ->
     assert beside is not None and beside.guarantees == {"cpu": False, "processes": True}
     group = beside.make()
     assert len(list(session.parent.glob("potluck-*"))) == 1
+    group.set_apart(17)
+    (apart,) = session.parent.glob("potluck-*-apart")
+    assert (apart / "cgroup.procs").read_text() == "17"
+    (apart / "cgroup.procs").unlink()
     group.remove()
+    assert not list(session.parent.glob("potluck-*"))
     (session.parent / "cgroup.subtree_control").write_text("\n")
     assert found() is None
     mounts.append(f"2 0 0:2 / {one} rw - cgroup cgroup rw,memory")

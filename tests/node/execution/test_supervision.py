@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
 import trio
+from potluck.node.execution.backends import available_sandboxes
 from potluck.node.execution.bare import BareSandbox
+from potluck.node.execution.bubblewrap import BubblewrapWorker
 from potluck.overlay.ports import Sandbox
 from potluck.overlay.wire.worker import RunTask
 
@@ -91,3 +94,23 @@ def task():
         assert await talk.value() == []
 
     assert run(bubblewrap_or_skip(), source, after=lives) == []
+
+
+def test_the_supervisor_shares_no_turns_with_those_whom_it_stops() -> None:
+    """Neither by session nor by control group: threads that compute would keep it waiting for theirs."""
+    sandbox = available_sandboxes("auto")[0]
+    if sandbox.backend != "bubblewrap":
+        pytest.skip("no bubblewrap here")
+
+    async def lives(talk: Talk) -> None:
+        worker = talk.process
+        assert isinstance(worker, BubblewrapWorker)
+        supervisor = psutil.Process(worker._first_pid)
+        (child,) = supervisor.children()
+        assert os.getsid(child.pid) != os.getsid(supervisor.pid)
+        if worker._group is not None:
+            assert child.pid in worker._group.members()
+            shares = [line for line in Path(f"/proc/{supervisor.pid}/cgroup").read_text().split() if ":cpu:" in line]
+            assert not any(line.rpartition("/")[2].startswith("potluck-") for line in shares), shares
+
+    assert run(sandbox, "def task(): return 1", after=lives) == 1
