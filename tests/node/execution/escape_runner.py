@@ -304,7 +304,10 @@ def held_beside(attempt: Attempt, try_it: Callable[[], object], world: dict[str,
             said = bool(try_it())
         except PotluckError as error:
             said = f"{type(error).__name__}: {error}"
-        return other.result(60) == "forged" if attempt.spoofs else said
+        if attempt.spoofs:
+            return other.result(60) == "forged"
+        potluck.cancel(other)
+        return said
 
 
 def ended(one_job: Callable[[str], object], program: str) -> object:

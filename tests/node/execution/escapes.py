@@ -112,7 +112,7 @@ _CALLS = {
     "slewing the clock": "permitted(world['calls']['clock_adjtime'], 99, b'\\0' * 208)",
     "another way of being scheduled": "permitted(world['calls']['sched_setscheduler'], 0, 99, b'\\1\\0\\0\\0')",
     "priority of input and output": "permitted(world['calls']['ioprio_set'], 1, 0, 1 << 13)",
-    "a higher priority": "os.nice(-5) < 0",
+    "a higher priority": "(lambda before: os.nice(-5) < before)(os.nice(0))",
     "restarting the machine": "permitted(world['calls']['reboot'], 1, 2, 3, 0)",
     "a program in the kernel": "permitted(world['calls']['bpf'], 99, 0, 0)",
     "keys of the kernel": "permitted(world['calls']['keyctl'], 99, 0, 0, 0, 0)",
@@ -279,7 +279,7 @@ LEASES = [
 
 _WAITING = """
 def attempt(world):
-    end = time.monotonic() + 1
+    end = time.monotonic() + 0.5
     while time.monotonic() < end:
         if reached(lambda: FOUND):
             return True

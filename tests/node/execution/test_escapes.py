@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,16 @@ NAMESPACES = ("--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--mount-
 Ask = Callable[[str], dict[str, Any]]
 
 
+@cache
+def hierarchy() -> Hierarchy | None:
+    """One for both machines: it numbers its groups."""
+    return Hierarchy.find()
+
+
 @contextmanager
 def throw_away_machine(backend: str, folder: Path, *programs: str) -> Iterator[Ask]:
     """Inside namespaces and a control group of its own, gone afterwards."""
-    groups = Hierarchy.find()
+    groups = hierarchy()
     if os.getuid() or groups is None or not all(map(shutil.which, ("unshare", "ip", "bwrap", *programs))):
         pytest.skip(f"a throw-away machine takes root, control groups, unshare, ip, bwrap {' '.join(programs)}")
     if platform.machine() not in MACHINES:

@@ -1,0 +1,90 @@
+"""Sandboxes of a user who is not root: no capability, no control group, and the same walls."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import potluck
+import pytest
+
+from .plain_user import NOBODY
+
+AS_NOBODY = Path(__file__).with_name("plain_user.py")
+CHECKOUT = Path(potluck.__file__).parent
+
+Nobody = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def as_nobody(tmp_path: Path) -> Nobody:
+    """Runs this Python with arguments, as nobody, with a home of its own."""
+    if os.getuid() or not all(map(shutil.which, ("unshare", "bwrap"))):
+        pytest.skip("the superuser alone can become nobody; it takes unshare and bubblewrap")
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+    shown = [home, *dict.fromkeys(Path(one) for one in (sys.base_prefix, sys.prefix, CHECKOUT))]
+    outermost = [path for path in shown if not any(path != other and path.is_relative_to(other) for other in shown)]
+    view = ["unshare", "--mount", "--propagation", "private", sys.executable, str(AS_NOBODY), *map(str, outermost)]
+    env = {
+        name: str(home)
+        for name in ("HOME", "TMPDIR", "POTLUCK_DATA_DIR", "XDG_RUNTIME_DIR", "HYPOTHESIS_STORAGE_DIRECTORY")
+    }
+    env |= {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(*arguments: str, timeout_s: float = 100) -> subprocess.CompletedProcess[str]:
+        command = [*view, "--", sys.executable, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=env, timeout=timeout_s)
+
+    return run
+
+
+POOL = """
+import json, os
+import potluck
+from potluck.node.execution.bubblewrap import BubblewrapSandbox
+
+def look():
+    import multiprocessing, socket
+    reached = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.socket(family).connect(("192.0.2.1", 9) if family == socket.AF_INET else ("2001:db8::1", 9))
+            reached.append(family)
+        except OSError:
+            pass
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        lengths = pool.map(len, ["a", "bc"])
+    return {"uid": os.getuid(), "reached": reached, "lengths": lengths, "folder": os.getcwd()}
+
+with potluck.Executor() as pool:
+    found = pool.submit(look).result(60)
+print(json.dumps({"found": found, "guarantees": BubblewrapSandbox.find().guarantees.as_dict(), "uid": os.getuid()}))
+"""
+
+
+def test_a_program_of_a_plain_user_is_as_well_walled_in(as_nobody: Nobody) -> None:
+    done = as_nobody("-c", POOL)
+    assert done.returncode == 0, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    found = said["found"]
+    assert (said["uid"], found["uid"], found["reached"], found["lengths"]) == (NOBODY, NOBODY, [], [1, 2])
+    assert found["folder"] == "/scratch"
+    assert {name for name, kept in said["guarantees"].items() if not kept} <= {"cpu"}
+
+
+@pytest.mark.nightly
+def test_all_that_holds_for_root_holds_for_a_plain_user(as_nobody: Nobody) -> None:
+    files = ("sandboxes", "limits", "pools", "supervision", "worker", "service")
+    tests = [f"{CHECKOUT}/tests/node/execution/test_{name}.py" for name in files]
+    done = as_nobody(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(CHECKOUT), *tests, timeout_s=1_000
+    )
+    assert done.returncode == 0, done.stdout[-4_000:]
