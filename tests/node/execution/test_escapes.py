@@ -97,11 +97,8 @@ def test_nothing_gets_out_that_would_without_the_guarantee(ask: Ask, name: str) 
     check(ask(name))
 
 
-SAMPLE = dict(
-    {attempt.guarantee: name for name, attempt in ATTEMPTS.items()},
-    leaving="another job of the same owner through /tmp",
-)
-"""One for each guarantee."""
+SAMPLE = {attempt.guarantee: name for name, attempt in reversed(ATTEMPTS.items()) if attempt.guarantee != "cpu"}
+"""One for each guarantee that takes no long work to show."""
 
 
 @pytest.mark.parametrize(
