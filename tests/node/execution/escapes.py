@@ -220,7 +220,7 @@ USE = [
     Attempt(
         "filling the scratch",
         "disk",
-        "def attempt(world):\n    open('/scratch/f', 'wb').write(b'x' * (48 << 20)); time.sleep(0.2); return True",
+        "def attempt(world):\n    open('/scratch/f', 'wb').write(b'x' * (48 << 20)); time.sleep(1); return True",
         {"disk": 16 << 20},
     ),
     Attempt(
