@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+from contextlib import suppress
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,14 +22,15 @@ class Typed:
         self._read, self.write = os.pipe()
         self._given: queue.Queue[InputGiven] = queue.Queue()
         self._input = StandardInput(self._given.put, self._read)
-        os.set_blocking(self.write, True)
+        os.set_blocking(self.write, False)
         self._rest = data
 
     def ask(self, offset: int, attempt: int = 0) -> InputPart:
         self._input.ask(InputAsked(b"n" * 20, InputWanted("j", 0, attempt, offset)))
         while self._given.empty() and self._rest is not None:
             if self._rest:
-                self._rest = self._rest[os.write(self.write, self._rest[:4096]) :]
+                with suppress(BlockingIOError):  # as much as it takes has been typed ahead
+                    self._rest = self._rest[os.write(self.write, self._rest[:4096]) :]
             else:
                 os.close(self.write)
                 self._rest = None  # type: ignore[assignment]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Sequence
-from typing import Any
 
 import psutil
 import pytest
@@ -219,16 +219,18 @@ def test_instructions_are_logged_in_the_words_of_the_house(caplog: pytest.LogCap
 
 @service(slots=3)
 async def test_slots_run_side_by_side(master: Master) -> None:
-    source = """
-import time
+    """Each waits for the others."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = f"""
+import os, time, uuid
 def task():
-    began = time.monotonic()
-    time.sleep(0.3)
-    return [began, time.monotonic()]
+    open(os.path.join({folder!r}, uuid.uuid4().hex), "w").close()
+    while len(os.listdir({folder!r})) < 3:
+        time.sleep(0.01)
+    return True
 """
-    master.assign(source, call(), call(), call())
-    spans: list[Any] = [await master.value(n) for n in range(3)]
-    assert max(began for began, _ in spans) < min(ended for _, ended in spans)
+        master.assign(source, call(), call(), call())
+        assert [await master.value(number) for number in range(3)] == [True] * 3
 
 
 class Counted(BareSandbox):
