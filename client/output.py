@@ -100,17 +100,17 @@ class JobOutput:
         self._printer = printer
         self._tell = tell
         self._by_line = by_line
-        self._had: dict[bytes, int] = {}
-        """By node: up to which position its output has come."""
+        self._had: dict[tuple[bytes, int], int] = {}
+        """By node and when it began to count: up to which position its output has come."""
         self._begun: dict[int, dict[int, bytes]] = {}
         """By task and stream: lines that have no end yet. A task is here once any of its output has come."""
 
     def take(self, message: Printed) -> None:
-        source, output = message.source, message.output
+        output, source = message.output, (message.source, message.output.begun)
         end = output.position + len(output.data)
         fresh = output.data[max(0, self._had.get(source, 0) - output.position) :]
         self._had[source] = end = max(end, self._had.get(source, 0))
-        shown = OutputShown(source, OutputTaken(output.job, end))
+        shown = OutputShown(message.source, OutputTaken(output.job, end, output.begun))
         begun = self._begun.setdefault(output.index, {})
         if self._by_line:
             fresh = self._whole_lines(begun, output.stream, fresh)

@@ -57,7 +57,7 @@ class Streams:
             follower(node_id, said)
         elif isinstance(said, TaskOutput):
             self.overheard(node_id, said)
-            self.answer(node_id, OutputTaken(said.job, said.position + len(said.data)))
+            self.answer(node_id, OutputTaken(said.job, said.position + len(said.data), said.begun))
         else:
             self.answer(node_id, InputPart(said.job, said.index, said.attempt, said.offset, end=True))
 

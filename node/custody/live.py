@@ -5,7 +5,7 @@
     a job has printed too much       its oldest pieces go; so do those of the job that was silent longest, when all
                                      of them together are too much
     more jobs have printed than are kept   the one that was silent longest is forgotten
-    a node is gone                   its next life counts from nothing
+    a node begins to count anew      so do we
 
 Readers go by the bytes that the job had printed before, from the first that this master has heard of: whoever reads on
 where he was told to is given every later piece once, in the order in which they came, or how many bytes he has missed.
@@ -43,7 +43,8 @@ class _Tail:
         self.begin = 0
         """Of the first piece that is kept."""
         self.end = 0
-        self.had: dict[NodeId, int] = {}
+        self.had: dict[NodeId, tuple[int, int]] = {}
+        """By node: when it began to count, and how much has come since."""
 
     @property
     def size_bytes(self) -> int:
@@ -65,9 +66,10 @@ class Live:
         """`name` is that of the node `source`, on which the task runs."""
         tail = self._tails.pop(said.job, None) or _Tail()
         self._tails[said.job] = tail
-        had = tail.had.get(source, 0)
+        begun, had = tail.had.get(source, (said.begun, 0))
+        had = had if begun == said.begun else 0
         fresh = said.data[max(0, had - said.position) :]
-        tail.had[source] = max(had, said.position + len(said.data))
+        tail.had[source] = said.begun, max(had, said.position + len(said.data))
         if fresh:
             self._size_bytes -= tail.size_bytes
             tail.pieces.append(PrintedPiece(said.index, said.attempt, name, said.stream, fresh))
@@ -88,10 +90,6 @@ class Live:
                 pieces.append(piece)
             position += len(piece.data)
         return Read(pieces, tail.end, max(0, tail.begin - first))
-
-    def gone(self, node_id: NodeId) -> None:
-        for tail in self._tails.values():
-            tail.had.pop(node_id, None)
 
     def _make_room(self) -> None:
         while len(self._tails) > JOBS_MAX:

@@ -16,7 +16,6 @@ from ...overlay.identity.mesh import Identity
 from ...overlay.ids import NodeId
 from ...overlay.links.link import Link
 from ...overlay.links.links import Links
-from ...overlay.membership.detector import Changed
 from ...overlay.membership.service import Membership
 from ...overlay.wire.codec import Message
 from ...overlay.wire.questions import AskJob, JobSaid, TaskLine
@@ -52,7 +51,6 @@ class Questions:
         self._background = Background()
         self._live = Live()
         links.on(AskJob, self._asked)
-        membership.observers.append(self._member_changed)
 
     async def run(self) -> None:
         await self._background.run()
@@ -67,10 +65,6 @@ class Questions:
     def overheard(self, node_id: NodeId, said: TaskOutput) -> None:
         """What a task prints that runs on that node, of a job that lasts."""
         self._live.take(node_id, self._name_of(node_id), said)
-
-    def _member_changed(self, change: Changed) -> None:
-        if change.event in ("died", "left"):
-            self._live.gone(change.member.node_id)
 
     # Here
 

@@ -200,7 +200,7 @@ class Engine:
             self._end(job)
 
     def _output_shown(self, now_s: float, event: events.OutputShown) -> None:
-        self.streaming.shown(self._jobs_of(event.assigner, event.message.job), event.message.position)
+        self.streaming.shown(self._jobs_of(event.assigner, event.message.job), event.message)
 
     def _input_came(self, now_s: float, event: events.InputCame) -> None:
         self.streaming.fed(self._jobs_of(event.assigner, event.message.job), event.message)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ...overlay.ports import OUTPUT_PART_BYTES
-from ...overlay.wire.streams import TaskOutput
+from ...overlay.wire.streams import OutputTaken, TaskOutput
 from .printed import Piece
 
 WINDOW_BYTES: Final = 128 << 10
@@ -21,8 +21,10 @@ WINDOW_BYTES: Final = 128 << 10
 class Outgoing:
     """Of one job on one node. Positions count its bytes, whichever task printed them."""
 
-    def __init__(self, job: str) -> None:
+    def __init__(self, job: str, begun: int) -> None:
+        """`begun`: a number that no earlier life of this job on this node has had."""
         self._job = job
+        self._begun = begun
         self._position = 0
         self._kept: deque[TaskOutput] = deque()
 
@@ -35,12 +37,13 @@ class Outgoing:
         for stream, data in pieces:
             for start in range(0, len(data), OUTPUT_PART_BYTES):
                 part = data[start : start + OUTPUT_PART_BYTES]
-                sent.append(TaskOutput(self._job, self._position, index, attempt, stream, part))
+                sent.append(TaskOutput(self._job, self._position, index, attempt, stream, part, self._begun))
                 self._position += len(part)
         self._kept += sent
         return sent
 
-    def taken(self, position: int) -> None:
+    def taken(self, taken: OutputTaken) -> None:
+        position = taken.position if taken.begun == self._begun else 0
         while self._kept and self._kept[0].position + len(self._kept[0].data) <= position:
             self._kept.popleft()
 

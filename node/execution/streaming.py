@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...overlay.wire.streams import InputPart, InputWanted
+from ...overlay.wire.streams import InputPart, InputWanted, OutputTaken
 from .events import Effect, Feed, Hungry, Printed, RoomForOutput, Say
 from .outgoing import Outgoing
 from .pool import WorkerPool
@@ -36,10 +36,10 @@ class Streaming:
         if task.streamed:
             self._send(task, rest)
 
-    def shown(self, jobs: Iterable[Job], position: int) -> None:
+    def shown(self, jobs: Iterable[Job], taken: OutputTaken) -> None:
         for job in jobs:
             if job.outgoing is not None:
-                job.outgoing.taken(position)
+                job.outgoing.taken(taken)
                 if job.outgoing.room:
                     self._effects += [RoomForOutput(worker) for worker in job.lease.workers]
 

@@ -23,17 +23,20 @@ class TaskOutput(Message, frozen=True, tag=28):
 
     job: JobName
     position: Count
-    """Of the first byte, among all that the tasks of this job have printed on that node."""
+    """Of the first byte, among all that the tasks of this job have printed on that node since `begun`."""
     index: Count
     attempt: Count
     stream: Annotated[int, Meta(ge=1, le=2)]
     data: Annotated[bytes, Meta(max_length=65_536)]
+    begun: Count = 0
+    """Another number when the node, or this job there, has begun anew: then positions count from nothing."""
 
 
 class OutputTaken(Message, frozen=True, tag=29):
     job: JobName
     position: Count
     """Everything before has been shown, or nobody wants it."""
+    begun: Count = 0
 
 
 class InputWanted(Message, frozen=True, tag=63):

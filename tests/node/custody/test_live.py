@@ -26,12 +26,13 @@ class Readers(RuleBasedStateMachine):
         super().__init__()
         self.live = Live(job_bytes_max=2000, bytes_max=3000)
         self.said = {(job, node): b"" for job in JOBS for node in NODES}
+        self.begun = dict.fromkeys(NODES, 0)
         self.all = dict.fromkeys(JOBS, b"")
         self.position = dict.fromkeys(JOBS, 0)
 
     @rule(job=st.sampled_from(JOBS), node=st.sampled_from(NODES), data=st.binary(min_size=1, max_size=400))
     def prints(self, job: str, node: NodeId, data: bytes) -> None:
-        self.live.take(node, "n", TaskOutput(job, len(self.said[job, node]), TASK, 0, 1, data))
+        self.live.take(node, "n", TaskOutput(job, len(self.said[job, node]), TASK, 0, 1, data, self.begun[node]))
         self.said[job, node] += data
         self.all[job] += data
 
@@ -39,11 +40,11 @@ class Readers(RuleBasedStateMachine):
     def says_it_again(self, job: str, node: NodeId, back: int) -> None:
         position = max(0, len(self.said[job, node]) - back)
         if data := self.said[job, node][position:]:
-            self.live.take(node, "n", TaskOutput(job, position, TASK, 0, 1, data))
+            self.live.take(node, "n", TaskOutput(job, position, TASK, 0, 1, data, self.begun[node]))
 
     @rule(node=st.sampled_from(NODES))
     def begins_anew(self, node: NodeId) -> None:
-        self.live.gone(node)
+        self.begun[node] += 1
         for job in JOBS:
             self.said[job, node] = b""
 

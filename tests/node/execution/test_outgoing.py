@@ -21,7 +21,7 @@ class Way:
     """From a node to a program, over a link that loses what is under way when it breaks."""
 
     def __init__(self) -> None:
-        self.outgoing = Outgoing("j")
+        self.outgoing = Outgoing("j", begun=0)
         self.under_way: list[TaskOutput] = []
         self.answers: list[OutputShown] = []
         self.printer = Printer()
@@ -34,7 +34,7 @@ class Way:
 
     def acknowledge(self) -> None:
         if self.answers:
-            self.outgoing.taken(self.answers.pop(0).taken.position)
+            self.outgoing.taken(self.answers.pop(0).taken)
 
     def break_down(self) -> None:
         """The link is lost with all that is on it; over the next one it is said again."""
@@ -68,7 +68,7 @@ def test_what_was_printed_is_shown_whole_once_and_in_order(steps: list[str], dat
 
 @given(st.lists(st.integers(1, 3 * OUTPUT_PART_BYTES), max_size=12))
 def test_no_more_than_a_window_is_taken_in_and_nothing_longer_than_a_part_is_sent(sizes: list[int]) -> None:
-    outgoing, sent = Outgoing("j"), 0
+    outgoing, sent = Outgoing("j", begun=0), 0
     for size in sizes:
         if not outgoing.room:
             assert sent >= WINDOW_BYTES
@@ -78,3 +78,17 @@ def test_no_more_than_a_window_is_taken_in_and_nothing_longer_than_a_part_is_sen
         assert all(len(part.data) <= OUTPUT_PART_BYTES for part in parts)
         assert [part.position for part in parts] == list(range(sent, sent + size, OUTPUT_PART_BYTES))
         sent += size
+
+
+def test_a_node_that_begins_anew_is_heard_from_its_first_byte_and_old_answers_mean_nothing_to_it() -> None:
+    way = Way()
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        for life, text in enumerate(["a long first life\n", "short\n"]):
+            way.outgoing = Outgoing("j", begun=life)
+            way.under_way = way.outgoing.send(0, life, [(1, text.encode())])
+            way.deliver()
+    assert shown.getvalue() == "a long first life\nshort\n"
+    way.acknowledge()
+    assert way.outgoing.again(), "the answer was to the earlier life"
+    way.acknowledge()
+    assert not way.outgoing.again()

@@ -58,7 +58,7 @@ async def test_who_floods_waits_for_those_who_watch_and_nothing_is_lost(master: 
     while shown < count:
         before = shown
         shown = end_of(await master.heard(lambda said, before=before: end_of(said) > before))
-        master.service.output_shown(MASTER, OutputTaken("j", shown))
+        master.service.output_shown(MASTER, OutputTaken("j", shown, ahead[0].begun))
     assert (await master.value(0)) == 1
     assert [one.position for one in master.said] == [
         sum(len(one.data) for one in master.said[:before]) for before in range(len(master.said))
@@ -77,7 +77,7 @@ async def test_what_nobody_has_shown_is_said_again_to_a_master_that_comes_back(m
     first = list(await master.heard(lambda said: len(said) == 1))
     master.assign("import time\ndef task():\n    print('heard?')\n    time.sleep(60)", call(), streams_output=True)
     assert await master.heard(lambda said: len(said) == 2) == first * 2
-    master.service.output_shown(MASTER, OutputTaken("j", end_of(first)))
+    master.service.output_shown(MASTER, OutputTaken("j", end_of(first), first[0].begun))
     master.assign("import time\ndef task():\n    print('heard?')\n    time.sleep(60)", call(), streams_output=True)
     assert len(master.said) == 2
 
