@@ -228,17 +228,24 @@ def execution_us() -> float:
     from potluck.node.execution import events
     from potluck.node.execution.engine import Engine
     from potluck.node.execution.intake import Place
+    from potluck.node.lending.quotas import Quotas
     from potluck.node.resources.grants import Grants
     from potluck.node.resources.slots import Slots
     from potluck.node.scheduling.fcfs import FirstCome
-    from potluck.overlay.config import Execution
+    from potluck.overlay.config import Execution, Quota
     from potluck.overlay.wire.capabilities import Guarantees
     from potluck.overlay.wire.work import Inline, Instruction, InstructionAssignment, Program
     from potluck.overlay.wire.worker import RunTask
 
     places = [Place(for_others=True)]
     engine = Engine(
-        Execution(), FirstCome(), slots=Slots(2, range(2)), grants=Grants(0, 0), places=places, own_owner=b"o"
+        Execution(),
+        FirstCome(),
+        slots=Slots(2, range(2)),
+        grants=Grants(0, 0),
+        quotas=Quotas(Quota()),
+        places=places,
+        own_owner=b"o",
     )
     for effect in engine.step(0.0, events.Tick()):
         engine.step(0.0, events.WorkerStarted(effect.worker, Guarantees()))

@@ -17,7 +17,7 @@ from ..overlay.config import Config
 from ..overlay.dht.handover import HandOver
 from ..overlay.dht.replication import Replication
 from ..overlay.dht.service import Dht
-from ..overlay.errors import LinkLost, NotAllowed, UsageError
+from ..overlay.errors import LinkLost, NotAllowed
 from ..overlay.identity.bans import BanSet
 from ..overlay.identity.mesh import Identity
 from ..overlay.ids import NodeId, OwnerId
@@ -50,8 +50,10 @@ from .execution.tasks import Task
 from .jobs.history import History
 from .jobs.service import Jobs
 from .leaving import Leaving
+from .lending.book import QuotaBook
+from .lending.quotas import Quotas
 from .lending.service import LendingService
-from .memory import SharedMemory
+from .memory import SharedMemory, ask_memory
 from .objects import Objects, ObjectTable
 from .presence import Presence
 from .processes.moving import Moving
@@ -143,6 +145,7 @@ class Node:
             table, identity, self.links, self.membership, ports.entropy, config.links, in_parcels=in_parcels
         )
         history = History(ports.store)
+        self.quotas = Quotas(config.quota)
         self.jobs = Jobs(
             config, identity, self.links, self.membership, self.objects, ports.entropy, self.mesh_time, history
         )
@@ -176,6 +179,7 @@ class Node:
             mesh_time_s=self.mesh_time.now_s,
             node_call=self._called_by_task,
             host=ports.host,
+            quotas=self.quotas,
             lent_bytes=config.memory_bytes,
             handlers=config.handlers,
         )
@@ -199,6 +203,7 @@ class Node:
         self.lending = LendingService(
             config.lending, ports.host, ports.store, self.execution.owner_said, self.presence.closed_is
         )
+        self.quota_book = QuotaBook(self.quotas, ports.store, self.mesh_time.now_s)
         self.audit = AuditLog(identity.key, ports.store, self.links, self.mesh_time)
         versions = abilities.versions_of(self.capabilities)
         self.cache = ResultCache(
@@ -250,6 +255,7 @@ class Node:
             await nursery.start(self.cache.run)
             await nursery.start(self.execution.run)
             await nursery.start(self.lending.run)
+            await nursery.start(self.quota_book.run)
             here = Here(self.identity, self.execution, self.jobs, self.streams)
             await nursery.start(self.jobs.run, here, self.capabilities)
             self._work_changed()
@@ -313,6 +319,7 @@ class Node:
     async def _say_goodbye(self) -> None:
         await self.farewell.prepare()
         await self.audit.write()
+        await self.quota_book.write()
         await self.hand_over.give()
         await self.links.disconnect_all("the node leaves")
 
@@ -352,6 +359,7 @@ class Node:
             "banned": self.links.bans.against_this_node is not None,
             "load": load_row(self.presence.load),
             "lending": self.lending.row(),
+            "quotas": self.quotas.row(self.mesh_time.now_s()),
             "resources": abilities.resources_row(able, self._ports.host),
             "policy": self.execution.statistics()["policy"],
             "sandbox": {"backend": able.sandbox, "guarantees": able.guarantees.as_dict()},
@@ -475,24 +483,10 @@ class Node:
         await serve_task(self, line, rights)
 
     async def _called_by_task(self, job: str, operation: str, arguments: object) -> object:
-        """What a running task may ask of its node: the memory that its owner's programs use too."""
         open_here = self.jobs.master.jobs.get(job)
         if open_here is not None and open_here.options.confidential:
             raise NotAllowed("a confidential task reaches nothing outside its node")
-        match operation, arguments:
-            case "mem_get", [str(key)]:
-                return (await self.memory.get(key))[0]
-            case "mem_get_version", [str(key)]:
-                return list(await self.memory.get(key))
-            case "mem_set", [str(key), bytes(value), ttl_s] if ttl_s is None or isinstance(ttl_s, int | float):
-                return await self.memory.set(key, value, ttl_s)
-            case "mem_set_if", [str(key), bytes(value), int(version)]:
-                return await self.memory.set(key, value, None, version)
-            case "mem_incr", [str(key), int(amount)]:
-                return (await self.memory.increment(key, amount))["value"]
-            case "mem_del", [str(key)]:
-                return await self.memory.remove(key)
-        raise UsageError(f"a task cannot ask its node for {operation!r}")
+        return await ask_memory(self.memory, operation, arguments)
 
 
 def _parse(peer: str) -> Address:

@@ -217,3 +217,21 @@ def _encoded(key: str) -> bytes:
     if not 0 < len(encoded) <= KEY_BYTES_MAX:
         raise UsageError(f"a key has 1 to {KEY_BYTES_MAX} bytes")
     return encoded
+
+
+async def ask_memory(memory: SharedMemory, operation: str, arguments: object) -> object:
+    """What a running task may ask of its node: the memory that its owner's programs use too. Raises UsageError."""
+    match operation, arguments:
+        case "mem_get", [str(key)]:
+            return (await memory.get(key))[0]
+        case "mem_get_version", [str(key)]:
+            return list(await memory.get(key))
+        case "mem_set", [str(key), bytes(value), ttl_s] if ttl_s is None or isinstance(ttl_s, int | float):
+            return await memory.set(key, value, ttl_s)
+        case "mem_set_if", [str(key), bytes(value), int(version)]:
+            return await memory.set(key, value, None, version)
+        case "mem_incr", [str(key), int(amount)]:
+            return (await memory.increment(key, amount))["value"]
+        case "mem_del", [str(key)]:
+            return await memory.remove(key)
+    raise UsageError(f"a task cannot ask its node for {operation!r}")

@@ -173,6 +173,20 @@ class Execution:
 
 
 @dataclass(frozen=True)
+class Quota:
+    """What other owners may take of this node; 0: as much as it lends."""
+
+    cpu_s: float = 0.0
+    """Each of them, in 24 hours."""
+    total_cpu_s: float = 0.0
+    """All of them together, in 24 hours."""
+    memory_bytes: int = 0
+    """The tasks of each, at any time."""
+    disk_bytes: int = 0
+    """What each may keep: jobs that last, and records."""
+
+
+@dataclass(frozen=True)
 class Lending:
     """When this node runs what comes from elsewhere."""
 
@@ -224,6 +238,7 @@ class Config:
     jobs: Jobs = field(default_factory=Jobs)
     execution: Execution = field(default_factory=Execution)
     lending: Lending = field(default_factory=Lending)
+    quota: Quota = field(default_factory=Quota)
 
     def __post_init__(self) -> None:
         if faults := list(self._faults()):
@@ -245,7 +260,16 @@ class Config:
             host, _, port = peer.rpartition(":")
             if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) <= 65_535:
                 yield f"peer {peer!r}: write it HOST:PORT"
-        for group in (self.discovery, self.links, self.membership, self.dht, self.jobs, self.execution, self.lending):
+        for group in (
+            self.discovery,
+            self.links,
+            self.membership,
+            self.dht,
+            self.jobs,
+            self.execution,
+            self.lending,
+            self.quota,
+        ):
             for item in fields(group):
                 value = getattr(group, item.name)
                 if item.name.endswith("_s") and value < 0:

@@ -11,10 +11,13 @@ from typing import Any, Final
 import click
 
 from ..client.sizes import size_of
-from ..overlay.config import SANDBOXES
+from ..overlay.config import SANDBOXES, Quota
 from ..overlay.errors import ConfigError, UsageError
 
 _YES: Final = ("1", "true", "yes", "on")
+
+
+_QUOTAS: Final = ("cpu", "total-cpu", "memory", "disk")
 
 
 def json_of(text: str) -> object:
@@ -55,6 +58,21 @@ def policy(spec: str) -> str:
     except ConfigError as error:
         raise click.BadParameter(str(error)) from None
     return spec
+
+
+def quota_of(text: str) -> Quota:
+    """Of `cpu=3600,total-cpu=7200,memory=4G,disk=10G`. Raises UsageError."""
+    read: dict[str, float] = {}
+    for given in filter(None, map(str.strip, text.split(","))):
+        name, _, value = given.partition("=")
+        try:
+            read[name] = float(value) if name in ("cpu", "total-cpu") else size_of(value)
+        except ValueError:
+            raise UsageError(f"quota {given!r}: seconds of CPU time in 24 hours") from None
+        if name not in _QUOTAS or not 0 <= read[name] < math.inf:
+            raise UsageError(f"quota {given!r}: write it as in {','.join(f'{one}=…' for one in _QUOTAS)}")
+    kept = {name: int(read.get(name, 0)) for name in ("memory", "disk")}
+    return Quota(read.get("cpu", 0.0), read.get("total-cpu", 0.0), kept["memory"], kept["disk"])
 
 
 def size(text: str) -> int:

@@ -28,12 +28,24 @@ def command(session: Session) -> Answer:
         ("mesh", f"{status.get('mesh')}, {'BANNED from it' if status.get('banned') else f'{peers} peers'}"),
         ("slots", f"{load.get('busy', 0)} of {load.get('slots', 0)} busy, {load.get('queued', 0)} tasks queued"),
         ("lending", lending_text(status.get("lending") or {"lends": True})),
+        ("quotas", _quotas_text(status.get("quotas") or {})),
         ("lent", _lent_text(status.get("resources") or {}, load)),
         ("clock", _clock_text(status.get("clock_error_s") or 0.0)),
         ("policy", str(status.get("policy"))),
         ("sandbox", f"{sandbox.get('backend')}: {', '.join(kept) or 'no guarantees'}"),
     )
     return Answer(status, "\n".join(table(rows[0], rows[1:]).splitlines()))
+
+
+def _quotas_text(quotas: dict[str, Any]) -> str:
+    rules = [
+        *([f"{quotas['cpu_s']:g} s of CPU time a day for each other owner"] if quotas.get("cpu_s") else []),
+        *([f"{quotas['total_cpu_s']:g} s for all of them"] if quotas.get("total_cpu_s") else []),
+        *([f"{size_text(quotas['memory'])} of memory each"] if quotas.get("memory") else []),
+        *([f"{size_text(quotas['disk'])} of disk each"] if quotas.get("disk") else []),
+    ]
+    taken_s = sum(one["cpu_s"] for one in quotas.get("taken") or [])
+    return f"{', '.join(rules) or 'none'}; others have taken {taken_s:.1f} s lately"
 
 
 def _lent_text(lent: dict[str, Any], load: dict[str, Any]) -> str:

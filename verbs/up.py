@@ -23,7 +23,7 @@ from ..overlay.ids import leading_letters
 from .announcing import event_line, silence_output
 from .answer import Answer, Session, verb
 from .handlers import handlers_in
-from .reading import check_interface, policy, sandbox_option, size
+from .reading import check_interface, policy, quota_of, sandbox_option, size
 from .up_many import detach, supervise
 
 PRIVATE_NAME: Final = "private"
@@ -71,6 +71,9 @@ def _both(variable: str) -> list[str]:
 @click.option("--idle-cpus", type=_DURATION, envvar=_variables("IDLE_CPUS"), help="More, of others, is you. [0.5]")
 @click.option("--idle-device", multiple=True, metavar="PATH", envvar=_variables("IDLE_DEVICE"), help="Used by you.")
 @click.option("--lend-grace", type=_DURATION, envvar=_variables("LEND_GRACE"), help="Held tasks then go back. [30]")
+@click.option(
+    "--quota", metavar="cpu=S,memory=SIZE,…", envvar=_variables("QUOTA"), help="For each other owner; total-cpu, disk."
+)
 @click.option("--handles", metavar="KIND,KIND", envvar=_variables("HANDLES"), help="Kinds of instructions to run.")
 @click.option("--handlers", metavar="FILE.py", envvar=_variables("HANDLERS"), help="Functions that do so.")
 @click.option("--label", "labels", metavar="K=V", multiple=True, envvar=_variables("LABEL"), help="May be repeated.")
@@ -149,6 +152,7 @@ def config_of(
     idle_cpus: float | None,
     idle_device: tuple[str, ...],
     lend_grace: float | None,
+    quota: str | None,
     **others: Any,
 ) -> Config:
     """Fills in what was not said."""
@@ -166,6 +170,7 @@ def config_of(
         handlers=handlers_in(handlers) if handlers else None,
         labels=_pairs(labels),
         private=private,
+        quota=quota_of(quota or ""),
         lending=_lending(lend_hours, only_when_idle, idle_cpus, idle_device, lend_grace),
         **others,
     )
@@ -177,6 +182,12 @@ def config_of(
     if suspicion is not None:
         membership = replace(membership, suspicion_s=suspicion)
     config = replace(config, links=links, membership=membership)
+    if kept_bytes := config.quota.disk_bytes:
+        jobs, dht = (
+            replace(config.jobs, kept_owner_bytes_max=kept_bytes),
+            replace(config.dht, owner_bytes_max=kept_bytes),
+        )
+        config = replace(config, jobs=jobs, dht=dht)
     return loopback(config) if config.interface in ("127.0.0.1", "lo") else config
 
 

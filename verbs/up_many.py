@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ..client.processes import NodeProcess, end_all
-from ..overlay.config import Config
+from ..overlay.config import Config, Quota
 from ..overlay.errors import NoNode
 from .announcing import event_line, silence_output
 from .answer import Answer, Session
@@ -53,9 +53,15 @@ def _lending_arguments(config: Config) -> list[str]:
         f"--only-when-idle={rules.idle_s}",
         f"--idle-cpus={rules.idle_cpus}",
         f"--lend-grace={rules.grace_s}",
+        f"--quota={_quota_text(config.quota)}",
         *([f"--lend-hours={rules.hours}"] if rules.hours else []),
         *[f"--idle-device={device}" for device in rules.devices],
     ]
+
+
+def _quota_text(quota: Quota) -> str:
+    told = {"cpu": quota.cpu_s, "total-cpu": quota.total_cpu_s, "memory": quota.memory_bytes, "disk": quota.disk_bytes}
+    return ",".join(f"{name}={most}" for name, most in told.items())
 
 
 def supervise(session: Session, config: Config, nodes: int, *, background: bool) -> Answer:

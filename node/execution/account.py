@@ -15,11 +15,13 @@ from .answers import fault_for, returned
 from .checkpoints import Checkpoints
 from .dispatching import Dispatcher
 from .events import Confirm, Effect, Ended
+from .metering import Metering
 from .tasks import Job, Task
 
 
 class Account:
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, meter: Metering) -> None:
+        self.meter = meter
         self.now_s = 0.0
         """Of the step under way."""
         self.processes: dict[int, Task] = {}
@@ -98,6 +100,8 @@ class Account:
         self.report(task.job, returned(task.index, task.attempt, reason, begun=begun))
 
     def _forget(self, task: Task) -> None:
+        if task.begun_s is not None:
+            self.meter.charge(self.now_s, task)
         if task.worker is None or not task.worker.dying:  # else what it has is in use until that is gone
             self._dispatcher.claims.release(task)
         task.arguments = None  # long ones are let go at once, whoever else still knows the task

@@ -35,7 +35,7 @@ class Claims:
             self._ready(now_s, task)
             return
         self._tasks[number] = task
-        self.grants.ask(number, Wish(-task.priority, needs, lambda: _open_gpus(task)))
+        self.grants.ask(number, Wish(-task.priority, needs, lambda: _open_gpus(task), task.job.purse))
         if task.process.state is State.SUSPENDED:
             task.process.move(now_s, State.NEW)
 

@@ -23,6 +23,7 @@ from ...overlay.errors import (
 )
 from ...overlay.wire.kinds import Handlers
 from ...overlay.wire.work import REPORTS_MAX, ExecutionConfirmation, Finished, Report
+from ..lending.quotas import Quotas
 from ..processes.process import State
 from ..resources.grants import Grants
 from ..resources.slots import Slots
@@ -35,6 +36,7 @@ from .dispatching import WITHDRAW_AFTER_S, Dispatcher
 from .events import Effect, Event, Reply
 from .intake import Intake, Place, Places
 from .kinds import KindPrograms
+from .metering import Metering
 from .pool import Load, WorkerPool
 from .standing import head_of
 from .streaming import Streaming
@@ -54,6 +56,7 @@ class Engine:
         *,
         slots: Slots,
         grants: Grants,
+        quotas: Quotas,
         places: Sequence[Place],
         own_owner: bytes,
         here: bytes = b"",
@@ -70,7 +73,7 @@ class Engine:
         self.pool = WorkerPool(slots, spares=spares, sandboxes=where.used, effects=self._effects)
         self._dispatcher = Dispatcher(config, policy, self.pool, self._numbers, self._effects, grants)
         self.streaming = Streaming(self.pool, self._effects)
-        self._account = Account(self._dispatcher)
+        self._account = Account(self._dispatcher, Metering(quotas, where.is_own))
         ready = self._dispatcher.ready
         self._intake = Intake(ready, self.pool, self._account, self.streaming, self._numbers, where, self._effects)
         self._wear, self._warming = Wear(config), Warming()
@@ -78,7 +81,7 @@ class Engine:
         self._intake.handlers = KindPrograms(handlers, self._numbers)
         self._suspending = Suspending(self._dispatcher)
         self._yielding = Yielding(self._suspending, self._account, self.jobs.values, where.is_from_elsewhere)
-        self._intake.refusal = self._yielding.refusal
+        self._intake.refusal = lambda job: self._yielding.refusal(job) or self._account.meter.refusal(job)
         self._task_mean_s = 0.0
         self._handlers: Final[dict[type, Callable[[float, Any], None]]] = {
             events.Assigned: self._intake.assigned,
@@ -109,6 +112,7 @@ class Engine:
 
     def step(self, now_s: float, event: Event) -> list[Effect]:
         self._account.now_s = now_s
+        self._account.meter.mesh_now_s = now_s + self.mesh_ahead_s
         self._handlers[type(event)](now_s, event)
         self._dispatcher.dispatch(now_s)
         for task, reason in self._dispatcher.claims.in_vain():
@@ -324,6 +328,18 @@ class Engine:
     def _measured(self, now_s: float, event: events.Measured) -> None:
         if (task := head_of(self.pool.workers[event.worker], event.task)) is not None:
             task.process.measured(event.cpu_s, event.memory_bytes)
+            self._account.meter.charge(now_s, task)
+            self._end_if_over_quota(task.job)
+
+    def _end_if_over_quota(self, job: Job) -> None:
+        """With everything else of the same owner."""
+        if (refusal := self._account.meter.refusal(job)) is None:
+            return
+        for task in [task for one in self.jobs.values() if one.whose == job.whose for task in one.tasks.values()]:
+            if task.begun_s is None:
+                self._account.hand_over(task, refusal)
+            elif task.worker is not None and not task.worker.dying:
+                self._account.give_up(task, refusal)
 
     def _ran(self, now_s: float, worker: Worker, task: Task, reply: Reply) -> None:
         assert task.begun_s is not None

@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from ...overlay.config import Execution
-from ...overlay.errors import NotFound, NoWorker, PotluckError, SandboxUnavailable
+from ...overlay.errors import NotFound, NoWorker, PotluckError, QuotaExceeded, SandboxUnavailable
 from ...overlay.wire.limits import Limits
+from ...overlay.wire.needs import Needs
 from ...overlay.wire.work import Inline, Instruction, InstructionAssignment, Program, Reference
 from ..processes.process import Origin, Process, State
 from ..processes.types import ProcessType
@@ -153,8 +156,11 @@ class Intake:
         job.outgoing = Outgoing(message.job, int(self._account.now_s * 1e6)) if message.streams_output else None
         job.takes_input = message.takes_input
         job.at_most_once = message.at_most_once
-        job.needs = message.needs
-        asked = Limits(memory_bytes=0 if message.limits.memory_bytes else message.needs.memory_bytes)
+        meter = self._account.meter
+        job.purse = whose if meter.memory_bytes and not meter.is_free(job) else b""
+        job.needs = self._needs_of(job, message)
+        said = message.limits.memory_bytes and not job.purse
+        asked = Limits(memory_bytes=0 if said else job.needs.memory_bytes)
         job.limits = message.limits.within(asked).within(self._places.most_for(owner, whose))
         job.origin = Origin(
             job.name,
@@ -170,6 +176,14 @@ class Intake:
             job.lease = self._leases.setdefault((owner, whose, job.root), job.lease)
         job.lease.jobs += 1
         return job
+
+    def _needs_of(self, job: Job, message: InstructionAssignment) -> Needs:
+        """Where each owner has so much memory, who says nothing has a share of it."""
+        needs = message.needs
+        if job.purse and not needs.memory_bytes:
+            share = message.limits.memory_bytes or self._account.meter.memory_share(self._pool.slots.count)
+            needs = msgspec.structs.replace(needs, memory_bytes=share)
+        return needs
 
     def leave(self, job: Job) -> list[Worker]:
         """It is over here. Those who served it and have nobody left to serve."""
@@ -196,7 +210,9 @@ class Intake:
             return NoWorker("the node leaves")
         if (refusal := self.refusal(job)) is not None:
             return refusal
-        slots, grants = self._pool.slots, self._account.grants
+        slots, grants, meter = self._pool.slots, self._account.grants, self._account.meter
+        if job.purse and job.needs.memory_bytes > meter.memory_bytes:
+            return QuotaExceeded(f"its owner lends each of the others {meter.memory_bytes} bytes of memory")
         if not slots.count:
             return NoWorker("the node lends no slots")
         if not (slots.could_ever_fit(job.needs.cpus) and grants.could_ever_fit(job.needs)):

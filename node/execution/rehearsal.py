@@ -15,7 +15,7 @@ from typing import Final
 
 import trio
 
-from ...overlay.config import Execution
+from ...overlay.config import Execution, Quota
 from ...overlay.errors import LimitExceeded, NotAllowed, NotFound, PotluckError, from_wire
 from ...overlay.parcels import Parcel
 from ...overlay.ports import Sandbox
@@ -33,6 +33,7 @@ from ...overlay.wire.work import (
     Started,
 )
 from ..capabilities import FOR_OTHERS
+from ..lending.quotas import Quotas
 from ..scheduling.machine import SEGMENTS_MAX, Run, Segment
 from ..scheduling.policy import Policy
 from ..scheduling.times import RecordedTimes, Times
@@ -76,6 +77,7 @@ class Rehearsal:
             slots=slots,
             lent_bytes=0,
             host=SystemHost(Path("/")),
+            quotas=Quotas(Quota()),
             policy=policy,
             sandboxes=sandboxes,
             own_owner=_NOBODY,

@@ -30,6 +30,7 @@ from ...overlay.wire.work import (
 )
 from ..capabilities import FOR_OTHERS
 from ..lending.lending import Act as LendingAct
+from ..lending.quotas import Quotas
 from ..resources.grants import Grants
 from ..resources.slots import Slots
 from ..scheduling.policy import Policy
@@ -95,6 +96,7 @@ class ExecutionService:
         mesh_time_s: Callable[[], float],
         node_call: NodeCall,
         host: Host,
+        quotas: Quotas,
         handlers: Handlers | None = None,
     ) -> None:
         self.load_changed: Callable[[], None] = lambda: None
@@ -118,7 +120,8 @@ class ExecutionService:
             config,
             policy,
             slots=Slots(slots, host.cores),
-            grants=Grants(lent_bytes, len(host.gpus)),
+            grants=Grants(lent_bytes, len(host.gpus), quotas.rules.memory_bytes),
+            quotas=quotas,
             places=places,
             own_owner=own_owner,
             here=here,

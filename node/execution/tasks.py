@@ -99,6 +99,8 @@ class Task:
     """How long it has stood still, pre-empted or suspended."""
     was_ready: bool = False
     """When it was suspended: nothing of it had to be fetched."""
+    charged_s: float = 0.0
+    """Of CPU time, to whoever it is run for."""
     yields: bool = False
     """It stands still for the machine's owner."""
     noticed: bool = False
@@ -151,6 +153,8 @@ class Job:
     takes_input: bool = False
     """Each of its workers is fed once, and so runs one task."""
     limits: Limits = field(default_factory=Limits)
+    purse: bytes = b""
+    """Whose quota of memory it comes out of."""
     needs: Needs = NO_NEEDS
     """What is set aside for each of its tasks."""
     at_most_once: bool = False

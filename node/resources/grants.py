@@ -7,7 +7,8 @@ Properties: what is held together is never more than there is, and no device is 
 task has ended and its process is gone: one that is stopped, suspended or waits keeps it, for what it has put there
 still lies there. Nobody is overtaken by who wants the same: those that have asked for memory are served in their
 order, higher priority first, and those that have asked for devices likewise; so whoever asks for no more than there is
-gets it once those before it have ended.
+gets it once those before it have ended. Where purses are counted, what one of them pays for is never more than it
+holds.
 """
 
 from __future__ import annotations
@@ -30,10 +31,15 @@ class Wish(NamedTuple):
     needs: Needs
     prefers: Callable[[], Iterable[int]]
     """Devices that it would have at once."""
+    purse: bytes = b""
+    """Whose memory it is counted as, of which each may have so much; empty: nobody's."""
 
 
 class Grants:
-    def __init__(self, memory_bytes: int, gpus: int) -> None:
+    def __init__(self, memory_bytes: int, gpus: int, purse_bytes: int = 0) -> None:
+        self._purse_bytes = purse_bytes
+        self._purses: dict[int, tuple[bytes, int]] = {}
+        """Whose memory is held by whom."""
         self._memory_bytes = memory_bytes
         self._gpus = gpus
         self.free_bytes = memory_bytes
@@ -66,6 +72,7 @@ class Grants:
         if (grant := self._held.pop(number, None)) is not None:
             self.free_bytes += grant.memory_bytes
             self._free_gpus.update(grant.gpus)
+            self._purses.pop(number, None)
         elif self._wishes.pop(number, None) is None:
             return
         self._stirred = True
@@ -76,8 +83,13 @@ class Grants:
             return
         self._stirred = False
         memory_is_awaited = gpus_are_awaited = False
+        empty: set[bytes] = set()
+        """Purses: who has one waits for itself, and for nobody else."""
         for number, wish in sorted(self._wishes.items(), key=lambda one: one[1].rank):
             needs = wish.needs
+            if wish.purse in empty or not self._affords(wish):
+                empty.add(wish.purse)
+                continue
             overtakes = (needs.memory_bytes and memory_is_awaited) or (needs.gpus and gpus_are_awaited)
             if not overtakes and needs.memory_bytes <= self.free_bytes and needs.gpus <= len(self._free_gpus):
                 self._grant(number, wish)
@@ -85,6 +97,12 @@ class Grants:
             else:
                 memory_is_awaited |= needs.memory_bytes > 0
                 gpus_are_awaited |= needs.gpus > 0
+
+    def _affords(self, wish: Wish) -> bool:
+        if not wish.purse:
+            return True
+        spent = sum(size for purse, size in self._purses.values() if purse == wish.purse)
+        return spent + wish.needs.memory_bytes <= self._purse_bytes
 
     def cannot_be(self, number: int, held_on: Iterable[int]) -> bool:
         """Whether what it asks for is not there as long as these hold what they have."""
@@ -102,4 +120,6 @@ class Grants:
         gpus = (wanted + sorted(self._free_gpus.difference(wanted)))[: wish.needs.gpus]
         self._free_gpus.difference_update(gpus)
         self.free_bytes -= wish.needs.memory_bytes
+        if wish.purse:
+            self._purses[number] = wish.purse, wish.needs.memory_bytes
         self._held[number] = Grant(wish.needs.memory_bytes, tuple(sorted(gpus)))

@@ -9,10 +9,11 @@ from typing import Any
 from potluck.node.execution import events
 from potluck.node.execution.engine import Engine
 from potluck.node.execution.intake import Place
+from potluck.node.lending.quotas import Quotas
 from potluck.node.resources.grants import Grants
 from potluck.node.resources.slots import Slots
 from potluck.node.scheduling.catalogue import make
-from potluck.overlay.config import Execution
+from potluck.overlay.config import Execution, Quota
 from potluck.overlay.wire.capabilities import Guarantees
 from potluck.overlay.wire.streams import TaskOutput
 from potluck.overlay.wire.work import (
@@ -72,15 +73,18 @@ class World:
         cores: int | None = None,
         lent_bytes: int = 0,
         gpus: int = 0,
+        quota: Quota | None = None,
     ) -> None:
         self.now_s = 100.0
         self.slots = slots
-        self.grants = Grants(lent_bytes, gpus)
+        self.quotas = Quotas(quota or Quota())
+        self.grants = Grants(lent_bytes, gpus, self.quotas.rules.memory_bytes)
         self.engine = Engine(
             config or Execution(pipe_window_max=8),
             make(policy),
             slots=Slots(slots, range(slots if cores is None else cores)),
             grants=self.grants,
+            quotas=self.quotas,
             places=[Place(for_others) for for_others in places],
             own_owner=OWN,
         )

@@ -11,9 +11,10 @@ import psutil
 import trio
 from potluck.node.execution.bare import BareSandbox
 from potluck.node.execution.service import ExecutionService
+from potluck.node.lending.quotas import Quotas
 from potluck.node.scheduling.catalogue import make
 from potluck.node.system import SystemHost
-from potluck.overlay.config import Execution
+from potluck.overlay.config import Execution, Quota
 from potluck.overlay.errors import (
     NotFound,
 )
@@ -144,6 +145,7 @@ def service(slots: int = 2, config: Execution | None = None, **options: Any) -> 
                 mesh_time_s=lambda: trio.current_time() + 1000,
                 node_call=echo,
                 lent_bytes=1 << 30,
+                quotas=Quotas(Quota()),
                 host=LackingOne(options.get("installations", lambda: 0)),
             )
             with trio.fail_after(DEADLINE_S):

@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from potluck.node.resources.grants import Grants, Wish
 from potluck.overlay.wire.needs import Needs
 
-BYTES, GPUS = 10, 3
+BYTES, GPUS, PURSE_BYTES = 10, 3, 6
 
 
 class GrantsThroughTime(RuleBasedStateMachine):
@@ -15,16 +15,23 @@ class GrantsThroughTime(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.grants = Grants(BYTES, GPUS)
+        self.grants = Grants(BYTES, GPUS, PURSE_BYTES)
         self.line: list[tuple[int, int, Needs]] = []
         self.held: dict[int, Needs] = {}
+        self.purses: dict[int, bytes] = {}
         self.last = 0
 
-    @rule(rank=st.integers(-1, 1), size=st.integers(0, BYTES), gpus=st.integers(0, GPUS))
-    def asks(self, rank: int, size: int, gpus: int) -> None:
+    @rule(
+        rank=st.integers(-1, 1),
+        size=st.integers(0, BYTES),
+        gpus=st.integers(0, GPUS),
+        purse=st.sampled_from([b"", b"", b"one", b"two"]),
+    )
+    def asks(self, rank: int, size: int, gpus: int, purse: bytes) -> None:
         self.last += 1
-        needs = Needs(memory_bytes=size, gpus=gpus)
-        self.grants.ask(self.last, Wish(rank, needs, lambda: [2, 7]))
+        needs = Needs(memory_bytes=min(size, PURSE_BYTES) if purse else size, gpus=gpus)
+        self.purses[self.last] = purse
+        self.grants.ask(self.last, Wish(rank, needs, lambda: [2, 7], purse))
         self.line.append((rank, self.last, needs))
         self.line.sort(key=lambda one: one[:2])
         self._admit()
@@ -41,7 +48,13 @@ class GrantsThroughTime(RuleBasedStateMachine):
     def _admit(self) -> None:
         expected = []
         awaited: set[str] = set()
+        empty: set[bytes] = set()
         for rank, number, needs in list(self.line):
+            purse = self.purses[number]
+            spent = sum(self.held[one].memory_bytes for one in self.held if self.purses[one] == purse)
+            if purse and (purse in empty or spent + needs.memory_bytes > PURSE_BYTES):
+                empty.add(purse)
+                continue
             kinds = {name for name, wanted in (("bytes", needs.memory_bytes), ("gpus", needs.gpus)) if wanted}
             free = BYTES - self._sum("memory_bytes") >= needs.memory_bytes and GPUS - self._sum("gpus") >= needs.gpus
             if free and not kinds & awaited:
@@ -69,8 +82,14 @@ class GrantsThroughTime(RuleBasedStateMachine):
         """So that it has what it asks for once they have ended."""
         for _, number, _needs in self.line:
             assert not self.grants.cannot_be(number, ())
-        if self.line:
-            assert self.grants.cannot_be(self.line[0][1], self.held)
+        first = self.line[0][1] if self.line else 0
+        if self.line and not self.purses[first]:
+            assert self.grants.cannot_be(first, self.held)
+
+    @invariant()
+    def nobody_spends_more_than_its_purse(self) -> None:
+        for purse in (b"one", b"two"):
+            assert sum(self.held[one].memory_bytes for one in self.held if self.purses[one] == purse) <= PURSE_BYTES
 
 
 TestGrantsThroughTime = GrantsThroughTime.TestCase
