@@ -14,6 +14,7 @@
 `pipes`, `spawning`, `supervised`     what they have in common: the pipes, children of the node, a first process of ours
 `containers`, `entrance`              the Docker engine, asked; how process 1 of a container comes by its pipes
 `visible`, `confinement`              what of the machine they show; how `confined` shuts itself off, from inside
+`semaphores`                          … and what its programs find in place of /dev/shm
 `seccomp`, `cgroups`, `trees`         what the kernel refuses them, and what it tells of their use
 `limits`, `overseeing`                what a task has taken, and whether that is more than it may
 `rehearsal`                           a workload run for real, without a node

@@ -1,9 +1,9 @@
 """Workers kept to some files and to themselves by the kernel, without namespaces: what is left where bubblewrap is not.
 
 A task sees the same files as inside bubblewrap, and writes to its scratch folder alone; it makes no sockets, and so
-reaches neither network nor other programs. Named semaphores lie in /dev/shm, which is everybody's: `multiprocessing`
-has none in here, and `subprocess` and threads work. It sees of other files that they exist. `confinement` is the part
-of it that runs inside.
+reaches neither network nor other programs. Named semaphores and shared memory would lie in /dev/shm, which is
+everybody's: `semaphores` are found in their place, so that `multiprocessing` works as far as it forks. A task sees of
+other files that they exist. `confinement` is the part of it that runs inside.
 """
 
 from __future__ import annotations

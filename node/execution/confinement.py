@@ -101,11 +101,13 @@ def _check(answer: int, what: str) -> int:
 
 
 def main(arguments: Sequence[str]) -> None:
+    from .semaphores import without_shared_folder
     from .worker import go_first
     from .worker import main as work
 
     paths = json.loads(arguments[0])
     go_first()
+    without_shared_folder(paths["written"])
     try:
         confine(paths["read"], paths["devices"], paths["written"])
     except SandboxUnavailable as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from potluck.node.execution.confined import ConfinedSandbox
+from potluck.node.execution.confinement import LANDLOCK_MIN, landlock_version
 from potluck.overlay.ports import Sandbox
 
 from .test_docker import docker_or_skip
@@ -19,6 +21,11 @@ def tripled(connection, value):
         value.value *= 3
     connection.send(os.getpid())
 
+def counts(value):
+    for _ in range(200):
+        with value.get_lock():
+            value.value += 1
+
 def task():
     fork = multiprocessing.get_context("fork")
     with fork.Pool(2) as pool:
@@ -30,6 +37,10 @@ def task():
     child.start()
     other = ours.recv() != os.getpid()
     child.join()
+    counter = fork.Value("i", 0)
+    counting = [fork.Process(target=counts, args=(counter,)) for _ in range(3)]
+    [one.start() for one in counting]
+    [one.join() for one in counting]
     queue = fork.Queue()
     queue.put("said")
     said = queue.get(timeout=10)
@@ -40,11 +51,17 @@ def task():
     seen.close()
     shared.close()
     shared.unlink()
-    return [squares, lengths, value.value, other, said, found]
+    return [squares, lengths, value.value, counter.value, other, said, found]
 """
-EXPECTED = [[0, 1, 4, 9, 16], [1, 2], 21, True, "said", 7]
+EXPECTED = [[0, 1, 4, 9, 16], [1, 2], 21, 600, True, "said", 7]
 
 
-@pytest.mark.parametrize("make", [bubblewrap_or_skip, docker_or_skip])
+def confined_or_skip() -> Sandbox:
+    if landlock_version() < LANDLOCK_MIN:
+        pytest.skip("this kernel's Landlock is too old")
+    return ConfinedSandbox.find()
+
+
+@pytest.mark.parametrize("make", [bubblewrap_or_skip, docker_or_skip, confined_or_skip])
 def test_pools_locks_queues_and_shared_memory_work(make: Callable[[], Sandbox]) -> None:
     assert run(make(), POOLS) == EXPECTED
