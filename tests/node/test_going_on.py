@@ -16,11 +16,12 @@ from potluck.node.execution.intake import Place
 from potluck.node.jobs import effects as doings
 from potluck.node.jobs.master import Master
 from potluck.node.jobs.placement import Worker
+from potluck.node.lending.quotas import Quotas
 from potluck.node.processes.process import State
 from potluck.node.resources.grants import Grants
 from potluck.node.resources.slots import Slots
 from potluck.node.scheduling.catalogue import make
-from potluck.overlay.config import Execution, Jobs
+from potluck.overlay.config import Execution, Jobs, Quota
 from potluck.overlay.errors import NotAllowed, PotluckError
 from potluck.overlay.ids import NodeId
 from potluck.overlay.wire import values
@@ -60,6 +61,7 @@ class Node:
             places=[Place(for_others=True)],
             own_owner=OWNER,
             grants=Grants(1 << 30, 0),
+            quotas=Quotas(Quota()),
         )
         self.processes: dict[int, Process] = {}
         self.happens: deque[events.Event] = deque()
