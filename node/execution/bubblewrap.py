@@ -15,7 +15,6 @@ import signal
 import site
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -34,7 +33,7 @@ from .pipes import END_TIMEOUT_S
 from .seccomp import filter_here
 from .spawning import Spawned, clean_environment, spawn
 from .supervised import SCRATCH, Sizes, SupervisedWorker
-from .visible import ETC, SYSTEM, hidden_in_proc, python_paths
+from .visible import ETC, SYSTEM, hidden_in_proc, python_paths, python_program
 
 TRIAL_TIMEOUT_S: Final = 10.0
 SUPERVISOR_MODULE: Final = "potluck.node.execution.supervisor"
@@ -110,7 +109,7 @@ class BubblewrapSandbox:
             with ExitStack() as theirs:
                 filters = self._filter_pipe(theirs)
                 trial = subprocess.run(
-                    [*self._line(filters), "--", sys.executable, "-I", "-S", "-c", _TRIAL],
+                    [*self._line(filters), "--", python_program(), "-I", "-S", "-c", _TRIAL],
                     capture_output=True,
                     text=True,
                     timeout=TRIAL_TIMEOUT_S,
@@ -157,7 +156,7 @@ class BubblewrapSandbox:
     def _command(self, gpus: Sequence[Gpu], descriptors: str, tells: int, obeys: int, *filters: int) -> Sequence[str]:
         sizes = self._sizes
         limits = (*sizes.limits, f"processes={sizes.processes}")
-        supervisor = (sys.executable, "-P", "-m", SUPERVISOR_MODULE, str(obeys), descriptors, *limits)
+        supervisor = (python_program(), "-P", "-m", SUPERVISOR_MODULE, str(obeys), descriptors, *limits)
         return (*self._line(filters, gpus), "--as-pid-1", "--info-fd", str(tells), "--", *supervisor)
 
     def _line(self, filters: Sequence[int] = (), gpus: Sequence[Gpu] = ()) -> Iterator[str]:

@@ -23,7 +23,6 @@ import itertools
 import os
 import socket
 import struct
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -43,7 +42,7 @@ from .entrance import hand_over
 from .pipes import Pipes, open_pipes
 from .spawning import clean_environment
 from .supervised import SCRATCH, Sizes, SupervisedWorker
-from .visible import ETC, SYSTEM, hidden_in_proc, python_paths
+from .visible import ETC, SYSTEM, hidden_in_proc, python_paths, python_program
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -170,7 +169,7 @@ class DockerSandbox:
         """As the engine's interface has it."""
         return {
             "Image": self._image,
-            "Entrypoint": [sys.executable, "-P", *arguments],
+            "Entrypoint": [python_program(), "-P", *arguments],
             "User": f"{user}:{os.getgid() or user}",
             "Env": [f"{name}={value}" for name, value in clean_environment(SCRATCH, gpus).items()],
             "WorkingDir": SCRATCH,

@@ -50,6 +50,11 @@ def hidden_in_proc() -> list[Path]:
     ]
 
 
+def python_program() -> str:
+    """By the way that is visible: whoever has started it by `../bin/python` has come through a folder that is not."""
+    return os.path.normpath(sys.executable)
+
+
 def python_paths() -> list[str]:
     """What the running Python consists of, outermost folders first, without what lies in another or in /usr."""
     wanted = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.exec_prefix), *_package_paths()}

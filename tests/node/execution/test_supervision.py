@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,13 @@ def test_nothing_of_a_stopped_tree_runs_and_all_of_it_goes_on(make: Callable[[],
 
     trio.run(main)
     assert not marked(mark)
+
+
+def test_a_python_that_was_started_by_a_roundabout_way_is_found_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    bubblewrap_or_skip()
+    program = Path(sys.executable)
+    monkeypatch.setattr(sys, "executable", f"{program.parent}/../../{program.parent.parent.name}/bin/{program.name}")
+    assert run(bubblewrap_or_skip(), "def task(): return 1") == 1
 
 
 def test_the_supervisor_cannot_be_reached_from_inside() -> None:
