@@ -12,12 +12,15 @@ it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Place(NamedTuple):
     slots: int
     cores: tuple[int, ...]
+
+
+_ANYWHERE: Final = Place(1, ())
 
 
 class Slots:
@@ -41,9 +44,13 @@ class Slots:
     def take(self, holder: int, cpus: int, before: Iterable[int] = ()) -> Place:
         """The cores it had `before`, as far as they are free, else the lowest. Only what fits, and once."""
         assert holder not in self._places and self.fit(cpus)
+        if not cpus:
+            self._places[holder] = _ANYWHERE
+            self.taken += 1
+            return _ANYWHERE
         again = [core for core in before if core in self._free]
         others = sorted(self._free.difference(again))
-        place = self._places[holder] = Place(max(1, cpus), tuple(sorted((again + others)[:cpus])))
+        place = self._places[holder] = Place(cpus, tuple(sorted((again + others)[:cpus])))
         self._free.difference_update(place.cores)
         self.taken += place.slots
         return place

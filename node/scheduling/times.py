@@ -35,8 +35,12 @@ class Times:
 
     def stopped(self, now_s: float) -> None:
         """It neither runs nor is ready."""
-        self.ran_s, self.waited_s = self.ran_by(now_s), self.waited_by(now_s)
-        self._running_since_s = self._ready_since_s = None
+        if self._running_since_s is not None:
+            self.ran_s += now_s - self._running_since_s
+            self._running_since_s = None
+        if self._ready_since_s is not None:
+            self.waited_s += now_s - self._ready_since_s
+            self._ready_since_s = None
 
     def ended(self, now_s: float) -> None:
         self.stopped(now_s)
