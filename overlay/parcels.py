@@ -42,6 +42,7 @@ _SEALS: Final = (
 _HELD_BELOW: Final = 512
 """Who has so many descriptors open holds payloads by value: descriptors are what a process has fewest of."""
 _SPACE_BYTES: Final = socket.CMSG_SPACE(AT_ONCE_MAX * struct.calcsize("i"))
+_CUT_SHORT: Final = int(socket.MSG_CTRUNC)  # a flag's own arithmetic costs as much as a system call
 _NAME: Final = "potluck"
 
 
@@ -162,8 +163,8 @@ class Arrivals:
     def receive(self, bytes_max: int) -> bytes:
         """As `recv`. Raises RemoteProtocolError for more descriptors than anybody sends."""
         data, beside, flags, _address = self.source.recvmsg(bytes_max, _SPACE_BYTES, socket.MSG_CMSG_CLOEXEC)
-        if beside or flags & socket.MSG_CTRUNC:
-            self._take(beside, whole=not flags & socket.MSG_CTRUNC)
+        if beside or flags & _CUT_SHORT:
+            self._take(beside, whole=not flags & _CUT_SHORT)
         return data
 
     def claim(self, size_bytes: int) -> Parcel:

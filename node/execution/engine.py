@@ -178,7 +178,7 @@ class Engine:
         deadline_s = self._account.checkpoints.next_due_s()
         for worker in self.pool.running():
             deadline_s = min(deadline_s, *self._deadlines_s(worker))
-        if (self._policy or not self._intake.closed) and (next_try_s := self.pool.next_try_s(now_s)) is not None:
+        if (not self._intake.closed or self._policy) and (next_try_s := self.pool.next_try_s(now_s)) is not None:
             deadline_s = min(deadline_s, next_try_s)
         return deadline_s
 

@@ -169,7 +169,7 @@ class WorkerPool:
 
     def running(self) -> Iterator[Worker]:
         """Those with a task at the head of their pipe, and not stopped."""
-        return (worker for worker in self.workers.values() if worker.goes)
+        return (worker for worker in self.workers.values() if worker.pipe and worker.goes)  # most have none
 
     def next_try_s(self, now_s: float) -> float | None:
         """When a sandbox has rested, if one rests."""
