@@ -287,8 +287,10 @@ class Executor(concurrent.futures.Executor):
 
     def _slots(self) -> int:
         """Of the mesh, as far as its node has told."""
-        greeted = self._connected().greeted
-        return greeted.result().slots_in_mesh if greeted.done() and greeted.exception() is None else 0
+        connection = self._connection
+        if connection is None or not connection.greeted.done() or connection.greeted.exception() is not None:
+            return 0
+        return connection.greeted.result().slots_in_mesh
 
     def _connected(self) -> Connection:
         if self._connection is None:

@@ -173,6 +173,10 @@ def test_a_node_that_is_not_running_is_named(pair: Mesh) -> None:
         Executor("else", surroundings=pair.surroundings).submit(abs, 1)
 
 
+def test_a_map_of_nothing_needs_no_node(pair: Mesh) -> None:
+    assert list(Executor("else", surroundings=pair.surroundings).map(abs, [])) == []
+
+
 def test_pending_calls_are_done_by_the_node_that_follows_the_one_killed(tmp_path: Path) -> None:
     with mesh(tmp_path) as made:
         made.up("ant", "--slots=2")
