@@ -66,6 +66,7 @@ def options(
     at_most_once: bool = False,
     priority: Priority = "medium",
     confidential: bool = False,
+    network: bool = False,
     on: str = "",
     cache: bool = False,
     needs: Mapping[str, object] | None = None,
@@ -84,6 +85,7 @@ def options(
     backoff       seconds to rest before the first of these; twice as long before the next
     at_most_once  it is never run again once it may have begun: `WorkerLost` is raised instead
     priority      "high", "medium", "low" or a number; higher goes first
+    network       it uses the network, on nodes whose owners allow it
     confidential  nothing of it leaves the node of this program
     on            the name of the one node to run it
     cache         the result of an equal call before will do, of any node of yours with the same Python and packages
@@ -105,6 +107,7 @@ def options(
         at_most_once=at_most_once,
         priority=priority,
         confidential=confidential,
+        network=network,
         on=on,
         cache=cache,
         needs=needs,
@@ -125,6 +128,7 @@ def job_options_of(
     at_most_once: bool = False,
     priority: Priority | str = "medium",
     confidential: bool = False,
+    network: bool = False,
     on: str = "",
     cache: bool = False,
     needs: Mapping[str, object] | None = None,
@@ -143,6 +147,8 @@ def job_options_of(
             raise UsageError(f"{name} {count}: must be a whole number from 0 to {RETRIES_MAX}")
     if at_most_once and (retry_errors or retries):
         raise UsageError("what runs at most once is not tried again: leave out retries and retry_errors")
+    if network and confidential:
+        raise UsageError("what is confidential reaches nothing outside its node: leave out network")
     if cache and confidential:
         raise UsageError("what is confidential is not kept for later: leave out cache")
     if not isinstance(on, str) or len(on) > ON_LENGTH_MAX:
@@ -155,6 +161,7 @@ def job_options_of(
         retries=default.retries if retries is None else int(retries),
         priority=priority_of(priority),
         confidential=confidential,
+        network=network,
         on=on,
         error_retries=int(retry_errors),
         backoff_s=float(backoff),

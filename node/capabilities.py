@@ -37,6 +37,7 @@ def describe(config: Config, host: Host, sandboxes: Sequence[Sandbox]) -> Capabi
         packages_digest=_digest_of(host.packages),
         labels=dict(config.labels),
         version=VERSION,
+        network=config.lending.network if best and best.opens_network else "none",
     )
 
 

@@ -168,6 +168,7 @@ class Node:
                 config.execution,
                 own_memory_bytes=int(ports.host.memory_bytes * _OWN_MEMORY_SHARE),
                 others_memory_bytes=config.memory_bytes,
+                network=config.lending.network,
             ),
             slots=self.capabilities.slots,
             policy=make(config.policy),

@@ -87,6 +87,7 @@ class OfTask:
         self._confidential = confidential
         self._priority = task.priority
         self._limits = job.limits
+        self._network = job.network
         self._depth_max = config.depth_max
         self._depth = lineage.depth
         self._unfinished = 0
@@ -123,6 +124,7 @@ class OfTask:
             cache=wanted.cache and not self._as_guest and not self._confidential,
             takes_input=False,
             limits=wanted.limits.within(self._limits),
+            network=wanted.network and self._network,
         )
 
     def reported(self, batches: Iterable[NodeReports]) -> None:

@@ -170,6 +170,8 @@ class Execution:
     own_memory_bytes: int = 0
     """What one task of the node's own owner may take, with all it starts; 0: what there is."""
     others_memory_bytes: int = 0
+    network: str = "none"
+    """Whose tasks may use it, as the owner's rules say."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,8 @@ class Lending:
     """Other programs that take more than this are their owner's work."""
     devices: tuple[str, ...] = ()
     """Files whose last use is the owner's, beside terminals."""
+    network: str = "none"
+    """Whose tasks may use this machine's, if they ask for it: `none`, `own` or `all`."""
     grace_s: float = 30.0
     """How long tasks stand still for the owner before they go back. Longer keeps more of what they have done."""
 

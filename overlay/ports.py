@@ -124,6 +124,17 @@ class Gpu(NamedTuple):
     """`nvidia` or `amd`."""
 
 
+class Access(NamedTuple):
+    """What a worker reaches that others do not."""
+
+    gpus: Sequence[Gpu] = ()
+    network: bool = False
+    """The machine's own."""
+
+
+NO_ACCESS: Final = Access()
+
+
 class Look(NamedTuple):
     """At the machine, for its owner."""
 
@@ -252,6 +263,9 @@ class Sandbox(Protocol):
     def takes_parcels(self) -> bool:
         """Whether its workers can be handed descriptors."""
 
-    async def start(self, gpus: Sequence[Gpu] = ()) -> WorkerProcess:
-        """A fresh, never-used process that has said `WorkerReady`, and reaches these GPUs and no others. Raises
-        `SandboxUnavailable`."""
+    @property
+    def opens_network(self) -> bool:
+        """Whether it can, where it is asked to."""
+
+    async def start(self, access: Access = NO_ACCESS) -> WorkerProcess:
+        """A fresh, never-used process that has said `WorkerReady`. Raises `SandboxUnavailable`."""

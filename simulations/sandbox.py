@@ -20,7 +20,7 @@ import trio
 from ..node.execution.reports import fault_of, outcome_of
 from ..overlay.errors import BadProgram, LinkLost, RemoteProtocolError, SandboxUnavailable
 from ..overlay.parcels import Parcel
-from ..overlay.ports import OUTPUT_PART_BYTES, Gpu
+from ..overlay.ports import NO_ACCESS, OUTPUT_PART_BYTES, Access
 from ..overlay.wire import values, worker
 from ..overlay.wire.capabilities import Guarantees
 from ..overlay.wire.limits import Limits
@@ -270,6 +270,7 @@ class VirtualSandbox:
     """
 
     takes_parcels = False
+    opens_network = True
 
     def __init__(self, backend: str = "bubblewrap", on_task: Callable[[], None] = lambda: None) -> None:
         self._backend = backend
@@ -287,7 +288,7 @@ class VirtualSandbox:
     def guarantees(self) -> Guarantees:
         return ALL_GUARANTEES
 
-    async def start(self, gpus: Sequence[Gpu] = ()) -> VirtualWorker:
+    async def start(self, access: Access = NO_ACCESS) -> VirtualWorker:
         await trio.sleep(START_S)
         if self.broken:
             raise SandboxUnavailable("this machine starts no processes")

@@ -58,6 +58,13 @@ def _both(variable: str) -> list[str]:
 @click.option("--memory", type=size, envvar=_variables("MEMORY"), help="Memory to lend.  [25 % of what is free]")
 @click.option("--disk", type=size, envvar=_variables("DISK"), help="Disk to lend.  [10 % of what is free]")
 @click.option("--gpus", metavar="all|none|0,2", default="all", envvar=_variables("GPUS"), help="GPUs to lend.  [all]")
+@click.option(
+    "--task-network",
+    type=click.Choice(("none", "own", "all")),
+    default="none",
+    envvar=_variables("TASK_NETWORK"),
+    help="Whose tasks may use the network, if they ask for it.  [none]",
+)
 @click.option("--lend-hours", metavar="HOURS", envvar=_variables("LEND_HOURS"), help="As in 22:00-07:00; else always.")
 @click.option(
     "--only-when-idle",
@@ -152,6 +159,7 @@ def config_of(
     idle_cpus: float | None,
     idle_device: tuple[str, ...],
     lend_grace: float | None,
+    task_network: str,
     quota: str | None,
     **others: Any,
 ) -> Config:
@@ -171,7 +179,7 @@ def config_of(
         labels=_pairs(labels),
         private=private,
         quota=quota_of(quota or ""),
-        lending=_lending(lend_hours, only_when_idle, idle_cpus, idle_device, lend_grace),
+        lending=replace(_lending(lend_hours, only_when_idle, idle_cpus, idle_device, lend_grace), network=task_network),
         **others,
     )
     links, membership = config.links, config.membership

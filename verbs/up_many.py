@@ -50,6 +50,7 @@ def _lending_arguments(config: Config) -> list[str]:
     rules = config.lending
     return [
         f"--gpus={config.gpus}",
+        f"--task-network={rules.network}",
         f"--only-when-idle={rules.idle_s}",
         f"--idle-cpus={rules.idle_cpus}",
         f"--lend-grace={rules.grace_s}",

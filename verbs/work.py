@@ -97,6 +97,7 @@ def job_options(function: F) -> F:
         ),
         click.option("--priority", default="medium", metavar="high|medium|low|N", help="Higher goes first."),
         click.option("--cache/--no-cache", help="Take the result of an equal run before, where there is one.  [no]"),
+        click.option("--network", is_flag=True, help="Let it use the network, where owners allow it."),
         click.option("--confidential", is_flag=True, help="Nothing of it leaves the node you talk to."),
     ):
         function = option(function)

@@ -21,7 +21,7 @@ from typing import Final
 import trio
 
 from ...overlay.errors import LinkLost
-from ...overlay.ports import Gpu
+from ...overlay.ports import NO_ACCESS, Access, Gpu
 from ...overlay.wire.capabilities import Guarantees
 from .cgroups import Group, Hierarchy, make_group
 from .pipes import END_TIMEOUT_S, PipedWorker
@@ -36,6 +36,7 @@ _YOUNG_S: Final = 10.0
 class BareSandbox:
     backend = "bare"
     takes_parcels = True
+    opens_network = True
 
     def __init__(self, groups: Hierarchy | None = None) -> None:
         self._groups = groups
@@ -43,11 +44,11 @@ class BareSandbox:
         counted = {"memory": True, "kill_all": True, **groups.guarantees} if groups is not None else {}
         self.guarantees = Guarantees(time=True, **counted)
 
-    async def start(self, gpus: Sequence[Gpu] = ()) -> BareWorker:
+    async def start(self, access: Access = NO_ACCESS) -> BareWorker:
         scratch = Scratch()
         try:
-            env = {**clean_environment(scratch.path, gpus), "TMPDIR": scratch.path}
-            spawned = spawn(lambda pipes: self._command(pipes, scratch.path, gpus), env=env, cwd=scratch.path)
+            env = {**clean_environment(scratch.path, access.gpus), "TMPDIR": scratch.path}
+            spawned = spawn(lambda pipes: self._command(pipes, scratch.path, access.gpus), env=env, cwd=scratch.path)
             worker = BareWorker(spawned, self.guarantees, scratch, make_group(self._groups))
         except BaseException:  # cancellation too: nobody else knows of the folder yet
             scratch.remove()

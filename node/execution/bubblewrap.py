@@ -20,11 +20,12 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import psutil
 import trio
 
 from ...overlay.errors import RemoteProtocolError, SandboxUnavailable
-from ...overlay.ports import Gpu
+from ...overlay.ports import NO_ACCESS, Access, Gpu
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Limits
 from ..resources.gpus import devices_of
@@ -33,7 +34,7 @@ from .pipes import END_TIMEOUT_S
 from .seccomp import filter_here
 from .spawning import Spawned, clean_environment, spawn
 from .supervised import SCRATCH, Sizes, SupervisedWorker
-from .visible import ETC, SYSTEM, hidden_in_proc, python_paths, python_program
+from .visible import ETC, ETC_OF_NETWORK, SYSTEM, hidden_in_proc, python_paths, python_program
 
 TRIAL_TIMEOUT_S: Final = 10.0
 SUPERVISOR_MODULE: Final = "potluck.node.execution.supervisor"
@@ -58,6 +59,7 @@ class BubblewrapSandbox:
 
     backend = "bubblewrap"
     takes_parcels = True
+    opens_network = True
 
     def __init__(
         self,
@@ -123,7 +125,7 @@ class BubblewrapSandbox:
             raise SandboxUnavailable(f"bubblewrap does not work here: {trial.stderr.strip()[-300:]}")
         return trial.stdout
 
-    async def start(self, gpus: Sequence[Gpu] = ()) -> BubblewrapWorker:
+    async def start(self, access: Access = NO_ACCESS) -> BubblewrapWorker:
         with ExitStack() as theirs, ExitStack() as ours:
             told, tells = os.pipe()
             ours.callback(os.close, told)
@@ -137,9 +139,10 @@ class BubblewrapSandbox:
                 group.limit(Limits(processes=self._sizes.processes))
                 ours.callback(group.remove)
             keep = (tells, obeys.fileno(), *self._filter_pipe(theirs))
-            spawned = spawn(lambda descriptors: self._command(gpus, descriptors, *keep), env={}, keep=keep)
+            spawned = spawn(lambda descriptors: self._command(access, descriptors, *keep), env={}, keep=keep)
             ours.pop_all()
-        worker = BubblewrapWorker(spawned, self.guarantees, group, told, orders)
+        guarantees = msgspec.structs.replace(self.guarantees, network=not access.network)
+        worker = BubblewrapWorker(spawned, guarantees, group, told, orders)
         await worker.await_ready()
         return worker
 
@@ -153,29 +156,32 @@ class BubblewrapSandbox:
         os.close(write)
         return (read,)
 
-    def _command(self, gpus: Sequence[Gpu], descriptors: str, tells: int, obeys: int, *filters: int) -> Sequence[str]:
+    def _command(self, access: Access, descriptors: str, tells: int, obeys: int, *filters: int) -> Sequence[str]:
         sizes = self._sizes
         limits = (*sizes.limits, f"processes={sizes.processes}")
         supervisor = (python_program(), "-P", "-m", SUPERVISOR_MODULE, str(obeys), descriptors, *limits)
-        return (*self._line(filters, gpus), "--as-pid-1", "--info-fd", str(tells), "--", *supervisor)
+        return (*self._line(filters, access), "--as-pid-1", "--info-fd", str(tells), "--", *supervisor)
 
-    def _line(self, filters: Sequence[int] = (), gpus: Sequence[Gpu] = ()) -> Iterator[str]:
+    def _line(self, filters: Sequence[int] = (), access: Access = NO_ACCESS) -> Iterator[str]:
         sizes = self._sizes
         yield self._program
         for descriptor in filters:
             yield from ("--seccomp", str(descriptor))
-        yield from ("--unshare-all", "--unshare-user", *self._options, "--die-with-parent", "--new-session")
+        shared = ("--share-net",) if access.network else ()
+        yield from ("--unshare-all", *shared, "--unshare-user", *self._options, "--die-with-parent", "--new-session")
         yield "--clearenv"
-        for name, value in _environment(gpus).items():
+        for name, value in _environment(access.gpus).items():
             yield from ("--setenv", name, value)
         yield from _system()
         yield from _processes()
         yield from ("--dev", "/dev")
-        for path in devices_of(gpus):
+        for path in devices_of(access.gpus):
             yield from ("--dev-bind-try", path, path)
         yield from ("--size", str(sizes.shared_memory_bytes), "--tmpfs", "/dev/shm")  # noqa: S108
         yield from ("--size", str(sizes.tmp_bytes), "--tmpfs", "/tmp")  # noqa: S108
         yield from ("--size", str(sizes.scratch_bytes), "--tmpfs", SCRATCH)
+        for name in ETC_OF_NETWORK if access.network else ():
+            yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
         # After the empty folders, for the Python may live below /tmp.
         for path in python_paths():
             yield from ("--ro-bind", path, path)

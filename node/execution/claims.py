@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from ...overlay.errors import NoWorker
 from ..processes.process import State
 from ..resources.grants import Grants, Wish
-from .tasks import Task, Worker
+from .tasks import Opens, Task, Worker
 
 HELD_BY_PARENTS = "what it needs is held there by the tasks that wait for it"
 
@@ -50,9 +50,9 @@ class Claims:
         self._tasks.pop(task.process.number, None)
         self.grants.release(task.process.number)
 
-    def gpus_of(self, task: Task) -> tuple[int, ...]:
+    def opened_for(self, task: Task) -> Opens:
         grant = self.grants.held_by(task.process.number)
-        return () if grant is None else grant.gpus
+        return Opens(() if grant is None else grant.gpus, task.job.network)
 
     def in_vain(self) -> Iterator[tuple[Task, NoWorker]]:
         """Those who ask for what their own parents hold."""
@@ -65,7 +65,7 @@ def _open_gpus(task: Task) -> Iterator[int]:
     """Where a program of its lease lies idle that has them open already."""
     for worker in task.job.lease.workers.values():
         if not worker.pipe and not worker.dying:
-            yield from worker.gpus
+            yield from worker.opens.gpus
 
 
 def _parents_of(task: Task) -> Iterator[int]:

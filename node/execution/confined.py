@@ -46,6 +46,7 @@ class ConfinedSandbox(BareSandbox):
     """Made by `find`, which proves that it works here."""
 
     backend = "confined"
+    opens_network = False
 
     def __init__(self, groups: Hierarchy | None = None) -> None:
         super().__init__(groups)

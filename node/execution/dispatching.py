@@ -184,7 +184,7 @@ class Dispatcher:
         if task.worker is not None:  # it was stopped there
             return task.worker if has_room and not task.worker.stopping else None
         if has_room:
-            return self._pool.lease(now_s, task.job, self.claims.gpus_of(task))
+            return self._pool.lease(now_s, task.job, self.claims.opened_for(task))
         best: Worker | None = None
         for worker in task.job.lease.workers.values():
             room = self._window(now_s, worker, task) if worker.goes and worker.active and not worker.worn else 0
@@ -201,7 +201,7 @@ class Dispatcher:
         running_s, mean_s = running.program.mean_s, task.program.mean_s
         if running_s is None or mean_s is None or running.begun_s is None or task.job.takes_input:
             return 1
-        if task.job.needs.reserves or running.job.needs.reserves:
+        if task.job.needs.reserves or running.job.needs.reserves or task.job.network != running.job.network:
             return 1
         ahead = self._config.pipe_window_s / max(running_s, mean_s, now_s - running.begun_s, 1e-9)
         return 1 + int(min(self._config.pipe_window_max - 1, ahead))

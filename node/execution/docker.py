@@ -32,7 +32,7 @@ import psutil
 import trio
 
 from ...overlay.errors import SandboxUnavailable
-from ...overlay.ports import Gpu
+from ...overlay.ports import NO_ACCESS, Access, Gpu
 from ...overlay.wire.capabilities import Guarantees
 from ..resources.gpus import devices_of
 from .bare import Scratch
@@ -70,6 +70,7 @@ class DockerSandbox:
 
     backend = "docker"
     takes_parcels = True
+    opens_network = False
 
     def __init__(self, engine: ContainerEngine, image: str, sizes: Sizes) -> None:
         self._engine = engine
@@ -118,7 +119,7 @@ class DockerSandbox:
             finally:
                 self._engine.remove(container)
 
-    async def start(self, gpus: Sequence[Gpu] = ()) -> DockerWorker:
+    async def start(self, access: Access = NO_ACCESS) -> DockerWorker:
         with ExitStack() as theirs, ExitStack() as ours:
             try:
                 pipes, ends = open_pipes(ours, theirs)
@@ -128,7 +129,7 @@ class DockerSandbox:
                 user = self._user()
                 for descriptor in ends.standard:
                     os.fchown(descriptor, user, -1)  # so that they can be opened anew, as /dev/stdout is
-                with await self._connected(user, gpus) as connection:
+                with await self._connected(user, access.gpus) as connection:
                     pid = _peer(connection)
                     hand_over(connection, (obeys.fileno(), ends.pipe, ends.tally, *ends.standard))
             except OSError as error:

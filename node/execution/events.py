@@ -24,7 +24,7 @@ from ...overlay.wire.work import (
 )
 from ...overlay.wire.worker import LoadProgram, RunTask, TaskGoesOn, WarmUp, WithdrawTasks
 from .printed import Piece
-from .tasks import Task
+from .tasks import NOTHING_MORE, Opens, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +259,7 @@ class StartWorker:
     worker: int
     sandbox: int
     """Index in the node's list of sandboxes."""
-    gpus: tuple[int, ...] = ()
-    """That it reaches, by their numbers here."""
+    opens: Opens = NOTHING_MORE
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from ...overlay.config import Execution
-from ...overlay.errors import NotFound, NoWorker, PotluckError, QuotaExceeded, SandboxUnavailable
+from ...overlay.errors import NotAllowed, NotFound, NoWorker, PotluckError, QuotaExceeded, SandboxUnavailable
 from ...overlay.wire.limits import Limits
 from ...overlay.wire.needs import Needs
 from ...overlay.wire.work import Inline, Instruction, InstructionAssignment, Program, Reference
@@ -38,6 +38,7 @@ class Place:
     """A sandbox of this node, in order of preference."""
 
     for_others: bool
+    opens_network: bool = False
     lacks: str = ""
     """Which guarantees, beside its name, for whoever may not run there."""
     cuts_network: bool = False
@@ -49,6 +50,7 @@ class Places:
     def __init__(self, places: Sequence[Place], own_owner: bytes, here: bytes, config: Execution) -> None:
         self._own_owner = own_owner
         self._here = here
+        self._network = config.network
         self._most_own = Limits(memory_bytes=config.own_memory_bytes)
         self._most_others = Limits(memory_bytes=config.others_memory_bytes)
         self._all = tuple(places)
@@ -69,6 +71,10 @@ class Places:
 
     def cut_network(self, sandbox: int | None) -> bool:
         return sandbox is not None and self._all[sandbox].cuts_network
+
+    def lets_use_network(self, job: Job) -> bool:
+        whose = ("own", "all") if self.is_own(job.owner) and self.is_own(job.whose) else ("all",)
+        return self._network in whose and job.sandbox is not None and self._all[job.sandbox].opens_network
 
     def is_from_elsewhere(self, job: Job) -> bool:
         return job.assigner != self._here or not (self.is_own(job.owner) and self.is_own(job.whose))
@@ -156,6 +162,7 @@ class Intake:
         job.outgoing = Outgoing(message.job, int(self._account.now_s * 1e6)) if message.streams_output else None
         job.takes_input = message.takes_input
         job.at_most_once = message.at_most_once
+        job.network = message.network
         meter = self._account.meter
         job.purse = whose if meter.memory_bytes and not meter.is_free(job) else b""
         job.needs = self._needs_of(job, message)
@@ -168,7 +175,7 @@ class Intake:
             whose.hex()[:OWNER_CHARS],
             "" if lineage is None else lineage.parent,
             job.root,
-            network_bytes=0 if self._places.cut_network(sandbox) else None,
+            network_bytes=0 if self._places.cut_network(sandbox) and not job.network else None,
         )
         if message.takes_input:
             job.lease = Lease(used_once=True)
@@ -217,6 +224,8 @@ class Intake:
             return NoWorker("the node lends no slots")
         if not (slots.could_ever_fit(job.needs.cpus) and grants.could_ever_fit(job.needs)):
             return NoWorker("the node does not lend as much to anybody")
+        if job.network and not self._places.lets_use_network(job):
+            return NotAllowed("its owner does not let the task use the network")
         if job.sandbox is None:
             return SandboxUnavailable(f"this node has no sandbox for tasks of other owners{self._places.lacking}")
         starts = self._pool.starts[job.sandbox]

@@ -13,7 +13,7 @@ from typing import Final
 
 from ..resources.slots import Slots
 from .events import BindWorker, Effect, KillWorker, StartWorker
-from .tasks import Job, Worker
+from .tasks import NOTHING_MORE, Job, Opens, Worker
 from .wear import is_fit
 
 REST_BASE_S: Final = 0.5
@@ -100,23 +100,23 @@ class WorkerPool:
         for spare in list(self._spares.values()):
             self.kill(spare)
 
-    def lease(self, now_s: float, job: Job, gpus: tuple[int, ...] = ()) -> Worker | None:
+    def lease(self, now_s: float, job: Job, opens: Opens = NOTHING_MORE) -> Worker | None:
         """An idle worker of this lease, else a spare, else a new one; None while its sandbox rests from a failure.
         Whoever else lies idle with one of these GPUs open is ended."""
         for worker in job.lease.workers.values():
-            if not worker.pipe and not worker.dying and not worker.stopping and worker.gpus == gpus:
+            if not worker.pipe and not worker.dying and not worker.stopping and worker.opens == opens:
                 self._idle.pop(worker.number, None)
                 return worker
         assert job.sandbox is not None
-        for worker in [idle for idle in self._idle.values() if not set(gpus).isdisjoint(idle.gpus)]:
+        for worker in [idle for idle in self._idle.values() if not set(opens.gpus).isdisjoint(idle.opens.gpus)]:
             self.kill(worker)
         fit = (one for one in self._spares.values() if one.sandbox == job.sandbox and is_fit(one, job.limits))
-        spares = [] if gpus else list(fit)
+        spares = list(fit) if opens == NOTHING_MORE else []
         if spares:
             worker = next((spare for spare in spares if spare.ready), spares[0])
             del self._spares[worker.number]
         elif self.starts[job.sandbox].may(now_s):
-            worker = self._start(job.sandbox, gpus)
+            worker = self._start(job.sandbox, opens)
         else:
             return None
         worker.lease = job.lease
@@ -175,8 +175,8 @@ class WorkerPool:
         """When a sandbox has rested, if one rests."""
         return min((starts.rest_until_s for starts in self.starts.values() if not starts.may(now_s)), default=None)
 
-    def _start(self, sandbox: int, gpus: tuple[int, ...] = ()) -> Worker:
+    def _start(self, sandbox: int, opens: Opens = NOTHING_MORE) -> Worker:
         self._numbers += 1
-        worker = self.workers[self._numbers] = Worker(self._numbers, sandbox, gpus=gpus)
-        self._effects.append(StartWorker(worker.number, sandbox, gpus))
+        worker = self.workers[self._numbers] = Worker(self._numbers, sandbox, opens=opens)
+        self._effects.append(StartWorker(worker.number, sandbox, opens))
         return worker

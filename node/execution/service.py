@@ -12,7 +12,7 @@ import trio
 from ...overlay.config import Execution
 from ...overlay.errors import BadProgram, PotluckError, RemoteProtocolError
 from ...overlay.parcels import Parcel
-from ...overlay.ports import Gpu, Host, Sandbox
+from ...overlay.ports import Access, Host, Sandbox
 from ...overlay.wire import values
 from ...overlay.wire.kinds import Handlers
 from ...overlay.wire.processes import Act
@@ -114,7 +114,8 @@ class ExecutionService:
         self._mesh_time_s = mesh_time_s
         self._node_call = node_call
         places = [
-            Place(one.backend in FOR_OTHERS, _lacks(one), cuts_network=one.guarantees.network) for one in sandboxes
+            Place(one.backend in FOR_OTHERS, one.opens_network, _lacks(one), cuts_network=one.guarantees.network)
+            for one in sandboxes
         ]
         self._engine = Engine(
             config,
@@ -301,8 +302,8 @@ class ExecutionService:
                 logger.info("Node %s executing: %s", self._name, _text_of(effect.arguments))
         elif isinstance(effect, events.StartWorker):
             self._workers[effect.worker] = life = self._life(effect.worker)
-            gpus = [self._host.gpus[number] for number in effect.gpus]
-            nursery.start_soon(self._live, life, self._sandboxes[effect.sandbox], gpus)
+            access = Access([self._host.gpus[number] for number in effect.opens.gpus], effect.opens.network)
+            nursery.start_soon(self._live, life, self._sandboxes[effect.sandbox], access)
         elif isinstance(effect, events.KillWorker):
             self._workers[effect.worker].kill()
         elif isinstance(effect, events.StopWorker):
@@ -353,8 +354,8 @@ class ExecutionService:
             ),
         )
 
-    async def _live(self, life: WorkerLife, sandbox: Sandbox, gpus: Sequence[Gpu]) -> None:
-        await life.run(lambda: sandbox.start(gpus), self._starting, self._step)
+    async def _live(self, life: WorkerLife, sandbox: Sandbox, access: Access) -> None:
+        await life.run(lambda: sandbox.start(access), self._starting, self._step)
         del self._workers[life.number]
         self._step(life.end())
 

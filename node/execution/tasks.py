@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,17 @@ class Numbers:
     def next(self) -> int:
         self._last += 1
         return self._last
+
+
+class Opens(NamedTuple):
+    """What a worker reaches that others do not."""
+
+    gpus: tuple[int, ...] = ()
+    """By their numbers here."""
+    network: bool = False
+
+
+NOTHING_MORE: Final = Opens()
 
 
 @dataclass(eq=False)
@@ -153,6 +164,8 @@ class Job:
     takes_input: bool = False
     """Each of its workers is fed once, and so runs one task."""
     limits: Limits = field(default_factory=Limits)
+    network: bool = False
+    """Its tasks may use the machine's."""
     purse: bytes = b""
     """Whose quota of memory it comes out of."""
     needs: Needs = NO_NEEDS
@@ -236,8 +249,8 @@ class Worker:
     """Its task is suspended: all of it stands still, or is about to."""
     stopping: bool = False
     """It was told to stand still, and has not said that it does."""
-    gpus: tuple[int, ...] = ()
-    """That it reaches, from its start to its end."""
+    opens: Opens = NOTHING_MORE
+    """From its start to its end."""
     cores: tuple[int, ...] = ()
     """That it has to itself while it holds slots."""
     bound: tuple[int, ...] = ()

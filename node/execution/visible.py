@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 ETC: Final = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime")
+ETC_OF_NETWORK: Final = ("hosts", "resolv.conf", "nsswitch.conf", "gai.conf", "services", "ssl")
+"""For whoever may use it."""
 SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _PACKAGE_PARTS: Final = ("__init__.py", "py.typed", "client", "overlay", "node")
 """Of a checkout, only what a worker or a task may import."""

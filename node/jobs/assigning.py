@@ -58,6 +58,7 @@ def _assignment(
             lineage=job.origin.lineage if job.origin is not None else None,
             limits=options.limits,
             needs=options.needs,
+            network=options.network,
             at_most_once=options.at_most_once,
         ),
     )

@@ -72,6 +72,7 @@ class Requirements:
     as_guest: bool = False
     """It is of another owner than its master's node."""
     resources: Needs = NO_NEEDS
+    network: bool = False
     refused_by: frozenset[NodeId] = frozenset()
     """Nodes that have said no to this job."""
 
@@ -95,6 +96,8 @@ def lacking(worker: Worker, needs: Requirements) -> str | None:
         return f"it has Python {can.python}, the function needs {needs.python}"
     if (needs.as_guest or not worker.own) and not can.runs_others:
         return "it runs only its owner's tasks"
+    if needs.network and can.network not in (("all",) if needs.as_guest or not worker.own else ("own", "all")):
+        return "its owner does not let the task use the network"
     if (short := _short_of(can, needs.resources)) is not None:
         return short
     if worker.node_id in needs.refused_by:

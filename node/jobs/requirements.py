@@ -20,6 +20,7 @@ def requirements_of(job: Job, group: Group, python: str) -> Requirements:
         nested=job.origin is not None,
         as_guest=job.origin is not None and job.origin.as_guest,
         resources=options.needs,
+        network=options.network,
         refused_by=frozenset((*job.refused_by, *programs.impossible_at)),
     )
 

@@ -86,4 +86,5 @@ class LendingService:
             "hours": self._hours.text if self._hours is not None else None,
             "only_when_idle_s": rules.idle_s or None,
             "grace_s": rules.grace_s,
+            "task_network": rules.network,
         }

@@ -45,6 +45,8 @@ class Capabilities(msgspec.Struct, frozen=True, array_like=True):
     packages_digest: Annotated[bytes, Meta(max_length=32)] = b""
     labels: Annotated[dict[ShortText, ShortText], Meta(max_length=64)] = {}
     version: ShortText = ""
+    network: ShortText = ""
+    """Whose tasks may use it: `none`, `own` or `all`; empty: none."""
 
 
 class LoadReport(msgspec.Struct, frozen=True, array_like=True):

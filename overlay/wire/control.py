@@ -73,6 +73,8 @@ class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     """What kind of process its tasks are, for whoever looks at them."""
     estimate_s: float | None = None
     """How long each of its tasks will run, where somebody knows."""
+    network: bool = False
+    """Its tasks use the network, on nodes whose owners allow it."""
 
 
 class OpenJob(Message, frozen=True, tag=3):

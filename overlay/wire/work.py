@@ -145,6 +145,8 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     """What is set aside for each of its tasks."""
     at_most_once: bool = False
     """What has begun here is begun nowhere else, unless it can go on from a checkpoint and a person moves it."""
+    network: bool = False
+    """Its tasks use the worker's."""
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):

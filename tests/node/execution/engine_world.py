@@ -107,7 +107,7 @@ class World:
 
     def _startworker(self, effect: events.StartWorker) -> None:
         assert effect.worker not in self.processes
-        self.processes[effect.worker] = Process(effect.sandbox, gpus=effect.gpus)
+        self.processes[effect.worker] = Process(effect.sandbox, gpus=effect.opens.gpus)
 
     def _bindworker(self, effect: events.BindWorker) -> None:
         process = self.processes[effect.worker]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
 
 import psutil
 import pytest
@@ -23,7 +22,7 @@ from potluck.overlay.errors import (
     TaskTimedOut,
     WorkerLost,
 )
-from potluck.overlay.ports import Gpu, WorkerProcess
+from potluck.overlay.ports import NO_ACCESS, Access, WorkerProcess
 from potluck.overlay.wire import values
 from potluck.overlay.wire.work import (
     CancelInstructions,
@@ -240,11 +239,11 @@ class Counted(BareSandbox):
         super().__init__()
         self.starting = self.most = 0
 
-    async def start(self, gpus: Sequence[Gpu] = ()) -> WorkerProcess:
+    async def start(self, access: Access = NO_ACCESS) -> WorkerProcess:
         self.starting += 1
         self.most = max(self.most, self.starting)
         try:
-            return await super().start(gpus)
+            return await super().start(access)
         finally:
             self.starting -= 1
 

@@ -45,6 +45,7 @@ def workers(draw: st.DrawFn) -> list[Worker]:
             memory_bytes=draw(st.integers(0, 3)),
             gpus=draw(st.lists(st.just("gpu"), max_size=2)),
             labels=draw(LABELS),
+            network=draw(st.sampled_from(["", "none", "own", "all"])),
         )
         name = draw(st.sampled_from(["n0", "n1", "n2"]))
         worker = Worker(NodeId(bytes([n]) * 20), name, b"", able, own=n == here or draw(st.booleans()), here=n == here)
@@ -64,6 +65,7 @@ requirements = st.builds(
     confidential=st.booleans(),
     nested=st.booleans(),
     as_guest=st.booleans(),
+    network=st.booleans(),
     resources=st.builds(
         Needs, st.integers(0, 3), st.integers(0, 3), st.integers(0, 2), LABELS.map(lambda labels: tuple(labels.items()))
     )
@@ -91,6 +93,11 @@ def test_a_task_runs_only_where_every_rule_allows_it(everyone: list[Worker], nee
             and (not worker.leaving or (worker.here and needs.nested))
             and (not worker.closed or (worker.here and not needs.as_guest))
             and worker.node_id not in needs.refused_by
+            and (
+                not needs.network
+                or able.network == "all"
+                or (able.network, worker.own, needs.as_guest) == ("own", True, False)
+            )
             and min(able.cpus, able.slots) >= needs.resources.cpus
             and able.memory_bytes >= needs.resources.memory_bytes
             and len(able.gpus) >= needs.resources.gpus
