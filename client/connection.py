@@ -111,9 +111,9 @@ class Connection:
         """A long payload of any job. The future raises NotFound, LinkLost."""
         return self._post_question(*self._questions.fetch(job, reference))
 
-    def open_job(self, options: JobOptions, *, as_reports: bool = False) -> Job:
+    def open_job(self, options: JobOptions, *, as_reports: bool = False, detached: bool = False) -> Job:
         """At once; the node's answer is awaited by the tasks, not by the caller."""
-        job = Job(self, options, as_reports=as_reports)
+        job = Job(self, options, as_reports=as_reports, detached=detached)
         with self._lock:
             self._window.jobs = tuple(sorted((*self._window.jobs, job), key=lambda one: -one.options.priority))
         self._ring()
@@ -327,6 +327,8 @@ class Connection:
     def _take(self, message: Message) -> None:
         if isinstance(message, control.TaskReports):
             self._take_reports(message)
+        elif isinstance(message, control.TasksSafe):
+            self._take_safe(message)
         elif isinstance(message, control.Printed | control.InputAsked):
             if job := self._by_id.get(message.job):
                 job.hear(message)
@@ -366,7 +368,21 @@ class Connection:
         """After it is resolved: a task that is in flight no more has its result."""
         assert future.index is not None
         job.in_flight.pop(future.index, None)
-        self._window.landed(future)
+        if future.index >= job.safe_tasks:
+            self._window.landed(future)
+
+    def _take_safe(self, message: control.TasksSafe) -> None:
+        """What a lasting job has taken in is its own: there is room for more on the way."""
+        job = self._by_id.get(message.job)
+        if job is None:
+            return
+        first, job.safe_tasks = job.safe_tasks, max(job.safe_tasks, min(message.tasks, job.next_index))
+        for index in range(first, job.safe_tasks):
+            if (future := job.in_flight.get(index)) is not None:
+                if job.detached:
+                    future.take_safe()
+                    job.in_flight.pop(index, None)
+                self._window.landed(future)
 
     def _fetch(
         self, job: Job, future: TaskFuture, batch: control.NodeReports, report: Finished, value: Reference

@@ -29,11 +29,18 @@ class Job:
     but for `in_flight`, from which the reader takes what has finished.
     """
 
-    def __init__(self, connection: Connection, options: JobOptions, *, as_reports: bool = False) -> None:
-        """`as_reports`: for showing rather than for computing. Reports are kept whole, and no pickle is opened."""
+    def __init__(
+        self, connection: Connection, options: JobOptions, *, as_reports: bool = False, detached: bool = False
+    ) -> None:
+        """`as_reports`: for showing rather than for computing. Reports are kept whole, and no pickle is opened.
+        `detached`, of a job that lasts: nobody waits here for what its tasks do. Each is done, with None, when it is
+        safe."""
         self.connection = connection
         self.options = options
         self.as_reports = as_reports
+        self.detached = detached
+        self.safe_tasks = 0
+        """Of a job that lasts, how many of its tasks are known to be safe, the first ones."""
         self.lock = connection.futures_lock
         self.is_asked_for = False
         """Whether the node there is now has been asked to open it."""
@@ -261,6 +268,13 @@ class TaskFuture(Future[Any]):
             self.job.home.bring(both.files)
             self.files = tuple(sorted(both.files))
         return both.value
+
+    def take_safe(self) -> None:
+        """It is in the log of a job that lasts, and nobody waits for more."""
+        try:
+            self.set_result(None)
+        except InvalidStateError:
+            pass  # cancelled here meanwhile
 
     def fail(self, error: BaseException) -> None:
         try:

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -390,9 +391,13 @@ class _Connection:
             submit = self._node.jobs.submit
             self._node.cache.submit(message.job, message.program, message.tasks, submit, self._report)
         elif message.job in self._lasting:
-            self._node.custody.submit(message.job, message.program, message.tasks)
+            self._node.custody.submit(message.job, message.program, message.tasks, partial(self._safe, message.job))
         else:
             self._node.jobs.submit(message.job, message.program, message.tasks)
+
+    def _safe(self, job: str, tasks: int) -> None:
+        if job in self._lasting:
+            self._post(control.TasksSafe(job, tasks))
 
     def _report(self, job: str, batches: list[NodeReports]) -> None:
         self._rights.reported(batches)

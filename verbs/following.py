@@ -16,8 +16,9 @@ from ..overlay.errors import LinkLost, Unavailable
 from .answer import Session
 from .asking import reach, talking
 from .records import OVER, Done
+from .sealing import seal
 from .told import tasks_of, told_of
-from .work import finish, seal
+from .work import finish
 
 LOOK_AGAIN_S: Final = 0.2
 

@@ -66,11 +66,11 @@ def command(
     arguments = _inputs(Path(inputs))
     wanted = msgspec.structs.replace(options_from(**options), lasting=detach or durable)
     with connected(session, redials=not wanted.lasting) as connection:
+        if detach:
+            return detached(connection, wanted, body, arguments)
         job = connection.open_job(wanted, as_reports=True)
         bring_home(job, setting)
         futures = [job.submit(body, inline, size_of(inline)) for inline in arguments]
-        if detach:
-            return detached(connection, job, futures)
         done = finish_lasting(session, connection, job, futures) if durable else finish(connection, job, futures)
     lines = [
         text_of(value) if task["error"] is None else f"{task['error']['kind']}: {task['error']['message']}"

@@ -70,11 +70,11 @@ def command(
         takes_input=function is None and not (options["cache"] or detach or durable),
     )
     with connected(session, redials=not wanted.lasting) as connection:
+        if detach:
+            return detached(connection, wanted, body, [arguments])
         job = connection.open_job(wanted, as_reports=True)
         bring_home(job, setting)
         future = job.submit(body, arguments, size_of(arguments))
-        if detach:
-            return detached(connection, job, [future])
         if durable:
             done = finish_lasting(session, connection, job, [future])
             return _whole_answer(done, with_value=function is not None)

@@ -12,18 +12,19 @@ from ..client.connection import Connection
 from ..client.files import Home, setting_of
 from ..client.futures import Job, TaskFuture
 from ..client.options import job_options_of
-from ..overlay.errors import DeadlineExceeded, PotluckError, Refused, UsageError
-from ..overlay.wire.control import JobOptions, SealJob
+from ..client.programs import Body
+from ..overlay.errors import PotluckError, UsageError
+from ..overlay.wire.control import JobOptions
 from ..overlay.wire.processes import TYPES
 from ..overlay.wire.setting import Setting
+from ..overlay.wire.work import Inline
 from .answer import Answer
-from .asking import ANSWER_TIMEOUT_S
 from .reading import size
 from .records import Done, done_of, ended_task, state_of
+from .sealing import send_detached
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SEAL_TIMEOUT_S: Final = 45.0
 EPOCH: Final = 1
 """Of a job whose client waits for it: its master is the node the client talks to, from beginning to end."""
 
@@ -120,27 +121,12 @@ def check_lasting(lasting: bool, cache: bool) -> None:
         raise UsageError("--cache is for jobs that are waited for: leave it out, or --detach and --durable")
 
 
-def seal(connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> str:
-    """Returns the job's name when the job is safe. Raises Unavailable, or why it was refused."""
-    opened = job.opened.result(ANSWER_TIMEOUT_S)
-    sealed = connection.ask(SealJob, opened, len(futures))
-    try:
-        sealed.result(SEAL_TIMEOUT_S)
-    except TimeoutError:
-        raise DeadlineExceeded(f"job {opened} was not safe within {SEAL_TIMEOUT_S:g} s") from None
-    except PotluckError:
-        for future in futures:
-            if future.done() and isinstance(refusal := future.exception(), Refused):
-                raise refusal from None
-        raise
-    return opened
-
-
-def detached(connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> Answer:
-    """Waits until the job is safe. Raises as `seal`."""
-    opened = seal(connection, job, futures)
+def detached(connection: Connection, options: JobOptions, body: Body, arguments: Sequence[Inline]) -> Answer:
+    """A task for each of the arguments, all of them safe. Raises as `send_detached`."""
+    job = connection.open_job(options, as_reports=True, detached=True)
+    opened = send_detached(connection, job, body, arguments)
     notes = f"follow it with `potluck job {opened}`, here or on any other of your nodes"
-    if job.options.confidential:
+    if options.confidential:
         notes = f"it is confidential, and ends with this node: `potluck job {opened}`"
     return Answer({"job": opened}, opened, notes)
 

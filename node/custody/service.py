@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -138,8 +139,13 @@ class Custody:
         mastery.open()
         return job
 
-    def submit(self, job: str, program: Program, specs: Sequence[TaskSpec]) -> None:
-        """Raises NotFound, NotAllowed, QuotaExceeded: then nothing is left of the job."""
+    def submit(
+        self, job: str, program: Program, specs: Sequence[TaskSpec], safe: Callable[[int], None] = lambda tasks: None
+    ) -> None:
+        """`safe` is called with how many of the job's tasks are, once these are among them.
+
+        Raises NotFound, NotAllowed, QuotaExceeded: then nothing is left of the job.
+        """
         mastery = self.mastery(job)
         try:
             if mastery.counts.sealed:
@@ -152,21 +158,25 @@ class Custody:
             raise
         if program.body is not None:
             program = msgspec.structs.replace(program, body=self._written(mastery, program.body))
-        specs = [msgspec.structs.replace(spec, arguments=self._written(mastery, spec.arguments)) for spec in specs]
+        specs = [self._as_written(mastery, spec) for spec in specs]
         mastery.add(program, [self._as_logged(spec) for spec in specs])
+        mastery.when_shown(partial(safe, mastery.counts.tasks))
         self._jobs.submit(job, program, specs)
 
     async def seal(self, job: str, tasks: int) -> None:
         """When so many tasks have come, no more are taken. Returns once the whole job is safe: on disk at its deputies,
-        or here where there are none. Raises NotFound, Unavailable."""
+        or here where there are none. Raises NotFound, and Unavailable when nothing of it has become safe for long."""
         mastery = self.mastery(job)
-        await mastery.complete(tasks)
-        mastery.seal()
-        with trio.move_on_after(_SEAL_TIMEOUT_S):
-            await mastery.shown()
-            if job not in self.masteries:
-                raise Unavailable(f"job {job} has got another master")
-            return
+        shown = -1
+        while shown < mastery.journal.shown:
+            shown = mastery.journal.shown
+            with trio.move_on_after(_SEAL_TIMEOUT_S):
+                await mastery.complete(tasks)
+                mastery.seal()
+                await mastery.shown()
+                if job not in self.masteries:
+                    raise Unavailable(f"job {job} has got another master")
+                return
         why = mastery.waits_for or "its deputies do not answer"
         raise Unavailable(f"job {job} is not safe yet, and goes on trying: {why}")
 
@@ -220,6 +230,10 @@ class Custody:
             mastery.keep_object(kept.object_id, data)
             self._objects.table.drop(kept.object_id)
         return kept
+
+    def _as_written(self, mastery: Mastery, spec: TaskSpec) -> TaskSpec:
+        arguments = self._written(mastery, spec.arguments)
+        return spec if arguments is spec.arguments else msgspec.structs.replace(spec, arguments=arguments)
 
     def _as_logged(self, spec: TaskSpec) -> TaskSpec:
         """Arguments whose upload found no room stand in no log: the engine will say that they are missing."""

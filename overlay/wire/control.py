@@ -174,6 +174,14 @@ class ObjectParcel(Message, frozen=True, tag=24):
     size_bytes: Count
 
 
+class TasksSafe(Message, frozen=True, tag=88):
+    """Node → program: of a lasting job, so many tasks, the first ones, are in the log of whoever could be its master:
+    the program may send more, and need keep these no longer."""
+
+    job: JobName
+    tasks: Count
+
+
 class Printed(Message, frozen=True, tag=51):
     """Node → program, for jobs that want it. Answer: OutputShown."""
 
@@ -396,6 +404,7 @@ _FROM_PROGRAM: Final[tuple[type[Message], ...]] = (
 _FROM_NODE: Final[tuple[type[Message], ...]] = (
     Welcome,
     TaskReports,
+    TasksSafe,
     Printed,
     InputAsked,
     ObjectBytes,

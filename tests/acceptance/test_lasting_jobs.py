@@ -114,6 +114,15 @@ def test_what_a_task_prints_is_read_at_any_node_while_it_runs(nodes: Pool) -> No
     assert nodes.call("logs", job, node="l3").out == "0  begun\n0  done\n"
 
 
+def test_a_job_longer_than_what_is_on_its_way_at_once_is_safe_before_its_tasks_end(nodes: Pool) -> None:
+    nodes.up_together("l1", "l2", flags=["--slots=1"])
+    job = mapped(nodes, "l1", "--detach", cost_s=600.0, tasks=40_000).value["job"]
+    told = nodes.call("job", job, "--json", node="l2").value
+    assert (told["state"], told["tasks_total"], told["tasks_ended"]) == ("running", 40_000, 0)
+    assert nodes.call("cancel", job, node="l2").code == 0
+    assert nodes.call("job", "forget", job, node="l2").code == 0
+
+
 def test_jobs_and_results_survive_kill_9_of_every_node_at_once(nodes: Pool) -> None:
     nodes.up_together(*NAMES)
     done, going = submitted(nodes, "l1", cost_s=0.0), submitted(nodes, "l2")

@@ -72,6 +72,29 @@ def test_a_result_that_lies_at_the_node_is_fetched(hands_over: bool) -> None:
         assert call(connection.open_job(JobOptions()), PACKER.body(len), "x").result(10) == big
 
 
+@pytest.mark.parametrize("detached", [True, False])
+def test_what_a_lasting_job_has_taken_in_makes_room_for_more(detached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before its tasks end; whoever waits for these still gets their results."""
+    monkeypatch.setattr(window_module, "WINDOW_TASKS", 10)
+    with double_node() as (double, connection):
+        double.on_task = hold
+        job = connection.open_job(JobOptions(lasting=True), detached=detached)
+        futures = [call(job, PACKER.body(len), "x" * number) for number in range(35)]
+        for sent in (10, 20, 30, 35):
+            double.wait_for(lambda sent=sent: len(double.submitted) == sent)
+            double.say(control.TasksSafe("job-1", sent))
+        if not detached:
+            for job_id, task in list(double.submitted):
+                double.run(job_id, task)
+        expected = [None] * 35 if detached else list(range(35))
+        assert [future.result(10) for future in futures] == expected
+        connection.wait_idle()
+        double.on_task = double.run
+        assert [call(connection.open_job(JobOptions()), PACKER.body(len), "y").result(10) for _ in range(25)] == [
+            1
+        ] * 25
+
+
 def test_the_window_bounds_what_the_node_is_sent_and_cancel_reaches_what_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
