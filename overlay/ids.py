@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import NewType
 
@@ -19,11 +18,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 def node_id_of(public_key: bytes) -> NodeId:
     """First 160 bits of SHA-256 of the raw Ed25519 public key."""
-    return NodeId(hashlib.sha256(public_key).digest()[:ID_BYTES])
+    return NodeId(_digest(public_key))
 
 
 def owner_id_of(public_key: bytes) -> OwnerId:
-    return OwnerId(hashlib.sha256(public_key).digest()[:ID_BYTES])
+    return OwnerId(_digest(public_key))
 
 
 def distance(one: bytes, other: bytes) -> int:
@@ -33,7 +32,13 @@ def distance(one: bytes, other: bytes) -> int:
 
 def key_id(namespace: str, key: bytes) -> bytes:
     """Where in the id space a record lives."""
-    return hashlib.sha256(namespace.encode() + b"\0" + key).digest()[:ID_BYTES]
+    return _digest(namespace.encode() + b"\0" + key)
+
+
+def _digest(data: bytes) -> bytes:
+    from hashlib import sha256  # loads OpenSSL, which the program inside a sandbox does without
+
+    return sha256(data).digest()[:ID_BYTES]
 
 
 def checked_name(name: str) -> str:

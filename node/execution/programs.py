@@ -6,7 +6,6 @@ import importlib
 import inspect
 import linecache
 import sys
-import tempfile
 import threading
 import types
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -57,7 +56,9 @@ class Libraries:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise BadProgram(f"{message.file_name} is no library: {error}") from error
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="potluck-modules-"))
+            from tempfile import mkdtemp  # with much else, which most tasks do without
+
+            self._folder = Path(mkdtemp(prefix="potluck-modules-"))
             sys.path.insert(0, str(self._folder))
         for name, content in files.items():
             path = self._folder / name

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +25,9 @@ class TaskFolder:
 
     def __enter__(self) -> TaskFolder:
         self._before = Path.cwd()
-        self._path = Path(tempfile.mkdtemp(prefix="task-", dir=self._before))
+        from tempfile import mkdtemp  # with much else, which most tasks do without
+
+        self._path = Path(mkdtemp(prefix="task-", dir=self._before))
         for name, content in self._setting.inputs.items():
             (self._path / name).write_bytes(content)
         os.chdir(self._path)
@@ -37,7 +37,9 @@ class TaskFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         os.chdir(self._before)
-        shutil.rmtree(self._path, ignore_errors=True)
+        from shutil import rmtree
+
+        rmtree(self._path, ignore_errors=True)
 
     def run(self, task: Callable[[], Outcome]) -> Outcome:
         """With the value of a task that succeeds goes what it leaves of outputs, if any are wanted."""
