@@ -118,7 +118,7 @@ class Window(Generic[R]):
         self._observe = functools.partial(_observe, sizer, on_progress)
         self._outstanding: deque[tuple[TaskFuture, int, bool]] = deque()
         self._items = self._bytes = 0
-        self._ready: Sequence[R] = ()
+        self._ready: list[R] = []
         """What `take` gives next."""
         self._error: BaseException | None = None
 
@@ -153,10 +153,10 @@ class Window(Generic[R]):
         """Nothing is left to take, once `advance` was True."""
         return not self._ready and self._error is None
 
-    def take(self) -> Sequence[R]:
+    def take(self) -> list[R]:
         """The next results, at least one; or raises the error in the place of one, after which there is nothing."""
         if self._ready:
-            ready, self._ready = self._ready, ()
+            ready, self._ready = self._ready, []
             return ready
         assert self._error is not None
         error, self._error = self._error, None
@@ -202,9 +202,10 @@ class Window(Generic[R]):
 
     def _unpack(self, result: Any, whole: bool) -> None:
         if not whole:
-            self._ready = (result,)
+            self._ready = [result]
             return
-        self._ready, failure = result
+        results, failure = result
+        self._ready = list(results)
         if failure is not None:
             raised, traceback = raised_of(failure[0]), failure[1]
             error = rebuilt(raised) or failed(raised, traceback)
@@ -280,7 +281,7 @@ def mapping(window: Window[R], pulse: Pulse, *, timeout_s: float | None = None) 
     return made
 
 
-def _batches(window: Window[R], pulse: Pulse, deadline_s: float | None) -> Iterator[Sequence[R]]:
+def _batches(window: Window[R], pulse: Pulse, deadline_s: float | None) -> Iterator[Iterator[R]]:
     """Every task's results. Like the standard executors' generator: what nobody came for is left to run, and what
     nobody comes for any more is cancelled."""
     try:
@@ -293,10 +294,16 @@ def _batches(window: Window[R], pulse: Pulse, deadline_s: float | None) -> Itera
                 beats = pulse.beats
             if window.is_empty:
                 return
-            yield window.take()
+            yield _given_away(window.take())
     finally:
         window.close()
         pulse.end()
+
+
+def _given_away(results: list[R]) -> Iterator[R]:
+    """In order, and none is held any longer: whoever takes it may have it alone."""
+    results.reverse()
+    return map(results.pop, itertools.repeat(-1, len(results)))
 
 
 def sizer_for(function: Callable[..., Any], chunksize: int) -> ChunkSizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -162,6 +163,15 @@ def test_results_before_the_first_failure_are_not_lost(count: int, bad: int, chu
         assert error.args == (bad,)
     assert found == list(range(min(bad, count)))
     assert list(results) == []
+
+
+@pytest.mark.parametrize("chunksize", [1, 4])
+def test_a_result_that_was_taken_is_held_by_nobody_else(chunksize: int) -> None:
+    results = mapped(Submitted(), lambda number: {number}, range(10), sizer=ChunkSizer(chunksize))
+    for result in results:
+        seen = weakref.ref(result)
+        del result
+        assert seen() is None
 
 
 def test_time_runs_from_the_call() -> None:
