@@ -1,7 +1,7 @@
 """Becomes nobody, in a view of the machine where nobody can read what is needed: a superuser's Python may be in a home.
 
-`unshare --mount --propagation private python plain_user.py PATH... -- COMMAND...`: folders on the way to a path that
-others may not enter are covered by empty ones, in this view alone, and the paths are put into these.
+`unshare --mount --propagation private python plain_user.py GROUPS PATH... -- COMMAND...`: folders on the way to a path
+that others may not enter are covered by empty ones, in this view alone, and the paths are put into these.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def show(paths: Sequence[Path]) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     end = arguments.index("--")
-    show([Path(one) for one in arguments[:end]])
+    show([Path(one) for one in arguments[1:end]])
     os.chdir("/")
-    os.setgroups([])
+    os.setgroups([int(group) for group in arguments[0].split(",") if group])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
     os.execv(arguments[end + 1], arguments[end + 1 :])

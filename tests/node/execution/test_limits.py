@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from potluck.node.execution.bare import BareSandbox
 from potluck.node.execution.bubblewrap import BubblewrapSandbox
 from potluck.node.execution.cgroups import Hierarchy
+from potluck.node.execution.docker import DockerSandbox
 from potluck.node.execution.limits import Begun, exceeded
 from potluck.node.execution.overseeing import Overseer
 from potluck.node.execution.supervised import Sizes
@@ -26,6 +27,7 @@ from potluck.overlay.wire.worker import TaskFinished
 
 from .sandbox_suite import call
 from .service_world import Master, service
+from .test_docker import docker_or_skip
 from .test_sandboxes import bubblewrap_or_skip
 from .test_workers import RUNNING, Hostile
 
@@ -173,6 +175,9 @@ def sandbox(kind: str) -> Sandbox:
         return BareSandbox()
     if kind == "bare, counted":
         return BareSandbox(counted())
+    if kind == "docker":
+        docker_or_skip()
+        return DockerSandbox.find(Sizes(shared_memory_bytes=400 << 20))
     bubblewrap_or_skip()
     sizes = Sizes(shared_memory_bytes=400 << 20)
     return BubblewrapSandbox.find(sizes, counted() if kind == "bubblewrap, counted" else None)
@@ -188,9 +193,10 @@ def cases() -> Iterator[ParameterSet]:
         "bare, counted": ANYWHERE | COUNTED,
         "bubblewrap, watched": ANYWHERE | IN_A_SANDBOX,
         "bubblewrap, counted": ANYWHERE | IN_A_SANDBOX | COUNTED,
+        "docker": ANYWHERE | IN_A_SANDBOX | COUNTED,
     }.items():
         for name, case in held.items():
-            now = kind == "bubblewrap, counted" or name in ALWAYS
+            now = kind == "bubblewrap, counted" or (name in ALWAYS and kind != "docker")
             yield pytest.param(kind, *case, id=f"{kind}: {name}", marks=() if now else pytest.mark.nightly)
 
 

@@ -15,6 +15,7 @@ import potluck
 import pytest
 
 from .plain_user import NOBODY
+from .test_docker import docker_or_skip
 
 AS_NOBODY = Path(__file__).with_name("plain_user.py")
 CHECKOUT = Path(potluck.__file__).parent
@@ -30,18 +31,24 @@ def as_nobody(tmp_path: Path) -> Nobody:
     home = tmp_path / "home"
     home.mkdir()
     os.chown(home, NOBODY, NOBODY)
-    shown = [home, *dict.fromkeys(Path(one) for one in (sys.base_prefix, sys.prefix, CHECKOUT))]
-    outermost = [path for path in shown if not any(path != other and path.is_relative_to(other) for other in shown)]
-    view = ["unshare", "--mount", "--propagation", "private", sys.executable, str(AS_NOBODY), *map(str, outermost)]
-    env = {
-        name: str(home)
-        for name in ("HOME", "TMPDIR", "POTLUCK_DATA_DIR", "XDG_RUNTIME_DIR", "HYPOTHESIS_STORAGE_DIRECTORY")
-    }
-    env |= {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+    folders = [home, *dict.fromkeys(Path(one) for one in (sys.base_prefix, sys.prefix, CHECKOUT))]
+    names = ("HOME", "TMPDIR", "POTLUCK_DATA_DIR", "XDG_RUNTIME_DIR", "HYPOTHESIS_STORAGE_DIRECTORY")
+    env = {**dict.fromkeys(names, str(home)), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def run(*arguments: str, timeout_s: float = 100) -> subprocess.CompletedProcess[str]:
-        command = [*view, "--", sys.executable, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=env, timeout=timeout_s)
+    def run(*arguments: str, engine: Path | None = None, timeout_s: float = 100) -> subprocess.CompletedProcess[str]:
+        shown = [*folders, *([engine.parent] if engine is not None else [])]
+        outermost = [
+            str(one) for one in shown if not any(one != other and one.is_relative_to(other) for other in shown)
+        ]
+        group = str(engine.stat().st_gid) if engine is not None else ""
+        view = ["unshare", "--mount", "--propagation", "private", sys.executable, str(AS_NOBODY), group, *outermost]
+        return subprocess.run(
+            [*view, "--", sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            env=env | ({"DOCKER_HOST": f"unix://{engine}"} if engine is not None else {}),
+            timeout=timeout_s,
+        )
 
     return run
 
@@ -88,3 +95,33 @@ def test_all_that_holds_for_root_holds_for_a_plain_user(as_nobody: Nobody) -> No
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(CHECKOUT), *tests, timeout_s=1_000
     )
     assert done.returncode == 0, done.stdout[-4_000:]
+
+
+CONTAINERS = """
+import json, os, trio
+from potluck.node.execution.docker import DockerSandbox
+from potluck.overlay.wire.limits import Limits
+
+async def main():
+    process = await DockerSandbox.find().start()
+    process.limit(Limits(memory_bytes=100 << 20, processes=20))
+    await process.stop()
+    await process.resume()
+    memory_bytes = process.usage().memory_bytes
+    await process.kill()
+    said = {"uid": os.getuid(), "memory": memory_bytes, "how": await process.wait()}
+    print(json.dumps(said | {"guarantees": process.guarantees.as_dict()}))
+
+trio.run(main)
+"""
+
+
+@pytest.mark.nightly
+def test_who_is_of_the_engines_group_has_containers(as_nobody: Nobody) -> None:
+    docker_or_skip()
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    done = as_nobody("-c", CONTAINERS, engine=Path(address.removeprefix("unix://")))
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["uid"] == NOBODY and said["memory"] > 0 and all(said["guarantees"].values())
+    assert said["how"] == "killed by SIGKILL"
