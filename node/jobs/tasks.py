@@ -110,13 +110,16 @@ class Job:
             row.loosen(indexes)
 
     def impatient(self, group: tuple[bytes, str]) -> list[Task]:
-        """Takes out of their row all but those that stand still: these can wait for a node for as long as nobody says
-        otherwise."""
-        waiting = list(self.pending.pop(group, ()))
-        for task in [task for task in waiting if task.suspended]:
-            self.tasks[task.index] = task  # it may come out of a bale
-            self.row(*group).append(task)
-        return [task for task in waiting if not task.suspended]
+        """Takes out of their row all but those that stand still: these can wait for their node for as long as nobody
+        says otherwise; not for one that is there and does not take them."""
+        given_up: list[Task] = []
+        for task in list(self.pending.pop(group, ())):
+            if task.suspended and self.refused_by.keys().isdisjoint(task.earlier):
+                self.tasks[task.index] = task  # it may come out of a bale
+                self.row(*group).append(task)
+            else:
+                given_up.append(task)
+        return given_up
 
 
 def by_urgency(jobs: Iterable[Job]) -> list[Job]:

@@ -8,7 +8,7 @@ import pytest
 from potluck.node.jobs.batches import BATCH_BYTES_MAX, cut, report_bytes
 from potluck.node.jobs.effects import Assign, Effect, Note
 from potluck.node.jobs.master import Master
-from potluck.overlay.errors import Cancelled, NotAllowed, NotFound, NoWorker, WorkerLost
+from potluck.overlay.errors import Cancelled, NotAllowed, NotFound, NoWorker, SandboxUnavailable, WorkerLost
 from potluck.overlay.wire.work import CHECKPOINT_BYTES_MAX, Checkpoint, Finished, Instruction, Returned, Started
 
 from .masters import CONFIG, IDS, finished, report_of, submitted, worker
@@ -82,6 +82,20 @@ def test_a_suspended_one_waits_for_its_node_for_as_long_as_it_takes() -> None:
         one.check()
     (again,) = instructions(one.worker_up(1000.0, worker(HERE, boot=1)))
     assert again.suspended
+
+
+def test_a_suspended_one_does_not_wait_for_a_node_that_is_there_and_cannot_run_it() -> None:
+    """It has no process, so that nobody could resume or kill it."""
+    one, _given = master(on="here")
+    says(one, 1, suspended=True)
+    refusal = Returned(0, 0, SandboxUnavailable.wire_code, "no sandbox starts", begun=True)
+    effects = one.confirmed(0.0, HERE, "j", 1, [refusal])
+    for now_s in (1.0, 100.0):
+        effects += one.tick(now_s)
+        one.check()
+    (report,) = finished(effects)
+    assert report.fault is not None and report.fault.code == NoWorker.wire_code
+    assert "no sandbox starts" in report.fault.message
 
 
 def test_one_that_may_run_once_is_lost_with_its_node_checkpoint_or_not() -> None:
