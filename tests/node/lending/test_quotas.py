@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from pathlib import Path
 
 import trio
@@ -11,6 +13,8 @@ from potluck.node.lending.book import QuotaBook
 from potluck.node.lending.quotas import HOUR_S, HOURS, Quotas
 from potluck.node.store import SqliteStore
 from potluck.overlay.config import Quota
+from potluck.simulations import determinism
+from potluck.simulations.store import VirtualDisk, VirtualStore
 
 RULES = Quota(cpu_s=10.0, total_cpu_s=15.0)
 OWNERS = (b"one", b"two", b"three")
@@ -87,3 +91,31 @@ def test_what_was_taken_is_known_after_a_restart_and_what_is_old_leaves_the_disk
     assert [trio.run(life, now_s) for _ in range(3)] == [(4.0, 1), (8.0, 1), (12.0, 1)]
     later_s = now_s + (HOURS + 1) * HOUR_S
     assert trio.run(life, later_s) == (4.0, 1)
+
+
+def test_a_full_disk_and_a_garbled_record_end_no_node() -> None:
+    async def story() -> None:
+        disk, now_s = VirtualDisk(), 1e9
+        quotas = Quotas(RULES)
+        store = VirtualStore(disk, lambda: 0.0)
+        book = QuotaBook(quotas, store, lambda: now_s)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(book.run)
+            disk.full = True
+            quotas.charge(now_s, b"one", 4.0)
+            await book.write()
+            assert not disk.tables.get("quota")
+            disk.full = False
+            quotas.charge(now_s, b"two", 3.0)
+            await book.write()
+            nursery.cancel_scope.cancel()
+        for key in disk.tables["quota"]:
+            if key.startswith(b"one"):
+                disk.tables["quota"][key] = struct.pack(">d", math.nan)
+        again = Quotas(RULES)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(QuotaBook(again, VirtualStore(disk, lambda: 0.0), lambda: now_s).run)
+            nursery.cancel_scope.cancel()
+        assert (again.taken_s(now_s, b"one"), again.taken_s(now_s, b"two")) == (0.0, 3.0)
+
+    determinism.run(story, seed=1)
