@@ -15,7 +15,7 @@ def clock_events(node: NodeProcess) -> list[float]:
     return [event["error_s"] for event in list(node.events) if event.get("event") == "clock"]
 
 
-@pytest.mark.parametrize("ahead_s", [3600, -3600], ids=["ahead", "behind"])
+@pytest.mark.parametrize("ahead_s", [pytest.param(3600, marks=pytest.mark.nightly), -3600], ids=["ahead", "behind"])
 def test_a_node_an_hour_off_brings_its_data_reads_and_writes_and_is_told_once(
     machines: tuple[Pool, Pool], ahead_s: int
 ) -> None:

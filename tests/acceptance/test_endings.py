@@ -127,14 +127,14 @@ def test_down_ends_a_node_and_says_so(nodes: Pool) -> None:
     assert node.process.wait(5) == 0
 
 
+@pytest.mark.nightly
 def test_a_worker_that_has_been_idle_still_works(nodes: Pool) -> None:
     """Its parent thread must outlive it: a death signal follows the thread that started the process."""
     node = nodes.up("p1", "--slots=1")
     node.await_ready()
     wait_until(lambda: len(family(node.process.pid)) > 1, "it has a warm worker")
     warm = family(node.process.pid)[1:]
-    seconds = 60 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 12
-    lost, alive = psutil.wait_procs(warm, timeout=seconds)
+    lost, alive = psutil.wait_procs(warm, timeout=60)
     assert not lost
     assert alive
     answer = nodes.call("run", "--json", "-c", NAP, "--function", "main", "--args", "[0]").value
@@ -143,7 +143,8 @@ def test_a_worker_that_has_been_idle_still_works(nodes: Pool) -> None:
 
 def test_ctrl_c_ends_a_simulation_with_one_line(nodes: Pool) -> None:
     simulation = start(nodes, "sim", "jobs", "--nodes", "30")
-    wait_until(lambda: psutil.Process(simulation.pid).cpu_times().user > 0.7, "it is under way")
+    # Later than its imports: an interpreter that is interrupted in one may end by the signal, whoever catches it.
+    wait_until(lambda: psutil.Process(simulation.pid).cpu_times().user > 3, "it is under way")
     started_s = time.monotonic()
     os.killpg(simulation.pid, signal.SIGINT)
     _, said = simulation.communicate(timeout=10)

@@ -42,12 +42,12 @@ FOUND = [
 ]
 
 
-_EVERY_DAY_MAX: Final = 4
-"""Five minutes of more nodes, or of a bad network, take half a minute: their direct tests are for every day."""
+_EVERY_DAY: Final = (4, 1000, 2012)
+"""Five minutes of a mesh take a while: the direct tests of the others are for every day."""
 
 
 def _case(named: Named) -> Any:
-    marks = [pytest.mark.nightly] if named.hit or named.nodes > _EVERY_DAY_MAX else []
+    marks = [pytest.mark.nightly] if named.seed not in _EVERY_DAY else []
     return pytest.param(named, marks=marks, id=f"{named.seed}: {named.what}")
 
 

@@ -33,10 +33,10 @@ def traces(hash_seed: int, seeds: Iterable[int], limit_s: float, scenario: str =
     return done.stdout.splitlines()
 
 
-def test_three_seeds_give_one_trace_each_in_every_process() -> None:
-    one, other = (traces(hash_seed, range(3), 100, hours=0.004) for hash_seed in (1, 2))
+def test_two_seeds_give_one_trace_each_in_every_process() -> None:
+    one, other = (traces(hash_seed, range(2), 100, hours=0.004) for hash_seed in (1, 2))
     assert one == other
-    assert len(one) == len(set(one)) == 3
+    assert len(one) == len(set(one)) == 2
 
 
 def test_who_has_come_back_is_told_agreed_values_in_one_order_in_every_process() -> None:
