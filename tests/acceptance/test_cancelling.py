@@ -10,6 +10,7 @@ import psutil
 import pytest
 from potluck.client.surroundings import surroundings_of
 
+from ..kin import descendants
 from .harness import Pool, wait_until
 from .test_endings import gone
 
@@ -29,7 +30,7 @@ NAMES = ("c1", "c2")
 def sleepers(nodes: Pool) -> list[psutil.Process]:
     found = []
     for node in nodes.nodes.values():
-        for process in psutil.Process(node.process.pid).children(recursive=True):
+        for process in descendants(node.process.pid):
             try:
                 if process.cmdline() == ["sleep", SLEEPER]:
                     found.append(process)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
+from ..kin import descendants
 from .harness import Pool, wait_until
 from .test_scenarios import NAP
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.processes
 
 def family(pid: int) -> list[psutil.Process]:
     process = psutil.Process(pid)
-    return [process, *process.children(recursive=True)]
+    return [process, *descendants(process.pid)]
 
 
 def gone(processes: list[psutil.Process]) -> bool:

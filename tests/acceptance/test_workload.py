@@ -25,6 +25,7 @@ from potluck.client.surroundings import Surroundings
 from potluck.overlay.wire.processes import ActOnProcesses, AskProcesses, ProcessLine
 from potluck.verbs.asking import ask, talking
 
+from ..kin import children, descendants
 from .harness import Pool, wait_until
 from .workload import MIX
 
@@ -77,7 +78,7 @@ class Meddler:
 
     def _crash(self) -> None:
         """Of a process somewhere below the node."""
-        below = self._node.children(recursive=True)
+        below = descendants(self._node.pid)
         if below:
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._draw.choice(below).kill()
@@ -143,7 +144,7 @@ def unfinished(futures: list[Future[Any]], chosen: list[Any], meddler: Meddler) 
 def strays(before: set[int]) -> list[str]:
     """What is left of the node below this process, which has adopted it; what has ended is let go."""
     left = []
-    for one in psutil.Process().children(recursive=True):
+    for one in descendants(os.getpid()):
         with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError):
             if one.pid not in before and one.status() == psutil.STATUS_ZOMBIE:
                 os.waitpid(one.pid, os.WNOHANG)
@@ -158,7 +159,7 @@ def check_nothing_is_left(nodes: Pool, before: set[int]) -> None:
     assert (load["busy"], load["queued"]) == (0, 0)
     pid = node.process.pid
     spares = SLOTS
-    wait_until(lambda: len(psutil.Process(pid).children()) <= spares, "only spare sandboxes are left")
+    wait_until(lambda: len(children(pid)) <= spares, "only spare sandboxes are left")
     wait_until(lambda: len({group.name for group in groups(pid)}) <= spares, "and their control groups")
     node.interrupt()
     assert node.process.wait(30) == 0
@@ -177,7 +178,7 @@ def check_nothing_is_left(nodes: Pool, before: set[int]) -> None:
 def test_nothing_is_left_of_many_tasks_that_were_killed_and_suspended(
     nodes: Pool, tasks: int, patience_s: float
 ) -> None:
-    before = {one.pid for one in psutil.Process().children(recursive=True)}
+    before = {one.pid for one in descendants(os.getpid())}
     scratch = nodes.folder / "scratch"
     scratch.mkdir()
     with whose_orphans_are_ours():

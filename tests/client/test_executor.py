@@ -22,6 +22,7 @@ import psutil
 import pytest
 from potluck.client.executor import Executor
 
+from ..kin import descendants
 from ..verbs.mesh import Mesh, mesh
 
 pytestmark = pytest.mark.processes
@@ -296,7 +297,7 @@ def test_a_killed_program_leaves_nothing_behind(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
     nodes = private_nodes(tmp_path)
-    family = [*nodes, *(child for node in nodes for child in node.children(recursive=True))]
+    family = [*nodes, *(child for node in nodes for child in descendants(node.pid))]
     assert nodes
     process.kill()
     process.communicate(timeout=30)

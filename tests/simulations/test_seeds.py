@@ -14,6 +14,8 @@ from potluck.overlay.errors import UsageError
 from potluck.simulations.run import Settings, run_scenario
 from potluck.simulations.seeds import run_seeds
 
+from ..kin import children
+
 _COMMAND = (sys.executable, "-m", "potluck", "sim")
 
 
@@ -63,12 +65,11 @@ def test_seeds_that_are_no_range_are_a_usage_error(seeds: str) -> None:
 def test_however_it_is_ended_it_leaves_no_process(how: signal.Signals) -> None:
     options = ("mixed", "--nodes", "6", "--hours", "100", "--seeds", "1..4")
     with subprocess.Popen([*_COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        command = psutil.Process(process.pid)
-        while not (children := [child for child in command.children() if child.cpu_times().user > 0.6]):
+        while not (workers := [child for child in children(process.pid) if child.cpu_times().user > 0.6]):
             assert process.poll() is None
         process.send_signal(how)
         _, complaint = process.communicate(timeout=60)
     if how == signal.SIGINT:
         assert (process.returncode, complaint.strip()) == (1, "potluck: interrupted")
-    _, left = psutil.wait_procs(children, timeout=30)
+    _, left = psutil.wait_procs(workers, timeout=30)
     assert not left

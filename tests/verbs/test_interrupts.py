@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ..kin import descendants
 from .mesh import mesh
 
 pytestmark = pytest.mark.processes
@@ -23,7 +24,7 @@ SLOW_MACHINE_S = 3.0
 
 
 def interrupt(process: subprocess.Popen[str]) -> tuple[float, str, str]:
-    family = psutil.Process(process.pid).children(recursive=True)
+    family = descendants(process.pid)
     begun_s = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import trio
 from potluck.node.execution.bare import BareSandbox
 from potluck.node.execution.service import ExecutionService
@@ -33,6 +33,7 @@ from potluck.overlay.wire.work import (
     Report,
 )
 
+from ...kin import children
 from .sandbox_suite import DEADLINE_S
 
 OWN, MASTER = b"owner", b"master"
@@ -156,7 +157,7 @@ def service(slots: int = 2, config: Execution | None = None, **options: Any) -> 
 
         def test() -> None:
             trio.run(main)
-            assert not psutil.Process().children()
+            assert not children(os.getpid())
 
         test.__name__, test.__doc__ = play.__name__, play.__doc__
         return test

@@ -30,6 +30,7 @@ from potluck.overlay.ports import Sandbox
 from potluck.overlay.wire.work import Attached
 from potluck.overlay.wire.worker import RunTask
 
+from ...kin import descendants
 from .sandbox_suite import SandboxSuite, Talk, call, function
 from .test_sandboxes import ESCAPE, KILL_MAX_S, PRINTING, marked, run, until_marked
 
@@ -264,7 +265,7 @@ def test_containers_end_with_a_node_that_is_killed_and_what_has_not_begun_goes_a
     with subprocess.Popen([sys.executable, "-c", NODE], stdout=subprocess.PIPE, text=True, env=env) as node:
         assert node.stdout is not None
         first = psutil.Process(int(node.stdout.readline()))
-        tree = [first, *first.children(recursive=True)]
+        tree = [first, *descendants(first.pid)]
         node.send_signal(signal.SIGKILL)
     _gone, alive = psutil.wait_procs(tree, timeout=PATIENCE_S)
     assert not alive

@@ -25,6 +25,7 @@ from potluck.overlay.errors import SandboxUnavailable
 from potluck.overlay.ports import Sandbox
 from potluck.overlay.wire.worker import RunTask
 
+from ...kin import descendants
 from .sandbox_suite import SandboxSuite, Talk, call, function
 
 After = Callable[[Talk], Awaitable[None]]
@@ -376,7 +377,7 @@ trio.run(main)
         with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=env) as node:
             assert node.stdout is not None
             worker = psutil.Process(int(node.stdout.readline()))
-            tree = [worker, *worker.children(recursive=True)]
+            tree = [worker, *descendants(worker.pid)]
             node.send_signal(signal.SIGKILL)
             node.wait(10)
         _gone, alive = psutil.wait_procs(tree, timeout=10)

@@ -33,6 +33,7 @@ from potluck.overlay.wire.work import (
     TaskComplete,
 )
 
+from ...kin import descendants
 from .sandbox_suite import call
 from .service_world import MASTER, Master, service
 
@@ -281,7 +282,7 @@ async def test_an_exception_comes_home_with_its_arguments(master: Master) -> Non
 
 
 def test_a_service_that_is_stopped_leaves_no_process() -> None:
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    before = {process.pid for process in descendants(os.getpid())}
 
     @service(slots=2)
     async def play(master: Master) -> None:
@@ -289,7 +290,7 @@ def test_a_service_that_is_stopped_leaves_no_process() -> None:
         await master.last(1, Started)
 
     play()
-    assert {process.pid for process in psutil.Process(os.getpid()).children(recursive=True)} <= before
+    assert {process.pid for process in descendants(os.getpid())} <= before
 
 
 @service(slots=1)

@@ -16,6 +16,7 @@ from potluck.node.execution.bubblewrap import BubblewrapWorker
 from potluck.overlay.ports import Sandbox
 from potluck.overlay.wire.worker import RunTask
 
+from ...kin import children
 from .sandbox_suite import Talk, call, function
 from .test_sandboxes import bubblewrap_or_skip, marked, run, until_marked
 
@@ -114,7 +115,7 @@ def test_the_supervisor_shares_no_turns_with_those_whom_it_stops() -> None:
         worker = talk.process
         assert isinstance(worker, BubblewrapWorker)
         supervisor = psutil.Process(worker._first_pid)
-        (child,) = supervisor.children()
+        (child,) = children(supervisor.pid)
         assert os.getsid(child.pid) != os.getsid(supervisor.pid)
         if worker._group is not None:
             assert child.pid in worker._group.members()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,6 +21,7 @@ from potluck.overlay.ports import Sandbox
 from potluck.overlay.wire import values
 from potluck.overlay.wire.work import CancelInstructions, Finished
 
+from ...kin import children, descendants
 from .engine_world import MASTERS, World
 from .sandbox_suite import call
 from .service_world import MASTER, Master, service
@@ -184,8 +186,8 @@ def task(mark):
 def trees(*marks: str) -> dict[str, list[psutil.Process]]:
     """The process trees in which somebody bears a mark."""
     found = {}
-    for root in psutil.Process().children():
-        tree = [root, *root.children(recursive=True)]
+    for root in children(os.getpid()):
+        tree = [root, *descendants(root.pid)]
         for mark in marks:
             for process in tree:
                 with contextlib.suppress(psutil.Error):

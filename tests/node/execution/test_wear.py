@@ -6,7 +6,6 @@ import os
 from dataclasses import replace
 from typing import Any
 
-import psutil
 import pytest
 import trio
 from hypothesis import given
@@ -19,6 +18,7 @@ from potluck.node.system import SystemHost
 from potluck.overlay.config import Execution
 from potluck.overlay.wire.limits import Limits
 
+from ...kin import children
 from .sandbox_suite import call
 from .service_world import Master, service
 from .test_workers import RUNNING
@@ -104,7 +104,7 @@ def test_after_an_installation_jobs_find_workers_that_began_later() -> None:
     async def play(master: Master) -> None:
         master.assign(WHO, call(), job="first")
         first = await master.value(0)
-        earlier = {process.pid for process in psutil.Process().children()}
+        earlier = {process.pid for process in children(os.getpid())}
         assert first in earlier
         master.assign(WHO, call(), job="first", first=1)
         assert await master.value(1) == first

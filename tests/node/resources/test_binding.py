@@ -10,6 +10,8 @@ import psutil
 import pytest
 from potluck.node.resources.binding import bind
 
+from ...kin import children
+
 CORES = sorted(os.sched_getaffinity(0))
 FAMILY = """
 import os, sys, threading
@@ -26,7 +28,7 @@ def test_all_threads_of_all_of_its_processes_move_and_who_is_gone_is_no_matter()
     with subprocess.Popen([sys.executable, "-c", FAMILY], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None and first.stdin is not None
         assert [first.stdout.readline() for _ in range(2)] == [b"there\n"] * 2
-        processes = [psutil.Process(first.pid), *psutil.Process(first.pid).children()]
+        processes = [psutil.Process(first.pid), *children(first.pid)]
         for wanted in ([CORES[1]], [CORES[0]], CORES):
             assert bind(lambda: [*(process.pid for process in processes), 2**22 + 1], wanted)
             where = [os.sched_getaffinity(thread.id) for process in processes for thread in process.threads()]
