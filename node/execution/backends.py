@@ -11,7 +11,6 @@ from .bare import BareSandbox, remove_abandoned_folders
 from .bubblewrap import BubblewrapSandbox, end_abandoned_sandboxes
 from .cgroups import Hierarchy
 from .confined import ConfinedSandbox
-from .docker import DockerSandbox
 
 
 def available_sandboxes(choice: str) -> Sequence[Sandbox]:
@@ -26,6 +25,8 @@ def available_sandboxes(choice: str) -> Sequence[Sandbox]:
     if choice == "bubblewrap":
         return (BubblewrapSandbox.find(groups=groups),)
     if choice == "docker":
+        from .docker import DockerSandbox  # what it needs takes a while to import, and few choose it
+
         return (DockerSandbox.find(),)
     if choice == "confined":
         return (ConfinedSandbox.find(groups),)
