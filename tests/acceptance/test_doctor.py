@@ -94,6 +94,7 @@ def test_addresses_that_never_answer_and_files_open_to_others_fail(machines: tup
     assert {line.split()[1] for line in bad} == {"peers", "data"}
 
 
+@pytest.mark.nightly
 def test_a_banned_machine_is_told_to_ask(machines: tuple[Pool, Pool]) -> None:
     one, two = machines
     up(one, "north")

@@ -64,6 +64,7 @@ def test_a_member_that_was_off_returns_and_a_banned_one_does_not(machines: list[
     await_alive(two, "north", "south")
 
 
+@pytest.mark.nightly
 def test_a_founder_is_left_behind_and_the_old_secret_opens_nothing(machines: list[Pool]) -> None:
     one, two, three = machines
     up(one, "north")

@@ -18,7 +18,7 @@ def _held(nodes: int, seed: int, kill: float) -> dict[str, object]:
     return figures
 
 
-@pytest.mark.parametrize("nodes,seed,kill", [(20, 1, 0.1), (60, 2, 0.3)])
+@pytest.mark.parametrize("nodes,seed,kill", [(20, 1, 0.1), pytest.param(60, 2, 0.3, marks=pytest.mark.nightly)])
 def test_every_key_is_read_at_once(nodes: int, seed: int, kill: float) -> None:
     _held(nodes, seed, kill)
 
@@ -35,6 +35,7 @@ def test_a_seed_gives_one_run() -> None:
     assert first["event_log_sha256"] == second["event_log_sha256"]
 
 
+@pytest.mark.nightly
 def test_keys_of_which_every_copy_dies_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check is able to fail: of larger values no further copies are made."""
     monkeypatch.setattr(churn, "VALUE_BYTES", Dht().small_value_bytes + 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import trio
 from potluck.overlay.config import Config, Links
 from potluck.overlay.links.link import Link
@@ -32,6 +33,7 @@ class LargeWorld(World):
         return replace(super()._config(machine), links=LIMITS)
 
 
+@pytest.mark.nightly
 def test_links_opened_on_demand_are_let_go_and_nobody_is_missed_for_it() -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:

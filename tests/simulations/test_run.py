@@ -99,6 +99,7 @@ def test_suspicion_is_played_for_as_long_as_it_is_told() -> None:
     assert answer["replay"] == "potluck sim suspicion --nodes 3 --seed 1 --hours 0.01"
 
 
+@pytest.mark.nightly
 def test_a_goodbye_may_come_as_late_as_loss_makes_it_and_no_later() -> None:
     answer = run_scenario("jobs", nodes=12, seed=3, loss=0.2)
     assert answer["held"], answer

@@ -14,6 +14,7 @@ from potluck.verbs.demo_tiles import COLUMNS, ROWS, Tile
 from potluck.verbs.demo_view import Board, LiveView, NodeLine, draw_picture
 
 
+@pytest.mark.nightly
 @pytest.mark.processes
 def test_it_loses_a_node_and_still_ends_with_the_right_picture(tmp_path: Path) -> None:
     done = subprocess.run(
