@@ -1,7 +1,7 @@
 """What running tasks say, between the nodes that run them and the program that waits for it.
 
 A job's master passes it on and keeps nothing: how much is on its way is limited where it is printed or read. Of a job
-that nobody follows, everything counts as shown, and there is no input.
+that nobody follows, one that lasts, everything counts as shown and is overheard, and there is no input.
 """
 
 from __future__ import annotations

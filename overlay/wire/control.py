@@ -23,7 +23,7 @@ from .records import Version
 from .streams import InputPart, InputWanted, OutputTaken, TaskOutput
 from .work import Checkpoint, Inline, JobName, Program, Reference, Report
 
-CONTROL_VERSION: Final = 2
+CONTROL_VERSION: Final = 3
 
 JsonText = bytes
 """JSON of an answer whose shape `contract` fixes: what `--json` prints."""

@@ -32,7 +32,15 @@ from potluck.overlay.wire.worker import RunTask
 
 from ...kin import descendants
 from .sandbox_suite import SandboxSuite, Talk, call, function
-from .test_sandboxes import ESCAPE, KILL_MAX_S, PRINTING, marked, run, until_marked
+from .test_sandboxes import (
+    ESCAPE,
+    KILL_MAX_S,
+    PRINTING,
+    assert_folders_are_as_large_as_stated,
+    marked,
+    run,
+    until_marked,
+)
 
 PATIENCE_S = 20.0
 TRIES = 8
@@ -122,27 +130,8 @@ def test_a_container_shows_no_more_of_the_machine_than_it_must(tmp_path: Path, m
     assert not {"home", "srv", "mnt", "var", "opt"} & set(root)
 
 
-FILL = """
-def task(paths):
-    return [fill(path) for path in paths]
-
-def fill(path):
-    written = 0
-    with open(path, "wb", buffering=0) as file:
-        try:
-            while written < 128 << 20:
-                written += file.write(b"x" * (1 << 20))
-        except OSError:
-            pass
-    return written
-"""
-
-
-def test_what_can_be_written_is_as_large_as_stated() -> None:
-    most = (SIZES.scratch_bytes, SIZES.tmp_bytes, SIZES.shared_memory_bytes)
-    written = run(docker_or_skip(), FILL, ["/scratch/f", "/tmp/f", "/dev/shm/f"])
-    assert isinstance(written, list)
-    assert all(one // 2 <= found <= one for found, one in zip(written, most, strict=True))
+def test_folders_are_as_large_as_stated() -> None:
+    assert_folders_are_as_large_as_stated(docker_or_skip(), SIZES)
 
 
 def kill_s(mark: str) -> float:
