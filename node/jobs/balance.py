@@ -32,15 +32,18 @@ def idle_slots(workers: Iterable[Worker]) -> dict[NodeId, int]:
 def to_ask_back(
     job: Job, holder: Worker, idle: Mapping[NodeId, int], able: Callable[[Group], frozenset[NodeId]]
 ) -> list[Task]:
-    """What the holder should return: the last of what waits there, in proportion to the slots that are free for it."""
+    """What the holder should return: the last of what waits there, in proportion to the slots that are free for it.
+    A task behind those of other jobs and other masters waits, too."""
     held = job.at[holder.node_id]
-    if len(held) <= holder.slots:
+    others = holder.foreign + holder.outstanding - len(held)
+    left_for_it = max(0, holder.slots - others)
+    if len(held) <= left_for_it:
         return []
     tasks_held = [job.tasks[index] for index in sorted(held)]
     if any(task.asked_back and not task.started for task in tasks_held):
         return []  # it has not answered yet
     waiting: dict[Group, list[Task]] = {}
-    for task in tasks_held[holder.slots :]:  # the first are what it runs, as far as is known here
+    for task in tasks_held[left_for_it:]:  # the first are what it runs, as far as is known here
         if task.node == holder.node_id and not task.started:
             waiting.setdefault((task.program, task.kind), []).append(task)
     chosen: list[Task] = []

@@ -77,7 +77,10 @@ class MasterMachine(RuleBasedStateMachine):
 
     def asked_back(self, node_id: NodeId, message: CancelInstructions) -> None:
         job = self.master.jobs[message.job]
-        assert len(job.at[node_id]) - len(message.indexes) >= ABLE[node_id][1].slots, "it keeps what its slots can run"
+        holder, held = self.master.workers[node_id], len(job.at[node_id])
+        of_others = holder.foreign + holder.outstanding - held
+        can_run = min(held, max(0, ABLE[node_id][1].slots - of_others))
+        assert held - len(message.indexes) >= can_run, "it keeps what the slots that others leave it can run"
         for index in message.indexes:
             task = job.tasks[index]
             assert task.node == node_id and not task.started

@@ -237,6 +237,24 @@ def test_what_waits_at_one_node_is_asked_back_for_another_that_has_nothing_to_do
     master.check()
 
 
+@pytest.mark.parametrize("of_this_master", [True, False])
+def test_the_only_task_of_a_job_is_asked_back_where_others_are_before_it(of_this_master: bool) -> None:
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
+    master.worker_up(0.0, worker(IDS[1]))
+    submitted(master, 1)
+    master.confirmed(0.0, IDS[1], "j", 1, [report_of("ok", 0, 0, 0.001)])
+    if of_this_master:
+        master.open("other", JobOptions())
+        master.submit(0.0, "other", PROGRAMS["function"], [TaskSpec(0, Inline(b"x"))])
+    assert placed(master.submit(0.0, "j", PROGRAMS["function"], [TaskSpec(1, Inline(b"x"))])) == {IDS[1]: [1]}
+    master.worker_up(0.0, worker(IDS[0]))
+    master.load_reported(0.1, IDS[1], LoadReport(1, busy=1, queued=1))
+    if of_this_master:
+        master.confirmed(0.1, IDS[1], "other", 1, [report_of("started", 0, 0, 0.0)])
+    assert master.tick(0.5) == [CancelAt(IDS[1], CancelInstructions("j", 1, [1], unbegun_only=True))]
+    assert placed(master.confirmed(0.6, IDS[1], "j", 1, [report_of("recalled", 1, 0, 0.0)])) == {IDS[0]: [1]}
+
+
 def test_a_task_may_be_asked_back_any_number_of_times_and_not_be_returned_so_often_unasked() -> None:
     master = long_window()
     for _ in range(20):
