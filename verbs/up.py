@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -9,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -253,8 +254,7 @@ def _log_file(config: Config) -> Path:
 
 
 def _serve(session: Session, config: Config, *, background: bool) -> Answer:
-    from ..node.process import serve
-
+    serve = _imported()
     if not config.private:
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s")
         logging.getLogger("potluck").setLevel(logging.INFO)
@@ -272,6 +272,16 @@ def _serve(session: Session, config: Config, *, background: bool) -> Answer:
         if config.private:
             shutil.rmtree(config.data_dir, ignore_errors=True)
     return Answer(None, told=True)
+
+
+def _imported() -> Callable[[Config, Callable[[Mapping[str, object]], None]], None]:
+    """The node's whole program. Nothing of it is garbage, nor ever will be: no collection looks at it."""
+    gc.disable()
+    from ..node.process import serve
+
+    gc.enable()
+    gc.freeze()
+    return serve
 
 
 def _leave_when_parent_ends() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from ...overlay.errors import LimitExceeded, PotluckError
 from ...overlay.parcels import Parcel
@@ -27,8 +28,7 @@ from .printed import Piece
 from .tasks import NOTHING_MORE, Opens, Task
 
 
-@dataclass(frozen=True, slots=True)
-class Assigned:
+class Assigned(Struct, frozen=True):
     """`owner` is whom the assigner's certificate says it belongs to; what the message says is not believed."""
 
     assigner: bytes
@@ -36,45 +36,38 @@ class Assigned:
     message: InstructionAssignment
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAsked:
+class CancelAsked(Struct, frozen=True):
     assigner: bytes
     message: CancelInstructions
 
 
-@dataclass(frozen=True, slots=True)
-class JobCompleted:
+class JobCompleted(Struct, frozen=True):
     assigner: bytes
     message: TaskComplete
 
 
-@dataclass(frozen=True, slots=True)
-class AssignerGone:
+class AssignerGone(Struct, frozen=True):
     assigner: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class HandBack:
+class HandBack(Struct, frozen=True):
     """The node leaves: what has not begun goes back, and nothing new is taken, but what tasks submit that run here."""
 
     begun: bool = False
     """Everything goes back, what has begun too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     fetch: int
     result: Inline | Parcel | PotluckError
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStarted:
+class WorkerStarted(Struct, frozen=True):
     worker: int
     guarantees: Guarantees
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerNotStarted:
+class WorkerNotStarted(Struct, frozen=True):
     worker: int
     reason: str
 
@@ -94,24 +87,21 @@ class Reply(NamedTuple):
     with_files: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReplied:
+class WorkerReplied(Struct, frozen=True):
     """All that one read brought."""
 
     worker: int
     replies: Sequence[Reply]
 
 
-@dataclass(frozen=True, slots=True)
-class Printed:
+class Printed(Struct, frozen=True):
     """By the task that runs there, while somebody waits for what it says."""
 
     worker: int
     pieces: Sequence[Piece]
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(Struct, frozen=True):
     """The task that runs there has said what it is to go on from."""
 
     worker: int
@@ -120,8 +110,7 @@ class Saved:
     pickled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(Struct, frozen=True):
     """The task that runs there does, for tasks that it has submitted."""
 
     worker: int
@@ -129,8 +118,7 @@ class Waits:
     turn: int
 
 
-@dataclass(frozen=True, slots=True)
-class Wants:
+class Wants(Struct, frozen=True):
     """It has what it waited for in this turn, and wants its slot again."""
 
     worker: int
@@ -138,35 +126,30 @@ class Wants:
     turn: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hungry:
+class Hungry(Struct, frozen=True):
     """The task that runs there has room for its standard input from this byte on."""
 
     worker: int
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Starved:
+class Starved(Struct, frozen=True):
     """It cannot have what it asked for: an earlier attempt has had it."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class InputCame:
+class InputCame(Struct, frozen=True):
     assigner: bytes
     message: InputPart
 
 
-@dataclass(frozen=True, slots=True)
-class OutputShown:
+class OutputShown(Struct, frozen=True):
     assigner: bytes
     message: OutputTaken
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerGone:
+class WorkerGone(Struct, frozen=True):
     """It has ended and nothing it started is left, whoever ended it. The output is the running task's."""
 
     worker: int
@@ -178,15 +161,13 @@ class WorkerGone:
     """The limit that its task has passed, if that was why."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStopped:
+class WorkerStopped(Struct, frozen=True):
     """Nothing of it runs."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Struct, frozen=True):
     """What the task that runs there has used so far, with all that it has started."""
 
     worker: int
@@ -195,29 +176,25 @@ class Measured:
     memory_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class ActAsked:
+class ActAsked(Struct, frozen=True):
     """By a person, of processes by their numbers."""
 
     act: Act
     numbers: Sequence[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(Struct, frozen=True):
     """Other packages than before are."""
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerSaid:
+class OwnerSaid(Struct, frozen=True):
     """What is to become of what comes from elsewhere, and why."""
 
     act: Literal["hold", "go on", "hand back"]
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Some deadline may have passed."""
 
 
@@ -252,8 +229,7 @@ Event = (
 Sent = LoadProgram | RunTask | WithdrawTasks | TaskGoesOn | WarmUp
 
 
-@dataclass(frozen=True, slots=True)
-class StartWorker:
+class StartWorker(Struct, frozen=True):
     """Answered by WorkerStarted or WorkerNotStarted."""
 
     worker: int
@@ -262,35 +238,30 @@ class StartWorker:
     opens: Opens = NOTHING_MORE
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     worker: int
     messages: list[Sent]
-    parcels: dict[int, Parcel] = field(default_factory=dict)
+    parcels: dict[int, Parcel] = {}
     """What goes beside them, by the place of the message that has `Attached`."""
 
 
-@dataclass(frozen=True, slots=True)
-class KillWorker:
+class KillWorker(Struct, frozen=True):
     """Answered by WorkerGone, or by WorkerNotStarted if it was still starting."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class StopWorker:
+class StopWorker(Struct, frozen=True):
     """With everything that it has started. Answered by WorkerStopped, unless it is gone first."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class ResumeWorker:
+class ResumeWorker(Struct, frozen=True):
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class BindWorker:
+class BindWorker(Struct, frozen=True):
     """With everything that it has started, to these cores; none: to all that there are. It stands still, has not begun,
     or goes on right after this."""
 
@@ -298,52 +269,45 @@ class BindWorker:
     cores: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Confirm:
+class Confirm(Struct, frozen=True):
     assigner: bytes
     message: ExecutionConfirmation
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """What has begun here, and how it ended."""
 
     runs: list[tuple[Task, Finished]]
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(Struct, frozen=True):
     """To a master, for whoever waits for a job's output or gives it input."""
 
     assigner: bytes
     message: TaskOutput | InputWanted
 
 
-@dataclass(frozen=True, slots=True)
-class Feed:
+class Feed(Struct, frozen=True):
     """Its task's standard input; without a part, the task is there that wants it, or what it has asked for is lost."""
 
     worker: int
     part: InputPart | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RoomForOutput:
+class RoomForOutput(Struct, frozen=True):
     """This worker's output may be read again."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(Struct, frozen=True):
     """Answered by Fetched."""
 
     fetch: int
     reference: Reference
 
 
-@dataclass(frozen=True, slots=True)
-class InstructionBegins:
+class InstructionBegins(Struct, frozen=True):
     """An instruction of form `kind` begins to run."""
 
     arguments: Payload

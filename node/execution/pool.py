@@ -73,14 +73,16 @@ class WorkerPool:
         self._numbers = 0
 
     def fill(self, now_s: float) -> None:
-        """Starts the spares that are lacking."""
-        if len(self._spares) == self._spares_wanted:
+        """Starts one of the spares that are lacking, once no other worker is starting: most of a start is computing,
+        and whoever waits for one that starts beside others waits the longer."""
+        if len(self._spares) == self._spares_wanted or any(one.starting for one in self.workers.values()):
             return
         for sandbox, starts in self.starts.items():
-            lacking = starts.spares_wanted - sum(spare.sandbox == sandbox for spare in self._spares.values())
-            for _ in range(lacking if starts.may(now_s) else 0):
+            there = sum(spare.sandbox == sandbox for spare in self._spares.values())
+            if there < starts.spares_wanted and starts.may(now_s):
                 spare = self._start(sandbox)
                 self._spares[spare.number] = spare
+                return
 
     def waiting(self) -> Iterator[Worker]:
         """Spares that are ready."""

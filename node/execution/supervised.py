@@ -17,8 +17,8 @@ from ...overlay.transport.sockets import SocketStream
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Usage
 from .cgroups import Group
+from .orders import BEGIN, CONTINUE, STOP, status_in
 from .pipes import PipedWorker, Pipes, ending
-from .supervisor import BEGIN, CONTINUE, STOP, status_in
 
 SCRATCH: Final = "/scratch"
 WRITABLE: Final = (SCRATCH, "/tmp", "/dev/shm")  # noqa: S108 (inside)

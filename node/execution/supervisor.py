@@ -2,14 +2,8 @@
 
 It holds on to the worker, reaps whatever loses its parent, and stops and continues everything there is, because only
 process 1 of a namespace reaches it all: `kill(-1)` misses nothing that has left its group or its session. When it ends,
-the kernel ends all others; it ends when the worker does, or when the node closes the socket.
-
-node                       supervisor
-BEGIN     ──────────────▶                  once: the worker is forked; whatever limits it has hold from here on
-STOP      ──────────────▶                  answered when every process of the sandbox has been sent the signal
-CONTINUE  ──────────────▶
-          ◀──────────────  the same byte
-          ◀──────────────  ENDED and the worker's status, last of all
+the kernel ends all others; it ends when the worker does, or when the node closes the socket. Its `orders` come from
+the node. All of the worker's program is there before the worker is forked, so that both have it once.
 
 The worker runs a user's code as the same user. What keeps it from this process: process 1 gets no signal that it has no
 handler for, and nobody may look into or write to a process that is not dumpable.
@@ -17,6 +11,7 @@ handler for, and nobody may look into or write to a process that is not dumpable
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -25,14 +20,10 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-BEGIN: Final = b"B"
-STOP: Final = b"S"
-CONTINUE: Final = b"C"
-ENDED: Final = b"E"
+from . import worker as program
+from .orders import BEGIN, ENDED, SIGNALLED, STOP
 
 _EVERYBODY: Final = -1
-_SIGNALLED: Final = 128
-"""A process that ended by a signal is reported, as shells do, as this plus its number."""
 _SET_DUMPABLE: Final = 4
 
 
@@ -41,8 +32,6 @@ def _fork_worker(orders: socket.socket, arguments: Sequence[str]) -> int:
     if not worker:
         os.setsid()  # schedulers that share time out by sessions would have this process wait for the worker's threads
         orders.close()
-        from . import worker as program
-
         program.main(list(arguments))
     return worker
 
@@ -76,13 +65,7 @@ def _reap(worker: int) -> int | None:
             return None
         if ended == worker:
             code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else _SIGNALLED - code
-
-
-def status_in(said: bytes) -> int:
-    """From the last words. Who has none was killed."""
-    _before, ended, status = said.partition(ENDED)
-    return status[0] if ended and status else _SIGNALLED + signal.SIGKILL
+            return code if code >= 0 else SIGNALLED - code
 
 
 def _tell_end(orders: socket.socket, status: int) -> None:
@@ -123,6 +106,7 @@ def _supervise(orders: socket.socket, worker: int) -> int:
 def main(arguments: Sequence[str]) -> None:
     orders = socket.socket(fileno=int(arguments[0]))
     orders.set_inheritable(False)
+    gc.freeze()  # a collection would write to what both have
     if not orders.recv(1):
         os._exit(0)
     worker = _fork_worker(orders, arguments[1:])

@@ -273,6 +273,10 @@ class Worker:
     """The task it was killed for, reported when it is gone."""
 
     @property
+    def starting(self) -> bool:
+        return not (self.ready or self.dying)
+
+    @property
     def goes(self) -> bool:
         """It has a task at the head of its pipe, and that is not stopped."""
         return self.ready and bool(self.pipe) and not (self.dying or self.stopped or self.held)

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ...overlay.ids import NodeId
 from ...overlay.wire.work import CancelInstructions, Checkpoint, InstructionAssignment, Report, TaskComplete
 
 
-@dataclass(frozen=True)
-class Assign:
+class Assign(Struct, frozen=True):
     node_id: NodeId
     assignment: InstructionAssignment
 
 
-@dataclass(frozen=True)
-class CancelAt:
+class CancelAt(Struct, frozen=True):
     node_id: NodeId
     message: CancelInstructions
 
 
-@dataclass(frozen=True)
-class Release:
+class Release(Struct, frozen=True):
     """The job is over for this worker."""
 
     node_id: NodeId
     message: TaskComplete
 
 
-@dataclass(frozen=True)
-class Tell:
+class Tell(Struct, frozen=True):
     """The submitter should know."""
 
     job: str
@@ -38,15 +34,13 @@ class Tell:
     reports: list[Report]
 
 
-@dataclass(frozen=True)
-class Drop:
+class Drop(Struct, frozen=True):
     """Arguments that no task needs any more."""
 
     objects: list[bytes]
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(Struct, frozen=True):
     """Of a task, for whoever succeeds this master: how far it has come, and whether it stands still."""
 
     job: str

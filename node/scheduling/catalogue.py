@@ -7,7 +7,6 @@ arguments and passes `tests/node/scheduling/policy_suite.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
 from typing import Any, Final
 
 from ...overlay.errors import ConfigError
@@ -48,6 +47,8 @@ def make(spec: str) -> Policy[Any]:
 def _find(name: str) -> Make:
     if (found := OURS.get(name)) is not None:
         return found
+    from importlib.metadata import entry_points  # hardly anybody needs it, and it takes a while to import
+
     others = {point.name: point for point in entry_points(group=GROUP)}
     if name not in others:
         raise ConfigError(f"policy {name!r}: one of {', '.join([*OURS, *others])}")

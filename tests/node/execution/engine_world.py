@@ -214,9 +214,14 @@ class World:
         )
         return self.step(events.Assigned(master, owner, message))
 
+    def starting(self) -> list[int]:
+        return [number for number, process in self.processes.items() if not process.ready]
+
     def ready(self) -> None:
-        for number in [number for number, process in self.processes.items() if not process.ready]:
-            self.start(number)
+        """All that start, and those that start when these have."""
+        while starting := self.starting():
+            for number in starting:
+                self.start(number)
 
     def start(self, number: int) -> list[Any]:
         process = self.processes[number]

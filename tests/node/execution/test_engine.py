@@ -274,10 +274,21 @@ def test_a_job_that_is_complete_leaves_no_worker_behind(world: World) -> None:
 
 def test_spares_wait_for_every_slot_and_are_replaced_when_leased() -> None:
     world = World(slots=3, config=replace(Execution(), spares_max=2))
-    assert len(world.processes) == 2
     world.ready()
+    assert len(world.processes) == 2
     world.assign(M, "j", [1])
     assert len(world.processes) == 3
+
+
+def test_one_spare_starts_at_a_time_and_none_beside_a_worker_that_is_waited_for() -> None:
+    world = World(slots=3, config=replace(Execution(), spares_max=2))
+    (first,) = world.starting()
+    world.assign(M, "j", [1, 2])
+    assert len(world.starting()) == 2, "a task has taken the one that starts, for the other one more does"
+    world.start(first)
+    assert len(world.starting()) == 1
+    world.ready()
+    assert len(world.processes) == 4, "both spares are there"
 
 
 AWAY = Reference(b"o" * 16, 5, bytes(20))
