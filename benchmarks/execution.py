@@ -37,7 +37,7 @@ from potluck.overlay.wire.control import TO_PROGRAM
 from potluck.overlay.wire.processes import LINES_MAX
 from potluck.overlay.wire.work import Inline
 from potluck.overlay.wire.worker import TO_WORKER, LoadProgram, RunTask
-from potluck.verbs.processes import rows_of
+from potluck.verbs.processes import Row, rows_of
 from potluck.verbs.rendering import json_text
 
 READY = 100_000
@@ -116,7 +116,7 @@ def process_table() -> dict[str, float]:
         pages.append(TO_PROGRAM.encode(page.said(1)))
     said_s = time.perf_counter() - began_s
     frames = TO_PROGRAM.frames()
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for frame in pages:
         frames.feed(frame)
         body = frames.next_body()

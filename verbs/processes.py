@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from ..client.connection import Connection
 from ..node.processes.types import ProcessType
@@ -18,7 +20,32 @@ from .rendering import duration_text, size_text, table
 ROUNDS_MAX: Final = 5
 """A tree may grow while it is being stopped."""
 
-Row = dict[str, Any]
+
+class Row(Struct, gc=False):
+    """A process as it is shown, and printed as JSON."""
+
+    pid: str
+    parent: str | None
+    group: str
+    owner: str
+    type: str
+    state: str
+    priority: int
+    job: str
+    task: str
+    created_s: float
+    cpu_s: float
+    memory: int | None
+    memory_most: int | None
+    network_bytes: int | None
+    ran_s: float
+    wait_s: float
+    turnaround_s: float
+    switches: int
+    checkpoint: int
+    ended: str | None
+
+
 _HEADINGS: Final = ("PID", "", "STATE", "PRIORITY", "OWNER", "TASK", "CPU", "MEMORY", "WAITED", "AGE")
 
 
@@ -39,7 +66,7 @@ def seen(connection: Connection, *, everywhere: bool, ended: bool = False) -> Se
     here = connection.node_name
     names = [here]
     if everywhere:
-        peers: list[Row] = ask_json(connection, AskPeers)
+        peers: list[dict[str, Any]] = ask_json(connection, AskPeers)
         names = [here, *(one["name"] for one in peers if one["state"] == "alive" and not one["self"])]
     rows: list[Row] = []
     silent: dict[str, str] = {}
@@ -48,13 +75,13 @@ def seen(connection: Connection, *, everywhere: bool, ended: bool = False) -> Se
             rows += _rows_of(connection, name, ended)
         except PotluckError as error:
             silent[name] = str(error)
-    pids = {row["task"]: row["pid"] for row in reversed(rows)}
+    pids = {row.task: row.pid for row in reversed(rows)}
     for row in rows:
-        row["parent"] = pids.get(row["parent"], row["parent"] or None)
+        row.parent = pids.get(row.parent or "", row.parent or None)
     return Seen(rows, silent)
 
 
-def _rows_of(connection: Connection, node: str, ended: bool) -> Iterable[Row]:
+def _rows_of(connection: Connection, node: str, ended: bool) -> list[Row]:
     """Those that are there come first."""
     rows = _pages(connection, node, ended=False)
     return [*rows, *_pages(connection, node, ended=True)] if ended else rows
@@ -73,34 +100,34 @@ def _pages(connection: Connection, node: str, *, ended: bool) -> list[Row]:
             return rows
 
 
-def rows_of(node: str, page: Processes) -> Iterable[Row]:
+def rows_of(node: str, page: Processes) -> Iterator[Row]:
     for line in page.lines:
         try:
             of = page.jobs[line.job]
         except IndexError:
             raise RemoteProtocolError("a process of a job that is not named") from None
-        yield {
-            "pid": f"{node}/{line.number}",
-            "parent": of.parent,
-            "group": of.group,
-            "owner": of.owner,
-            "type": of.type,
-            "state": line.state,
-            "priority": line.priority,
-            "job": of.job,
-            "task": f"{of.job}/{line.index}",
-            "created_s": line.created_s,
-            "cpu_s": line.ran_s if line.cpu_s is None else line.cpu_s,
-            "memory": line.memory_bytes,
-            "memory_most": line.memory_most_bytes,
-            "network_bytes": of.network_bytes,
-            "ran_s": line.ran_s,
-            "wait_s": line.wait_s,
-            "turnaround_s": line.turnaround_s,
-            "switches": line.stops,
-            "checkpoint": line.checkpoint,
-            "ended": line.how or None,
-        }
+        yield Row(
+            f"{node}/{line.number}",
+            of.parent,
+            of.group,
+            of.owner,
+            of.type,
+            line.state,
+            line.priority,
+            of.job,
+            f"{of.job}/{line.index}",
+            line.created_s,
+            line.ran_s if line.cpu_s is None else line.cpu_s,
+            line.memory_bytes,
+            line.memory_most_bytes,
+            of.network_bytes,
+            line.ran_s,
+            line.wait_s,
+            line.turnaround_s,
+            line.stops,
+            line.checkpoint,
+            line.how or None,
+        )
 
 
 def shown(rows: Sequence[Row], *, emoji: bool) -> str:
@@ -109,17 +136,17 @@ def shown(rows: Sequence[Row], *, emoji: bool) -> str:
 
 def icon(row: Row, *, emoji: bool) -> str:
     try:
-        return ProcessType(row["type"]).icon if emoji else row["type"]
+        return ProcessType(row.type).icon if emoji else row.type
     except ValueError:  # of a later version
-        return "?" if emoji else row["type"]
+        return "?" if emoji else row.type
 
 
 def _cells(row: Row, emoji: bool) -> tuple[str, ...]:
-    state = row["state"] if row["ended"] in (None, "completed") else row["ended"]
-    what = (row["pid"], icon(row, emoji=emoji), state, str(row["priority"]), row["owner"], row["task"])
-    memory = "" if row["memory"] is None else size_text(row["memory"])
-    times = (duration_text(row[what]) for what in ("wait_s", "turnaround_s"))
-    return (*what, duration_text(row["cpu_s"]), memory, *times)
+    state = row.state if row.ended in (None, "completed") else row.ended
+    what = (row.pid, icon(row, emoji=emoji), state, str(row.priority), row.owner, row.task)
+    memory = "" if row.memory is None else size_text(row.memory)
+    times = (duration_text(getattr(row, what)) for what in ("wait_s", "turnaround_s"))
+    return (*what, duration_text(row.cpu_s), memory, *times)
 
 
 def act(session: Session, act: str, pid: str, *, tree: bool, group: bool) -> Answer:
@@ -158,13 +185,13 @@ def _on_many(connection: Connection, act: str, pid: str, *, tree: bool) -> list[
     group: str | None = None
     for _ in range(ROUNDS_MAX):
         rows = seen(connection, everywhere=True).rows
-        known = {row["pid"]: row for row in rows}
+        known = {row.pid: row for row in rows}
         if group is None:
             if pid not in known:
                 raise NotFound(f"no process {pid}")
-            group = known[pid]["group"]
-        of_group = [row for row in rows if row["group"] == group]
-        wanted = _tree(of_group, {pid, *acted}) if tree else [row["pid"] for row in of_group]
+            group = known[pid].group
+        of_group = [row for row in rows if row.group == group]
+        wanted = _tree(of_group, {pid, *acted}) if tree else [row.pid for row in of_group]
         more = _on(connection, act, [one for one in wanted if one not in acted])
         if not more:
             break
@@ -174,9 +201,9 @@ def _on_many(connection: Connection, act: str, pid: str, *, tree: bool) -> list[
 
 def _tree(rows: Sequence[Row], roots: set[str]) -> list[str]:
     """Parents before their children, so that they submit no more."""
-    found = [row["pid"] for row in rows if row["pid"] in roots]
+    found = [row.pid for row in rows if row.pid in roots]
     members = set(roots)
-    while more := [row["pid"] for row in rows if row["parent"] in members and row["pid"] not in members]:
+    while more := [row.pid for row in rows if row.parent in members and row.pid not in members]:
         found += more
         members.update(more)
     return found

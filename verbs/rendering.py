@@ -31,14 +31,20 @@ def jsonable(value: object) -> object:
 
 
 def json_text(value: object) -> str:
-    """Long lists by a writer that takes a fifth of the time, where both would say the same."""
+    """Also of structs. Long lists by a writer that takes a fifth of the time, where both would say the same."""
     if isinstance(value, list) and len(value) >= LONG_LIST:
         import msgspec
 
         text = msgspec.json.encode(value)
         if text.isascii():
             return text.decode()
-    return json.dumps(value)
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: object) -> object:
+    import msgspec  # a verb that has none of these starts sooner
+
+    return msgspec.to_builtins(value)
 
 
 def text_of(value: object) -> str:

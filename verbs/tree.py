@@ -22,15 +22,15 @@ def command(session: Session, /, no_emoji: bool) -> Answer:
 
 
 def _lines(rows: Sequence[Row], *, emoji: bool) -> Iterator[str]:
-    pids = {row["pid"] for row in rows}
+    pids = {row.pid for row in rows}
     children: dict[str, list[Row]] = {}
     for row in rows:
-        if row["parent"] in pids:
-            children.setdefault(row["parent"], []).append(row)
-    for group in dict.fromkeys(row["group"] for row in rows):
+        if row.parent in pids:
+            children.setdefault(row.parent, []).append(row)
+    for group in dict.fromkeys(row.group for row in rows):
         yield f"job {group}"
-        pending = [(row, 1) for row in reversed(rows) if row["group"] == group and row["parent"] not in pids]
+        pending = [(row, 1) for row in reversed(rows) if row.group == group and row.parent not in pids]
         while pending:
             row, depth = pending.pop()
-            yield f"{'  ' * depth}{row['pid']}  {icon(row, emoji=emoji)}  {row['state']}  {row['task']}"
-            pending += [(child, depth + 1) for child in reversed(children.get(row["pid"], []))]
+            yield f"{'  ' * depth}{row.pid}  {icon(row, emoji=emoji)}  {row.state}  {row.task}"
+            pending += [(child, depth + 1) for child in reversed(children.get(row.pid, []))]

@@ -54,13 +54,8 @@ class Account:
             self.finish(task, Finished(task.index, task.attempt, fault=fault))
 
     def drop(self, task: Task) -> None:
-        """Without a word to anybody."""
-        if task.begun_s is not None:
-            assert task.worker is not None
-            self._dispatcher.condemn(task.worker, None)
-        else:
-            self._dispatcher.detach(task)
-        self._forget(task)
+        """Without a word to its master."""
+        self._end_here(task, Cancelled("nobody waits for it any more"))
 
     def finish(self, task: Task, report: Finished) -> None:
         if report.fault is not None:
@@ -90,14 +85,33 @@ class Account:
     def give_up(self, task: Task, reason: PotluckError) -> None:
         """Returns what has begun: its process ends here, and it may begin anew elsewhere."""
         self.checkpoints.tell(self.now_s, task)
-        self.drop(task)
+        self._end_here(task, reason)
         self.report(task.job, returned(task.index, task.attempt, reason, begun=True))
 
     def give_back(self, task: Task, reason: PotluckError) -> None:
-        begun = task.begun_s is not None
         self.checkpoints.tell(self.now_s, task)
         self._forget(task)
-        self.report(task.job, returned(task.index, task.attempt, reason, begun=begun))
+        self._broke_off(task, reason)
+        self.report(task.job, returned(task.index, task.attempt, reason, begun=task.begun_s is not None))
+
+    def _end_here(self, task: Task, reason: PotluckError) -> None:
+        if task.begun_s is not None:
+            assert task.worker is not None
+            self._dispatcher.condemn(task.worker, None)
+        else:
+            self._dispatcher.detach(task)
+        self._forget(task)
+        self._broke_off(task, reason)
+
+    def _broke_off(self, task: Task, reason: PotluckError) -> None:
+        """What has begun here has run here, whatever becomes of it elsewhere."""
+        if task.begun_s is not None:
+            begun_s = task.begun_s + self.meter.mesh_now_s - self.now_s
+            elapsed_s = self.now_s - task.begun_s
+            fault = fault_for(reason)
+            self._ended.append(
+                (task, Finished(task.index, task.attempt, fault=fault, started_s=begun_s, elapsed_s=elapsed_s))
+            )
 
     def _forget(self, task: Task) -> None:
         if task.begun_s is not None:

@@ -293,7 +293,8 @@ class Engine:
 
     def _worker_not_started(self, now_s: float, event: events.WorkerNotStarted) -> None:
         worker = self.pool.workers[event.worker]
-        if not worker.dying:
+        was_wanted, worker.dying = not worker.dying, True  # nothing of it is there that could be ended
+        if was_wanted:
             self._start_failed(now_s, worker, event.reason)
         self._dispatcher.gone(worker)
 

@@ -15,7 +15,7 @@ KEPT_S: Final = 600.0
 class Past(NamedTuple):
     process: Process
     how: str
-    """`completed`, or the kind of error that it ended with."""
+    """`completed`, `moved`, or the kind of error that it ended with."""
     confidential: bool
     """Other nodes hear nothing of it."""
 

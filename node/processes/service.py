@@ -105,6 +105,7 @@ class ProcessTable:
         """They have run here."""
         for task, report in runs:
             how = "completed" if report.fault is None else from_wire(report.fault.code, "").kind
+            how = "moved" if task.moves else how
             self._ended.add(Past(task.process, how, self._is_confidential(task)))
 
     def _page(self, question: AskProcesses, *, confidential: bool) -> Processes:

@@ -55,7 +55,7 @@ class ProcessLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
     memory_bytes: Count | None = None
     memory_most_bytes: Count | None = None
     how: ShortText = ""
-    """Once it has ended: `completed`, or the kind of error."""
+    """Once it has ended: `completed`, `moved`, or the kind of error."""
     checkpoint: Count = 0
     """How many its task has said, by this run of it and those before."""
 

@@ -70,6 +70,8 @@ def test_a_task_goes_on_at_another_node_from_its_last_checkpoint(tmp_path: Path)
         task = result(made, job)
         assert (task["value"], task["node"]) == (list(range(1, 9)), there)
         assert task["attempts"] == 2
+        past = made.json("ps", "--ended", "--node", here)
+        assert [one["ended"] for one in past if one["pid"] == at["pid"]] == ["moved"], "it has run there, too"
         made.json("job", "forget", job, "--node", "ant")
         _what_may_run_once_or_lacks_something_stays(made)
 

@@ -94,6 +94,8 @@ class World:
         """Attempt of each (owner, job, index) that is owed a confirmation."""
         self.finished: Counter[tuple[bytes, str, int, int]] = Counter()
         self.reports: list[Any] = []
+        self.ran: dict[int, Finished] = {}
+        """What has begun and ended here, by the numbers of processes."""
         self.said: list[TaskOutput] = []
         self.task_jobs: dict[int, tuple[bytes, str]] = {}
         self.step(events.Tick())
@@ -174,7 +176,10 @@ class World:
         assert effect.worker in self.processes
 
     def _ended(self, effect: events.Ended) -> None:
-        assert all(task.begun_s is not None for task, _report in effect.runs)
+        for task, report in effect.runs:
+            assert task.begun_s is not None
+            assert task.process.number not in self.ran, "every run ends once"
+            self.ran[task.process.number] = report
 
     def _feed(self, effect: events.Feed) -> None:
         assert effect.worker in self.processes

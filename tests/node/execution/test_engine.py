@@ -280,6 +280,35 @@ def test_spares_wait_for_every_slot_and_are_replaced_when_leased() -> None:
     assert len(world.processes) == 3
 
 
+def test_a_worker_that_other_packages_have_made_old_may_fail_to_start() -> None:
+    world = World(slots=1)
+    world.assign(M, "j", [1])
+    reports = []
+    while not reports:
+        world.step(events.Installed())
+        (number,) = [number for number in world.starting() if not world.processes[number].killed]
+        reports = world.end(number, "no such program")
+        world.advance(0.0 if reports else 40.0)
+    assert [report.code for report in reports] == [SandboxUnavailable.wire_code]
+
+
+@pytest.mark.parametrize("how", ["nobody waits", "it is moved"])
+def test_what_has_begun_has_run_here_however_it_is_broken_off(world: World, how: str) -> None:
+    world.assign(M, "j", [1, 2, 3])
+    world.advance(2.0)
+    begun = [number for number, task in world.engine.processes.items() if task.begun_s is not None]
+    if how == "it is moved":
+        world.step(events.ActAsked("migrate", begun))
+        for number in [number for number, process in world.processes.items() if process.killed]:
+            world.end(number)
+    else:
+        world.step(events.JobCompleted(M, TaskComplete("j", 1)))
+    assert set(world.ran) == set(begun)
+    for report in world.ran.values():
+        assert report.fault is not None and report.fault.code == Cancelled.wire_code
+        assert report.elapsed_s == 2.0
+
+
 def test_one_spare_starts_at_a_time_and_none_beside_a_worker_that_is_waited_for() -> None:
     world = World(slots=3, config=replace(Execution(), spares_max=2))
     (first,) = world.starting()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
 from potluck.node.processes.page import Page
 from potluck.node.processes.process import Origin, Process, State
 from potluck.node.scheduling.times import Times
 from potluck.overlay.wire.control import TO_PROGRAM
 from potluck.overlay.wire.processes import LINES_MAX, Processes
-from potluck.verbs.processes import rows_of
+from potluck.verbs.processes import Row, rows_of
 from potluck.verbs.rendering import LONG_LIST, json_text
 
 names = st.text("0123456789abcdef", min_size=1, max_size=16)
@@ -20,6 +20,12 @@ origins = st.builds(
     Origin, job=names, type=st.sampled_from(["user", "system"]), owner=names, group=names, network_bytes=st.just(0)
 )
 seconds = st.floats(0, 1e6)
+
+
+class Line(Struct):
+    name: str
+    of: None
+    at_s: float
 
 
 @st.composite
@@ -37,7 +43,7 @@ def processes(draw: st.DrawFn) -> list[Process]:
     return made
 
 
-def read(page: Page) -> list[dict[str, Any]]:
+def read(page: Page) -> list[Row]:
     frames = TO_PROGRAM.frames()
     frames.feed(TO_PROGRAM.encode(page.said(1)))
     body = frames.next_body()
@@ -54,17 +60,17 @@ def test_every_row_is_told_as_it_is(table: list[Process], later_s: float) -> Non
     for process in table:
         page.add(process)
     told = read(page)
-    assert [row["pid"] for row in told] == [f"ant/{process.number}" for process in table]
+    assert [row.pid for row in told] == [f"ant/{process.number}" for process in table]
     for row, process in zip(told, table, strict=True):
         origin, times, used = process.origin, process.times, process.used
-        assert (row["job"], row["owner"], row["group"]) == (origin.job, origin.owner, origin.group)
-        assert (row["task"], row["type"]) == (f"{origin.job}/{process.index}", origin.type)
-        assert (row["state"], row["priority"]) == (process.state.value, process.priority)
-        assert row["created_s"] == times.created_s + 5.0
-        assert row["wait_s"] == times.waited_by(now_s)
-        assert row["turnaround_s"] == times.turnaround_by(now_s)
-        assert row["cpu_s"] == (times.ran_by(now_s) if used is None else used.cpu_s)
-        assert row["memory"] == (None if used is None else used.memory_bytes)
+        assert (row.job, row.owner, row.group) == (origin.job, origin.owner, origin.group)
+        assert (row.task, row.type) == (f"{origin.job}/{process.index}", origin.type)
+        assert (row.state, row.priority) == (process.state.value, process.priority)
+        assert row.created_s == times.created_s + 5.0
+        assert row.wait_s == times.waited_by(now_s)
+        assert row.turnaround_s == times.turnaround_by(now_s)
+        assert row.cpu_s == (times.ran_by(now_s) if used is None else used.cpu_s)
+        assert row.memory == (None if used is None else used.memory_bytes)
 
 
 def test_a_full_page_fits_into_a_message() -> None:
@@ -80,6 +86,7 @@ def test_a_full_page_fits_into_a_message() -> None:
 def test_long_lists_are_the_same_json_as_short_ones(more: int, text: str) -> None:
     value = [{"name": text, "of": None, "at_s": 0.1}] * (LONG_LIST - 1 + more)
     assert json.loads(json_text(value)) == value
+    assert json.loads(json_text([Line(text, None, 0.1)] * len(value))) == value
 
 
 @given(st.lists(st.tuples(seconds, st.integers(0, 1 << 40)), min_size=1))
