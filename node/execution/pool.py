@@ -50,6 +50,10 @@ class Starts:
         self.reason = reason
         self.rest_until_s = now_s + min(REST_MAX_S, REST_BASE_S * 2**self.failures)
 
+    def wasted(self, now_s: float) -> None:
+        """One that had started has ended unused. Others can start, only not one after the other without rest."""
+        self.rest_until_s = max(self.rest_until_s, now_s + REST_BASE_S)
+
     def may(self, now_s: float) -> bool:
         return now_s >= self.rest_until_s
 

@@ -33,7 +33,8 @@ pytestmark = pytest.mark.processes
 
 SLOTS = 3
 TASKS_A_CRASH = 10
-"""More, and the node would rightly say that processes cannot live on this machine."""
+CRASHES_APART_S = 1.0
+"""Less, and the node would rightly say that processes cannot live on this machine."""
 TASKS_A_KILL = 10
 _BECOME_SUBREAPER = 36
 
@@ -48,6 +49,7 @@ class Meddler:
         self._futures = futures
         self._over = threading.Event()
         self.did: Counter[str] = Counter()
+        self._crashed_s = 0.0
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> Meddler:
@@ -68,7 +70,8 @@ class Meddler:
     def _run(self) -> None:
         while not self._over.wait(self._draw.expovariate(15)):
             ended = sum(future.done() for future in list(self._futures))
-            if ended >= TASKS_A_CRASH * (1 + self.did["crash"]):
+            rested = time.monotonic() - self._crashed_s >= CRASHES_APART_S
+            if rested and ended >= TASKS_A_CRASH * (1 + self.did["crash"]):
                 self._crash()
             may_kill = TASKS_A_KILL * self.did["kill"] < ended
             act = self._draw.choices(["suspend", "resume", "kill"], [4, 8, may_kill])[0]
@@ -80,6 +83,7 @@ class Meddler:
         """Of a process somewhere below the node."""
         below = descendants(self._node.pid)
         if below:
+            self._crashed_s = time.monotonic()
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._draw.choice(below).kill()
                 self.did["crash"] += 1

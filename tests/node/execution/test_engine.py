@@ -309,6 +309,18 @@ def test_what_has_begun_has_run_here_however_it_is_broken_off(world: World, how:
         assert report.elapsed_s == 2.0
 
 
+def test_spares_that_are_killed_are_replaced_after_a_rest_and_no_task_is_returned_for_it() -> None:
+    world = World(slots=4)
+    world.ready()
+    for number in list(world.processes):
+        world.end(number)
+    assert world.assign(M, "j", [1]) == []
+    assert not world.starting(), "not without rest"
+    world.advance(0.6)
+    world.ready()
+    assert [type(report) for report in world.reply(world.busy()[0])] == [Finished]
+
+
 def test_one_spare_starts_at_a_time_and_none_beside_a_worker_that_is_waited_for() -> None:
     world = World(slots=3, config=replace(Execution(), spares_max=2))
     (first,) = world.starting()
