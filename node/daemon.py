@@ -215,7 +215,7 @@ class Node:
             versions,
             lambda name: self._is_alike(name, versions),
         )
-        self.inquiry = Inquiry(identity, self.audit, self.links, self.replication)
+        self.inquiry = Inquiry(identity, self.audit, self.links, self.membership, self.replication)
         self.census = Census(identity, self.membership, self.replication, self.roster, self._owners)
 
     def _wire(self) -> None:

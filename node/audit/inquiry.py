@@ -16,6 +16,7 @@ from ...overlay.identity.mesh import Identity
 from ...overlay.ids import NodeId, node_id_of
 from ...overlay.links.link import Link
 from ...overlay.links.links import Links
+from ...overlay.membership.service import Membership
 from ...overlay.wire.audit import AskEntries, AskHeads, Entries, Entry, Head, Heads
 from .chain import Checker
 from .log import AuditLog
@@ -28,16 +29,19 @@ SHOWN_MAX: Final = 1000
 class Inquiry:
     """`identity` is this node's own."""
 
-    def __init__(self, identity: Identity, log: AuditLog, links: Links, replication: Replication) -> None:
+    def __init__(
+        self, identity: Identity, log: AuditLog, links: Links, membership: Membership, replication: Replication
+    ) -> None:
         self._node_id = identity.node_id
         self._name = identity.name
         self._log = log
         self._links = links
+        self._membership = membership
         self._replication = replication
 
     async def examine(self, node: str, last: int) -> dict[str, object]:
-        """The log of the node of this name, this one's for none. Raises NotFound, Unavailable."""
-        link = None if node in ("", self._name) else self._link_to(node)
+        """The log of the node of this name, this one's for none. Raises NotFound, NotAllowed, Unavailable."""
+        link = None if node in ("", self._name) else await self._link_to(node)
         node_id = self._node_id if link is None else link.peer.node_id
         if link is None:
             await self._log.write()
@@ -67,11 +71,11 @@ class Inquiry:
             "log": [_shown(entry) for entry in shown],
         }
 
-    def _link_to(self, name: str) -> Link:
-        for link in self._links:
-            if link.peer.name == name:
-                return link
-        raise NotFound(f"no node named {name} is linked to {self._name}: ask another one, with --node")
+    async def _link_to(self, name: str) -> Link:
+        member = next((one for one in self._membership.present() if one.name == name), None)
+        if member is None:
+            raise NotFound(f"no node named {name} is in the mesh")
+        return await self._links.link_to(member.node_id, member.address)
 
     async def _entries(self, link: Link | None, wanted: int) -> tuple[int, bytes, list[bytes]]:
         if link is None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,12 @@ class Mesh:
         node.start()
         self.nodes[name] = node
         return node.await_ready(READY_TIMEOUT_S)
+
+    def await_seen(self, name: str, by: str) -> None:
+        """Until that node has this one for alive."""
+        until_s = time.monotonic() + READY_TIMEOUT_S
+        while (name, "alive") not in {(one["name"], one["state"]) for one in self.json("peers", "--node", by)}:
+            assert time.monotonic() < until_s, f"{by} does not see {name}"
 
     def stop(self) -> None:
         for node in self.nodes.values():

@@ -63,6 +63,7 @@ def test_a_log_is_read_by_anybody_and_a_rewritten_one_is_found(tmp_path: Path) -
         with database(made, "bee") as opened:
             rewritten(opened, 2)
         made.up("bee")
+        made.await_seen("bee", by="cow"), made.await_seen("bee", by="ant")
         said = made.type("audit", "bee", "--node", "cow", "--json")
         assert said.code == 1
         assert (said.json["held"], said.json["broken"]["first"], said.json["broken"]["last"]) == (False, 2, 2)
