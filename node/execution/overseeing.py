@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
@@ -17,9 +18,29 @@ from .tasks import Task
 LOOK_INTERVAL_S: Final = 0.05
 """A task can take so much time more than it may before it is ended."""
 LOOK_SHARE: Final = 20
-"""Looking takes no more than one part in so many of the node's time, however large the tree is."""
+"""Looking takes no more than one part in so many of the node's time, however large the trees are, and however many."""
 SETTLED_S: Final = 0.5
 """What a worker does for itself once it is ready, it has done by then."""
+
+
+class Attention:
+    """A node's, for all its workers together."""
+
+    def __init__(self) -> None:
+        self._watched = 0
+
+    @contextmanager
+    def given(self) -> Iterator[None]:
+        """To one worker more."""
+        self._watched += 1
+        try:
+            yield
+        finally:
+            self._watched -= 1
+
+    def rest_s(self, look_s: float) -> float:
+        """Until a worker is looked at again, when one look at it has taken so long."""
+        return max(LOOK_INTERVAL_S, LOOK_SHARE * look_s * self._watched)
 
 
 class Overseer:
@@ -28,10 +49,12 @@ class Overseer:
 
     def __init__(
         self,
+        attention: Attention,
         running: Callable[[], Task | None],
         printed_bytes: Callable[[], int],
         measured: Callable[[Task, float, int], None],
     ) -> None:
+        self._attention = attention
         self._running = running
         self._printed_bytes = printed_bytes
         self._measured = measured
@@ -60,12 +83,20 @@ class Overseer:
         await self._settle(process)
         while True:
             await self._busy.wait()
+            with self._attention.given():
+                if (passed := await self._watch(process)) is not None:
+                    return passed
+
+    async def _watch(self, process: WorkerProcess) -> LimitExceeded | None:
+        """For as long as tasks run there."""
+        while self._busy.is_set():
             began_s = trio.current_time()
             if (passed := self.look(process)) is not None:
                 return passed
             if self._running() is None:
                 self._busy = trio.Event()
-            await trio.sleep(max(LOOK_INTERVAL_S, LOOK_SHARE * (trio.current_time() - began_s)))
+            await trio.sleep(self._attention.rest_s(trio.current_time() - began_s))
+        return None
 
     async def _settle(self, process: WorkerProcess) -> None:
         """What there is before the first task is not that task's."""

@@ -41,7 +41,7 @@ from .feeding import Feeder
 from .intake import Place
 from .lines import Serve, TaskLine
 from .listening import Listener
-from .overseeing import Overseer
+from .overseeing import Attention, Overseer
 from .pool import Load
 from .suspending import can_be
 from .tasks import Task
@@ -131,6 +131,7 @@ class ExecutionService:
         self._assigners: dict[bytes, Assigner] = {}
         self._workers: dict[int, WorkerLife] = {}
         self._starting = trio.CapacityLimiter(STARTS_AT_ONCE_MAX)
+        self._attention = Attention()
         self._events: deque[events.Event] = deque()
         self._stepping = False
         self._nursery: trio.Nursery | None = None
@@ -348,6 +349,7 @@ class ExecutionService:
             listener,
             feeder,
             Overseer(
+                self._attention,
                 lambda: engine.running_on(number),
                 listener.printed_bytes,
                 lambda task, cpu_s, memory_bytes: self._step(events.Measured(number, task.key, cpu_s, memory_bytes)),

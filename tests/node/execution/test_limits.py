@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from potluck.node.execution.bubblewrap import BubblewrapSandbox
 from potluck.node.execution.cgroups import Hierarchy
 from potluck.node.execution.docker import DockerSandbox
 from potluck.node.execution.limits import Begun, exceeded
-from potluck.node.execution.overseeing import Overseer
+from potluck.node.execution.overseeing import LOOK_INTERVAL_S, LOOK_SHARE, Attention, Overseer
 from potluck.node.execution.supervised import Sizes
 from potluck.overlay.errors import LimitExceeded
 from potluck.overlay.ports import Sandbox
@@ -158,7 +159,7 @@ class Refused(Hostile):
 def test_what_a_task_was_refused_is_not_laid_to_the_next_one() -> None:
     tasks = [replace(RUNNING, key=key, job=replace(RUNNING.job, limits=Limits(processes=20))) for key in (1, 2)]
     process = Refused(b"", again=False, reads=True)
-    overseer = Overseer(lambda: tasks[0], lambda: 0, lambda task, cpu_s, memory_bytes: None)
+    overseer = Overseer(Attention(), lambda: tasks[0], lambda: 0, lambda task, cpu_s, memory_bytes: None)
     failed = TaskFinished(1, fault=Fault(41, "it could not fork"))
 
     async def play() -> None:
@@ -168,6 +169,18 @@ def test_what_a_task_was_refused_is_not_laid_to_the_next_one() -> None:
         await trio.lowlevel.checkpoint()
 
     trio.run(play)
+
+
+@given(st.integers(1, 2_000), st.floats(0, 1))
+def test_looking_takes_its_share_of_a_nodes_time_however_many_are_looked_at(many: int, look_s: float) -> None:
+    attention = Attention()
+    with ExitStack() as watched:
+        for _ in range(many):
+            watched.enter_context(attention.given())
+        rest_s = attention.rest_s(look_s)
+    assert rest_s >= LOOK_INTERVAL_S
+    assert many * look_s / (rest_s + look_s) <= 1 / LOOK_SHARE + 1e-9
+    assert attention.rest_s(1.0) == LOOK_INTERVAL_S, "nobody is looked at any more"
 
 
 def sandbox(kind: str) -> Sandbox:

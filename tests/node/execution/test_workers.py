@@ -9,7 +9,7 @@ from potluck.node.execution import events
 from potluck.node.execution.feeding import Feeder
 from potluck.node.execution.lines import LINES_MAX, UNREAD_BYTES_MAX, TaskLine
 from potluck.node.execution.listening import Listener
-from potluck.node.execution.overseeing import Overseer
+from potluck.node.execution.overseeing import Attention, Overseer
 from potluck.node.execution.tasks import Job, ProgramState, Task
 from potluck.node.execution.workers import WorkerLife
 from potluck.node.processes.process import Origin, Process
@@ -137,7 +137,7 @@ def live(process: Hostile) -> events.WorkerGone | events.WorkerNotStarted:
 
     feeder = Feeder(lambda offset: None, lambda: None)
     listener = Listener(1, 1000, lambda number: None, lambda event: None)
-    unlimited = Overseer(lambda: None, listener.printed_bytes, lambda task, cpu_s, memory_bytes: None)
+    unlimited = Overseer(Attention(), lambda: None, listener.printed_bytes, lambda task, cpu_s, memory_bytes: None)
     ours = (Execution(), Nothing(), lambda number: RUNNING, for_ever, node_call)
     life = WorkerLife(1, *ours, listener, feeder, unlimited)
     determinism.run(story, seed=1)
