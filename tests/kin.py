@@ -13,17 +13,21 @@ import psutil
 
 def children(pid: int) -> list[psutil.Process]:
     """By number. Those that end meanwhile may be among them or not."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess):
-            if process.ppid() == pid:
-                found.append(process)
-    return found
+    return _by_parent().get(pid, [])
 
 
 def descendants(pid: int) -> list[psutil.Process]:
     """Parents come before what they have begun."""
-    found = children(pid)
+    by_parent = _by_parent()
+    found = list(by_parent.get(pid, []))
     for process in found:
-        found += children(process.pid)
+        found += by_parent.get(process.pid, [])
+    return found
+
+
+def _by_parent() -> dict[int, list[psutil.Process]]:
+    found: dict[int, list[psutil.Process]] = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess):
+            found.setdefault(process.ppid(), []).append(process)
     return found
