@@ -18,6 +18,6 @@
 `seccomp`, `cgroups`, `trees`         what the kernel refuses them, and what it tells of their use
 `limits`, `overseeing`                what a task has taken, and whether that is more than it may
 `rehearsal`                           a workload run for real, without a node
-`supervisor`                          process 1 of a sandbox: stops, continues and reaps all of it
+`supervisor`, `orders`                process 1 of a sandbox: stops, continues and reaps all of it, as it is told
 `worker`, `programs`, `keeping`, `reports`, `surroundings`   the program inside; only these ever open a pickle
 """
