@@ -26,20 +26,21 @@ class Page:
         return len(self._lines) >= LINES_MAX
 
     def add(self, process: Process, how: str = "") -> None:
-        now_s, times = self.now_s, process.times
+        times, origin = process.times, process.origin
+        ran_s, waited_s, turnaround_s = times.all_by(self.now_s)
         cpu_s, memory_bytes, memory_most_bytes = process.used or _NOT_LOOKED_AT
-        place = self._places.get(id(process.origin))
+        place = self._places.get(id(origin))
         self._lines.append(
             ProcessLine(
                 process.number,
-                self._place_of(process.origin) if place is None else place,
+                self._place_of(origin) if place is None else place,
                 process.index,
-                process.state.value,
+                process.state,
                 process.priority,
                 times.created_s + self._mesh_ahead_s,
-                times.ran_by(now_s),
-                times.waited_by(now_s),
-                times.turnaround_by(now_s),
+                ran_s,
+                waited_s,
+                turnaround_s,
                 process.stops,
                 cpu_s,
                 memory_bytes,

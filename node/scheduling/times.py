@@ -46,6 +46,15 @@ class Times:
         self.stopped(now_s)
         self.ended_s = now_s
 
+    def all_by(self, now_s: float) -> tuple[float, float, float]:
+        """How long it has run, has waited, and is there, as the three below say it."""
+        running_s, ready_s, ended_s = self._running_since_s, self._ready_since_s, self.ended_s
+        return (
+            self.ran_s if running_s is None else self.ran_s + (now_s - running_s),
+            self.waited_s if ready_s is None else self.waited_s + (now_s - ready_s),
+            (now_s if ended_s is None else ended_s) - self.created_s,
+        )
+
     def ran_by(self, now_s: float) -> float:
         return self.ran_s + (0.0 if self._running_since_s is None else now_s - self._running_since_s)
 
