@@ -18,7 +18,7 @@ import os, sys, threading
 os.fork()
 rest = threading.Event()
 threading.Thread(target=rest.wait, daemon=True).start()
-print("there", flush=True)
+os.write(1, b"there\\n")  # at once: both write to one pipe
 sys.stdin.read()
 """
 
