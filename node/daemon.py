@@ -195,7 +195,6 @@ class Node:
             self.links,
             self.membership,
             Moving(identity, execution, self.links, self.jobs),
-            self._is_confidential,
         )
 
     def _build_accounts(self) -> None:
@@ -231,7 +230,7 @@ class Node:
         self.execution.load_changed = self._work_changed
         self.execution.serve_line = self._serve_task
         self.streams.overheard = self.questions.overheard
-        recorder = Recorder(self.node_id, self.audit, self.jobs, self.objects)
+        recorder = Recorder(self.audit, self.objects)
         self.execution.ended = (recorder.ended, self.processes.ended)
         self.presence.audit_head = lambda: self.audit.head
 
@@ -473,14 +472,10 @@ class Node:
             self.execution.complete(link.peer.node_id, message)
             self.objects.table.release(message.job)
 
-    def _is_confidential(self, task: Task) -> bool:
-        return task.job.assigner == self.node_id and self.jobs.is_confidential(task.job.name)
-
     async def _serve_task(self, line: TaskLine, task: Task) -> None:
         job = task.job
-        confidential = self._is_confidential(task)
         as_guest = job.whose != self.identity.owner_id
-        rights = OfTask(task, self.config.execution, as_guest=as_guest, confidential=confidential)
+        rights = OfTask(task, self.config.execution, as_guest=as_guest, confidential=job.confidential)
         await serve_task(self, line, rights)
 
     async def _called_by_task(self, job: str, operation: str, arguments: object) -> object:

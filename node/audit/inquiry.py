@@ -10,7 +10,7 @@ import trio
 
 from ...overlay.dht.replication import Replication
 from ...overlay.dht.share import card_decoder
-from ...overlay.errors import NotFound, PotluckError, Unavailable
+from ...overlay.errors import PotluckError, Unavailable
 from ...overlay.identity.keys import signed_by
 from ...overlay.identity.mesh import Identity
 from ...overlay.ids import NodeId, node_id_of
@@ -72,9 +72,7 @@ class Inquiry:
         }
 
     async def _link_to(self, name: str) -> Link:
-        member = next((one for one in self._membership.present() if one.name == name), None)
-        if member is None:
-            raise NotFound(f"no node named {name} is in the mesh")
+        member = self._membership.named(name)
         return await self._links.link_to(member.node_id, member.address)
 
     async def _entries(self, link: Link | None, wanted: int) -> tuple[int, bytes, list[bytes]]:

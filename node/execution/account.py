@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ...overlay.errors import Cancelled, PotluckError
 from ...overlay.wire.work import ExecutionConfirmation, Fault, Finished, Report
 from ..resources.grants import Grants
-from .answers import fault_for, returned
+from .answers import cut_short, fault_for, returned
 from .checkpoints import Checkpoints
 from .dispatching import Dispatcher
 from .events import Confirm, Effect, Ended
@@ -106,12 +106,8 @@ class Account:
     def _broke_off(self, task: Task, reason: PotluckError) -> None:
         """What has begun here has run here, whatever becomes of it elsewhere."""
         if task.begun_s is not None:
-            begun_s = task.begun_s + self.meter.mesh_now_s - self.now_s
-            elapsed_s = self.now_s - task.begun_s
-            fault = fault_for(reason)
-            self._ended.append(
-                (task, Finished(task.index, task.attempt, fault=fault, started_s=begun_s, elapsed_s=elapsed_s))
-            )
+            mesh_ahead_s = self.meter.mesh_now_s - self.now_s
+            self._ended.append((task, cut_short(task, fault_for(reason), self.now_s, mesh_ahead_s)))
 
     def _forget(self, task: Task) -> None:
         if task.begun_s is not None:

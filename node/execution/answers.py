@@ -45,6 +45,12 @@ def forgotten(index: int, attempt: int) -> Finished:
     return Finished(index, attempt, fault=fault_for(WorkerLost("its node knows no more whether it has run")))
 
 
+def cut_short(task: Task, fault: Fault, now_s: float, mesh_ahead_s: float) -> Finished:
+    """The report of a run that was ended before its worker could say that it had."""
+    begun_s = now_s if task.begun_s is None else task.begun_s
+    return Finished(task.index, task.attempt, fault=fault, started_s=begun_s + mesh_ahead_s, elapsed_s=now_s - begun_s)
+
+
 def judged(task: Task, reply: Reply, elapsed_s: float, mesh_ahead_s: float, worker: Worker) -> Finished:
     """The report of a task that its worker says has ended."""
     value, fault = reply.value, reply.fault

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from msgspec import structs
+
 from ...overlay.config import Execution
 from ...overlay.errors import (
     Cancelled,
@@ -22,7 +24,7 @@ from ...overlay.errors import (
     WorkerLost,
 )
 from ...overlay.wire.kinds import Handlers
-from ...overlay.wire.work import REPORTS_MAX, ExecutionConfirmation, Finished, Report
+from ...overlay.wire.work import REPORTS_MAX, ExecutionConfirmation, Report
 from ..lending.quotas import Quotas
 from ..processes.process import State
 from ..resources.grants import Grants
@@ -31,7 +33,7 @@ from ..scheduling.nested import DeepestFirst
 from ..scheduling.policy import Policy
 from . import events
 from .account import Account
-from .answers import fault_for, judged, started
+from .answers import cut_short, fault_for, judged, started
 from .dispatching import WITHDRAW_AFTER_S, Dispatcher
 from .events import Effect, Event, Reply
 from .intake import Intake, Place, Places
@@ -293,7 +295,8 @@ class Engine:
 
     def _worker_not_started(self, now_s: float, event: events.WorkerNotStarted) -> None:
         worker = self.pool.workers[event.worker]
-        was_wanted, worker.dying = not worker.dying, True  # nothing of it is there that could be ended
+        was_wanted = not worker.dying
+        worker.dying = True  # nothing of it is there that could be ended
         if was_wanted:
             self._start_failed(now_s, worker, event.reason)
         self._dispatcher.gone(worker)
@@ -369,18 +372,9 @@ class Engine:
             elif is_current(task):
                 task.streamed = task.streamed or bool(event.rest)  # a lost attempt's end is not shown
                 self.streaming.ends(task, event.rest)
-                begun_s = now_s if task.begun_s is None else task.begun_s
-                report = Finished(
-                    task.index,
-                    task.attempt,
-                    fault=fault,
-                    started_s=begun_s + self.mesh_ahead_s,
-                    elapsed_s=now_s - begun_s,
-                    stdout=event.stdout,
-                    stderr=event.stderr,
-                    guarantees=worker.guarantees,
-                )
-                self._account.finish(task, report)
+                report = cut_short(task, fault, now_s, self.mesh_ahead_s)
+                told = structs.replace(report, stdout=event.stdout, stderr=event.stderr, guarantees=worker.guarantees)
+                self._account.finish(task, told)
         elif worker.lease is None and not worker.dying:
             self.pool.starts[worker.sandbox].wasted(now_s)
         self._dispatcher.gone(worker)

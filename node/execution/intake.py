@@ -76,8 +76,11 @@ class Places:
         whose = ("own", "all") if self.is_own(job.owner) and self.is_own(job.whose) else ("all",)
         return self._network in whose and job.sandbox is not None and self._all[job.sandbox].opens_network
 
+    def is_here(self, assigner: bytes) -> bool:
+        return assigner == self._here
+
     def is_from_elsewhere(self, job: Job) -> bool:
-        return job.assigner != self._here or not (self.is_own(job.owner) and self.is_own(job.whose))
+        return not self.is_here(job.assigner) or not (self.is_own(job.owner) and self.is_own(job.whose))
 
     def most_for(self, owner: bytes, whose: bytes) -> Limits:
         return self._most_own if self.is_own(owner) and self.is_own(whose) else self._most_others
@@ -163,6 +166,7 @@ class Intake:
         job.takes_input = message.takes_input
         job.at_most_once = message.at_most_once
         job.network = message.network
+        job.confidential = message.confidential and self._places.is_here(event.assigner)
         meter = self._account.meter
         job.purse = whose if meter.memory_bytes and not meter.is_free(job) else b""
         job.needs = self._needs_of(job, message)

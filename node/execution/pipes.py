@@ -26,14 +26,13 @@ from ...overlay.wire.limits import Limits, Usage
 from ...overlay.wire.worker import FROM_WORKER, WorkerReady
 from ..resources.binding import bind
 from .cgroups import Group
+from .orders import SIGNALLED
 from .tally import Tally
 from .trees import descendants_of, usage_of
 
 READY_TIMEOUT_S: Final = 20.0
 END_TIMEOUT_S: Final = 2.0
 STDERR_SHOWN_BYTES: Final = 500
-_SIGNALLED: Final = 128
-"""A shell or a supervisor reports death by signal N as this plus N."""
 
 
 @dataclass
@@ -242,7 +241,7 @@ def _has_ended(pipe: int) -> bool:
 
 def ending(returncode: int) -> str:
     """For a person."""
-    number = -returncode if returncode < 0 else returncode - _SIGNALLED
+    number = -returncode if returncode < 0 else returncode - SIGNALLED
     try:
         return f"killed by {signal.Signals(number).name}" if number > 0 else f"exit status {returncode}"
     except ValueError:

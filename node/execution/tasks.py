@@ -171,6 +171,8 @@ class Job:
     needs: Needs = NO_NEEDS
     """What is set aside for each of its tasks."""
     at_most_once: bool = False
+    confidential: bool = False
+    """Nothing that leaves this node tells of it."""
 
     @property
     def depth(self) -> int:

@@ -60,5 +60,6 @@ def _assignment(
             needs=options.needs,
             network=options.network,
             at_most_once=options.at_most_once,
+            confidential=options.confidential,
         ),
     )

@@ -193,11 +193,6 @@ class Jobs:
 
     # Workers
 
-    def is_confidential(self, job_id: str) -> bool:
-        """Whether nothing of this node's own job may leave it; so it is with one that is over."""
-        job = self.master.jobs.get(job_id)
-        return job is None or job.options.confidential
-
     def has_given(self, job_id: str, node_id: NodeId) -> bool:
         """Whether that node has been given work of a job of this node's."""
         job = self.master.jobs.get(job_id)

@@ -6,13 +6,13 @@ the machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import trio
 
 from ...overlay.background import Background
-from ...overlay.errors import LinkLost, NotAllowed, NotFound, PotluckError, from_wire
+from ...overlay.errors import LinkLost, NotAllowed, PotluckError, from_wire
 from ...overlay.identity.mesh import Identity
 from ...overlay.links.link import Link
 from ...overlay.links.links import Links
@@ -39,14 +39,12 @@ class ProcessTable:
         links: Links,
         membership: Membership,
         moving: Moving,
-        is_confidential: Callable[[Task], bool],
     ) -> None:
         self._identity = identity
         self._execution = execution
         self._links = links
         self._membership = membership
         self._moving = moving
-        self._is_confidential = is_confidential
         self._ended = EndedProcesses()
         self._background = Background()
         links.on(AskProcesses, self._asked)
@@ -63,10 +61,8 @@ class ProcessTable:
         return msgspec.structs.replace(said, request=question.request)
 
     async def _ask(self, question: AskProcesses | ActOnProcesses) -> Processes | Acted:
-        member = next((one for one in self._membership.present() if one.name == question.node), None)
-        if member is None:
-            raise NotFound(f"no node named {question.node} is in the mesh")
-        link = self._links.get(member.node_id) or await self._links.link_to(member.node_id, member.address)
+        member = self._membership.named(question.node)
+        link = await self._links.link_to(member.node_id, member.address)
         answer = Processes if isinstance(question, AskProcesses) else Acted
         return await link.request(
             lambda number: msgspec.structs.replace(question, request=number, node=""), answer, _PATIENCE_S
@@ -106,7 +102,7 @@ class ProcessTable:
         for task, report in runs:
             how = "completed" if report.fault is None else from_wire(report.fault.code, "").kind
             how = "moved" if task.moves else how
-            self._ended.add(Past(task.process, how, self._is_confidential(task)))
+            self._ended.add(Past(task.process, how, task.job.confidential))
 
     def _page(self, question: AskProcesses, *, confidential: bool) -> Processes:
         page = Page(trio.current_time(), self._execution.mesh_ahead_s())
@@ -116,7 +112,7 @@ class ProcessTable:
                     page.add(past.process, past.how)
             return page.said(question.request)
         for number, task in self._execution.processes.items():
-            if number < question.first or not (confidential or not self._is_confidential(task)):
+            if number < question.first or not (confidential or not task.job.confidential):
                 continue
             if page.is_full:
                 return page.said(question.request, more=number)

@@ -47,7 +47,7 @@ class Times:
         self.ended_s = now_s
 
     def all_by(self, now_s: float) -> tuple[float, float, float]:
-        """How long it has run, has waited, and is there, as the three below say it."""
+        """How long it has run, has waited, and is there."""
         running_s, ready_s, ended_s = self._running_since_s, self._ready_since_s, self.ended_s
         return (
             self.ran_s if running_s is None else self.ran_s + (now_s - running_s),
@@ -56,13 +56,13 @@ class Times:
         )
 
     def ran_by(self, now_s: float) -> float:
-        return self.ran_s + (0.0 if self._running_since_s is None else now_s - self._running_since_s)
+        return self.all_by(now_s)[0]
 
     def waited_by(self, now_s: float) -> float:
-        return self.waited_s + (0.0 if self._ready_since_s is None else now_s - self._ready_since_s)
+        return self.all_by(now_s)[1]
 
     def turnaround_by(self, now_s: float) -> float:
-        return (now_s if self.ended_s is None else self.ended_s) - self.created_s
+        return self.all_by(now_s)[2]
 
 
 class RecordedTimes(Times):

@@ -9,7 +9,7 @@ import trio
 from ..background import Background
 from ..clock import MeshTime, Said
 from ..config import Config
-from ..errors import DeadlineExceeded, LinkLost, NotAllowed, Unavailable
+from ..errors import DeadlineExceeded, LinkLost, NotAllowed, NotFound, Unavailable
 from ..identity.mesh import Identity
 from ..ids import NodeId
 from ..links.link import Link
@@ -88,6 +88,13 @@ class Membership:
     def present(self) -> list[Member]:
         """Alive or only suspected, this node not included."""
         return self._detector.present()
+
+    def named(self, name: str) -> Member:
+        """One that is present. Raises NotFound."""
+        for member in self.present():
+            if member.name == name:
+                return member
+        raise NotFound(f"no node named {name} is in the mesh")
 
     def somebody_is_missing(self) -> bool:
         return any(member.status is Status.DEAD for member in self._detector.members.values())

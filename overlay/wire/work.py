@@ -147,6 +147,8 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     """What has begun here is begun nowhere else, unless it can go on from a checkpoint and a person moves it."""
     network: bool = False
     """Its tasks use the worker's."""
+    confidential: bool = False
+    """Believed of a node's own jobs only, as no others may be: nothing that leaves the node tells of it."""
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -71,6 +71,23 @@ class Mesh:
         )
         return Said(done.returncode, done.stdout, done.stderr)
 
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """As `type`, and does not wait for its end."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "potluck", *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def await_processes(self, node: str, *states: str) -> None:
+        """Until these are the states of what runs there."""
+        until_s = time.monotonic() + READY_TIMEOUT_S
+        while (told := [one["state"] for one in self.json("ps", "--node", node)]) != list(states):
+            assert time.monotonic() < until_s, told
+
     def json(self, *arguments: str) -> Any:
         said = self.type(*arguments, "--json")
         assert said.code == 0, said

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from potluck.overlay.errors import Cancelled
 from potluck.overlay.wire.audit import digest_of, encode, entry_in
 
 from .mesh import Mesh, mesh
@@ -68,6 +69,18 @@ def test_a_log_is_read_by_anybody_and_a_rewritten_one_is_found(tmp_path: Path) -
         assert said.code == 1
         assert (said.json["held"], said.json["broken"]["first"], said.json["broken"]["last"]) == (False, 2, 2)
         assert "the log was changed at entry 2" in made.type("audit", "bee", "--node", "ant").err
+
+
+def test_what_ran_for_a_program_that_was_killed_is_in_the_log_unless_it_is_confidential(tmp_path: Path) -> None:
+    nap = ("run", "--node", "ant", "-c", "import time; time.sleep(600)")
+    with mesh(tmp_path, ["ant"]) as made:
+        for more in ((), ("--confidential",)):
+            with made.begin(*nap, *more) as program:
+                made.await_processes("ant", "RUNNING")
+                program.kill()
+            made.await_processes("ant")
+        (entry,) = made.json("audit", "--node", "ant")["log"]
+        assert [task["code"] for task in entry["tasks"]] == [Cancelled.wire_code]
 
 
 def test_confidential_work_leaves_no_trace_that_others_keep(tmp_path: Path) -> None:
