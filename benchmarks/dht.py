@@ -2,19 +2,21 @@
 
     python benchmarks/dht.py [--rounds 3] [--nodes 16 64] [--hivemind PYTHON] [--json]
 
-Everything on loopback, nodes shared over two (16) or four (64) processes. `--hivemind` names the interpreter of an
-environment that has it. Systems take turns in every round; medians over the rounds. After the figures of the whole
-mesh, three of ten nodes in every process die without a goodbye, and every survivor goes on at once.
+Everything on loopback, nodes shared over ten processes. `--hivemind` names the interpreter of an environment that has
+it. Systems take turns in every round; medians over the rounds. After the figures of the whole mesh three of the ten
+processes are killed, with all their nodes, and every survivor goes on at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
+import os
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +32,8 @@ KEYS = 100
 GETS = 200
 RATED = 1000
 AT_ONCE = 50
-KILLED = 0.3
+PROCESSES = 10
+KILLED = 3
 GETS_AFTER = 24
 """At once, each from a survivor of its own where there are so many; kademlia takes five seconds for every one."""
 DEATHS_KNOWN_S = 12.0
@@ -41,13 +44,15 @@ Figures = dict[str, float]
 class Process:
     """One crowd."""
 
-    def __init__(self, interpreter: str, program: Path) -> None:
+    def __init__(self, interpreter: str, program: Path, folder: str) -> None:
         self._process = subprocess.Popen(
             [interpreter, str(program)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            start_new_session=True,
+            env={**os.environ, "TMPDIR": folder},
         )
 
     def tell(self, do: str, **more: object) -> None:
@@ -65,25 +70,28 @@ class Process:
         self.tell(do, **more)
         return self.answer()
 
+    def kill(self) -> None:
+        """With whatever it has started."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
     def end(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
 
 
 class Mesh:
     def __init__(self, processes: list[Process]) -> None:
         self._processes = processes
-        self._draws = random.Random(1)
 
     def start(self, nodes: int) -> None:
-        share = nodes // len(self._processes)
         contact = None
-        for process in self._processes:
+        for number, process in enumerate(self._processes):
+            share = len(range(number, nodes, len(self._processes)))
             addresses = process.ask("start", nodes=share, contact=contact)
             contact = contact or addresses[0]
         self._everyone("settled", total=nodes)
@@ -93,8 +101,10 @@ class Mesh:
             process.tell(do, **more)
         return [process.answer() for process in self._processes]
 
-    def kill(self, fraction: float) -> None:
-        self._everyone("kill", fraction=fraction)
+    def kill(self, count: int) -> None:
+        """Processes, the last of them."""
+        for _ in range(count):
+            self._processes.pop().kill()
 
     def counts(self) -> Figures:
         answers = self._everyone("counts")
@@ -134,15 +144,16 @@ def percentiles(name: str, outcome: dict) -> Figures:
 
 
 @contextmanager
-def running(system: str, interpreter: str, count: int) -> Iterator[Mesh]:
-    processes = []
-    try:
-        for _ in range(count):
-            processes.append(Process(interpreter, PROGRAMS[system]))
-        yield Mesh(processes)
-    finally:
-        for process in processes:
-            process.end()
+def running(system: str, interpreter: str) -> Iterator[Mesh]:
+    processes: list[Process] = []
+    with tempfile.TemporaryDirectory() as folder:  # a process that is killed leaves its nodes' files behind
+        try:
+            for _ in range(PROCESSES):
+                processes.append(Process(interpreter, PROGRAMS[system], folder))
+            yield Mesh(processes)
+        finally:
+            for process in processes:
+                process.end()
 
 
 def measure(mesh: Mesh, nodes: int) -> Figures:
@@ -178,7 +189,7 @@ def run(rounds: int, sizes: list[int], hivemind: str | None) -> dict[int, dict[s
     for _ in range(rounds):
         for nodes in sizes:
             for system, interpreter in interpreters.items():
-                with running(system, interpreter, 2 if nodes <= 16 else 4) as mesh:
+                with running(system, interpreter) as mesh:
                     for what, value in measure(mesh, nodes).items():
                         row = results.setdefault(nodes, {}).setdefault(what, {})
                         row.setdefault(system, []).append(value)

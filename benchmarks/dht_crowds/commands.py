@@ -31,7 +31,8 @@ class Crowd(ABC):
     """Nodes are known by their numbers."""
 
     def __init__(self) -> None:
-        self.alive: list[int] = []
+        self.size = 0
+        """Nodes; their numbers are below."""
         self.requests = 0
         self.bytes = 0
         """Payload of everything sent."""
@@ -51,10 +52,6 @@ class Crowd(ABC):
     async def get(self, number: int, key: str) -> bytes | None: ...
 
     @abstractmethod
-    def kill(self, number: int) -> None:
-        """No goodbye: it answers nothing from now on."""
-
-    @abstractmethod
     async def together(self, works: list[Work], at_once: int) -> None: ...
 
     async def answer(self, command: dict[str, Any], draws: random.Random) -> object:
@@ -65,11 +62,6 @@ class Crowd(ABC):
                 return await self.settled(command["total"])
             case "set" | "get":
                 return await self._operate(command["do"], command["keys"], command["at_once"], draws)
-            case "kill":
-                for number in draws.sample(self.alive, round(command["fraction"] * len(self.alive))):
-                    self.alive.remove(number)
-                    self.kill(number)
-                return len(self.alive)
             case "counts":
                 return {"requests": self.requests, "bytes": self.bytes}
         raise ValueError(command)
@@ -78,7 +70,7 @@ class Crowd(ABC):
         took_s: list[float] = []
 
         def one(key: str) -> Work:
-            number = draws.choice(self.alive)
+            number = draws.randrange(self.size)
 
             async def work() -> None:
                 began_s = time.perf_counter()

@@ -32,8 +32,8 @@ class HivemindCrowd(Crowd):
             self._count(node)
             address = str((await node.get_visible_maddrs())[0])
             contact = contact or address
-            self.alive.append(len(self._nodes))
             self._nodes.append(node)
+            self.size += 1
             addresses.append(address)
         return addresses
 
@@ -57,9 +57,6 @@ class HivemindCrowd(Crowd):
     async def get(self, number: int, key: str) -> bytes | None:
         found = await self._nodes[number].get(key)
         return None if found is None else found.value
-
-    def kill(self, number: int) -> None:
-        self._nodes[number].p2p._child.kill()
 
     async def together(self, works: list[Work], at_once: int) -> None:
         waiting = iter(works)

@@ -25,8 +25,8 @@ class StockCrowd(Crowd):
                 contact = f"{host}:{port}"
             else:
                 await server.bootstrap([(contact.rpartition(":")[0], int(contact.rpartition(":")[2]))])
-            self.alive.append(len(self._servers))
             self._servers.append(server)
+            self.size += 1
             addresses.append(f"{host}:{port}")
         return addresses
 
@@ -52,9 +52,6 @@ class StockCrowd(Crowd):
     async def get(self, number: int, key: str) -> bytes | None:
         found: bytes | None = await self._servers[number].get(key)
         return found
-
-    def kill(self, number: int) -> None:
-        self._servers[number].stop()
 
     async def together(self, works: list[Work], at_once: int) -> None:
         waiting = iter(works)

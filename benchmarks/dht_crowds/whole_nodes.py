@@ -57,7 +57,6 @@ class WholeNodes(Crowd):
         self._nursery = nursery
         self._folder = folder
         self._nodes: list[Node] = []
-        self._scopes: list[trio.CancelScope] = []
         self._entropy = SystemEntropy()
         self._count_requests()
 
@@ -74,12 +73,10 @@ class WholeNodes(Crowd):
         addresses = []
         for number in range(count):
             node = self._make(number, contact)
-            scope = trio.CancelScope()
-            await self._nursery.start(self._run, node, scope)
+            await self._nursery.start(node.run)
             contact = contact or str(node.address)
-            self.alive.append(number)
             self._nodes.append(node)
-            self._scopes.append(scope)
+            self.size += 1
             addresses.append(str(node.address))
         return addresses
 
@@ -111,22 +108,17 @@ class WholeNodes(Crowd):
         )
         return Node(config, identity, ports, lambda _: None)
 
-    async def _run(
-        self, node: Node, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        with scope:
-            await node.run(task_status=task_status)
-
     async def settled(self, total: int) -> bool:
         with trio.move_on_after(60):
-            while not all(self._is_settled(self._nodes[number], total) for number in self.alive):  # noqa: ASYNC110
+            while not all(self._is_settled(node, total) for node in self._nodes):  # noqa: ASYNC110
                 await trio.sleep(0.1)
             return True
         return False
 
     def _is_settled(self, node: Node, total: int) -> bool:
         wanted = min(total - 1, node.config.links.neighbours_full)
-        return len(node.membership.present()) == total - 1 and len(list(node.links)) >= wanted
+        everyone = len(node.membership.present()) == total - 1 and len(list(node.links)) >= wanted
+        return everyone and not node.dht.share.syncing.due
 
     async def set(self, number: int, key: str, value: bytes) -> bool:
         try:
@@ -141,9 +133,6 @@ class WholeNodes(Crowd):
         except PotluckError:
             return None
         return None if record is None else record.value
-
-    def kill(self, number: int) -> None:
-        self._scopes[number].cancel()
 
     async def together(self, works: list[Work], at_once: int) -> None:
         waiting = iter(works)

@@ -34,6 +34,8 @@ logger = logging.getLogger("potluck.dht")
 
 _SETTLE_S: Final = 0.1
 """Several changes come together."""
+_SETTLE_LOSS_S: Final = 1.0
+"""Of several that die at once: until all of that is known, readers and whoever is asked have enough to do."""
 _PAUSE_S: Final = 0.5
 _PAUSE_MAX_S: Final = 5.0
 SURPLUS_S: Final = 30.0
@@ -51,6 +53,7 @@ class HandOver:
         self._dht = dht
         self._engine = dht.share.syncing
         self._moved = trio.Event()
+        self._settle_s = _SETTLE_S
         self._failures: Counter[NodeId] = Counter()
         self.taken = 0
         """Records fetched because they were due here."""
@@ -64,6 +67,8 @@ class HandOver:
         if change.event in ("joined", "left", "died"):
             if self._engine.view.is_moved_by(change.member.node_id, self._dht.config.k):
                 self._engine.seen(self._near())
+            if change.event != "joined":
+                self._settle_s = _SETTLE_LOSS_S
             self._moved.set()
 
     async def run(self) -> None:
@@ -79,7 +84,8 @@ class HandOver:
                     await self._drop_surplus()
                     with trio.move_on_after(NOTE_EVERY_S - SURPLUS_S):
                         await self._moved.wait()
-                await trio.sleep(_SETTLE_S)
+                await trio.sleep(self._settle_s)
+                self._settle_s = _SETTLE_S
             else:
                 await self._round()
 

@@ -140,7 +140,8 @@ class Detector:
         self._unlink(member)
         if left:
             return self._told(now_s, self._ended(now_s, member, Status.LEFT))
-        effects = [] if parted else self._accuse(now_s, member, [self._own.node_id])
+        settled_s = now_s + self._config.probe_timeout_s
+        effects = [] if parted else self._accuse(now_s, member, [self._own.node_id], settled_s)
         self._dialling.lost(now_s)
         return self._told(now_s, [*effects, *self._dialling.tick(now_s)])
 
@@ -244,6 +245,7 @@ class Detector:
         if member.status is not Status.SUSPECTED:
             return []
         self._members.move(member, Status.ALIVE, now_s)
+        self._exchange.retract(member.node_id)
         return [Changed("cleared", member)]
 
     def _is_fresh(self, now_s: float, member: Member) -> bool:
@@ -401,14 +403,17 @@ class Detector:
             return [DropLink(member.node_id)]
         return []
 
-    def _accuse(self, now_s: float, member: Member, accusers: Collection[bytes]) -> list[Effect]:
+    def _accuse(
+        self, now_s: float, member: Member, accusers: Collection[bytes], told_s: float = -math.inf
+    ) -> list[Effect]:
+        """The others hear of it not before `told_s`."""
         effects: list[Effect] = []
         grown = member.accuse(now_s, accusers)
         if member.status is Status.ALIVE:
             self._members.move(member, Status.SUSPECTED, now_s)
             effects.append(Changed("suspected", member))
         if grown:
-            self._exchange.news(member.node_id)
+            self._exchange.news(member.node_id, told_s)
         self._burial_s = min(self._burial_s, self._burial_of(member))
         return effects
 

@@ -3,7 +3,8 @@
 *News* of members goes to drawn neighbours, as many as 3·log₂ of the mesh, once from everyone who learns it: that many
 make it almost certain that an epidemic reaches all (Kermarrec, Massoulié, Ganesh, 2003, §3; SWIM §4.1 repeats as often
 to one at a time). In a mesh of ten that is everybody. Whoever is accused hears it from everyone who knows and has a
-link to it (Lifeguard §IV.C), so that it can refute.
+link to it (Lifeguard §IV.C), so that it can refute. That a link was lost is told once the dial that follows at once has
+not settled it either way: a process that has gone refuses it, and its death is all that the others need to hear.
 
 *Load* goes to all neighbours when it has changed, and every `exchange_interval_s` as a keep-alive that carries the
 digest of the member list; a neighbour with another list sends its own, once an interval. So whatever news has missed is
@@ -56,7 +57,8 @@ class Exchange:
         self._own = own
         self._members = members
         self._draws = draws
-        self._news: dict[NodeId, None] = {}
+        self._news: dict[NodeId, float] = {}
+        """Of whom, and not before when."""
         self._told_s = -math.inf
         self._load = LoadReport()
         self._load_due_s = math.inf
@@ -66,15 +68,23 @@ class Exchange:
 
     @property
     def due_s(self) -> float:
-        news_s = self._told_s + self._config.exchange_min_s if self._news else math.inf
-        return min(news_s, self._load_due_s, self._digest_due_s)
+        return min(self._news_due_s, self._load_due_s, self._digest_due_s)
+
+    @property
+    def _news_due_s(self) -> float:
+        return max(self._told_s + self._config.exchange_min_s, min(self._news.values())) if self._news else math.inf
 
     def begin(self, now_s: float) -> None:
         self._digest_due_s = now_s + self._config.exchange_interval_s
 
-    def news(self, node_id: NodeId) -> None:
+    def news(self, node_id: NodeId, not_before_s: float = -math.inf) -> None:
         """To be told as it is by then; several in a short time go together."""
-        self._news[node_id] = None
+        self._news[node_id] = min(not_before_s, self._news.get(node_id, math.inf))
+
+    def retract(self, node_id: NodeId) -> None:
+        """What was to be told later has come to nothing."""
+        if self._news.get(node_id, -math.inf) > -math.inf:
+            del self._news[node_id]
 
     def load_is(self, now_s: float, load: LoadReport) -> None:
         self._load = load
@@ -113,14 +123,14 @@ class Exchange:
         """Everything that is due."""
         if not self._members.linked:
             self._news.clear()  # nobody hears it, and whoever comes compares lists
-        tells = self._tell_news(now_s) if self._news and now_s >= self._told_s + self._config.exchange_min_s else []
+        tells = self._tell_news(now_s) if now_s >= self._news_due_s else []
         if now_s >= min(self._load_due_s, self._digest_due_s):
             tells += self._tell_load(now_s)
         return tells
 
     def _tell_news(self, now_s: float) -> list[Tell]:
         self._told_s = now_s
-        chosen = list(self._news)[:NEWS_MAX]
+        chosen = [node_id for node_id, due_s in self._news.items() if due_s <= now_s][:NEWS_MAX]
         for node_id in chosen:
             del self._news[node_id]
         news = [self._news_of(node_id) for node_id in chosen if self._knows(node_id)]

@@ -111,7 +111,7 @@ class SocketStream:
         return self._arrivals.claim(size_bytes)
 
     async def _wait(self, ready: Callable[[socket.socket], Awaitable[None]]) -> None:
-        if self._socket.fileno() < 0:
+        if self.closed:
             raise LinkLost(self._name)
         try:
             await ready(self._socket)
@@ -121,9 +121,13 @@ class SocketStream:
     def _lost(self, error: OSError) -> LinkLost:
         return LinkLost(f"{self._name}: {error.strerror}")
 
+    @property
+    def closed(self) -> bool:
+        return self._socket.fileno() < 0
+
     def close(self) -> None:
         """At once; whoever waits here is told."""
-        if self._socket.fileno() >= 0:
+        if not self.closed:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
             self._arrivals.close()

@@ -249,6 +249,8 @@ class TlsStream:
 
     async def aclose(self) -> None:
         """Says goodbye if that takes no time, and closes."""
+        if self._socket.closed:
+            return
         try:
             self._tls.unwrap()
         except ssl.SSLError:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import trio
 from potluck.node.daemon import Node
 from potluck.overlay.dht.handover import GIVE_S, SURPLUS_S
 from potluck.overlay.ids import node_id_of
+from potluck.overlay.links.link import Link
+from potluck.overlay.links.links import Handler
+from potluck.overlay.wire.codec import Message
+from potluck.overlay.wire.records import ListRange
 from potluck.simulations.world import World
 
 from .story import DAY_S, has, holders, play, prepare, running, settled
@@ -57,6 +63,28 @@ def test_who_goes_is_replaced_by_the_next_nearest_and_nothing_else_moves(how: st
                 due[name] += 1
         assert sum(due.values()) == sum(names[-1] in those for those in held.values())
         assert {name: count - before[name] for name, count in taken(world).items()} == due
+
+    play(story, 9)
+
+
+def test_of_several_that_die_within_a_second_the_survivors_ask_each_other_once() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        await write_all(world, names[0])
+        asked: Counter[tuple[str, str]] = Counter()
+        for node in running(world):
+            answer = node.links._handlers[ListRange]
+
+            def count(link: Link, message: Message, name: str = node.name, answer: Handler = answer) -> None:
+                asked[link.peer.name, name] += 1
+                answer(link, message)
+
+            node.links._handlers[ListRange] = count
+        for name in names[-3:]:
+            world.kill(name)
+            await trio.sleep(0.2)
+        await settled(world)
+        left = names[:-3]
+        assert asked == Counter({(asker, name): 1 for asker in left for name in left if asker != name})
 
     play(story, 9)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 
 from hypothesis import given
@@ -403,6 +404,41 @@ def test_a_broken_link_that_nobody_answers_for_ends_in_death() -> None:
     story = changes(run(detector, 10.0))
     assert [event for _, event in story] == ["died"]
     assert story[0][0] <= 1.0 + 1.5 * CONFIG.suspicion_s + 0.1
+
+
+def _accused_of(effects: Iterable[Effect], node_id: NodeId) -> list[Status]:
+    return [item.status for item in told(effects) if item.node_id == node_id]
+
+
+def test_of_a_process_that_has_gone_the_others_hear_its_death_and_no_suspicion_before() -> None:
+    detector = make()
+    for node_id in IDS[:2]:
+        detector.link_up(0.0, news(node_id))
+    run(detector, 0.9, {IDS[0]: 0.9, IDS[1]: 0.9})
+    assert _accused_of(detector.link_down(1.0, IDS[0], BOOTS[0], left=False), IDS[0]) == []
+    assert _accused_of((effect for _, effect in run(detector, 1.1, {IDS[1]: 1.1})), IDS[0]) == []
+    assert _accused_of(detector.dial_failed(1.1, IDS[0], refused=True), IDS[0]) == [Status.DEAD]
+
+
+def test_a_lost_link_is_told_once_the_dial_has_had_its_time() -> None:
+    detector = make()
+    for node_id in IDS[:2]:
+        detector.link_up(0.0, news(node_id))
+    run(detector, 0.9, {IDS[0]: 0.9, IDS[1]: 0.9})
+    detector.link_down(1.0, IDS[0], BOOTS[0], left=False)
+    story = run(detector, 1.0 + CONFIG.probe_timeout_s, {IDS[1]: 1.4})
+    assert [at_s for at_s, effect in story if _accused_of([effect], IDS[0])] == [1.0 + CONFIG.probe_timeout_s]
+
+
+def test_nobody_hears_of_a_link_that_came_back_at_once() -> None:
+    detector = make()
+    for node_id in IDS[:2]:
+        detector.link_up(0.0, news(node_id))
+    run(detector, 0.9, {IDS[0]: 0.9, IDS[1]: 0.9})
+    detector.link_down(1.0, IDS[0], BOOTS[0], left=False)
+    effects = [*detector.link_up(1.1, news(IDS[0]))]
+    effects += [effect for _, effect in run(detector, 1.9, {IDS[0]: 1.9, IDS[1]: 1.9})]
+    assert told(effects, IDS[1]) == []
 
 
 def test_who_comes_while_somebody_is_suspected_is_not_waited_for() -> None:
