@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from ..config import Links as LinksConfig
-from ..errors import DeadlineExceeded, LinkLost, PotluckError, RemoteProtocolError
+from ..errors import DeadlineExceeded, LinkLost, LocalProtocolError, PotluckError, RemoteProtocolError
 from ..outbox import Outbox
 from ..session.session import NEED_BYTES
 from ..session.states import Role, State
@@ -80,11 +80,11 @@ class Link:
         self._outbox.put(self._conversation.session.send(message))
 
     def ask(self, make: Callable[[int], Message], answer_type: type[M], hear: Hear[M]) -> int:
-        """Posts `make(number)`. Raises LinkLost, and then `hear` is not called."""
+        """Posts `make(number)`. Raises LinkLost, LocalProtocolError if it is too long; then `hear` is not called."""
         number = self._questions.put(answer_type, hear)
         try:
             self.post(make(number))
-        except LinkLost:
+        except (LinkLost, LocalProtocolError):
             self._questions.drop(number)
             raise
         return number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,7 @@ import trio
 
 from ..background import Background
 from ..dht.service import Dht
-from ..errors import LocalProtocolError, NotAllowed, PotluckError, RemoteProtocolError, Unavailable
+from ..errors import LinkLost, LocalProtocolError, PotluckError, RemoteProtocolError, Unavailable
 from ..ids import NodeId, OwnerId, key_id
 from ..links.link import Link
 from ..links.links import Links
@@ -19,9 +20,9 @@ from ..ports import Entropy, Store
 from ..wire import registers as wire
 from ..wire.codec import Message
 from ..wire.gossip import Status
-from ..wire.records import Contact
 from ..wire.registers import Ballot, Configuration, State
 from .acceptor import Acceptor, Write
+from .asking import Answer, Asking, Question, Tell
 from .changes import ROOT, ChosenAgain, Content, ContentStep, Entry, Step, directory_for, enter, root_content, unchanged
 from .founding import Founding
 from .proposer import Done, Effect, Proposer, Register, Retry, Send
@@ -33,7 +34,6 @@ ACCEPTORS: Final = 5
 _TABLE: Final = "registers"
 _ANSWERS_AT_ONCE: Final = 256
 _RESTORED_AT_ONCE: Final = 64
-_ANSWERS_WAITING: Final = 2 * wire.FOUNDERS_MAX
 _KNOWN_MAX: Final = 4096
 _COUNTER_MAX: Final = 1 << 49
 """Ballots are outrun one by one: none of ours comes near."""
@@ -41,8 +41,6 @@ _FOUNDING_TRIES: Final = 5
 """The founding needs everyone: it asks again whoever is silent, where other operations go on without it."""
 _PAUSE_S: Final = 0.01
 _PAUSE_MAX_S: Final = 0.4
-
-_Answered = tuple[Send, wire.Promise | wire.Accepted | None]
 
 
 class Registers:
@@ -63,7 +61,9 @@ class Registers:
         self.founding = Founding(self, dht.identity, links, membership, store, entropy)
         self._known: dict[tuple[bytes, bytes], Configuration] = {}
         self._turns: dict[bytes, _Turn] = {}
-        self._answers_under_way = 0
+        self._unwritten: list[tuple[Answer, Tell]] = []
+        """Answers that follow from what the next commit writes."""
+        self._writing = False
         self._restoring: set[Register] = set()
         self._began_s = 0.0
         self._background = Background()
@@ -134,9 +134,8 @@ class Registers:
     ) -> tuple[State, Any]:
         """Goes on until it is done."""
         proposer = Proposer(register, known, step, self._next_ballot, confirm=confirm)
-        answers_in, answers = trio.open_memory_channel[_Answered](_ANSWERS_WAITING)
         tries = 0
-        with answers:
+        with Asking(self._dht, self._answer_here, 1 if register.founding else _FOUNDING_TRIES) as asking:
             effects = proposer.begin()
             while True:
                 for effect in effects:
@@ -144,7 +143,7 @@ class Registers:
                         self._learned(register, effect.state)
                         return effect.state, effect.answer
                     if isinstance(effect, Send):
-                        self.start(self._ask, register, effect, answers_in)
+                        asking.ask(effect)
                 if any(isinstance(effect, Retry) for effect in effects):
                     await self._pause(tries)
                     tries += 1
@@ -152,7 +151,8 @@ class Registers:
                         proposer.learned(await self._place(register, afresh=True))
                     effects = proposer.begin()
                 else:
-                    effects = _take(proposer, *await answers.receive())
+                    send, answer = await asking.next()
+                    effects = _take(proposer, send, self._believed(register, answer))
 
     def _next_ballot(self, above: int) -> Ballot:
         self._counter = max(self._counter, above) + 1
@@ -162,36 +162,12 @@ class Registers:
         """Those who outrun each other must not do so in step."""
         await trio.sleep(self._pauses.uniform(0, min(_PAUSE_S * 2**tries, _PAUSE_MAX_S)))
 
-    async def _ask(self, register: Register, send: Send, answers: trio.MemorySendChannel[_Answered]) -> None:
-        answer = await self._answer_of(send)
-        tries = _FOUNDING_TRIES if not register.founding else 1
-        while answer is None and (tries := tries - 1):
-            answer = await self._answer_of(send)
+    def _believed(self, register: Register, answer: Answer | None) -> Answer | None:
         if answer is not None and answer.apart:
             self.founding.is_apart(register)
-            answer = None
+            return None
         if isinstance(answer, wire.Accepted) and answer.witness is not None:
             self.founding.gather(answer.witness)
-        try:
-            answers.send_nowait((send, answer))
-        except (trio.BrokenResourceError, trio.WouldBlock):
-            pass  # the operation is over, or this is as good as lost
-
-    async def _answer_of(self, send: Send) -> wire.Promise | wire.Accepted | None:
-        message = send.message
-        try:
-            if send.to == self._own_id:
-                return await self._answer(message, self._owner_id)
-            member = self._membership.get(send.to)
-            if member is None or not member.present:
-                return None
-            contact = Contact(send.to, member.address.host, member.address.port)
-            answer_type: Any = wire.Promise if isinstance(message, wire.Prepare) else wire.Accepted
-            answer: wire.Promise | wire.Accepted = await self._dht.ask(
-                contact, lambda number: msgspec.structs.replace(message, request=number), answer_type
-            )
-        except (Unavailable, NotAllowed, LocalProtocolError):  # the last: a state of a peer's making, too long to send
-            return None
         return answer
 
     # Where a register is
@@ -230,21 +206,15 @@ class Registers:
         if error := _fault(message, link.peer.node_id):
             link.lose(error)
             return
-        if self._answers_under_way < _ANSWERS_AT_ONCE:  # else silence: whoever asks asks again
-            self._answers_under_way += 1
-            self.start(self._answer_peer, link, message)
+        if len(self._unwritten) < _ANSWERS_AT_ONCE:  # else silence: whoever asks asks again
+            self._answer(message, link.peer.owner_id, partial(_post, link))
 
-    async def _answer_peer(self, link: Link, message: wire.Prepare | wire.Accept) -> None:
-        try:
-            link.post(await self._answer(message, link.peer.owner_id))
-        except (Unavailable, LocalProtocolError) as error:
-            logger.debug("a proposer was not answered: %s", error)
-        finally:
-            self._answers_under_way -= 1
+    def _answer_here(self, message: Question, tell: Tell) -> None:
+        self._answer(message, self._owner_id, tell)
 
-    async def _answer(self, message: wire.Prepare | wire.Accept, owner: OwnerId) -> wire.Promise | wire.Accepted:
-        """To a node of this owner. On disk when this returns: what is answered and everything it follows from."""
-        answer: wire.Promise | wire.Accepted
+    def _answer(self, message: Question, owner: OwnerId, tell: Tell) -> None:
+        """To a node of this owner. It is told once all is on disk that the answer follows from; None if that fails."""
+        answer: Answer
         if self.acceptor.doubts(message.founding, message.name):
             self._begin_restoring(Register(message.founding, message.name))
         if isinstance(message, wire.Prepare):
@@ -253,10 +223,31 @@ class Registers:
             answer, write = self.acceptor.accept(message, owner)
             if message.name == ROOT and write is not None:
                 answer = msgspec.structs.replace(answer, witness=self.founding.witness_of(message.state))
-        if write is not None:
-            self.put(write)
-            await self._store.commit()
-        return answer
+        if write is None:
+            tell(answer)
+            return
+        self.put(write)
+        self._unwritten.append((answer, tell))
+        if not self._writing and self._background.running:
+            self._writing = True
+            self.start(self._write)
+
+    async def _write(self) -> None:
+        """Until nothing is left to be written. What comes meanwhile goes with the next commit."""
+        try:
+            while self._unwritten:
+                written, self._unwritten = self._unwritten, []
+                try:
+                    await self._store.commit()
+                except Unavailable as full:
+                    logger.debug("proposers were not answered: %s", full)
+                    for _, tell in written:
+                        tell(None)
+                else:
+                    for answer, tell in written:
+                        tell(answer)
+        finally:
+            self._writing = False
 
     def put(self, write: Write) -> None:
         self._store.put(_TABLE, *write)
@@ -266,7 +257,9 @@ class Registers:
         founding = self.founding.known
         accept = None if founding is None else self.acceptor.accepted(founding, name)
         if accept is not None:
-            await self._answer_of(Send(node_id, accept))
+            with Asking(self._dht, self._answer_here) as asking:
+                asking.ask(Send(node_id, accept))
+                await asking.next()
 
     # What the disk has garbled
 
@@ -316,7 +309,16 @@ class Registers:
         return self._own_id
 
 
-def _take(proposer: Proposer, send: Send, answer: wire.Promise | wire.Accepted | None) -> list[Effect]:
+def _post(link: Link, answer: Answer | None) -> None:
+    if answer is None:
+        return
+    try:
+        link.post(answer)
+    except (LinkLost, LocalProtocolError) as error:
+        logger.debug("a proposer was not answered: %s", error)
+
+
+def _take(proposer: Proposer, send: Send, answer: Answer | None) -> list[Effect]:
     if isinstance(answer, wire.Promise):
         return proposer.promised(send.to, answer)
     if isinstance(answer, wire.Accepted):
