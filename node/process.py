@@ -7,7 +7,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -22,12 +22,11 @@ from ..overlay.identity.mesh import Identity, open_identity, open_mesh
 from ..overlay.identity.privacy import write_private
 from ..overlay.identity.rotation import rotations_to
 from ..overlay.places import control_socket_path, machine_id, node_dir
-from ..overlay.ports import WallClock
+from ..overlay.ports import Sandbox, WallClock
 from ..overlay.transport.interfaces import choose
 from ..overlay.transport.tcp import TcpNetwork, TlsFiles
 from . import control
 from .daemon import Event, Node, Ports
-from .execution.backends import available_sandboxes
 from .house import House
 from .lending.desk import Desk
 from .resources.gpus import find_gpus, lent
@@ -41,18 +40,19 @@ _GOODBYE_S: Final = GIVE_S + 1.5
 """A graceful end takes no longer; what is not said by then is not said."""
 
 
-def serve(config: Config, announce: Callable[[Event], None]) -> None:
-    """Runs a node until SIGINT, SIGTERM or its own ShutDown; calls `announce` with every event.
+def serve(config: Config, announce: Callable[[Event], None], sandboxes: Callable[[], Sequence[Sandbox]]) -> None:
+    """Runs a node until SIGINT, SIGTERM or its own ShutDown; calls `announce` with every event. `sandboxes` finds
+    those of this machine, for each node that runs here after the other.
 
     Raises NameInUse, ConfigError, SandboxUnavailable for a node that cannot start.
     """
     try:
-        trio.run(_serve, config, announce, restrict_keyboard_interrupt_to_checkpoints=True)
+        trio.run(_serve, config, announce, sandboxes, restrict_keyboard_interrupt_to_checkpoints=True)
     except BaseExceptionGroup as group:
         raise reason(group) from None
 
 
-async def _serve(config: Config, announce: Callable[[Event], None]) -> None:
+async def _serve(config: Config, announce: Callable[[Event], None], sandboxes: Callable[[], Sequence[Sandbox]]) -> None:
     """One node after the other: a machine that joins another mesh begins again in it, in the same process."""
     socket_path = control_socket_path(config.runtime_dir, config.data_dir, config.name)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -60,7 +60,7 @@ async def _serve(config: Config, announce: Callable[[Event], None]) -> None:
         while following is not None:
             listener = await control.listen(socket_path, config.name)
             try:
-                following = await _run(following, announce, (listener, socket_path), signals)
+                following = await _run(following, announce, sandboxes(), (listener, socket_path), signals)
             finally:
                 socket_path.unlink(missing_ok=True)
 
@@ -75,6 +75,7 @@ def begin_anew_without_state(folder: Path) -> None:
 async def _run(
     config: Config,
     announce: Callable[[Event], None],
+    sandboxes: Sequence[Sandbox],
     control_socket: tuple[trio.SocketListener, Path],
     signals: AsyncIterator[int],
 ) -> Config | None:
@@ -94,7 +95,7 @@ async def _run(
         entropy=entropy,
         host=SystemHost(config.data_dir, lent(find_gpus().gpus, config.gpus), Desk(config.lending.devices)),
         store=store,
-        sandboxes=available_sandboxes(config.sandbox),
+        sandboxes=sandboxes,
     )
     node = Node(config, identity, ports, lambda event: announce({**event, **_process_id(event)}))
     house = House(config, node, network, entropy)

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -254,7 +255,7 @@ def _log_file(config: Config) -> Path:
 
 
 def _serve(session: Session, config: Config, *, background: bool) -> Answer:
-    serve = _imported()
+    serve = _imported(config)
     if not config.private:
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s")
         logging.getLogger("potluck").setLevel(logging.INFO)
@@ -274,14 +275,22 @@ def _serve(session: Session, config: Config, *, background: bool) -> Answer:
     return Answer(None, told=True)
 
 
-def _imported() -> Callable[[Config, Callable[[Mapping[str, object]], None]], None]:
-    """The node's whole program. Nothing of it is garbage, nor ever will be: no collection looks at it."""
+def _imported(config: Config) -> Callable[[Config, Callable[[Mapping[str, object]], None]], None]:
+    """The node's whole program, in the order in which it is of use: what tries out sandboxes comes first, then as much
+    as is imported meanwhile. Nothing of it is garbage, nor ever will be: no collection looks at it."""
     gc.disable()
+    from ..node.execution.headstart import HeadStart
+
+    head_start = HeadStart.of(config.sandbox)
+    from ..overlay.links import links  # noqa: F401  about as long as the trial
+
+    if config.private and config.slots:
+        head_start.begin_worker()
     from ..node.process import serve
 
     gc.enable()
     gc.freeze()
-    return serve
+    return partial(serve, sandboxes=head_start.sandboxes)
 
 
 def _leave_when_parent_ends() -> None:

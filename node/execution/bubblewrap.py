@@ -76,6 +76,7 @@ class BubblewrapSandbox:
         self._program = program
         self._options = tuple(options)
         self._sizes = sizes
+        self._begun: BubblewrapWorker | None = None
         self.guarantees = Guarantees(
             network=True,
             filesystem=True,
@@ -125,7 +126,20 @@ class BubblewrapSandbox:
             raise SandboxUnavailable(f"bubblewrap does not work here: {trial.stderr.strip()[-300:]}")
         return trial.stdout
 
+    def begin(self) -> None:
+        """Starts a worker that nobody waits for yet; the first `start` without further access gets it. Raises
+        SandboxUnavailable."""
+        self._begun = self._spawn(NO_ACCESS)
+
     async def start(self, access: Access = NO_ACCESS) -> BubblewrapWorker:
+        if self._begun is not None and access == NO_ACCESS:
+            worker, self._begun = self._begun, None
+        else:
+            worker = self._spawn(access)
+        await worker.await_ready()
+        return worker
+
+    def _spawn(self, access: Access) -> BubblewrapWorker:
         with ExitStack() as theirs, ExitStack() as ours:
             told, tells = os.pipe()
             ours.callback(os.close, told)
@@ -142,9 +156,7 @@ class BubblewrapSandbox:
             spawned = spawn(lambda descriptors: self._command(access, descriptors, *keep), env={}, keep=keep)
             ours.pop_all()
         guarantees = msgspec.structs.replace(self.guarantees, network=not access.network)
-        worker = BubblewrapWorker(spawned, guarantees, group, told, orders)
-        await worker.await_ready()
-        return worker
+        return BubblewrapWorker(spawned, guarantees, group, told, orders)
 
     def _filter_pipe(self, theirs: ExitStack) -> tuple[int, ...]:
         """Holds the filter of system calls, where there is one: bubblewrap sets it last of all."""

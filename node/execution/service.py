@@ -303,7 +303,7 @@ class ExecutionService:
                 logger.info("Node %s executing: %s", self._name, _text_of(effect.arguments))
         elif isinstance(effect, events.StartWorker):
             self._workers[effect.worker] = life = self._life(effect.worker)
-            access = Access([self._host.gpus[number] for number in effect.opens.gpus], effect.opens.network)
+            access = Access(tuple(self._host.gpus[number] for number in effect.opens.gpus), effect.opens.network)
             nursery.start_soon(self._live, life, self._sandboxes[effect.sandbox], access)
         elif isinstance(effect, events.KillWorker):
             self._workers[effect.worker].kill()
