@@ -438,7 +438,7 @@ class Detector:
     def _ended(self, now_s: float, member: Member, status: Status) -> list[Effect]:
         self._unlink(member)
         self._members.move(member, status, now_s)
-        self._exchange.news(member.node_id)
+        self._exchange.ended(now_s, member.node_id)
         self._dialling.ended(now_s, member)
         return [Changed("left" if status is Status.LEFT else "died", member)]
 

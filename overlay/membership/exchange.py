@@ -28,6 +28,8 @@ from .members import Member, Members, news_of, token_of
 
 NEWS_MAX: Final = 1024
 """In one message."""
+TOGETHER_S: Final = 0.2
+"""So long who has ended waits for others: a power cut takes many, and all hear of all of them at once."""
 _SPREAD: Final = 3
 """Neighbours told, per doubling of the mesh."""
 
@@ -60,6 +62,7 @@ class Exchange:
         self._news: dict[NodeId, float] = {}
         """Of whom, and not before when."""
         self._told_s = -math.inf
+        self._ended_due_s = -math.inf
         self._load = LoadReport()
         self._load_due_s = math.inf
         self._load_told_s = -math.inf
@@ -80,6 +83,12 @@ class Exchange:
     def news(self, node_id: NodeId, not_before_s: float = -math.inf) -> None:
         """To be told as it is by then; several in a short time go together."""
         self._news[node_id] = min(not_before_s, self._news.get(node_id, math.inf))
+
+    def ended(self, now_s: float, node_id: NodeId) -> None:
+        """With all others who end in this moment."""
+        if self._ended_due_s <= now_s:
+            self._ended_due_s = now_s + TOGETHER_S
+        self.news(node_id, self._ended_due_s)
 
     def retract(self, node_id: NodeId) -> None:
         """What was to be told later has come to nothing."""

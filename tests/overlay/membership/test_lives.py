@@ -12,7 +12,7 @@ from potluck.overlay.config import Links
 from potluck.overlay.ids import NodeId
 from potluck.overlay.membership.detector import Detector
 from potluck.overlay.membership.dialling import Dial
-from potluck.overlay.membership.exchange import Self, Tell
+from potluck.overlay.membership.exchange import TOGETHER_S, Self, Tell
 from potluck.overlay.membership.members import ENDED_MAX, LIFE
 from potluck.overlay.membership.probing import RELAYS_MAX, Ask, AskThrough
 from potluck.overlay.wire.gossip import MemberNews, Reach, Status
@@ -83,7 +83,8 @@ def test_a_death_is_told_on_and_the_long_dead_are_forgotten() -> None:
     detector = make()
     detector.link_up(0.0, news(IDS[1]))
     tell(detector, 0.1, news(IDS[0]))
-    effects = tell(detector, 1.0, news(IDS[0], status=Status.DEAD), sender=IDS[2])
+    tell(detector, 1.0, news(IDS[0], status=Status.DEAD), sender=IDS[2])
+    effects = [effect for _, effect in run(detector, 1.0 + TOGETHER_S, {IDS[1]: 1.0})]
     assert [item.status for item in told(effects, IDS[1]) if item.node_id == IDS[0]] == [Status.DEAD]
     heard_s = {IDS[1]: CONFIG.forget_s + 60}
     run(detector, CONFIG.forget_s + 30, heard_s)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from potluck.overlay.ids import NodeId
 from potluck.overlay.membership.detector import Effect
 from potluck.overlay.membership.dialling import Dial
+from potluck.overlay.membership.exchange import TOGETHER_S
 from potluck.overlay.wire.gossip import Status
 
 from .stories import BOOTS, CONFIG, IDS, changes, events, make, news, run, tell, told
@@ -42,7 +43,24 @@ def test_of_a_process_that_has_gone_the_others_hear_its_death_and_no_suspicion_b
     run(detector, 0.9, {IDS[0]: 0.9, IDS[1]: 0.9})
     assert _accused_of(detector.link_down(1.0, IDS[0], BOOTS[0], left=False), IDS[0]) == []
     assert _accused_of((effect for _, effect in run(detector, 1.1, {IDS[1]: 1.1})), IDS[0]) == []
-    assert _accused_of(detector.dial_failed(1.1, IDS[0], refused=True), IDS[0]) == [Status.DEAD]
+    detector.dial_failed(1.1, IDS[0], refused=True)
+    story = run(detector, 1.5, {IDS[1]: 1.1})
+    assert [(at_s, _accused_of([effect], IDS[0])) for at_s, effect in story if told([effect])] == [
+        (1.1 + TOGETHER_S, [Status.DEAD])
+    ]
+
+
+def test_of_several_that_end_within_a_moment_all_is_told_at_once() -> None:
+    detector = make()
+    for node_id in IDS[:4]:
+        detector.link_up(0.0, news(node_id))
+    run(detector, 0.9, dict.fromkeys(IDS[:4], 0.9))
+    for number, node_id in enumerate(IDS[:3]):
+        detector.link_down(1.0 + 0.04 * number, node_id, BOOTS[0], left=False)
+        detector.dial_failed(1.01 + 0.04 * number, node_id, refused=True)
+    story = run(detector, 1.8, {IDS[3]: 1.1})
+    counts = [len(told([effect])) for _, effect in story if told([effect])]
+    assert sum(counts) == 3 and len(counts) == 1
 
 
 def test_a_lost_link_is_told_once_the_dial_has_had_its_time() -> None:
