@@ -35,6 +35,7 @@ class WorkLoad(Protocol):
     task_mean_s: float
     shares: bool
     gpus_free: int
+    waiting: int
 
 
 class Presence:
@@ -68,6 +69,7 @@ class Presence:
                 task_mean_s=round(work.task_mean_s, 6),
                 shares=work.shares,
                 gpus_free=work.gpus_free,
+                waiting=work.waiting,
             )
         )
 

@@ -134,7 +134,8 @@ class Engine:
         begun = sum(worker.active or worker.stands is not None for worker in pool.workers.values())
         queued = max(0, self._account.unfinished - begun)
         shares, gpus = self._policy.preempts, self._dispatcher.claims.grants.free_gpus
-        return Load(slots.count, slots.taken, queued, self._policy.lengths(), self._task_mean_s, shares, gpus)
+        lengths, waiting = self._policy.lengths(), self._dispatcher.standing.waiting()
+        return Load(slots.count, slots.taken, queued, lengths, self._task_mean_s, shares, gpus, waiting)
 
     def change_policy(self, now_s: float, policy: Policy[Task]) -> None:
         """Holds from the next step on."""

@@ -34,6 +34,8 @@ class Load:
     shares: bool = False
     """Tasks take turns: one that comes need not wait for those that run."""
     gpus_free: int = 0
+    waiting: int = 0
+    """Tasks that hold no slot while they wait for others."""
 
 
 class Starts:

@@ -317,13 +317,13 @@ class ExecutionService:
             nursery.start_soon(self._fetch, effect)
 
     async def _watch_load(self) -> None:
-        told = 0, 0
+        told = 0, 0, 0
         while True:
             await self._stirred.wait()
             self._stirred = trio.Event()
             load = self._engine.load()
-            if (load.busy, load.queued) != told:
-                told = load.busy, load.queued
+            if (load.busy, load.queued, load.waiting) != told:
+                told = load.busy, load.queued, load.waiting
                 self.load_changed()
             await trio.sleep(_LOAD_PAUSE_S)
 

@@ -34,6 +34,10 @@ class Standing:
     def count(self) -> int:
         return sum(worker.stands is not None for worker in self._pool.workers.values())
 
+    def waiting(self) -> int:
+        """Of these, how many want no slot yet."""
+        return sum(worker.stands == "waiting" for worker in self._pool.workers.values())
+
     def waits(self, worker: Worker, turn: int) -> None:
         worker.stands, worker.turn = "waiting", turn
         self._resuming.pop(worker.number, None)

@@ -25,7 +25,7 @@ Group = tuple[bytes, str]
 
 def idle_slots(workers: Iterable[Worker]) -> dict[NodeId, int]:
     """Slots with neither work nor anything that waits for them, by node."""
-    free = ((worker.node_id, worker.slots - worker.foreign - worker.outstanding) for worker in workers)
+    free = ((worker.node_id, worker.slots - worker.foreign - worker.engaged) for worker in workers)
     return {node_id: count for node_id, count in free if count > 0}
 
 
@@ -33,9 +33,9 @@ def to_ask_back(
     job: Job, holder: Worker, idle: Mapping[NodeId, int], able: Callable[[Group], frozenset[NodeId]]
 ) -> list[Task]:
     """What the holder should return: the last of what waits there, in proportion to the slots that are free for it.
-    A task behind those of other jobs and other masters waits, too."""
+    A task behind those of other jobs and other masters waits, too; who waits without a slot is in nobody's way."""
     held = job.at[holder.node_id]
-    others = holder.foreign + holder.outstanding - len(held)
+    others = holder.foreign + holder.engaged - len(held)
     left_for_it = max(0, holder.slots - others)
     if len(held) <= left_for_it:
         return []

@@ -95,7 +95,7 @@ class Master:
         if known is not None:
             worker.foreign, worker.assigned = known.foreign, known.assigned
             worker.outstanding, worker.leaving = known.outstanding, known.leaving
-            worker.shares, worker.closed = known.shares, known.closed
+            worker.waiting, worker.shares, worker.closed = known.waiting, known.shares, known.closed
         self._workers[worker.node_id] = worker
         for job in self._jobs.values():
             again = [job.tasks[index] for index in sorted(job.at.get(worker.node_id, ()))]

@@ -39,6 +39,8 @@ class Worker:
     """Tasks of others there, by its last report."""
     outstanding: int = 0
     """This master's tasks there."""
+    waiting: int = 0
+    """Tasks there that wait for others and hold no slot, by its last report."""
     shares: bool = False
     """Tasks take turns there."""
     closed: str = ""
@@ -50,11 +52,19 @@ class Worker:
     def slots(self) -> int:
         return self.capabilities.slots
 
+    @property
+    def engaged(self) -> int:
+        """This master's tasks there that have a slot or want one. Those that wait are taken for its own: where they are
+        another's, one task more waits there for a moment."""
+        return max(0, self.outstanding - self.waiting)
+
     def reported(self, load: LoadReport) -> bool:
         """Whether more may be given to it now."""
-        has_more_room = (load.shares and not self.shares) or (bool(self.closed) and not load.closed)
+        opened = (load.shares and not self.shares) or (bool(self.closed) and not load.closed)
+        has_more_room = opened or load.waiting > self.waiting
         self.shares, self.closed = load.shares, load.closed
-        self.foreign = max(0, load.busy + load.queued - self.outstanding)
+        self.waiting = load.waiting
+        self.foreign = max(0, load.busy + load.queued - self.engaged)
         return has_more_room
 
 
@@ -164,9 +174,9 @@ def room(worker: Worker, needs: Needs, of_job: int, window_size: int, *, nested:
     """How many more tasks of a job a node may be given that has `of_job` of them: its window, and nothing ahead where
     not every slot can run one. What a task has submitted counts for itself: that task has a place in the window for as
     long as it waits for these. Where tasks take turns a job's window is its own, up to `SHARED_WINDOWS` together."""
-    free = window_size - (of_job if nested else worker.outstanding)
+    free = window_size - (of_job if nested else worker.engaged)
     if worker.shares and not nested:
-        free = min(window_size - of_job, SHARED_WINDOWS * window_size - worker.outstanding)
+        free = min(window_size - of_job, SHARED_WINDOWS * window_size - worker.engaged)
     beside = lanes(worker.capabilities, needs)
     return free if beside == worker.slots else min(free, beside - of_job)
 
@@ -196,7 +206,7 @@ def _spread_by_two(
     def order(place: int) -> tuple[float, int, bool, NodeId]:
         worker = free[place]
         here = given.get(worker.node_id, 0)
-        load = (worker.foreign + worker.outstanding + here) / worker.slots
+        load = (worker.foreign + worker.engaged + here) / worker.slots
         return load, worker.assigned + here, not worker.here, worker.node_id
 
     while count and free:
@@ -213,7 +223,7 @@ def _spread_by_two(
 
 def _spread_by_all(count: int, free: list[Worker], room: Mapping[NodeId, int]) -> dict[NodeId, int]:
     heap = [
-        ((worker.foreign + worker.outstanding) / worker.slots, worker.assigned, not worker.here, worker.node_id, worker)
+        ((worker.foreign + worker.engaged) / worker.slots, worker.assigned, not worker.here, worker.node_id, worker)
         for worker in free
     ]
     heapq.heapify(heap)
@@ -225,6 +235,6 @@ def _spread_by_all(count: int, free: list[Worker], room: Mapping[NodeId, int]) -
         if here >= room[node_id]:
             heapq.heappop(heap)
         else:  # divided anew: adding up fractions would tell equal loads apart
-            load = (worker.foreign + worker.outstanding + here) / worker.slots
+            load = (worker.foreign + worker.engaged + here) / worker.slots
             heapq.heapreplace(heap, (load, assigned + 1, elsewhere, node_id, worker))
     return given

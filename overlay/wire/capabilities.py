@@ -67,3 +67,5 @@ class LoadReport(msgspec.Struct, frozen=True, array_like=True):
     """Its tasks take turns: one more need not wait for those that run."""
     closed: ShortText = ""
     """Why it takes nothing from elsewhere now; empty while it does."""
+    waiting: Count = 0
+    """Tasks without a slot, because they wait for others that they have submitted. Neither busy nor queued."""

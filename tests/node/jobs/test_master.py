@@ -70,7 +70,7 @@ class MasterMachine(RuleBasedStateMachine):
                     self.dropped.update(objects)
         for node_id, known in self.master.workers.items():
             if before is not None and known.outstanding > before.get(node_id, 0):
-                assert known.outstanding <= max(self.windows(known)), "windows are respected"
+                assert known.engaged <= max(self.windows(known)), "windows are respected"
         for job in self.master.jobs.values():
             for node_id in job.at if job.options.needs.cpus else ():
                 assert len(job.at[node_id]) <= max(1, ABLE[node_id][1].slots // 2), "none of its tasks goes short"
@@ -78,7 +78,7 @@ class MasterMachine(RuleBasedStateMachine):
     def asked_back(self, node_id: NodeId, message: CancelInstructions) -> None:
         job = self.master.jobs[message.job]
         holder, held = self.master.workers[node_id], len(job.at[node_id])
-        of_others = holder.foreign + holder.outstanding - held
+        of_others = holder.foreign + holder.engaged - held
         can_run = min(held, max(0, ABLE[node_id][1].slots - of_others))
         assert held - len(message.indexes) >= can_run, "it keeps what the slots that others leave it can run"
         for index in message.indexes:
@@ -86,7 +86,7 @@ class MasterMachine(RuleBasedStateMachine):
             assert task.node == node_id and not task.started
             form, kind = self.open_tasks[message.job, index]
             assert any(
-                other.foreign + other.outstanding < other.slots
+                other.foreign + other.engaged < other.slots
                 for other in self.able_for((message.job, PROGRAMS[form].program_id, kind))
             ), "somebody has nothing to do who could run it"
 
@@ -290,9 +290,15 @@ class MasterMachine(RuleBasedStateMachine):
             assert not [effect for effect in effects if isinstance(effect, Tell)]
         assert self.outstanding() == before
 
-    @rule(node_id=st.sampled_from(IDS), busy=st.integers(0, 100), queued=st.integers(0, 1 << 53), shares=st.booleans())
-    def load_reported(self, node_id: NodeId, busy: int, queued: int, shares: bool) -> None:
-        load = LoadReport(busy=busy, queued=queued, shares=shares)
+    @rule(
+        node_id=st.sampled_from(IDS),
+        busy=st.integers(0, 100),
+        queued=st.integers(0, 1 << 53),
+        shares=st.booleans(),
+        waiting=st.just(0) | st.integers(0, 20),
+    )
+    def load_reported(self, node_id: NodeId, busy: int, queued: int, shares: bool, waiting: int) -> None:
+        load = LoadReport(busy=busy, queued=queued, shares=shares, waiting=waiting)
         self.follow(self.master.load_reported(self.now_s, node_id, load))
 
     @rule(seconds=st.floats(0, 4))
@@ -317,7 +323,7 @@ class MasterMachine(RuleBasedStateMachine):
             self.follow(self.master.cancel(self.now_s, job.job_id, list(job.indexes())))
         for node_id in IDS:
             if node_id in self.boots:
-                self.load_reported(node_id, 0, 0, False)
+                self.load_reported(node_id, 0, 0, shares=False, waiting=0)
                 self.worker_gone(node_id, "left")
         self.worker_up(IDS[1], restarted=False)
         self.open(3, 0, confidential=False, on="", errors=errors)

@@ -255,6 +255,19 @@ def test_the_only_task_of_a_job_is_asked_back_where_others_are_before_it(of_this
     assert placed(master.confirmed(0.6, IDS[1], "j", 1, [report_of("recalled", 1, 0, 0.0)])) == {IDS[0]: [1]}
 
 
+def test_what_waits_for_its_sub_tasks_leaves_its_place_to_another_job() -> None:
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
+    parent = worker(IDS[1])
+    master.worker_up(0.0, parent)
+    slots = parent.slots
+    submitted(master, slots)
+    master.confirmed(0.0, IDS[1], "j", 1, [report_of("started", index, 0, 0.0) for index in range(slots)])
+    master.open("other", JobOptions())
+    assert placed(master.submit(0.1, "other", PROGRAMS["function"], [TaskSpec(0, Inline(b"x"))])) == {}
+    assert placed(master.load_reported(0.2, IDS[1], LoadReport(1, busy=slots - 1, waiting=1))) == {IDS[1]: [0]}
+    master.check()
+
+
 def test_a_task_may_be_asked_back_any_number_of_times_and_not_be_returned_so_often_unasked() -> None:
     master = long_window()
     for _ in range(20):

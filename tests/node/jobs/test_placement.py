@@ -50,6 +50,7 @@ def workers(draw: st.DrawFn) -> list[Worker]:
         name = draw(st.sampled_from(["n0", "n1", "n2"]))
         worker = Worker(NodeId(bytes([n]) * 20), name, b"", able, own=n == here or draw(st.booleans()), here=n == here)
         worker.foreign, worker.outstanding = draw(st.integers(0, 12)), draw(st.integers(0, 12))
+        worker.waiting = draw(st.just(0) | st.integers(0, 12))
         worker.assigned = draw(st.integers(0, 3))
         worker.closed = draw(st.sampled_from(["", "", "", "its owner is using it"]))
         worker.leaving = draw(st.sampled_from([False, False, False, True]))
@@ -118,7 +119,7 @@ def test_tasks_go_one_by_one_to_the_least_loaded(everyone: list[Worker], count: 
 
     def order(worker: Worker) -> tuple[Fraction, int, bool, NodeId]:
         given_now = expected.get(worker.node_id, 0)
-        load = Fraction(worker.foreign + worker.outstanding + given_now, worker.slots)
+        load = Fraction(worker.foreign + worker.engaged + given_now, worker.slots)
         return load, worker.assigned + given_now, not worker.here, worker.node_id
 
     for _ in range(count):
@@ -175,12 +176,20 @@ def test_a_window_is_one_task_per_slot_and_some_time_ahead(
         assert size == slots * min(1 + math.floor(ahead_s / mean_s), most)
 
 
-@given(busy=st.integers(0, 1 << 53), queued=st.integers(0, 1 << 53), outstanding=st.integers(0, 100))
-def test_what_a_node_reports_beyond_our_own_tasks_is_foreign(busy: int, queued: int, outstanding: int) -> None:
+@given(
+    busy=st.integers(0, 1 << 53),
+    queued=st.integers(0, 1 << 53),
+    outstanding=st.integers(0, 100),
+    waiting=st.just(0) | st.integers(0, 200),
+)
+def test_what_a_node_reports_beyond_our_own_tasks_is_foreign(
+    busy: int, queued: int, outstanding: int, waiting: int
+) -> None:
     worker = Worker(NodeId(bytes(20)), "n", b"", Capabilities(slots=1), own=True, here=True)
     worker.outstanding = outstanding
-    worker.reported(LoadReport(busy=busy, queued=queued))
-    assert worker.foreign == max(0, busy + queued - outstanding)
+    worker.reported(LoadReport(busy=busy, queued=queued, waiting=waiting))
+    ours_with_slots = max(0, outstanding - waiting)
+    assert worker.foreign + ours_with_slots == max(ours_with_slots, busy + queued)
 
 
 @given(
@@ -200,5 +209,5 @@ def test_no_more_run_beside_each_other_than_have_what_they_need(
         assert beside * needs.gpus <= len(able.gpus)
         assert beside * needs.cpus <= min(able.slots, able.cpus)
         more = room(worker, needs, of_job, size)
-        assert more <= size - worker.outstanding
+        assert more <= size - worker.engaged
         assert beside == able.slots or more <= beside - of_job
