@@ -88,7 +88,8 @@ class Way:
 class Connection:
     """Between two nodes, until one of them drops it."""
 
-    dropped: bool = False
+    initiator: NodeId
+    dropped_by: NodeId | None = None
 
 
 @dataclass(eq=False)
@@ -157,7 +158,7 @@ class Mesh:
                     self._connect(peer, self._by_id[node_id])
 
     def _connect(self, one: Peer, other: Peer) -> None:
-        connection = Connection()
+        connection = Connection(one.own.node_id)
         for here, there in ((one, other), (other, one)):
             here.connections[there.own.node_id] = connection
             self._perform(here, here.detector.link_up(self.now_s, _news_of(there)))
@@ -263,7 +264,7 @@ class Mesh:
         self.at(way.arrival_s(self.now_s), target, event)
 
     def _arrived(self, source: Peer, target: Peer, connection: Connection, message: Message) -> None:
-        if connection.dropped:
+        if connection.dropped_by == target.own.node_id:
             return
         sender = source.own.node_id
         target.heard_s[sender] = self.now_s
@@ -293,7 +294,7 @@ class Mesh:
             after_s = DELAY_S[1] if refused else DIAL_TIMEOUT_S
             self.at(self.now_s + after_s, peer, partial(self._dial_failed, peer, other, refused=refused))
             return
-        connection = Connection()
+        connection = Connection(peer.own.node_id)
         self._carry(peer, other, partial(self._accept, peer, other, connection))
         self.at(self.now_s + DIAL_TIMEOUT_S, peer, partial(self._dial_failed, peer, other, refused=False))
 
@@ -306,14 +307,20 @@ class Mesh:
         self._carry(here, dialler, partial(self._linked, dialler, here, connection))
 
     def _linked(self, here: Peer, there: Peer, connection: Connection) -> None:
-        if connection.dropped or there.own.node_id in here.connections:
+        """Of two that crossed the one begun by the lower id stays, as in `links.Links`."""
+        present = here.connections.get(there.own.node_id)
+        if connection.dropped_by is not None:
+            return
+        if present is not None:
+            if present.initiator != connection.initiator == min(here.own.node_id, there.own.node_id):
+                here.connections[there.own.node_id] = connection
             return
         here.connections[there.own.node_id] = connection
         here.heard_s[there.own.node_id] = self.now_s
         self._perform(here, here.detector.link_up(self.now_s, _news_of(there)))
 
     def _close(self, here: Peer, there: Peer, connection: Connection) -> None:
-        connection.dropped = True
+        connection.dropped_by = here.own.node_id
         del here.connections[there.own.node_id]
         self._carry(here, there, partial(self._closed, there, here, connection))
 

@@ -107,8 +107,9 @@ class Line:
             self._questions.answered(message)
 
     def ask(self, make: Callable[[int], Message], answer_type: type[M], hear: Hear[M]) -> int:
-        number = self._questions.put(answer_type, hear)
+        number = self._questions.number()
         self.post(make(number))
+        self._questions.put(number, answer_type, hear)
         return number
 
     def forget(self, number: int) -> None:

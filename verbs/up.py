@@ -255,7 +255,6 @@ def _log_file(config: Config) -> Path:
 
 
 def _serve(session: Session, config: Config, *, background: bool) -> Answer:
-    serve = _imported(config)
     if not config.private:
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s")
         logging.getLogger("potluck").setLevel(logging.INFO)
@@ -268,7 +267,7 @@ def _serve(session: Session, config: Config, *, background: bool) -> Answer:
             silence_output()
 
     try:
-        serve(config, announce)
+        _imported(config)(config, announce)
     finally:
         if config.private:
             shutil.rmtree(config.data_dir, ignore_errors=True)

@@ -38,7 +38,7 @@ class HeadStart:
         """For the first who wants one. Only in the main thread: a worker ends with the thread that has started it."""
         if self._found is None:
             return
-        with suppress(SandboxUnavailable):  # whoever asks for the sandboxes, or for a worker, is told
+        with suppress(SandboxUnavailable, OSError):  # whoever asks for the sandboxes, or for a worker, is told
             best = self._found.result()[0]
             if isinstance(best, BubblewrapSandbox):
                 best.begin()

@@ -11,6 +11,7 @@ node says goodbye it gives what too few others have.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -53,7 +54,7 @@ class HandOver:
         self._dht = dht
         self._engine = dht.share.syncing
         self._moved = trio.Event()
-        self._settle_s = _SETTLE_S
+        self._settle_until_s = -math.inf
         self._failures: Counter[NodeId] = Counter()
         self.taken = 0
         """Records fetched because they were due here."""
@@ -67,8 +68,8 @@ class HandOver:
         if change.event in ("joined", "left", "died"):
             if self._engine.view.is_moved_by(change.member.node_id, self._dht.config.k):
                 self._engine.seen(self._near())
-            if change.event != "joined":
-                self._settle_s = _SETTLE_LOSS_S
+            settle_s = _SETTLE_LOSS_S if change.event == "died" else _SETTLE_S
+            self._settle_until_s = max(self._settle_until_s, trio.current_time() + settle_s)
             self._moved.set()
 
     async def run(self) -> None:
@@ -84,8 +85,7 @@ class HandOver:
                     await self._drop_surplus()
                     with trio.move_on_after(NOTE_EVERY_S - SURPLUS_S):
                         await self._moved.wait()
-                await trio.sleep(self._settle_s)
-                self._settle_s = _SETTLE_S
+                await trio.sleep_until(max(self._settle_until_s, trio.current_time() + _SETTLE_S))
             else:
                 await self._round()
 

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from ..config import Links as LinksConfig
-from ..errors import DeadlineExceeded, LinkLost, LocalProtocolError, PotluckError, RemoteProtocolError
+from ..errors import DeadlineExceeded, LinkLost, PotluckError, RemoteProtocolError
 from ..outbox import Outbox
 from ..session.session import NEED_BYTES
 from ..session.states import Role, State
@@ -59,17 +59,17 @@ class Link:
         return self.lost_because is not None
 
     def post(self, message: Message) -> None:
-        """Queues a message; never waits. A peer that does not read for long loses the link.
-
-        Raises LinkLost when the link is lost or leaving.
-        """
+        """Queues a message; never waits. Raises LinkLost when the link is lost or leaving, or is lost now because the
+        peer has not read for long."""
         if self.lost_because is not None or self._conversation.session.state is not State.READY:
             raise LinkLost(f"no link to {self.peer.name}")
         if not isinstance(message, GOSSIP):
             self.used_s = trio.current_time()
         self._queue(message)
         if self._outbox.queued_bytes > 2 * self._config.queue_bytes_max:
-            self.lose(LinkLost(f"{self.peer.name} does not read what it is sent"))
+            unread = LinkLost(f"{self.peer.name} does not read what it is sent")
+            self.lose(unread)
+            raise unread
 
     async def send(self, message: Message) -> None:
         """Queues a message once there is room."""
@@ -81,12 +81,9 @@ class Link:
 
     def ask(self, make: Callable[[int], Message], answer_type: type[M], hear: Hear[M]) -> int:
         """Posts `make(number)`. Raises LinkLost, LocalProtocolError if it is too long; then `hear` is not called."""
-        number = self._questions.put(answer_type, hear)
-        try:
-            self.post(make(number))
-        except (LinkLost, LocalProtocolError):
-            self._questions.drop(number)
-            raise
+        number = self._questions.number()
+        self.post(make(number))
+        self._questions.put(number, answer_type, hear)
         return number
 
     def forget(self, number: int) -> None:

@@ -34,11 +34,14 @@ class Questions:
         self._waiting: dict[int, _Question] = {}
         self._last = 0
 
-    def put(self, answer_type: type[M], hear: Hear[M]) -> int:
-        """The number by which it is answered."""
+    def number(self) -> int:
+        """Of the next question, by which it is answered."""
         self._last += 1
-        self._waiting[self._last] = _Question(trio.current_time(), answer_type, hear)
         return self._last
+
+    def put(self, number: int, answer_type: type[M], hear: Hear[M]) -> None:
+        """It has been asked."""
+        self._waiting[number] = _Question(trio.current_time(), answer_type, hear)
 
     def drop(self, number: int) -> None:
         """Nobody waits for it any more."""

@@ -107,6 +107,7 @@ class Asking:
         else:
             limit_s = asked_s + self._dht.config.request_timeout_s * self._dht.config.request_tries
             self._under_way[key] = _UnderWay(send, tries, limit_s, link, number)
+            self._moved.set()  # whoever waits has another limit to look at
 
     async def _ask_by_opening(self, send: Send, tries: int) -> None:
         try:
@@ -119,11 +120,12 @@ class Asking:
 
     def _give_up_the_silent(self) -> None:
         now_s = trio.current_time()
-        for key, question in list(self._under_way.items()):
+        while self._under_way:
+            key, question = next(iter(self._under_way.items()))
             if question.limit_s > now_s:
                 return
-            question.link.forget(question.number)
             del self._under_way[key]
+            question.link.forget(question.number)
             self._note(question.send, question.tries, None)
 
     def _note(self, send: Send, tries: int, answer: Answer | None) -> None:

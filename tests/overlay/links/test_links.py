@@ -23,7 +23,7 @@ from potluck.overlay.ports import Address
 from potluck.overlay.wire.capabilities import Capabilities
 from potluck.overlay.wire.codec import Message
 from potluck.overlay.wire.gossip import Probe, ProbeAck
-from potluck.overlay.wire.records import Nodes
+from potluck.overlay.wire.records import FindNode, Nodes
 from potluck.overlay.wire.work import CancelInstructions, ObjectRelease
 from potluck.simulations import determinism
 from potluck.simulations.ether import Ether
@@ -194,6 +194,24 @@ def test_a_peer_that_does_not_read_loses_its_link_before_memory_is_short() -> No
                     link.post(big)
                     await trio.lowlevel.checkpoint()
             assert link._outbox.queued_bytes <= 2 * LIMITS.queue_bytes_max + 100_000
+
+    determinism.run(scenario, seed=1)
+
+
+def test_a_question_that_costs_its_link_is_refused_and_not_heard_of_again() -> None:
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, ether):
+            await alice.links.connect(bob.address)
+            await settle()
+            link = alice.link_to(bob)
+            ether.unplug("10.0.0.2")
+            asked = 0
+            heard: list[int] = []
+            with pytest.raises(LinkLost):
+                for number in range(10_000):
+                    asked = number
+                    link.ask(lambda request: FindNode(request, bytes(20)), Nodes, lambda _, n=number: heard.append(n))
+            assert heard == list(range(asked)), "each of the others once"
 
     determinism.run(scenario, seed=1)
 
