@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
+import trio
 
 from ..overlay.clock import MeshTime
 from ..overlay.dht.replication import Replication
 from ..overlay.dht.service import Dht
-from ..overlay.errors import Conflict, LimitExceeded, NotFound, PotluckError, Refused, RemoteProtocolError, UsageError
+from ..overlay.errors import (
+    Conflict,
+    LimitExceeded,
+    NotFound,
+    PotluckError,
+    Refused,
+    RemoteProtocolError,
+    Unavailable,
+    UsageError,
+)
 from ..overlay.registers.changes import ContentStep
 from ..overlay.registers.service import Registers
 from ..overlay.wire import values
@@ -30,6 +41,8 @@ _CELL_BYTES: Final = 64
 """What a value's version and expiry take beside it."""
 _NUMBER_BYTES_MAX: Final = 4096
 _AGREED_KNOWN_MAX: Final = 65_536
+_PARTS_MAX: Final = 2
+"""Of all that a change may have to do, so many parts may take as long as they may."""
 
 
 class Cell(msgspec.Struct, frozen=True, array_like=True):
@@ -53,6 +66,7 @@ class SharedMemory:
         self._registers = registers
         self._clock = dht.clock
         self._mesh_time: MeshTime = dht.mesh_time
+        self._limit_s = _PARTS_MAX * dht.config.operation_timeout_s
         self._agreed: set[bytes] = set()
         """Keys whose register is known to have begun: no need to look for the mark."""
         registers.founding.given_up.append(self._given_up)
@@ -78,7 +92,12 @@ class SharedMemory:
     async def _put(
         self, key: str, value: bytes | None, ttl_s: float | None, if_version: int | None
     ) -> dict[str, object]:
-        place = _encoded(key)
+        with self._in_time(key):
+            return await self._put_at(_encoded(key), key, value, ttl_s, if_version)
+
+    async def _put_at(
+        self, place: bytes, key: str, value: bytes | None, ttl_s: float | None, if_version: int | None
+    ) -> dict[str, object]:
         if if_version is None and place not in self._agreed:
             plain = self._replication
             if value is None:
@@ -123,8 +142,18 @@ class SharedMemory:
                 raise LimitExceeded(f"{key!r} holds a number too long to be added to")
             return Cell(self._version_after(cell), total, cell.expires_at_s)
 
-        cell, replicas = await self._change(place, change)
+        with self._in_time(key):
+            cell, replicas = await self._change(place, change)
         return {"key": key, "value": _number(key, cell.value), "version": cell.version, "replicas": replicas}
+
+    @contextmanager
+    def _in_time(self, key: str) -> Iterator[None]:
+        """A key that is agreed for the first time is looked for, given acceptors, marked and changed: each has a limit
+        of its own, and whoever waits has one. Raises Unavailable."""
+        with trio.move_on_after(self._limit_s) as limit:
+            yield
+        if limit.cancelled_caught:
+            raise Unavailable(f"the mesh does not agree on {key!r} in {self._limit_s:g} s")
 
     # Agreed keys
 
