@@ -17,6 +17,8 @@ from ...overlay.wire.capabilities import Capabilities, LoadReport
 from ...overlay.wire.needs import NO_NEEDS, Needs
 
 ALL_COMPARED_MAX: Final = 16
+WAITING_MAX: Final = 32
+"""Of one node, a quarter of those that may stand waiting there (`config.Execution`)."""
 SHARED_WINDOWS: Final = 16
 """Of one master's jobs at a node where tasks take turns: so many are known there, and it chooses among them."""
 
@@ -55,8 +57,8 @@ class Worker:
     @property
     def engaged(self) -> int:
         """This master's tasks there that have a slot or want one. Those that wait are taken for its own: where they are
-        another's, one task more waits there for a moment."""
-        return max(0, self.outstanding - self.waiting)
+        another's, one task more waits there for a moment. But for so many only, because each keeps a process."""
+        return max(0, self.outstanding - min(self.waiting, WAITING_MAX))
 
     def reported(self, load: LoadReport) -> bool:
         """Whether more may be given to it now."""
@@ -172,9 +174,10 @@ def lanes(can: Capabilities, needs: Needs) -> int:
 
 def room(worker: Worker, needs: Needs, of_job: int, window_size: int, *, nested: bool = False) -> int:
     """How many more tasks of a job a node may be given that has `of_job` of them: its window, and nothing ahead where
-    not every slot can run one. What a task has submitted counts for itself: that task has a place in the window for as
-    long as it waits for these. Where tasks take turns a job's window is its own, up to `SHARED_WINDOWS` together."""
-    free = window_size - (of_job if nested else worker.engaged)
+    not every slot can run one. What a task has submitted counts for itself: that task has a place in the window of its
+    own job, and in no other's, for as long as it waits for these. Where tasks take turns a job's window is its own, up
+    to `SHARED_WINDOWS` together."""
+    free = window_size - (of_job if nested else max(of_job, worker.engaged))
     if worker.shares and not nested:
         free = min(window_size - of_job, SHARED_WINDOWS * window_size - worker.engaged)
     beside = lanes(worker.capabilities, needs)

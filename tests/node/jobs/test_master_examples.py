@@ -260,11 +260,11 @@ def test_what_waits_for_its_sub_tasks_leaves_its_place_to_another_job() -> None:
     parent = worker(IDS[1])
     master.worker_up(0.0, parent)
     slots = parent.slots
-    submitted(master, slots)
+    submitted(master, 2 * slots)
     master.confirmed(0.0, IDS[1], "j", 1, [report_of("started", index, 0, 0.0) for index in range(slots)])
+    assert placed(master.load_reported(0.1, IDS[1], LoadReport(1, busy=slots - 1, waiting=1))) == {}, "not to its own"
     master.open("other", JobOptions())
-    assert placed(master.submit(0.1, "other", PROGRAMS["function"], [TaskSpec(0, Inline(b"x"))])) == {}
-    assert placed(master.load_reported(0.2, IDS[1], LoadReport(1, busy=slots - 1, waiting=1))) == {IDS[1]: [0]}
+    assert placed(master.submit(0.1, "other", PROGRAMS["function"], [TaskSpec(0, Inline(b"x"))])) == {IDS[1]: [0]}
     master.check()
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from potluck.node.jobs.placement import (
     ALL_COMPARED_MAX,
+    WAITING_MAX,
     Requirements,
     Worker,
     candidates,
@@ -188,7 +189,7 @@ def test_what_a_node_reports_beyond_our_own_tasks_is_foreign(
     worker = Worker(NodeId(bytes(20)), "n", b"", Capabilities(slots=1), own=True, here=True)
     worker.outstanding = outstanding
     worker.reported(LoadReport(busy=busy, queued=queued, waiting=waiting))
-    ours_with_slots = max(0, outstanding - waiting)
+    ours_with_slots = max(0, outstanding - min(waiting, WAITING_MAX))
     assert worker.foreign + ours_with_slots == max(ours_with_slots, busy + queued)
 
 
@@ -209,5 +210,5 @@ def test_no_more_run_beside_each_other_than_have_what_they_need(
         assert beside * needs.gpus <= len(able.gpus)
         assert beside * needs.cpus <= min(able.slots, able.cpus)
         more = room(worker, needs, of_job, size)
-        assert more <= size - worker.engaged
+        assert more <= size - max(of_job, worker.engaged)
         assert beside == able.slots or more <= beside - of_job
