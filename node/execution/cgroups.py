@@ -87,13 +87,21 @@ class Hierarchy:
         return group
 
     def remove_abandoned(self) -> None:
-        """Groups of nodes that were killed; those that still hold somebody stay."""
+        """Groups of nodes that were killed, with those that nodes within their sandboxes made; those that still hold
+        somebody stay."""
         for folder in {*self._version_one.values(), *([self._version_two] if self._version_two else [])}:
             for group in folder.glob(f"{_PREFIX}*-*"):
                 node = group.name.removeprefix(_PREFIX).partition("-")[0]
                 if not Path("/proc", node).exists():
                     with suppress(OSError):
-                        group.rmdir()
+                        _remove(group)
+
+
+def _remove(group: Path) -> None:
+    """And what is in it, the innermost first. Raises OSError."""
+    for inner in [one for one in group.iterdir() if one.is_dir()]:
+        _remove(inner)
+    group.rmdir()
 
 
 def make_group(hierarchy: Hierarchy | None) -> Group | None:

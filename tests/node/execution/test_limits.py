@@ -281,12 +281,13 @@ def test_folders_of_both_versions_of_control_groups_are_found(tmp_path: Path) ->
     assert not list((one / "mine").iterdir())
 
 
-def test_groups_of_nodes_that_are_gone_are_removed() -> None:
+@pytest.mark.parametrize("inner", ["", "potluck-10-1"], ids=["plain", "with those of a node in its sandbox"])
+def test_groups_of_nodes_that_are_gone_are_removed(inner: str) -> None:
     groups = counted()
     left = groups.make()
     abandoned = psutil.Popen(["true"])
     abandoned.wait()
     for folder in left._folders():
-        folder.rename(folder.with_name(f"potluck-{abandoned.pid}-1"))
+        (folder.rename(folder.with_name(f"potluck-{abandoned.pid}-1")) / inner).mkdir(exist_ok=True)
     groups.remove_abandoned()
     assert not list(Path("/sys/fs/cgroup").rglob(f"potluck-{abandoned.pid}-1"))

@@ -78,8 +78,8 @@ def test_nobody_hears_of_a_link_that_came_back_at_once() -> None:
     for node_id in IDS[:2]:
         detector.link_up(0.0, news(node_id))
     run(detector, 0.9, {IDS[0]: 0.9, IDS[1]: 0.9})
-    detector.link_down(1.0, IDS[0], BOOTS[0], left=False)
-    effects = [*detector.link_up(1.1, news(IDS[0]))]
+    effects = detector.link_down(1.0, IDS[0], BOOTS[0], left=False)
+    effects += detector.link_up(1.1, news(IDS[0]))
     effects += [effect for _, effect in run(detector, 1.9, {IDS[0]: 1.9, IDS[1]: 1.9})]
     assert told(effects, IDS[1]) == []
 
