@@ -27,9 +27,9 @@ import psutil
 import trio
 from potluck.client.processes import NodeProcess
 from potluck.client.surroundings import Surroundings
-from potluck.node.execution.backends import available_sandboxes
 from potluck.node.processes.page import Page
 from potluck.node.processes.process import Origin, Process
+from potluck.node.sandboxes.backends import available_sandboxes
 from potluck.node.scheduling.catalogue import OURS, make
 from potluck.node.scheduling.times import Times
 from potluck.overlay.wire import values

@@ -1,6 +1,6 @@
 """Everything real that potluck touches, as protocols. The shipped code meets the world only through these.
 
-The real ones live in `overlay.transport`, `node.store` and `node.execution`; the virtual ones in `simulations`.
+The real ones live in `overlay.transport`, `node.store` and `node.sandboxes`; the virtual ones in `simulations`.
 Both pass the same conformance tests.
 """
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import trio
 
-from ..node.execution.reports import fault_of, outcome_of
+from ..node.inside.reports import fault_of, outcome_of
 from ..overlay.errors import BadProgram, LinkLost, RemoteProtocolError, SandboxUnavailable
 from ..overlay.parcels import Parcel
 from ..overlay.ports import NO_ACCESS, OUTPUT_PART_BYTES, Access

@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 
 import trio
 
-from ..node.execution.backends import available_sandboxes
-from ..node.execution.rehearsal import Rehearsal
 from ..node.execution.tasks import Task
+from ..node.rehearsal import Rehearsal
+from ..node.sandboxes.backends import available_sandboxes
 from ..node.scheduling.fcfs import FirstCome
 from ..node.scheduling.machine import Machine, Run
 from ..node.scheduling.policy import Policy

@@ -278,7 +278,7 @@ def _imported(config: Config) -> Callable[[Config, Callable[[Mapping[str, object
     """The node's whole program, in the order in which it is of use: what tries out sandboxes comes first, then as much
     as is imported meanwhile. Nothing of it is garbage, nor ever will be: no collection looks at it."""
     gc.disable()
-    from ..node.execution.headstart import HeadStart
+    from ..node.sandboxes.headstart import HeadStart
 
     head_start = HeadStart.of(config.sandbox)
     from ..overlay.links import links  # noqa: F401  about as long as the trial

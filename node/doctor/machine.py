@@ -46,8 +46,8 @@ def sandbox(choice: str = "auto") -> Finding:
     """`choice` as for `Config.sandbox`."""
     if choice == "docker":
         return _docker()
-    from ..execution.bubblewrap import BubblewrapSandbox
-    from ..execution.cgroups import Hierarchy
+    from ..sandboxes.bubblewrap import BubblewrapSandbox
+    from ..sandboxes.cgroups import Hierarchy
 
     try:
         return _works(BubblewrapSandbox.find(groups=Hierarchy.find()))
@@ -58,7 +58,7 @@ def sandbox(choice: str = "auto") -> Finding:
 
 
 def _docker() -> Finding:
-    from ..execution.docker import DockerSandbox
+    from ..sandboxes.docker import DockerSandbox
 
     try:
         return _works(DockerSandbox.find())

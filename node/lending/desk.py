@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from ...overlay.ports import Look
-from ..execution.trees import descendants_of, entry_of
+from ..sandboxes.trees import descendants_of, entry_of
 
 
 class Desk:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.client.outcomes import CancelledWhileRunning, RemoteTraceback, exception_of, value_of, with_source_lines
-from potluck.node.execution.reports import fault_of
+from potluck.node.inside.reports import fault_of
 from potluck.overlay.errors import BadProgram, ResultNotEncodable, TaskFailed, TaskTimedOut, WorkerLost
 from potluck.overlay.wire import values
 from potluck.overlay.wire.work import Fault, Inline

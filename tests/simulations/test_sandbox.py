@@ -12,7 +12,7 @@ from potluck.overlay.wire.work import Inline
 from potluck.simulations import determinism
 from potluck.simulations.sandbox import TASK_S, VirtualSandbox, VirtualWorker, encoded_call
 
-from ..node.execution.sandbox_suite import SandboxSuite
+from ..node.sandboxes.sandbox_suite import SandboxSuite
 
 SOURCE = b"""
 def add(a, b, cost_s=0):

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from potluck.node.execution.bare import BareSandbox
 from potluck.node.execution.service import ExecutionService
 from potluck.node.lending.quotas import Quotas
+from potluck.node.sandboxes.bare import BareSandbox
 from potluck.node.scheduling.catalogue import make
 from potluck.node.system import SystemHost
 from potluck.overlay.config import Execution, Quota
@@ -34,7 +34,7 @@ from potluck.overlay.wire.work import (
 )
 
 from ...kin import children
-from .sandbox_suite import DEADLINE_S
+from ..sandboxes.sandbox_suite import DEADLINE_S
 
 OWN, MASTER = b"owner", b"master"
 

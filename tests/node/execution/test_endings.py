@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from potluck.overlay.errors import PotluckError, ResultNotEncodable, TaskFailed, TaskTimedOut, WorkerLost
 
-from .sandbox_suite import call
+from ..sandboxes.sandbox_suite import call
 from .service_world import Master, service
 
 Ending = tuple[str, type[PotluckError], str]

@@ -13,23 +13,23 @@ import trio
 from _pytest.mark import ParameterSet
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.node.execution.bare import BareSandbox
-from potluck.node.execution.bubblewrap import BubblewrapSandbox
-from potluck.node.execution.cgroups import Hierarchy
-from potluck.node.execution.docker import DockerSandbox
 from potluck.node.execution.limits import Begun, exceeded
 from potluck.node.execution.overseeing import LOOK_INTERVAL_S, LOOK_SHARE, Attention, Overseer
-from potluck.node.execution.supervised import Sizes
+from potluck.node.sandboxes.bare import BareSandbox
+from potluck.node.sandboxes.bubblewrap import BubblewrapSandbox
+from potluck.node.sandboxes.cgroups import Hierarchy
+from potluck.node.sandboxes.docker import DockerSandbox
+from potluck.node.sandboxes.supervised import Sizes
 from potluck.overlay.errors import LimitExceeded
 from potluck.overlay.ports import Sandbox
 from potluck.overlay.wire.limits import Limits, Usage
 from potluck.overlay.wire.work import Fault
 from potluck.overlay.wire.worker import TaskFinished
 
-from .sandbox_suite import call
+from ..sandboxes.sandbox_suite import call
+from ..sandboxes.test_docker import docker_or_skip
+from ..sandboxes.test_sandboxes import bubblewrap_or_skip
 from .service_world import Master, service
-from .test_docker import docker_or_skip
-from .test_sandboxes import bubblewrap_or_skip
 from .test_workers import RUNNING, Hostile
 
 counts = st.integers(0, 1 << 40)

@@ -9,8 +9,8 @@ import tempfile
 import psutil
 import pytest
 import trio
-from potluck.node.execution.bare import BareSandbox
 from potluck.node.execution.service import STARTS_AT_ONCE_MAX
+from potluck.node.sandboxes.bare import BareSandbox
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import (
     BadProgram,
@@ -34,7 +34,7 @@ from potluck.overlay.wire.work import (
 )
 
 from ...kin import descendants
-from .sandbox_suite import call
+from ..sandboxes.sandbox_suite import call
 from .service_world import MASTER, Master, service
 
 

@@ -14,7 +14,7 @@ from potluck.overlay.wire import values
 from potluck.overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
 from potluck.overlay.wire.work import Finished
 
-from .sandbox_suite import call
+from ..sandboxes.sandbox_suite import call
 from .service_world import MASTER, Master, service
 
 

@@ -8,8 +8,8 @@ from potluck.node.execution import events
 from potluck.overlay.errors import Cancelled
 from potluck.overlay.wire.work import CancelInstructions, Finished, Inline, Reference, Started
 
+from ..sandboxes.sandbox_suite import call
 from .engine_world import MASTERS, World
-from .sandbox_suite import call
 from .service_world import Master, service
 
 MINE = next(iter(MASTERS))

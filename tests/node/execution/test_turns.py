@@ -12,8 +12,8 @@ import psutil
 import pytest
 import trio
 from potluck.node.execution import events
-from potluck.node.execution.bare import BareSandbox
 from potluck.node.execution.turns import STOPPED_MAX
+from potluck.node.sandboxes.bare import BareSandbox
 from potluck.node.scheduling.catalogue import make
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import Cancelled, TaskTimedOut, WorkerLost
@@ -22,10 +22,10 @@ from potluck.overlay.wire import values
 from potluck.overlay.wire.work import CancelInstructions, Finished
 
 from ...kin import children, descendants
+from ..sandboxes.sandbox_suite import call
+from ..sandboxes.test_sandboxes import bubblewrap_or_skip
 from .engine_world import MASTERS, World
-from .sandbox_suite import call
 from .service_world import MASTER, Master, service
-from .test_sandboxes import bubblewrap_or_skip
 
 MINE = next(iter(MASTERS))
 

@@ -19,7 +19,7 @@ from potluck.overlay.config import Execution
 from potluck.overlay.wire.limits import Limits
 
 from ...kin import children
-from .sandbox_suite import call
+from ..sandboxes.sandbox_suite import call
 from .service_world import Master, service
 from .test_workers import RUNNING
 

@@ -1,4 +1,4 @@
-"""The program inside a sandbox: `python -m potluck.node.execution.worker PIPE,TALLY [LIMIT=N ...]`.
+"""The program inside a sandbox: `python -m potluck.node.inside.worker PIPE,TALLY [LIMIT=N ...]`.
 
 It speaks `overlay.wire.worker` over the first inherited descriptor and runs one task at a time, in the main thread.
 What it needs before the first task is the standard library and msgspec alone. File descriptors 1 and 2 are pipes that

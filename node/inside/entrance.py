@@ -1,4 +1,4 @@
-"""Process 1 of a container, to begin with: `python -m potluck.node.execution.entrance DOOR [LIMIT=N ...]`.
+"""Process 1 of a container, to begin with: `python -m potluck.node.inside.entrance DOOR [LIMIT=N ...]`.
 
 An engine starts processes with descriptors of its own. This one connects to the node's socket at DOOR and is handed
 what a child of the node inherits: the supervisor's orders, the worker's pipe and tally, and its stdin, stdout and

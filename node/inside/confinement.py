@@ -1,4 +1,4 @@
-"""Shuts a worker off where there is neither bubblewrap nor Docker: `python -m potluck.node.execution.confinement PATHS
+"""Shuts a worker off where there is neither bubblewrap nor Docker: `python -m potluck.node.inside.confinement PATHS
 PIPE,TALLY [LIMIT=N ...]`, and from then on the worker program.
 
 Landlock (kernel 6.12 and later: its sixth version is the first that keeps signals and abstract sockets apart) leaves

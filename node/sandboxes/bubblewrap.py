@@ -28,16 +28,16 @@ from ...overlay.errors import RemoteProtocolError, SandboxUnavailable
 from ...overlay.ports import NO_ACCESS, Access, Gpu
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Limits
+from ..inside.seccomp import filter_here
 from ..resources.gpus import devices_of
 from .cgroups import Group, Hierarchy, make_group
 from .pipes import END_TIMEOUT_S
-from .seccomp import filter_here
 from .spawning import Spawned, clean_environment, spawn
 from .supervised import SCRATCH, Sizes, SupervisedWorker
 from .visible import ETC, ETC_OF_NETWORK, SYSTEM, hidden_in_proc, python_paths, python_program
 
 TRIAL_TIMEOUT_S: Final = 10.0
-SUPERVISOR_MODULE: Final = "potluck.node.execution.supervisor"
+SUPERVISOR_MODULE: Final = "potluck.node.inside.supervisor"
 _CHILD_PID: Final = re.compile(rb'"child-pid": ([0-9]+)')
 # Says whether the limit on processes holds here: it does not for root.
 _TRIAL: Final = """

@@ -16,8 +16,8 @@ from ...overlay.errors import LinkLost
 from ...overlay.transport.sockets import SocketStream
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Usage
+from ..inside.orders import BEGIN, CONTINUE, STOP, status_in
 from .cgroups import Group
-from .orders import BEGIN, CONTINUE, STOP, status_in
 from .pipes import PipedWorker, Pipes, ending
 
 SCRATCH: Final = "/scratch"

@@ -14,14 +14,14 @@ import cloudpickle
 import potluck.node.execution
 import pytest
 import trio
-from potluck.node.execution.bare import BareSandbox
+from potluck.node.sandboxes.bare import BareSandbox
 from potluck.overlay.errors import BadProgram, LimitExceeded, ResultNotEncodable, TaskFailed
 from potluck.overlay.wire import values
 from potluck.overlay.wire.setting import Setting, encoded, files_in
 from potluck.overlay.wire.work import Fault, Inline
 from potluck.overlay.wire.worker import LoadProgram, NodeAnswer, NodeCall, RunTask, TaskFinished
 
-from .sandbox_suite import DEADLINE_S, Talk, call, function
+from ..sandboxes.sandbox_suite import DEADLINE_S, Talk, call, function
 
 
 class Session:
@@ -447,7 +447,7 @@ def test_what_runs_in_the_node_never_opens_a_pickle(path: Path) -> None:
 
 def test_the_worker_needs_little_before_it_is_ready() -> None:
     program = (
-        "import sys, potluck.node.execution.worker;"
+        "import sys, potluck.node.inside.worker;"
         "big = {'trio', 'numpy', 'psutil', 'asyncio', 'ssl', 'cloudpickle', 'pickle', 'hashlib', 'tempfile', 'shutil'};"
         "print(*sorted(big & set(sys.modules)))"
     )

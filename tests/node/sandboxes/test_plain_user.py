@@ -56,7 +56,7 @@ def as_nobody(tmp_path: Path) -> Nobody:
 POOL = """
 import json, os
 import potluck
-from potluck.node.execution.bubblewrap import BubblewrapSandbox
+from potluck.node.sandboxes.bubblewrap import BubblewrapSandbox
 
 def look():
     import multiprocessing, socket
@@ -100,7 +100,7 @@ def test_all_that_holds_for_root_holds_for_a_plain_user(as_nobody: Nobody) -> No
 
 CONTAINERS = """
 import json, os, trio
-from potluck.node.execution.docker import DockerSandbox
+from potluck.node.sandboxes.docker import DockerSandbox
 from potluck.overlay.wire.limits import Limits
 
 async def main():

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 import trio
-from potluck.node.execution.backends import available_sandboxes
-from potluck.node.execution.bare import BareSandbox
-from potluck.node.execution.bubblewrap import BubblewrapWorker
+from potluck.node.sandboxes.backends import available_sandboxes
+from potluck.node.sandboxes.bare import BareSandbox
+from potluck.node.sandboxes.bubblewrap import BubblewrapWorker
 from potluck.overlay.ports import Sandbox
 from potluck.overlay.wire.worker import RunTask
 

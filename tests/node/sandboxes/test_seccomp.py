@@ -10,7 +10,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.node.execution.seccomp import (
+from potluck.node.inside.seccomp import (
     ALLOW,
     CONFINING,
     FAMILIES,

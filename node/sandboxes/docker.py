@@ -34,11 +34,11 @@ import trio
 from ...overlay.errors import SandboxUnavailable
 from ...overlay.ports import NO_ACCESS, Access, Gpu
 from ...overlay.wire.capabilities import Guarantees
+from ..inside.entrance import hand_over
 from ..resources.gpus import devices_of
 from .bare import Scratch
 from .cgroups import group_of
 from .containers import CALL_TIMEOUT_S, ContainerEngine
-from .entrance import hand_over
 from .pipes import Pipes, open_pipes
 from .spawning import clean_environment
 from .supervised import SCRATCH, Sizes, SupervisedWorker
@@ -47,7 +47,7 @@ from .visible import ETC, SYSTEM, hidden_in_proc, python_paths, python_program
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
-ENTRANCE_MODULE: Final = "potluck.node.execution.entrance"
+ENTRANCE_MODULE: Final = "potluck.node.inside.entrance"
 DOOR: Final = "/door"
 CALLS_AT_ONCE_MAX: Final = 8
 _MEMORY_SHARE: Final = 0.75
@@ -60,7 +60,7 @@ _CREDENTIALS: Final = struct.Struct("3i")
 
 _TRIAL: Final = f"""
 import socket
-import {ENTRANCE_MODULE}, potluck.node.execution.worker
+import {ENTRANCE_MODULE}, potluck.node.inside.worker
 socket.socket(socket.AF_UNIX).connect({DOOR!r})
 """
 

@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from potluck.node.execution import confined
-from potluck.node.execution.bare import BareSandbox
-from potluck.node.execution.cgroups import Hierarchy
-from potluck.node.execution.confined import ConfinedSandbox
-from potluck.node.execution.confinement import LANDLOCK_MIN, landlock_version
+from potluck.node.inside.confinement import LANDLOCK_MIN, landlock_version
+from potluck.node.sandboxes import confined
+from potluck.node.sandboxes.bare import BareSandbox
+from potluck.node.sandboxes.cgroups import Hierarchy
+from potluck.node.sandboxes.confined import ConfinedSandbox
 from potluck.overlay.errors import SandboxUnavailable
 from potluck.overlay.ports import Sandbox
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 import trio
-from potluck.node.execution.backends import available_sandboxes
-from potluck.node.execution.rehearsal import Rehearsal
+from potluck.node.rehearsal import Rehearsal
+from potluck.node.sandboxes.backends import available_sandboxes
 from potluck.node.scheduling.catalogue import make
 from potluck.node.scheduling.machine import Run
 from potluck.node.scheduling.workload import Work

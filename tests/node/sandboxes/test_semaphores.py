@@ -9,7 +9,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.node.execution.semaphores import PipeSemaphore
+from potluck.node.inside.semaphores import PipeSemaphore
 
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1
 numbers = iter(range(1_000_000))

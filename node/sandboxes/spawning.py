@@ -21,7 +21,7 @@ from ...overlay.ports import Gpu
 from ..resources.gpus import environment_of
 from .pipes import Pipes, ending, open_pipes
 
-WORKER_MODULE: Final = "potluck.node.execution.worker"
+WORKER_MODULE: Final = "potluck.node.inside.worker"
 
 
 class Child:

@@ -24,10 +24,10 @@ from ...overlay.transport.sockets import SocketStream
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Limits, Usage
 from ...overlay.wire.worker import FROM_WORKER, WorkerReady
+from ..inside.orders import SIGNALLED
+from ..inside.tally import Tally
 from ..resources.binding import bind
 from .cgroups import Group
-from .orders import SIGNALLED
-from .tally import Tally
 from .trees import descendants_of, usage_of
 
 READY_TIMEOUT_S: Final = 20.0

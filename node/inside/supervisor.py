@@ -1,4 +1,4 @@
-"""Process 1 inside a sandbox: `python -m potluck.node.execution.supervisor ORDERS PIPE,TALLY [LIMIT=N ...]`.
+"""Process 1 inside a sandbox: `python -m potluck.node.inside.supervisor ORDERS PIPE,TALLY [LIMIT=N ...]`.
 
 It holds on to the worker, reaps whatever loses its parent, and stops and continues everything there is, because only
 process 1 of a namespace reaches it all: `kill(-1)` misses nothing that has left its group or its session. When it ends,

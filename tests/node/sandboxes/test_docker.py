@@ -19,11 +19,11 @@ import psutil
 import pytest
 import trio
 from potluck.node.doctor import machine
-from potluck.node.execution.backends import available_sandboxes
-from potluck.node.execution.containers import ContainerEngine
-from potluck.node.execution.docker import DockerSandbox
-from potluck.node.execution.spawning import clean_environment
-from potluck.node.execution.supervised import Sizes
+from potluck.node.sandboxes.backends import available_sandboxes
+from potluck.node.sandboxes.containers import ContainerEngine
+from potluck.node.sandboxes.docker import DockerSandbox
+from potluck.node.sandboxes.spawning import clean_environment
+from potluck.node.sandboxes.supervised import Sizes
 from potluck.overlay.errors import SandboxUnavailable
 from potluck.overlay.parcels import seal
 from potluck.overlay.ports import Sandbox
@@ -228,8 +228,8 @@ def test_long_payloads_pass_by_descriptor_and_nothing_printed_is_lost() -> None:
 
 NODE = """
 import trio
-from potluck.node.execution.backends import available_sandboxes
-from potluck.node.execution.containers import ContainerEngine
+from potluck.node.sandboxes.backends import available_sandboxes
+from potluck.node.sandboxes.containers import ContainerEngine
 
 async def main():
     process = await available_sandboxes("docker")[0].start()
@@ -239,7 +239,7 @@ async def main():
 trio.run(main)
 """
 LEFT = """
-from potluck.node.execution.containers import ContainerEngine
+from potluck.node.sandboxes.containers import ContainerEngine
 engine = ContainerEngine.connect()
 image = engine.prepare_image()
 print(engine._api.create_container_from_config({"Image": image, "Cmd": ["/x"], "Labels": {"potluck.node": engine._owner}})["Id"])

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from potluck.node.execution.cgroups import Hierarchy
-from potluck.node.execution.seccomp import MACHINES
+from potluck.node.inside.seccomp import MACHINES
+from potluck.node.sandboxes.cgroups import Hierarchy
 from potluck.overlay.wire.limits import Limits
 
 from .escapes import ATTEMPTS

@@ -15,13 +15,13 @@ from typing import Final
 
 import trio
 
-from ...overlay.config import Execution, Quota
-from ...overlay.errors import LimitExceeded, NotAllowed, NotFound, PotluckError, from_wire
-from ...overlay.parcels import Parcel
-from ...overlay.ports import Sandbox
-from ...overlay.wire import values
-from ...overlay.wire.streams import InputWanted, TaskOutput
-from ...overlay.wire.work import (
+from ..overlay.config import Execution, Quota
+from ..overlay.errors import LimitExceeded, NotAllowed, NotFound, PotluckError, from_wire
+from ..overlay.parcels import Parcel
+from ..overlay.ports import Sandbox
+from ..overlay.wire import values
+from ..overlay.wire.streams import InputWanted, TaskOutput
+from ..overlay.wire.work import (
     ExecutionConfirmation,
     Inline,
     Instruction,
@@ -32,15 +32,15 @@ from ...overlay.wire.work import (
     Returned,
     Started,
 )
-from ..capabilities import FOR_OTHERS
-from ..lending.quotas import Quotas
-from ..scheduling.machine import SEGMENTS_MAX, Run, Segment
-from ..scheduling.policy import Policy
-from ..scheduling.times import RecordedTimes, Times
-from ..scheduling.workload import Work
-from ..system import SystemHost
-from .service import ExecutionService
-from .tasks import Task
+from .capabilities import FOR_OTHERS
+from .execution.service import ExecutionService
+from .execution.tasks import Task
+from .lending.quotas import Quotas
+from .scheduling.machine import SEGMENTS_MAX, Run, Segment
+from .scheduling.policy import Policy
+from .scheduling.times import RecordedTimes, Times
+from .scheduling.workload import Work
+from .system import SystemHost
 
 _MASTER: Final = b"rehearsal"
 _NOBODY: Final = hashlib.blake2b(b"", digest_size=20).digest()

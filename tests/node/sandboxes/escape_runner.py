@@ -25,10 +25,10 @@ from escapes import ATTEMPTS, PRELUDE, Attempt
 from potluck.client.connection import Connection
 from potluck.client.dialling import dial, greet
 from potluck.client.surroundings import surroundings_of
-from potluck.node.execution.bubblewrap import BubblewrapSandbox
-from potluck.node.execution.cgroups import Hierarchy
-from potluck.node.execution.seccomp import MACHINES, REFUSED
-from potluck.node.execution.supervised import Sizes
+from potluck.node.inside.seccomp import MACHINES, REFUSED
+from potluck.node.sandboxes.bubblewrap import BubblewrapSandbox
+from potluck.node.sandboxes.cgroups import Hierarchy
+from potluck.node.sandboxes.supervised import Sizes
 from potluck.overlay.errors import PotluckError
 from potluck.overlay.wire import values
 from potluck.overlay.wire.control import AskStatus

@@ -20,19 +20,19 @@ import msgspec
 
 from ...overlay.errors import SandboxUnavailable
 from ...overlay.ports import Gpu
+from ..inside.confinement import LANDLOCK_MIN, landlock_version
 from ..resources.gpus import devices_of
 from .bare import BareSandbox
 from .cgroups import Hierarchy
-from .confinement import LANDLOCK_MIN, landlock_version
 from .visible import ETC, SYSTEM, python_paths
 
 TRIAL_TIMEOUT_S: Final = 10.0
-CONFINEMENT_MODULE: Final = "potluck.node.execution.confinement"
+CONFINEMENT_MODULE: Final = "potluck.node.inside.confinement"
 _DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _MACHINE: Final = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/uptime", "/proc/version")
 _TRIAL: Final = """
 import json, sys
-from potluck.node.execution.confinement import confine
+from potluck.node.inside.confinement import confine
 from potluck.overlay.errors import SandboxUnavailable
 paths = json.loads(sys.argv[1])
 try:

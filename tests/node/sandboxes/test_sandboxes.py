@@ -16,11 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 import trio
-from potluck.node.execution.backends import available_sandboxes
-from potluck.node.execution.bare import BareSandbox, Scratch, remove_abandoned_folders
-from potluck.node.execution.bubblewrap import BubblewrapSandbox
-from potluck.node.execution.supervised import Sizes
 from potluck.node.resources.gpus import environment_of
+from potluck.node.sandboxes.backends import available_sandboxes
+from potluck.node.sandboxes.bare import BareSandbox, Scratch, remove_abandoned_folders
+from potluck.node.sandboxes.bubblewrap import BubblewrapSandbox
+from potluck.node.sandboxes.supervised import Sizes
 from potluck.overlay.errors import SandboxUnavailable
 from potluck.overlay.ports import Sandbox
 from potluck.overlay.wire.worker import RunTask
@@ -365,7 +365,7 @@ def test_a_worker_ends_when_its_node_is_killed(backend: str, tmp_path: Path) -> 
     script = tmp_path / "node.py"
     script.write_text(f"""
 import os, trio
-from potluck.node.execution.backends import available_sandboxes
+from potluck.node.sandboxes.backends import available_sandboxes
 from potluck.overlay.wire import values
 from potluck.overlay.wire.work import Inline
 from potluck.overlay.wire.worker import *
@@ -447,7 +447,7 @@ def test_a_sandbox_that_is_stopped_while_it_starts_leaves_nothing_behind() -> No
 def test_sandboxes_of_a_node_that_was_killed_early_are_ended_at_the_next_start() -> None:
     # Killed in its first moments, bubblewrap leaves behind whom it has started; not every time, so several are.
     mark = f"mark-{os.getpid()}"
-    worker = [sys.executable, "-c", "input()", "potluck.node.execution.supervisor", mark]
+    worker = [sys.executable, "-c", "input()", "potluck.node.inside.supervisor", mark]
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--", *worker]
     with bubblewrap():
         for number in range(40):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from potluck.node.execution.confined import ConfinedSandbox
-from potluck.node.execution.confinement import LANDLOCK_MIN, landlock_version
+from potluck.node.inside.confinement import LANDLOCK_MIN, landlock_version
+from potluck.node.sandboxes.confined import ConfinedSandbox
 from potluck.overlay.ports import Sandbox
 
 from .test_docker import docker_or_skip

@@ -9,16 +9,16 @@ from contextlib import suppress
 import psutil
 import pytest
 import trio
-from potluck.node.execution.bare import BareSandbox
-from potluck.node.execution.bubblewrap import BubblewrapSandbox
-from potluck.node.execution.headstart import HeadStart
+from potluck.node.sandboxes.bare import BareSandbox
+from potluck.node.sandboxes.bubblewrap import BubblewrapSandbox
+from potluck.node.sandboxes.headstart import HeadStart
 from potluck.overlay.errors import SandboxUnavailable
 from potluck.overlay.ports import Access, Sandbox
 
 from .test_sandboxes import bubblewrap_or_skip
 
 _BEGIN_AND_END = """
-from potluck.node.execution.bubblewrap import BubblewrapSandbox
+from potluck.node.sandboxes.bubblewrap import BubblewrapSandbox
 sandbox = BubblewrapSandbox.find()
 sandbox.begin()
 print(sandbox._begun.pid, flush=True)
