@@ -12,6 +12,7 @@
             whose records these are, what each owner may take of this node, whether it was away for long
 `share`     shell: takes records in, and answers peers
 `service`   shell: who holds what, and how they are asked
+`inquiry`   questions to several members at once
 `reading`   get: the newest of a majority; `batches` for several records in one message
 `replication`
             put and get with acknowledgement by a majority

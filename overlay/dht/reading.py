@@ -10,19 +10,19 @@ rest.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final
 
 import trio
 
-from ..errors import LinkLost, NotAllowed, Syncing, Unavailable
+from ..errors import NotAllowed, Syncing, Unavailable
 from ..ids import NodeId, key_id
 from ..wire import records as wire
 from ..wire.records import Contact, Record
 from .batches import fetch
-from .peers import Peer
+from .inquiry import Inquiry
 from .records import place_of, winners
 from .service import Dht
 
@@ -41,16 +41,6 @@ class Answer:
     covers: bool
 
 
-class _Asked(NamedTuple):
-    """One question that is under way: by a link, or by a task that opens one and knows its own limit."""
-
-    limit_s: float
-    """When whoever is silent has failed."""
-    round_trip_s: float
-    link: Peer | None
-    number: int
-
-
 def quorum(dht: Dht, holders: Sequence[Contact]) -> int:
     """How many of the holders there must be one that has what was acknowledged. While membership is changing, of as
     many as there were before."""
@@ -67,8 +57,7 @@ class Reading:
         self._place = key_id(namespace, key)
         self._answers: dict[NodeId, Answer] = {}
         self._failed: set[NodeId] = set()
-        self._asked: dict[NodeId, _Asked] = {}
-        """Who has neither answered nor failed yet."""
+        self._asked = Inquiry(dht)
         self._need = 1
         self._moved = trio.Event()
 
@@ -145,66 +134,31 @@ class Reading:
         """Until as many have answered as are needed, or one has failed; whether nothing of the kind happens for three
         round trips of those that are asked, or of all lately: where everyone is slow because everyone is busy, asking
         more would make them slower."""
-        usual_s = self._dht.contacts.round_trip_s
-        slowest_s = max((one.round_trip_s for one in self._asked.values()), default=usual_s)
-        with trio.move_on_after(max(_HEDGE_MIN_S, _HEDGE_ROUND_TRIPS * max(slowest_s, usual_s))):
+        longest_s = max(self._asked.slowest_s, self._dht.contacts.round_trip_s)
+        with trio.move_on_after(max(_HEDGE_MIN_S, _HEDGE_ROUND_TRIPS * longest_s)):
             await self._moved.wait()
         silent = not self._moved.is_set()
         self._moved = trio.Event()
-        self._give_up_the_silent()
+        self._asked.give_up_the_silent()
         return silent
 
     def _ask(self, contact: Contact) -> None:
-        """By the link that there is, without a task of its own; else a task opens one."""
-        share, node_id = self._dht.share, NodeId(contact.node_id)
+        node_id = NodeId(contact.node_id)
         if node_id == self._dht.identity.node_id:
+            share = self._dht.share
             self._answers[node_id] = Answer(tuple(share.at(self._place)), share.syncing.covers(self._place))
-            return
-        link = self._dht.peer(node_id)
-        if link is None:
-            self._ask_by_opening(contact)
-            return
-
-        def hear(value: wire.Value | None) -> None:
-            if value is None:
-                self._ask_by_opening(contact)
-            elif self._asked.pop(node_id, None) is not None:
-                self._dht.contacts.measure(trio.current_time() - asked_s)
-                self._note(contact, value)
-                self._move()
-
-        asked_s = trio.current_time()
-        try:
-            number = link.ask(self._question, wire.Value, hear)
-        except LinkLost:
-            self._ask_by_opening(contact)
         else:
-            limit_s = asked_s + self._dht.config.request_timeout_s * self._dht.config.request_tries
-            self._asked[node_id] = _Asked(limit_s, link.round_trip_s, link, number)
+            self._asked.ask(node_id, self._question, wire.Value, partial(self._hear, contact))
 
     def _question(self, number: int) -> wire.FindValue:
         return wire.FindValue(number, self._namespace, self._key)
 
-    def _ask_by_opening(self, contact: Contact) -> None:
-        self._asked[NodeId(contact.node_id)] = _Asked(math.inf, 0.0, None, 0)
-        self._dht.start(self._ask_peer, contact)
-
-    async def _ask_peer(self, contact: Contact) -> None:
-        try:
-            self._note(contact, await self._value_at(contact))
-        except (Unavailable, NotAllowed):
+    def _hear(self, contact: Contact, value: wire.Value | None) -> None:
+        if value is None:
             self._failed.add(NodeId(contact.node_id))
-        finally:
-            self._asked.pop(NodeId(contact.node_id), None)
-            self._move()
-
-    def _give_up_the_silent(self) -> None:
-        now_s = trio.current_time()
-        for node_id, asked in list(self._asked.items()):
-            if asked.limit_s <= now_s and asked.link is not None:
-                asked.link.forget(asked.number)
-                del self._asked[node_id]
-                self._failed.add(node_id)
+        else:
+            self._note(contact, value)
+        self._move()
 
     def _move(self) -> None:
         if self._failed or not self._asked or len(self._answers) >= self._need:
