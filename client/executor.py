@@ -19,7 +19,6 @@ from ..overlay.errors import NoNode, NotAllowed, UsageError
 from ..overlay.wire import inside
 from ..overlay.wire.control import JobOptions
 from ..overlay.wire.setting import Setting, encoded
-from ..overlay.wire.work import Inline
 from .connection import Connection
 from .dependencies import Call, futures_in, resolved, when_done
 from .dialling import dial, greet
@@ -30,7 +29,7 @@ from .kinds import Kind, call_of
 from .mapping import Inputs, Pulse, Window, mapping, sizer_for
 from .options import Optioned, plain
 from .private import OF_PROGRAM
-from .programs import Body, Packer, body_of, size_of
+from .programs import Arguments, Body, Packer, body_of, size_of
 from .progress import Wish, bar_for
 from .redialling import Redialler
 from .surroundings import Surroundings, here
@@ -132,7 +131,7 @@ class Executor(concurrent.futures.Executor):
             line = self._line(fn)  # the program has imported more since the function was pickled
         return line.job.submit(line.body, arguments, size_of(arguments), kind=line.kind)
 
-    def _arguments(self, line: _Line, call: Call) -> Inline:
+    def _arguments(self, line: _Line, call: Call) -> Arguments:
         return call_of(line.kind, *call) if line.kind else self._packer.arguments(*call)
 
     def _submit_later(self, fn: Callable[..., Any], call: Call, awaited: Sequence[Future[Any]]) -> TaskFuture:

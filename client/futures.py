@@ -15,7 +15,7 @@ from .files import Home
 from .input import StandardInput
 from .outcomes import CancelledWhileRunning, exception_of, value_of
 from .output import JobOutput
-from .programs import Body, size_of
+from .programs import Arguments, Body, size_of
 from .waiting import SharedCondition, Waiters
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Job:
         """Whether a pickled result of one of our own machines, or of another's, is opened."""
         return not self.as_reports and (own or self.options.trust_results)
 
-    def submit(self, program: Body, arguments: Inline, size_bytes: int, *, kind: str = "") -> TaskFuture:
+    def submit(self, program: Body, arguments: Arguments, size_bytes: int, *, kind: str = "") -> TaskFuture:
         """Never blocks."""
         future = TaskFuture(self, program, arguments, size_bytes)
         if kind:
@@ -93,7 +93,7 @@ class Job:
             future.fail(error)
         return future
 
-    def send_deferred(self, future: TaskFuture, arguments: Inline, size_bytes: int) -> None:
+    def send_deferred(self, future: TaskFuture, arguments: Arguments, size_bytes: int) -> None:
         future.arguments = arguments
         future.size_bytes = size_bytes
         self.connection.post(future)
@@ -155,7 +155,7 @@ class TaskFuture(Future[Any]):
     finished: Finished | None = None
     """All that was reported, for jobs that keep it."""
 
-    def __init__(self, job: Job, program: Body, arguments: Inline, size_bytes: int) -> None:
+    def __init__(self, job: Job, program: Body, arguments: Arguments, size_bytes: int) -> None:
         # In place of Future.__init__, which makes a lock of its own; a test holds the names against it.
         self._condition = SharedCondition(job.lock)  # type: ignore[assignment]
         self._state = "PENDING"
@@ -165,7 +165,7 @@ class TaskFuture(Future[Any]):
         self._done_callbacks: list[Any] = []
         self.job = job
         self.program = program
-        self.arguments: Inline | None = arguments
+        self.arguments: Arguments | None = arguments
         """Let go when its result is there: until then another node may need them."""
         self.size_bytes = size_bytes
         self.index: int | None = None

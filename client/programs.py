@@ -16,17 +16,25 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any, Final, cast
+from typing import Any, Final, SupportsIndex, TypeGuard, cast
 
 import cloudpickle
 import msgspec
 
+from ..overlay import parcels
+from ..overlay.errors import LimitExceeded
+from ..overlay.parcels import Parcel
+from ..overlay.wire.layout import decode_inline
 from ..overlay.wire.work import INLINE_BYTES_MAX, MODULES_MAX, Inline, Program, ProgramForm
 from .modules import Library, Modules, main_source, own_modules
 
 _BUFFER_BYTES_MIN: Final = 4096
 """Shorter buffers travel in the pickle: out of band they would cost more than they save."""
 _BUFFERS_MAX: Final = 4096
+_PARCEL_BYTES_MIN: Final = 1 << 20
+"""Of what has to be copied so much goes into its parcel at once, and not by way of this process's own memory."""
+_LONG_BYTES: Final = 65_536
+"""Bytes from here on are not copied into the pickle: nobody can change them, so that they wait as they are."""
 
 _PLAIN: Final[frozenset[type]] = frozenset({int, float, str, bytes, bool, type(None), complex})
 """Arguments of exactly these types mean the same to pickle and cloudpickle, and pickle is ten times faster."""
@@ -36,6 +44,10 @@ _LOOK_MAX: Final = 16
 _registry: Final = threading.Lock()
 """cloudpickle's list of modules to take by value belongs to the whole process."""
 os.register_at_fork(after_in_child=_registry._at_fork_reinit)  # type: ignore[attr-defined]  # as threading does itself
+
+
+Arguments = Inline | Parcel
+"""Of one task: the second where they are long and had to be copied."""
 
 
 class Body(msgspec.Struct, frozen=True, eq=False):
@@ -82,22 +94,22 @@ class Packer:
         made = body_of("callable", pickled, libraries=(*self.libraries, *needs))
         return _naming(made, installed)
 
-    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inline:
-        """Copies what it is given: later changes by the program do not reach the task."""
+    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """Copies what it is given, once: later changes by the program do not reach the task."""
         if not kwargs and all(map(_is_plain, args)):
             return Inline(pickle.dumps((args, kwargs), 5))
-        buffers: list[bytes] = []
+        buffers: list[memoryview] = []
 
         def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
             raw = buffer.raw()
             if raw.nbytes < _BUFFER_BYTES_MIN or len(buffers) == _BUFFERS_MAX:
                 return True
-            buffers.append(bytes(raw))
+            buffers.append(raw)
             return False
 
         with self._strays_by_value():
-            data = _pickled((args, kwargs), keep_in_band)
-        return Inline(data, buffers)
+            data = _pickled((_with_long_apart(args), kwargs), keep_in_band)
+        return _copied(data, buffers)
 
     def _installed(self, modules: set[str]) -> list[str]:
         """Those that are neither Python's own nor travel along."""
@@ -173,9 +185,47 @@ def _naming(body: Body, modules: list[str]) -> Body:
     return msgspec.structs.replace(body, program=whole, without_body=without)
 
 
+class _Long:
+    """Bytes on their own beside a pickle. What comes out of it are bytes."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[type[bytes], tuple[pickle.PickleBuffer]]:
+        return bytes, (pickle.PickleBuffer(self._data),)
+
+
+def _with_long_apart(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What is given twice is one and the same afterwards, too."""
+    apart = {id(arg): _Long(arg) for arg in args if type(arg) is bytes and len(arg) >= _LONG_BYTES}
+    return tuple(apart.get(id(arg), arg) for arg in args) if apart else args
+
+
+def _copied(data: bytes, buffers: list[memoryview]) -> Arguments:
+    """A pickle with buffers that are still the program's own."""
+    changeable = [view for view in buffers if type(view.obj) is not bytes]
+    if sum(view.nbytes for view in changeable) >= _PARCEL_BYTES_MIN:
+        try:
+            held = parcels.seal(Inline(data, cast("list[bytes]", buffers))).kept()
+        except LimitExceeded:
+            pass  # then in this process's own memory
+        else:
+            return decode_inline(held) if isinstance(held, bytes) else held
+    return Inline(data, list(map(_unchangeable, buffers)))
+
+
+def _unchangeable(view: memoryview) -> bytes:
+    whole = view.obj
+    return whole if type(whole) is bytes and len(whole) == view.nbytes else bytes(view)
+
+
 def _is_plain(value: object) -> bool:
     """Means the same to pickle and to cloudpickle; looks one level into short containers, where looking is cheap."""
     kind = type(value)
+    if kind is bytes:
+        return len(cast("bytes", value)) < _LONG_BYTES
     if kind in _PLAIN:
         return True
     if kind is list or kind is tuple:
@@ -184,12 +234,12 @@ def _is_plain(value: object) -> bool:
     return False
 
 
-def size_of(inline: Inline) -> int:
-    if not inline.buffers:
-        return len(inline.data)
-    return len(inline.data) + sum(map(len, inline.buffers))
+def size_of(arguments: Arguments) -> int:
+    if isinstance(arguments, Parcel) or not arguments.buffers:
+        return arguments.size_bytes if isinstance(arguments, Parcel) else len(arguments.data)
+    return len(arguments.data) + sum(map(len, arguments.buffers))
 
 
-def travels_inline(inline: Inline, size_bytes: int) -> bool:
+def travels_inline(arguments: Arguments, size_bytes: int) -> TypeGuard[Inline]:
     """Whether the encoded payload stays within the limit: five bytes of header for each part, and some."""
-    return size_bytes + 5 * len(inline.buffers) + 16 <= INLINE_BYTES_MAX
+    return isinstance(arguments, Inline) and size_bytes + 5 * len(arguments.buffers) + 16 <= INLINE_BYTES_MAX

@@ -18,7 +18,7 @@ from ..overlay.wire.layout import encode_inline
 from ..overlay.wire.work import Inline, Program, Reference
 from .dialling import Way
 from .futures import Job
-from .programs import Body, travels_inline
+from .programs import Arguments, Body, travels_inline
 
 PART_BYTES: Final = 512 << 10
 
@@ -50,25 +50,25 @@ def send(link: Way, due: Iterator[Sent]) -> None:
             link.sendall(sent)
 
 
-def upload(payload: Inline, towards: Towards) -> Generator[Sent, None, Reference]:
+def upload(payload: Arguments, towards: Towards) -> Generator[Sent, None, Reference]:
     """What to send, in order; in the end what stands for it."""
     object_id = secrets.token_bytes(16)
     if not towards.takes_parcels:
         return (yield from _upload_in_parts(object_id, payload, towards))
     try:
-        parcel = parcels.seal(payload)
+        parcel = payload if isinstance(payload, Parcel) else parcels.seal(payload)
     except LimitExceeded:  # then as ever
         return (yield from _upload_in_parts(object_id, payload, towards))
     yield Beside(TO_NODE.encode(control.PutParcel(object_id, parcel.size_bytes)), parcel)
     return Reference(object_id, parcel.size_bytes, towards.node_id)
 
 
-def _upload_in_parts(object_id: bytes, payload: Inline, towards: Towards) -> Generator[Sent, None, Reference]:
-    data = memoryview(encode_inline(payload))
-    for offset in range(0, len(data), PART_BYTES):
-        part = bytes(data[offset : offset + PART_BYTES])
-        yield TO_NODE.encode(control.PutPart(object_id, offset, len(data), part))
-    return Reference(object_id, len(data), towards.node_id)
+def _upload_in_parts(object_id: bytes, payload: Arguments, towards: Towards) -> Generator[Sent, None, Reference]:
+    held = payload if isinstance(payload, Parcel) else encode_inline(payload)
+    size_bytes = parcels.size_of(held)
+    for number, part in enumerate(parcels.pieces_of(held, PART_BYTES)):
+        yield TO_NODE.encode(control.PutPart(object_id, number * PART_BYTES, size_bytes, part))
+    return Reference(object_id, size_bytes, towards.node_id)
 
 
 def named(job: Job, body: Body, towards: Towards) -> Generator[Sent, None, Program]:

@@ -10,7 +10,7 @@ from ..overlay.wire import control
 from ..overlay.wire.control import TO_NODE, TaskSpec
 from ..overlay.wire.work import Inline, Reference
 from .futures import Job, TaskFuture
-from .programs import Body, travels_inline
+from .programs import Arguments, Body, travels_inline
 from .uploads import Sent, Towards, named, upload
 
 WINDOW_TASKS: Final = 16_384
@@ -59,7 +59,7 @@ class Window:
             or future.unwanted
         ):
             return None
-        arguments = self._number(job, future)
+        self._number(job, future)
         assert future.index is not None
         spec = TaskSpec(future.index, arguments, future.kind)
         return TO_NODE.encode(control.Submit(job.id, future.program.without_body, [spec]))
@@ -126,8 +126,10 @@ class Window:
                 break
             body = future.program
             arguments = self._number(job, future)
-            payload: Inline | Reference = arguments
-            if not travels_inline(arguments, future.size_bytes):
+            payload: Inline | Reference
+            if travels_inline(arguments, future.size_bytes):
+                payload = arguments
+            else:
                 payload = yield from upload(arguments, self.towards)
                 tasks_max = 0  # the window is looked at again after each of these
             size_bytes += future.size_bytes
@@ -141,7 +143,7 @@ class Window:
             program = yield from named(job, body, self.towards)
             yield TO_NODE.encode(control.Submit(job_id, program, tasks))
 
-    def _number(self, job: Job, future: TaskFuture) -> Inline:
+    def _number(self, job: Job, future: TaskFuture) -> Arguments:
         """From the backlog into flight. In flight first: a task is never in neither."""
         index = job.next_index
         job.next_index = index + 1

@@ -7,16 +7,21 @@ confirmed as anything but done, its master has its last checkpoint.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from ...overlay.errors import Cancelled, PotluckError
+from ...overlay.parcels import Parcel
 from ...overlay.wire.work import ExecutionConfirmation, Fault, Finished, Report
 from ..resources.grants import Grants
 from .answers import cut_short, fault_for, returned
 from .checkpoints import Checkpoints
 from .dispatching import Dispatcher
-from .events import Confirm, Effect, Ended
+from .events import Confirm, Effect, Ended, LetGo
 from .metering import Metering
 from .tasks import Job, Task
+
+_LONG_BYTES: Final = 4 << 20
+"""Whoever closes the last descriptor of so much memory waits until the system has cleared it away."""
 
 
 class Account:
@@ -30,6 +35,7 @@ class Account:
         self._dispatcher = dispatcher
         self._reports: dict[tuple[bytes, str], tuple[Job, list[Report]]] = {}
         self._ended: list[tuple[Task, Finished]] = []
+        self._let_go: list[Parcel] = []
 
     @property
     def grants(self) -> Grants:
@@ -114,7 +120,9 @@ class Account:
             self.meter.charge(self.now_s, task)
         if task.worker is None or not task.worker.dying:  # else what it has is in use until that is gone
             self._dispatcher.claims.release(task)
-        task.arguments = None  # long ones are let go at once, whoever else still knows the task
+        if isinstance(task.arguments, Parcel) and task.arguments.size_bytes >= _LONG_BYTES:
+            self._let_go.append(task.arguments)
+        task.arguments = None  # whoever else still knows the task
         del task.job.tasks[task.index]
         del self.processes[task.process.number]
         self.checkpoints.forget(task)
@@ -130,3 +138,6 @@ class Account:
         if self._ended:
             yield Ended(self._ended)
             self._ended = []
+        if self._let_go:
+            yield LetGo(self._let_go)
+            self._let_go = []

@@ -274,6 +274,12 @@ class Confirm(Struct, frozen=True):
     message: ExecutionConfirmation
 
 
+class LetGo(Struct, frozen=True):
+    """Long payloads that nobody here needs any more. The list is whoever's that carries this out."""
+
+    parcels: list[Parcel]
+
+
 class Ended(Struct, frozen=True):
     """What has begun here, and how it ended."""
 
@@ -321,6 +327,7 @@ Effect = (
     | ResumeWorker
     | BindWorker
     | Confirm
+    | LetGo
     | Ended
     | Say
     | RoomForOutput

@@ -290,6 +290,8 @@ class ExecutionService:
         elif isinstance(effect, events.Ended):
             for heard in self.ended:
                 heard(effect.runs)
+        elif isinstance(effect, events.LetGo):
+            nursery.start_soon(trio.to_thread.run_sync, effect.parcels.clear)  # takes the system milliseconds
         elif isinstance(effect, events.Say):
             if (assigner := self._assigners.get(effect.assigner)) is not None:
                 assigner.say(effect.message)

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Container, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 import trio
 
@@ -33,8 +32,6 @@ KNOCK: Final = "pairing"
 """The server name by which a stranger asks to be let in."""
 RETURN: Final = "returning"
 """… and a member of a former root what has become of it."""
-
-T = TypeVar("T")
 
 
 class _Tls(ssl.SSLObject):
@@ -194,14 +191,12 @@ class TlsStream:
     async def receive_some(self) -> bytes:
         """As much as has come, up to a limit: TLS gives out one record at a time."""
         records: list[bytes] = []
-        size_bytes = 0
-        while size_bytes < _RECEIVE_BYTES_MAX and await self._has_come(wait=not records):
-            record = self._opened(partial(self._tls.read, _RECORD_BYTES), b"")
-            if record == b"":
-                break
-            if record is not None:
-                records.append(record)
-                size_bytes += len(record)
+
+        def open_next(size_bytes: int) -> int:
+            records.append(self._tls.read(_RECORD_BYTES))
+            return len(records[-1])
+
+        await self._receive(open_next, _RECEIVE_BYTES_MAX)
         return records[0] if len(records) == 1 else b"".join(records)
 
     async def receive_all(self, take: Callable[[bytes], bool]) -> None:
@@ -211,38 +206,37 @@ class TlsStream:
     async def receive_long(self, take: Callable[[memoryview], bool]) -> None:
         """Every record is opened where `take` finds it."""
         piece = memoryview(bytearray(_PIECE_BYTES))
-        while (size_bytes := await self._receive_into(piece)) and not take(piece[:size_bytes]):
+        read = cast("Callable[[int, memoryview], int]", self._tls.read)
+
+        def open_next(size_bytes: int) -> int:
+            return read(_RECORD_BYTES, piece[size_bytes:])
+
+        while (size_bytes := await self._receive(open_next, _PIECE_BYTES)) and not take(piece[:size_bytes]):
             pass
 
-    async def _receive_into(self, piece: memoryview) -> int:
-        """As much as has come and has room; 0 when the peer has closed."""
-        size_bytes = 0
-        while len(piece) - size_bytes >= _RECORD_BYTES and await self._has_come(wait=not size_bytes):
-            read = cast("Callable[[], int]", partial(self._tls.read, _RECORD_BYTES, piece[size_bytes:]))
-            record_bytes = self._opened(read, 0)
-            if record_bytes == 0:
-                break
-            size_bytes += record_bytes or 0
+    async def _receive(self, open_next: Callable[[int], int], bytes_max: int) -> int:
+        """The records that have come, at least one: how much is in them, 0 when the peer has closed. `open_next` opens
+        one more, and is told how much there is before it."""
+        while (size_bytes := self._opened(open_next, bytes_max)) is None:
+            await self._feed()
         return size_bytes
 
-    async def _has_come(self, *, wait: bool) -> bool:
-        """Whether there is anything to open. It may be the end, or less than a record."""
-        if not self._incoming.pending and not self._incoming.eof:
-            if wait:
-                await self._feed()
-            return wait
-        return True
-
-    def _opened(self, read: Callable[[], T], end: T) -> T | None:
-        """What `read` gives of the next record; `end` when the peer has closed, None when too little has come."""
+    def _opened(self, open_next: Callable[[int], int], bytes_max: int) -> int | None:
+        """None when less than a record has come."""
+        incoming, size_bytes = self._incoming, 0
         try:
-            return read()
+            while (incoming.pending or incoming.eof) and size_bytes + _RECORD_BYTES <= bytes_max:
+                record_bytes = open_next(size_bytes)
+                if not record_bytes:
+                    return size_bytes
+                size_bytes += record_bytes
         except ssl.SSLWantReadError:
-            return None
+            pass
         except ssl.SSLEOFError:
-            return end
+            return size_bytes
         except ssl.SSLError as error:
             raise self._broken(error) from error
+        return size_bytes or None
 
     def _broken(self, error: ssl.SSLError) -> LinkLost:
         return LinkLost(f"the connection to {self._remote} broke: {error.reason or error}")

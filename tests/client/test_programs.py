@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import msgspec
@@ -15,6 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.client.programs import Packer, body_of, size_of, travels_inline
+from potluck.client.uploads import PART_BYTES, Towards, upload
+from potluck.overlay import parcels
+from potluck.overlay.parcels import Parcel, seal
+from potluck.overlay.wire.control import TO_NODE, PutPart
+from potluck.overlay.wire.layout import encode_inline
 from potluck.overlay.wire.work import INLINE_BYTES_MAX, Inline
 
 VALUES = st.recursive(
@@ -44,6 +52,67 @@ def test_large_arrays_go_out_of_band_and_are_copied() -> None:
     array[0] = 99
     ((found,), _) = cloudpickle.loads(inline.data, buffers=inline.buffers)
     assert found[0] == 0
+
+
+def test_what_is_long_and_may_change_is_copied_once_and_at_once() -> None:
+    packer, array = Packer(), np.arange(1 << 20)
+    packer.arguments((array[:1],), {})  # has looked at the program's modules
+    tracemalloc.start()
+    try:
+        packed = packer.arguments((array,), {})
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(packed, Parcel) and size_of(packed) == packed.size_bytes > array.nbytes
+    assert most_bytes < array.nbytes / 8, "it lies in its parcel, and nowhere else"
+    array[0] = 99
+    ((found,), _) = opened(packed)
+    assert found[0] == 0 and (found[1:] == array[1:]).all()
+
+
+@pytest.mark.parametrize("lacks", ["memory files", "descriptors"])
+def test_where_parcels_are_few_or_none_what_is_long_is_held_by_value(
+    lacks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lacks == "descriptors":
+        monkeypatch.setattr(parcels, "_HELD_BELOW", 0)
+    else:
+        monkeypatch.delattr(os, "memfd_create")
+    array = np.arange(1 << 18)
+    packed = Packer().arguments((array,), {})
+    assert isinstance(packed, Inline)
+    array[0] = 99
+    ((found,), _) = opened(packed)
+    assert found[0] == 0 and (found[1:] == array[1:]).all()
+
+
+def test_long_bytes_wait_as_they_are_and_come_out_as_bytes() -> None:
+    data = bytes(range(256)) * 4096
+    packed = Packer().arguments((data, 1, data, data[1:]), {})
+    assert isinstance(packed, Inline)
+    assert packed.buffers[0] is data and len(packed.buffers) == 2
+    ((first, one, again, shorter), _) = opened(packed)
+    assert type(first) is bytes and (first, one, shorter) == (data, 1, data[1:])
+    assert again is first, "what is given twice is one"
+
+
+@pytest.mark.parametrize("in_parcel", [True, False])
+def test_to_a_node_that_takes_no_parcels_the_same_goes_in_parts(in_parcel: bool) -> None:
+    inline = Inline(b"in band", [bytes(range(256)) * 5000, b"short"])
+    going = upload(seal(inline) if in_parcel else inline, Towards(b"n" * 20, takes_parcels=False))
+    frames = TO_NODE.frames()
+    for frame in going:
+        assert isinstance(frame, bytes)
+        frames.feed(frame)
+    parts = [TO_NODE.decode(body) for body in iter(frames.next_body, None)]
+    assert all(isinstance(part, PutPart) for part in parts)
+    assert b"".join(part.data for part in parts) == encode_inline(inline)
+    assert [part.offset for part in parts] == [n * PART_BYTES for n in range(len(parts))]
+
+
+def opened(packed: Inline | Parcel) -> Any:
+    inline = packed.open() if isinstance(packed, Parcel) else packed
+    return cloudpickle.loads(inline.data, buffers=inline.buffers)
 
 
 def test_the_same_source_with_another_entry_is_another_program() -> None:

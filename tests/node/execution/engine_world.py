@@ -14,6 +14,7 @@ from potluck.node.resources.grants import Grants
 from potluck.node.resources.slots import Slots
 from potluck.node.scheduling.catalogue import make
 from potluck.overlay.config import Execution, Quota
+from potluck.overlay.parcels import Parcel
 from potluck.overlay.wire.capabilities import Guarantees
 from potluck.overlay.wire.streams import TaskOutput
 from potluck.overlay.wire.work import (
@@ -97,6 +98,8 @@ class World:
         self.ran: dict[int, Finished] = {}
         """What has begun and ended here, by the numbers of processes."""
         self.said: list[TaskOutput] = []
+        self.let_go: list[tuple[Parcel, int]] = []
+        """Beside each, how much had been reported by then."""
         self.task_jobs: dict[int, tuple[bytes, str]] = {}
         self.step(events.Tick())
 
@@ -180,6 +183,9 @@ class World:
             assert task.begun_s is not None
             assert task.process.number not in self.ran, "every run ends once"
             self.ran[task.process.number] = report
+
+    def _letgo(self, effect: events.LetGo) -> None:
+        self.let_go.extend((parcel, len(self.reports)) for parcel in effect.parcels)
 
     def _feed(self, effect: events.Feed) -> None:
         assert effect.worker in self.processes

@@ -16,6 +16,7 @@ from potluck.overlay.errors import (
     TaskTimedOut,
     WorkerLost,
 )
+from potluck.overlay.parcels import seal
 from potluck.overlay.wire.work import (
     CancelInstructions,
     Finished,
@@ -367,3 +368,12 @@ def test_what_is_only_asked_after_is_not_run(world: World) -> None:
     assert isinstance(unknown, Finished) and unknown.fault is not None
     assert unknown.fault.code == WorkerLost.wire_code
     assert not world.busy()
+
+
+def test_long_arguments_are_let_go_after_the_answer_has_left(world: World) -> None:
+    parcel = seal(Inline(bytes(5 << 20)))
+    world.assign(M, "j", [1], arguments=Reference(b"o" * 16, parcel.size_bytes, b"h" * 20))
+    world.step(events.Fetched(world.fetches.pop(), parcel))
+    assert not world.let_go
+    assert len(world.reply(world.busy()[0])) == 1
+    assert world.let_go == [(parcel, 1)]
