@@ -275,16 +275,12 @@ def _serve(session: Session, config: Config, *, background: bool) -> Answer:
 
 
 def _imported(config: Config) -> Callable[[Config, Callable[[Mapping[str, object]], None]], None]:
-    """The node's whole program, in the order in which it is of use: what tries out sandboxes comes first, then as much
-    as is imported meanwhile. Nothing of it is garbage, nor ever will be: no collection looks at it."""
+    """The node's whole program, what tries out sandboxes first. Nothing of it is garbage, nor ever will be: no
+    collection looks at it."""
     gc.disable()
     from ..node.sandboxes.headstart import HeadStart
 
-    head_start = HeadStart.of(config.sandbox)
-    from ..overlay.links import links  # noqa: F401  about as long as the trial
-
-    if config.private and config.slots:
-        head_start.begin_worker()
+    head_start = HeadStart.of(config.sandbox, begins_worker=config.private and config.slots != 0)
     from ..node.process import serve
 
     gc.enable()

@@ -1,4 +1,4 @@
-"""Which sandboxes this machine has, best first."""
+"""Which sandboxes this machine has, best first; and what is left of those of others."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ from .confined import ConfinedSandbox
 
 def available_sandboxes(choice: str) -> Sequence[Sandbox]:
     """For `Config.sandbox`. Blocks for a trial run. Raises SandboxUnavailable if what was chosen does not work here."""
-    remove_abandoned_folders()
-    end_abandoned_sandboxes()
     groups = Hierarchy.find()
-    if groups is not None:
-        groups.remove_abandoned()
     if choice == "bare":
         return (BareSandbox(groups),)
     if choice == "bubblewrap":
@@ -31,6 +27,15 @@ def available_sandboxes(choice: str) -> Sequence[Sandbox]:
     if choice == "confined":
         return (ConfinedSandbox.find(groups),)
     return (*_best(groups), BareSandbox(groups))
+
+
+def clear_up() -> None:
+    """What nodes that were killed have left behind on this machine; it takes tens of milliseconds."""
+    remove_abandoned_folders()
+    end_abandoned_sandboxes()
+    groups = Hierarchy.find()
+    if groups is not None:
+        groups.remove_abandoned()
 
 
 def _best(groups: Hierarchy | None) -> Sequence[Sandbox]:

@@ -76,15 +76,20 @@ class Hierarchy:
 
     def make(self) -> Group:
         """Raises OSError."""
-        name = f"{_PREFIX}{os.getpid()}-{next(self._numbers)}"
+        for number in self._numbers:
+            group = self._named(f"{_PREFIX}{os.getpid()}-{number}")
+            with suppress(FileExistsError):  # of a node that had this process's number, and was killed
+                group.make()
+                return group
+        raise AssertionError("numbers do not end")
+
+    def _named(self, name: str) -> Group:
         two = self._version_two
-        group = Group(
+        return Group(
             two / name if two else None,
             {controller: folder / name for controller, folder in self._version_one.items()},
             two / f"{_PREFIX}{os.getpid()}-apart" if two else None,
         )
-        group.make()
-        return group
 
     def remove_abandoned(self) -> None:
         """Groups of nodes that were killed, with those that nodes within their sandboxes made; those that still hold

@@ -11,39 +11,51 @@ from contextlib import suppress
 
 from ...overlay.errors import SandboxUnavailable
 from ...overlay.ports import Sandbox
-from .backends import available_sandboxes
+from .backends import available_sandboxes, clear_up
 from .bubblewrap import BubblewrapSandbox
 
 
 class HeadStart:
-    """The trial runs in a thread, from now on."""
+    """In a thread, from now on. `begins_worker`: for the first who wants one. What nodes that were killed have left is
+    cleared up when nobody waits any more."""
 
-    def __init__(self, find: Callable[[], Sequence[Sandbox]]) -> None:
+    def __init__(self, find: Callable[[], Sequence[Sandbox]], *, begins_worker: bool = False) -> None:
         self._find = find
+        self._begins_worker = begins_worker
         self._found: Future[Sequence[Sandbox]] | None = Future()
-        threading.Thread(target=self._try_out, args=(self._found,), name="potluck-sandboxes", daemon=True).start()
+        threading.Thread(target=self._run, args=(self._found,), name="potluck-sandboxes", daemon=True).start()
 
     @classmethod
-    def of(cls, choice: str) -> HeadStart:
+    def of(cls, choice: str, *, begins_worker: bool) -> HeadStart:
         """For `Config.sandbox`."""
-        return cls(lambda: available_sandboxes(choice))
-
-    def _try_out(self, found: Future[Sequence[Sandbox]]) -> None:
-        try:
-            found.set_result(self._find())
-        except BaseException as error:  # noqa: BLE001  raised by whoever asks for them
-            found.set_exception(error)
-
-    def begin_worker(self) -> None:
-        """For the first who wants one. Only in the main thread: a worker ends with the thread that has started it."""
-        if self._found is None:
-            return
-        with suppress(SandboxUnavailable, OSError):  # whoever asks for the sandboxes, or for a worker, is told
-            best = self._found.result()[0]
-            if isinstance(best, BubblewrapSandbox):
-                best.begin()
+        return cls(lambda: available_sandboxes(choice), begins_worker=begins_worker)
 
     def sandboxes(self) -> Sequence[Sandbox]:
         """Those found, once; a node that follows in this process has them found again. Raises what `find` does."""
         found, self._found = self._found, None
         return self._find() if found is None else found.result()
+
+    def _run(self, found: Future[Sequence[Sandbox]]) -> None:
+        has_begun = self._try_out(found)
+        clear_up()
+        if has_begun:
+            threading.Event().wait()  # until the process ends: a worker ends with the thread that has started it
+
+    def _try_out(self, found: Future[Sequence[Sandbox]]) -> bool:
+        """Whether a worker has begun."""
+        try:
+            sandboxes = self._find()
+        except BaseException as error:  # noqa: BLE001  raised by whoever asks for them
+            found.set_exception(error)
+            return False
+        has_begun = self._begins_worker and _has_begun(sandboxes[0])
+        found.set_result(sandboxes)
+        return has_begun
+
+
+def _has_begun(best: Sandbox) -> bool:
+    with suppress(SandboxUnavailable, OSError):  # whoever asks for a worker is told
+        if isinstance(best, BubblewrapSandbox):
+            best.begin()
+            return True
+    return False

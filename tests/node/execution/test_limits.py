@@ -281,6 +281,21 @@ def test_folders_of_both_versions_of_control_groups_are_found(tmp_path: Path) ->
     assert not list((one / "mine").iterdir())
 
 
+def test_a_group_left_by_a_node_that_had_this_processs_number_is_no_obstacle() -> None:
+    groups = counted()
+    for one in (left := groups.make())._folders():
+        stem, _, number = one.name.rpartition("-")
+        (one.parent / f"{stem}-{int(number) + 1}").mkdir()
+    try:
+        made = groups.make()
+        made.remove()
+    finally:
+        for one in left._folders():
+            stem, _, number = one.name.rpartition("-")
+            (one.parent / f"{stem}-{int(number) + 1}").rmdir()
+        left.remove()
+
+
 @pytest.mark.parametrize("inner", ["", "potluck-10-1"], ids=["plain", "with those of a node in its sandbox"])
 def test_groups_of_nodes_that_are_gone_are_removed(inner: str) -> None:
     groups = counted()

@@ -29,8 +29,7 @@ def test_a_worker_that_has_begun_goes_to_the_first_who_wants_one_like_it() -> No
     async def main() -> None:
         sandbox = bubblewrap_or_skip()
         assert isinstance(sandbox, BubblewrapSandbox)
-        head_start = HeadStart(lambda: [sandbox])
-        head_start.begin_worker()
+        head_start = HeadStart(lambda: [sandbox], begins_worker=True)
         assert head_start.sandboxes() == [sandbox]
         begun = sandbox._begun
         assert begun is not None
@@ -57,8 +56,7 @@ def test_what_keeps_a_sandbox_from_being_found_is_told_to_whoever_asks_for_it() 
     def find() -> list[Sandbox]:
         raise SandboxUnavailable("there is none")
 
-    head_start = HeadStart(find)
-    head_start.begin_worker()
+    head_start = HeadStart(find, begins_worker=True)
     with pytest.raises(SandboxUnavailable, match="there is none"):
         head_start.sandboxes()
 
@@ -70,7 +68,6 @@ def test_a_node_that_follows_in_the_same_process_has_sandboxes_found_again() -> 
         found.append([BareSandbox()])
         return found[-1]
 
-    head_start = HeadStart(find)
-    head_start.begin_worker()
+    head_start = HeadStart(find, begins_worker=True)
     assert head_start.sandboxes() is found[0]
     assert head_start.sandboxes() is found[1]

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import trio
 from potluck.node.resources.gpus import environment_of
-from potluck.node.sandboxes.backends import available_sandboxes
+from potluck.node.sandboxes.backends import available_sandboxes, clear_up
 from potluck.node.sandboxes.bare import BareSandbox, Scratch, remove_abandoned_folders
 from potluck.node.sandboxes.bubblewrap import BubblewrapSandbox
 from potluck.node.sandboxes.supervised import Sizes
@@ -458,6 +458,6 @@ def test_sandboxes_of_a_node_that_was_killed_early_are_ended_at_the_next_start()
             starting.kill()
             starting.communicate()
         left = abandoned(mark)
-        available_sandboxes("bubblewrap")
+        clear_up()
         _, alive = psutil.wait_procs(left, timeout=5)
         assert not alive
