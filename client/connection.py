@@ -481,9 +481,9 @@ def _drop(job: Job, error: PotluckError) -> None:
             future = job.backlog.popleft()
         except IndexError:
             break  # somebody else drops them, too
-        future.fail(error)
+        future.give_up(error)
     for future in tuple(job.deferred):
-        future.fail(error)
+        future.give_up(error)
     for index in list(job.in_flight):
         if lost := job.in_flight.pop(index, None):
-            lost.fail(error)
+            lost.give_up(error)

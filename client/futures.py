@@ -185,9 +185,14 @@ class TaskFuture(Future[Any]):
     def drop(self) -> None:
         """It will not be sent, or not again."""
         if self.unwanted:
-            self.fail(CancelledWhileRunning("the task was cancelled"))
+            self.give_up(CancelledWhileRunning("the task was cancelled"))
         else:
-            self.fail(WorkerLost(f"the node it was given to was lost ({self.lost} in all), and it is not run again"))
+            self.give_up(WorkerLost(f"the node it was given to was lost ({self.lost} in all), and it is not run again"))
+
+    def give_up(self, error: BaseException) -> None:
+        """No node needs its arguments any more."""
+        self.arguments = None
+        self.fail(error)
 
     def cancel(self) -> bool:
         if not super().cancel():

@@ -13,8 +13,8 @@ import pickle  # noqa: TID251  a program pickles its own arguments
 import platform
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final, SupportsIndex, TypeGuard, cast
 
@@ -24,7 +24,6 @@ import msgspec
 from ..overlay import parcels
 from ..overlay.errors import LimitExceeded
 from ..overlay.parcels import Parcel
-from ..overlay.wire.layout import decode_inline
 from ..overlay.wire.work import INLINE_BYTES_MAX, MODULES_MAX, Inline, Program, ProgramForm
 from .modules import Library, Modules, main_source, own_modules
 
@@ -32,7 +31,7 @@ _BUFFER_BYTES_MIN: Final = 4096
 """Shorter buffers travel in the pickle: out of band they would cost more than they save."""
 _BUFFERS_MAX: Final = 4096
 _PARCEL_BYTES_MIN: Final = 1 << 20
-"""Of what has to be copied so much goes into its parcel at once, and not by way of this process's own memory."""
+"""So long a buffer is copied once all is pickled, into its parcel, and not by way of this process's own memory."""
 _LONG_BYTES: Final = 65_536
 """Bytes from here on are not copied into the pickle: nobody can change them, so that they wait as they are."""
 
@@ -98,18 +97,24 @@ class Packer:
         """Copies what it is given, once: later changes by the program do not reach the task."""
         if not kwargs and all(map(_is_plain, args)):
             return Inline(pickle.dumps((args, kwargs), 5))
-        buffers: list[memoryview] = []
+        buffers: list[bytes | memoryview] = []
 
         def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
             raw = buffer.raw()
             if raw.nbytes < _BUFFER_BYTES_MIN or len(buffers) == _BUFFERS_MAX:
                 return True
-            buffers.append(raw)
+            buffers.append(_whole_of(raw) or (raw if raw.nbytes >= _PARCEL_BYTES_MIN else bytes(raw)))
             return False
 
-        with self._strays_by_value():
-            data = _pickled((_with_long_apart(args), kwargs), keep_in_band)
-        return _copied(data, buffers)
+        try:
+            with self._strays_by_value():
+                data = _pickled(_with_long_apart(args, kwargs), keep_in_band)
+            return _copied(data, buffers)
+        finally:
+            for view in buffers:
+                if isinstance(view, memoryview):
+                    with suppress(BufferError):  # in use by what an exception that passes through here remembers
+                        view.release()
 
     def _installed(self, modules: set[str]) -> list[str]:
         """Those that are neither Python's own nor travel along."""
@@ -197,28 +202,32 @@ class _Long:
         return bytes, (pickle.PickleBuffer(self._data),)
 
 
-def _with_long_apart(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What is given twice is one and the same afterwards, too."""
-    apart = {id(arg): _Long(arg) for arg in args if type(arg) is bytes and len(arg) >= _LONG_BYTES}
-    return tuple(apart.get(id(arg), arg) for arg in args) if apart else args
+def _with_long_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Long bytes that are arguments themselves. Two that are one stay one; what is part of another argument, too,
+    travels with that once more."""
+    apart = {id(arg): _Long(arg) for arg in (*args, *kwargs.values()) if type(arg) is bytes and len(arg) >= _LONG_BYTES}
+    if not apart:
+        return args, kwargs
+    return tuple(apart.get(id(arg), arg) for arg in args), {
+        name: apart.get(id(arg), arg) for name, arg in kwargs.items()
+    }
 
 
-def _copied(data: bytes, buffers: list[memoryview]) -> Arguments:
-    """A pickle with buffers that are still the program's own."""
-    changeable = [view for view in buffers if type(view.obj) is not bytes]
-    if sum(view.nbytes for view in changeable) >= _PARCEL_BYTES_MIN:
-        try:
-            held = parcels.seal(Inline(data, cast("list[bytes]", buffers))).kept()
-        except LimitExceeded:
-            pass  # then in this process's own memory
-        else:
-            return decode_inline(held) if isinstance(held, bytes) else held
-    return Inline(data, list(map(_unchangeable, buffers)))
-
-
-def _unchangeable(view: memoryview) -> bytes:
+def _whole_of(view: memoryview) -> bytes | None:
+    """Bytes that are just this: nobody can change them."""
     whole = view.obj
-    return whole if type(whole) is bytes and len(whole) == view.nbytes else bytes(view)
+    return whole if type(whole) is bytes and len(whole) == view.nbytes else None
+
+
+def _copied(data: bytes, buffers: Sequence[bytes | memoryview]) -> Arguments:
+    """A pickle with buffers, of which the views are still the program's own. A quarter of the descriptors that a
+    process may have is used for what waits."""
+    if any(isinstance(one, memoryview) for one in buffers):
+        with suppress(LimitExceeded):  # then in this process's own memory
+            parcel = parcels.seal(Inline(data, cast("list[bytes]", buffers)))
+            if parcel.descriptor < parcels.held_below() // 2:
+                return parcel
+    return Inline(data, [bytes(one) for one in buffers])
 
 
 def _is_plain(value: object) -> bool:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import resource
 import socket
 import struct
 from array import array
@@ -26,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
-from .errors import LimitExceeded, RemoteProtocolError
+from .errors import LimitExceeded, LinkLost, RemoteProtocolError
 from .wire.layout import decode_inline, placed
 from .wire.work import Inline
 
@@ -40,10 +41,16 @@ _SEALS: Final = (
     else (fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
 )
 _HELD_BELOW: Final = 512
-"""Who has so many descriptors open holds payloads by value: descriptors are what a process has fewest of."""
 _SPACE_BYTES: Final = socket.CMSG_SPACE(AT_ONCE_MAX * struct.calcsize("i"))
 _CUT_SHORT: Final = int(socket.MSG_CTRUNC)  # a flag's own arithmetic costs as much as a system call
 _NAME: Final = "potluck"
+
+
+def held_below() -> int:
+    """Who has so many descriptors open, or half of what it may, holds payloads by value: descriptors are what a process
+    has fewest of."""
+    may_open, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _HELD_BELOW if may_open == resource.RLIM_INFINITY else min(_HELD_BELOW, may_open // 2)
 
 
 class Parcel:
@@ -67,14 +74,14 @@ class Parcel:
 
     def kept(self) -> Held:
         """To be held for long: itself, or its bytes where too many descriptors are open."""
-        return self if self.descriptor < _HELD_BELOW else self.whole()
+        return self if self.descriptor < held_below() else self.whole()
 
     def open(self) -> Inline:
         """Without a copy: its parts lie in the file, and may be changed without anybody else noticing.
 
         For processes that can afford to wait for memory. A map keeps a descriptor. Raises RemoteProtocolError.
         """
-        if self.descriptor >= _HELD_BELOW or not self.size_bytes:
+        if self.descriptor >= held_below() or not self.size_bytes:
             return decode_inline(memoryview(bytearray(self.whole())))
         return decode_inline(memoryview(mmap.mmap(self.descriptor, self.size_bytes, access=mmap.ACCESS_COPY)))
 
@@ -161,7 +168,8 @@ class Arrivals:
         self._waiting: deque[int] = deque()
 
     def receive(self, bytes_max: int) -> bytes:
-        """As `recv`. Raises RemoteProtocolError for more descriptors than anybody sends."""
+        """As `recv`. Raises RemoteProtocolError for more descriptors than anybody sends, LinkLost where this process
+        can have no more."""
         data, beside, flags, _address = self.source.recvmsg(bytes_max, _SPACE_BYTES, socket.MSG_CMSG_CLOEXEC)
         if beside or flags & _CUT_SHORT:
             self._take(beside, whole=not flags & _CUT_SHORT)
@@ -183,11 +191,14 @@ class Arrivals:
     __del__ = close
 
     def _take(self, beside: Sequence[tuple[int, int, bytes]], *, whole: bool) -> None:
+        descriptors = array("i")
         for level, kind, data in beside:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                descriptors = array("i")
                 descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-                self._waiting.extend(descriptors)
+        self._waiting.extend(descriptors)
+        if not whole and len(descriptors) < AT_ONCE_MAX:
+            self.close()
+            raise LinkLost("this process has too many files open to be handed another")
         if not whole or len(self._waiting) > _WAITING_MAX:
             self.close()
             raise RemoteProtocolError("more descriptors than messages that could name them")

@@ -236,7 +236,7 @@ def end_abandoned_sandboxes() -> None:
             continue
         line = known["cmdline"] or []
         if line and Path(line[0]).name == "bwrap" and SUPERVISOR_MODULE in line:
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.Error):  # it is gone, or not ours to end
                 process.kill()
 
 

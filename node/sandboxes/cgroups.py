@@ -24,7 +24,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -124,8 +124,12 @@ class Group:
         self._apart = apart
 
     def make(self) -> None:
-        for folder in self._folders():
-            folder.mkdir()
+        """All of it or nothing. Raises OSError."""
+        with ExitStack() as made:
+            for folder in self._folders():
+                folder.mkdir()
+                made.callback(folder.rmdir)
+            made.pop_all()
         _write(self._one.get("cpu"), "cpu.shares", _SHARES)
         _write(self._two, "cpu.weight", _WEIGHT)
         # All of a tree goes, not the largest of it alone.

@@ -4,15 +4,16 @@ of it is imported. A program that waits for its first result on a node of its ow
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 
-from ...overlay.errors import SandboxUnavailable
 from ...overlay.ports import Sandbox
 from .backends import available_sandboxes, clear_up
 from .bubblewrap import BubblewrapSandbox
+
+logger = logging.getLogger("potluck.node")
 
 
 class HeadStart:
@@ -37,7 +38,10 @@ class HeadStart:
 
     def _run(self, found: Future[Sequence[Sandbox]]) -> None:
         has_begun = self._try_out(found)
-        clear_up()
+        try:
+            clear_up()
+        except Exception as error:  # noqa: BLE001  whatever it is, the worker must not end for it
+            logger.warning("what killed nodes have left was not cleared up: %s", error)
         if has_begun:
             threading.Event().wait()  # until the process ends: a worker ends with the thread that has started it
 
@@ -54,8 +58,11 @@ class HeadStart:
 
 
 def _has_begun(best: Sandbox) -> bool:
-    with suppress(SandboxUnavailable, OSError):  # whoever asks for a worker is told
-        if isinstance(best, BubblewrapSandbox):
-            best.begin()
-            return True
-    return False
+    if not isinstance(best, BubblewrapSandbox):
+        return False
+    try:
+        best.begin()
+    except Exception as error:  # noqa: BLE001  whoever asks for a worker is told what is wrong
+        logger.info("no worker was begun beforehand: %s", error)
+        return False
+    return True

@@ -1,7 +1,8 @@
 """Starting a worker program as a child of the node: what the sandboxes that need no engine for it share.
 
-Processes are started with `subprocess.Popen` from the main thread: the kernel's parent-death signal follows the thread
-that forked, so a thread of a pool would take the worker with it when it goes idle.
+Processes are started with `subprocess.Popen` from the main thread, or from one that stays until the end (`headstart`):
+the kernel's parent-death signal follows the thread that forked, so a thread of a pool would take the worker with it
+when it goes idle.
 """
 
 from __future__ import annotations

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import pickle  # noqa: TID251  what a program's own classes do
 import random
+import resource
 import subprocess
 import sys
+import threading
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -75,7 +78,7 @@ def test_where_parcels_are_few_or_none_what_is_long_is_held_by_value(
     lacks: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if lacks == "descriptors":
-        monkeypatch.setattr(parcels, "_HELD_BELOW", 0)
+        monkeypatch.setattr(parcels, "held_below", lambda: 0)
     else:
         monkeypatch.delattr(os, "memfd_create")
     array = np.arange(1 << 18)
@@ -86,14 +89,48 @@ def test_where_parcels_are_few_or_none_what_is_long_is_held_by_value(
     assert found[0] == 0 and (found[1:] == array[1:]).all()
 
 
+def test_of_few_descriptors_the_program_keeps_most() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        packed = [Packer().arguments((np.arange(1 << 17),), {}) for _ in range(200)]
+        assert max(one.descriptor for one in packed if isinstance(one, Parcel)) < 64
+        assert isinstance(packed[-1], Inline)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_what_cannot_be_pickled_leaves_the_buffers_beside_it_alone() -> None:
+    array = np.arange(1 << 18)
+    with pytest.raises(TypeError) as failed:
+        Packer().arguments((array, threading.Lock()), {})
+    array.resize(10, refcheck=False)
+    assert failed.value
+
+
+def test_what_shares_a_buffer_with_what_comes_after_is_sent_as_it_was() -> None:
+    scratch = bytearray(8192)
+
+    class Filled:
+        def __init__(self, byte: int) -> None:
+            self.byte = byte
+
+        def __reduce__(self) -> Any:
+            scratch[:] = bytes([self.byte]) * len(scratch)
+            return bytes, (pickle.PickleBuffer(scratch),)
+
+    ((first, second), _) = opened(Packer().arguments((Filled(1), Filled(2)), {}))
+    assert (first[0], second[0]) == (1, 2)
+
+
 def test_long_bytes_wait_as_they_are_and_come_out_as_bytes() -> None:
     data = bytes(range(256)) * 4096
-    packed = Packer().arguments((data, 1, data, data[1:]), {})
+    packed = Packer().arguments((data, 1, data, data[1:]), {"named": data})
     assert isinstance(packed, Inline)
     assert packed.buffers[0] is data and len(packed.buffers) == 2
-    ((first, one, again, shorter), _) = opened(packed)
+    ((first, one, again, shorter), named) = opened(packed)
     assert type(first) is bytes and (first, one, shorter) == (data, 1, data[1:])
-    assert again is first, "what is given twice is one"
+    assert again is first and named["named"] is first, "what is given twice is one"
 
 
 @pytest.mark.parametrize("in_parcel", [True, False])

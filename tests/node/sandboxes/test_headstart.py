@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 
 import psutil
 import pytest
 import trio
+from potluck.node.sandboxes import headstart
 from potluck.node.sandboxes.bare import BareSandbox
 from potluck.node.sandboxes.bubblewrap import BubblewrapSandbox
 from potluck.node.sandboxes.headstart import HeadStart
@@ -71,3 +73,36 @@ def test_a_node_that_follows_in_the_same_process_has_sandboxes_found_again() -> 
     head_start = HeadStart(find, begins_worker=True)
     assert head_start.sandboxes() is found[0]
     assert head_start.sandboxes() is found[1]
+
+
+def test_a_worker_outlives_whatever_goes_wrong_in_clearing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = threading.Event()
+
+    def fails() -> None:
+        tried.set()
+        raise PermissionError("not yours")
+
+    async def main() -> None:
+        sandbox = bubblewrap_or_skip()
+        monkeypatch.setattr(headstart, "clear_up", fails)
+        HeadStart(lambda: [sandbox], begins_worker=True).sandboxes()
+        worker = await sandbox.start()
+        assert await trio.to_thread.run_sync(tried.wait, 10)
+        with trio.move_on_after(0.5) as patience:
+            await worker.wait()
+        assert patience.cancelled_caught, "it lives"
+        await worker.kill()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("wrong", [SandboxUnavailable, RuntimeError])
+def test_what_goes_wrong_in_beginning_a_worker_keeps_nobody_waiting(
+    wrong: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(sandbox: BubblewrapSandbox) -> None:
+        raise wrong("it does not begin")
+
+    sandbox = bubblewrap_or_skip()
+    monkeypatch.setattr(BubblewrapSandbox, "begin", begin)
+    assert HeadStart(lambda: [sandbox], begins_worker=True).sandboxes() == [sandbox]

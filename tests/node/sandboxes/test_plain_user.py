@@ -89,8 +89,11 @@ def test_a_program_of_a_plain_user_is_as_well_walled_in(as_nobody: Nobody) -> No
 
 @pytest.mark.nightly
 def test_all_that_holds_for_root_holds_for_a_plain_user(as_nobody: Nobody) -> None:
-    files = ("sandboxes", "limits", "pools", "supervision", "worker", "service")
-    tests = [f"{CHECKOUT}/tests/node/execution/test_{name}.py" for name in files]
+    files = (
+        *("sandboxes/test_sandboxes.py", "sandboxes/test_pools.py", "sandboxes/test_supervision.py"),
+        *("execution/test_limits.py", "execution/test_service.py", "inside/test_worker.py"),
+    )
+    tests = [f"{CHECKOUT}/tests/node/{name}" for name in files]
     options = "--import-mode=importlib -p no:cacheprovider -m 'not nightly'"  # the usual ones name a folder of ours
     done = as_nobody(
         "-m", "pytest", "-q", "--rootdir", str(CHECKOUT), "-o", f"addopts={options}", *tests, timeout_s=1_000
