@@ -8,7 +8,7 @@ holder that dies meanwhile is replaced by the next nearest.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -127,8 +127,10 @@ class Replication:
         except (Unavailable, NotAllowed) as error:
             logger.debug("a batch was not stored: %s", error)
 
-    async def store_late(self, holder: Contact, record: Record) -> None:
-        """Goes on until a holder that has not answered has the record, is gone, or the time of a write is over."""
+    async def store_late(self, holder: Contact, record: Record, asked: Collection[Contact]) -> None:
+        """Goes on until a holder that has not answered has the record, or the time of a write is over. Once it is gone,
+        whoever holds the record in its stead gets it, and was not `asked` before: that one may have looked already for
+        what has become due, and found the others before they had this."""
         if self._late >= _LATE_MAX:
             return
         self._late += 1
@@ -138,8 +140,17 @@ class Replication:
                 while self._dht.is_present(holder.node_id) and await self.store_once(holder, record) is None:
                     await trio.sleep(pause_s)
                     pause_s = min(2 * pause_s, _LATE_PAUSE_MAX_S)
+                if not self._dht.is_present(holder.node_id):
+                    await self._store_at_heirs(record, {one.node_id for one in asked})
+        except Unavailable as error:
+            logger.debug("who holds a record in a dead node's stead was not found: %s", error)
         finally:
             self._late -= 1
+
+    async def _store_at_heirs(self, record: Record, asked: Collection[bytes]) -> None:
+        for heir in await self._dht.holders(place_of(record), self._config.replicas):
+            if heir.node_id not in asked:
+                await self.store_once(heir, record)
 
     async def store_once(self, holder: Contact, record: Record) -> wire.Stored | None:
         """None where the holder does not answer or has no time now."""
@@ -229,7 +240,7 @@ class _Spreading:
         holders = await self._dht.holders(place_of(self._record), self._dht.config.replicas)
         results_in, results = trio.open_memory_channel[tuple[Contact, wire.Stored | None]](len(holders))
         for holder in holders:
-            self._dht.start(self._store_at, holder, results_in)
+            self._dht.start(self._store_at, holder, results_in, holders)
         majority = len(holders) // 2 + 1
         for left in range(len(holders) - 1, -1, -1):
             newer = self._count(*await results.receive())
@@ -268,12 +279,15 @@ class _Spreading:
         )
 
     async def _store_at(
-        self, holder: Contact, results: trio.MemorySendChannel[tuple[Contact, wire.Stored | None]]
+        self,
+        holder: Contact,
+        results: trio.MemorySendChannel[tuple[Contact, wire.Stored | None]],
+        holders: Collection[Contact],
     ) -> None:
         stored = await self._replication.store_once(holder, self._record)
         results.send_nowait((holder, stored))  # there is room for one result of each holder
         if stored is None:
-            await self._replication.store_late(holder, self._record)
+            await self._replication.store_late(holder, self._record, holders)
 
 
 def _alive(records: Iterable[Record]) -> list[Record]:

@@ -26,6 +26,12 @@ def test_nothing_acknowledged_is_lost(nodes: int, seed: int) -> None:
     assert figures["reconverged_s"] <= 10
 
 
+def test_a_seed_that_has_found_a_holder_without_the_last_write_stays_mended() -> None:
+    """A writer that had not heard of a death gave its value to the dead node, after the one in its stead had asked the
+    others for all that had become due. The direct test is beside the hand-over's."""
+    held(10, 10100)
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", range(1000, 2000))

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import trio
 from potluck.node.daemon import Node
-from potluck.overlay.dht.handover import GIVE_S, SURPLUS_S
+from potluck.overlay.dht.handover import GIVE_S, SURPLUS_S, HandOver
 from potluck.overlay.ids import node_id_of
 from potluck.overlay.links.link import Link
 from potluck.overlay.links.links import Handler
@@ -65,6 +65,30 @@ def test_who_goes_is_replaced_by_the_next_nearest_and_nothing_else_moves(how: st
         assert {name: count - before[name] for name, count in taken(world).items()} == due
 
     play(story, 9)
+
+
+async def _asks_nobody(self: HandOver) -> None:
+    """Settles, and moves nothing."""
+    self._engine.taken(self._engine.due, self._engine.losses)
+
+
+def test_a_write_that_a_dead_holder_never_answered_goes_to_who_holds_in_its_stead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That one may have asked the others for what has become due before they had this."""
+
+    async def story(world: World, names: list[str]) -> None:
+        (writer, *_, dead) = holders(running(world), b"key")
+        world.power_off(dead)
+        monkeypatch.setattr(HandOver, "_round", _asks_nobody)
+        await world.node(writer).replication.put("mem", b"key", LARGE)
+        await settled(world)
+        await trio.sleep(5)
+        now = holders(running(world), b"key")
+        assert dead not in now
+        assert [name for name in now if not has(world.node(name), b"key")] == []
+
+    play(story, 8)
 
 
 def test_of_several_that_die_within_a_second_the_survivors_ask_each_other_once() -> None:
