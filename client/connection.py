@@ -128,7 +128,7 @@ class Connection:
             self._sleeping = False  # one ring wakes; it may take the writer a while to come
             self._ring()
         if error := self._error or job.error:
-            _drop(job, error)
+            job.drop(error)
 
     def withdraw(self, future: TaskFuture) -> None:
         """Tells the node to drop a task, if the node has heard of it at all."""
@@ -411,9 +411,7 @@ class Connection:
         assert isinstance(error, PotluckError)
         if isinstance(error, LinkLost) and self._error is None:
             return  # the next node will be asked
-        job.error = error
-        reject(job.opened, error)
-        _drop(job, error)
+        job.drop(error)
         with self._lock:
             self._window.jobs = tuple(each for each in self._window.jobs if each is not job)
         self._note_idle()
@@ -462,7 +460,7 @@ class Connection:
         assert self._error is not None
         self._questions.lose(self._error)
         for job in self._window.jobs:
-            _drop(job, self._error)
+            job.drop(self._error)
 
     def _hang_up(self) -> None:
         """Closes the socket when the reader, too, is through with it."""
@@ -472,18 +470,3 @@ class Connection:
             self._link.socket.close()
         self._release()
         atexit.unregister(self._finish)
-
-
-def _drop(job: Job, error: PotluckError) -> None:
-    reject(job.opened, error)
-    while job.backlog:
-        try:
-            future = job.backlog.popleft()
-        except IndexError:
-            break  # somebody else drops them, too
-        future.give_up(error)
-    for future in tuple(job.deferred):
-        future.give_up(error)
-    for index in list(job.in_flight):
-        if lost := job.in_flight.pop(index, None):
-            lost.give_up(error)

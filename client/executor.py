@@ -29,7 +29,7 @@ from .kinds import Kind, call_of
 from .mapping import Inputs, Pulse, Window, mapping, sizer_for
 from .options import Optioned, plain
 from .private import OF_PROGRAM
-from .programs import Arguments, Body, Packer, body_of, size_of
+from .programs import Arguments, Body, Packer, body_of
 from .progress import Wish, bar_for
 from .redialling import Redialler
 from .surroundings import Surroundings, here
@@ -129,7 +129,7 @@ class Executor(concurrent.futures.Executor):
             return line.job.failed(line.body, line.fault)
         if line.libraries is not self._packer.libraries:
             line = self._line(fn)  # the program has imported more since the function was pickled
-        return line.job.submit(line.body, arguments, size_of(arguments), kind=line.kind)
+        return line.job.submit(line.body, arguments, kind=line.kind)
 
     def _arguments(self, line: _Line, call: Call) -> Arguments:
         return call_of(line.kind, *call) if line.kind else self._packer.arguments(*call)
@@ -149,7 +149,7 @@ class Executor(concurrent.futures.Executor):
             except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
                 future.fail(error)
             else:
-                line.job.send_deferred(future, arguments, size_of(arguments))
+                line.job.send_deferred(future, arguments)
 
         when_done(awaited, future, send, line.job.connection.turns)
         return future

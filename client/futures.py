@@ -15,7 +15,8 @@ from .files import Home
 from .input import StandardInput
 from .outcomes import CancelledWhileRunning, exception_of, value_of
 from .output import JobOutput
-from .programs import Arguments, Body, size_of
+from .programs import Arguments, Body
+from .questions import reject
 from .waiting import SharedCondition, Waiters
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Job:
     """The tasks of one connection that share their options.
 
     `backlog` is filled by whoever submits and emptied by the connection's writer; the rest belongs to the writer,
-    but for `in_flight`, from which the reader takes what has finished.
+    but for `in_flight`, from which the reader takes what has finished. Any thread may `drop` it all.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Job:
         self.opened: Future[str] = Future()
         """The same, for whoever waits for it."""
         self.error: PotluckError | None = None
-        """Why the node has not opened it."""
+        """Why the node has not opened it, or will answer no more."""
         self.backlog: deque[TaskFuture] = deque()
         self.in_flight: dict[int, TaskFuture] = {}
         self.deferred: set[TaskFuture] = set()
@@ -76,9 +77,9 @@ class Job:
         """Whether a pickled result of one of our own machines, or of another's, is opened."""
         return not self.as_reports and (own or self.options.trust_results)
 
-    def submit(self, program: Body, arguments: Arguments, size_bytes: int, *, kind: str = "") -> TaskFuture:
+    def submit(self, program: Body, arguments: Arguments, *, kind: str = "") -> TaskFuture:
         """Never blocks."""
-        future = TaskFuture(self, program, arguments, size_bytes)
+        future = TaskFuture(self, program, arguments)
         if kind:
             future.kind = kind
         self.connection.post(future)
@@ -86,16 +87,16 @@ class Job:
 
     def defer(self, program: Body) -> TaskFuture:
         """A task whose arguments are yet to come; `send_deferred` brings them, unless it is done before."""
-        future = TaskFuture(self, program, Inline(b""), 0)
+        future = TaskFuture(self, program, Inline(b""))
         self.deferred.add(future)
         future.add_done_callback(self._no_more_deferred)
         if error := self.connection.error:
             future.fail(error)
         return future
 
-    def send_deferred(self, future: TaskFuture, arguments: Arguments, size_bytes: int) -> None:
+    def send_deferred(self, future: TaskFuture, arguments: Arguments) -> None:
         future.arguments = arguments
-        future.size_bytes = size_bytes
+        future.size_bytes = arguments.size_bytes
         self.connection.post(future)
         self.deferred.discard(future)  # last: a task is never nowhere
 
@@ -114,6 +115,51 @@ class Job:
         self.in_flight.clear()  # last: a task is never nowhere
         return [future for future in flying if future.index is not None and not future.done()]
 
+    def first(self) -> TaskFuture | None:
+        """What is to be sent next."""
+        try:
+            return self.backlog[0]
+        except IndexError:
+            return None
+
+    def take_first(self, future: TaskFuture) -> bool:
+        """Out of the backlog, for the writer, who saw it at the front. False if it was dropped meanwhile."""
+        try:
+            first = self.backlog.popleft()
+        except IndexError:
+            return False
+        if first is not future:  # nor will `drop` see this one
+            assert self.error is not None
+            first.give_up(self.error)
+        return first is future
+
+    def launch(self, future: TaskFuture) -> bool:
+        """Numbers the first of the backlog. In flight first: a task is never in neither. As `take_first`."""
+        index = self.next_index
+        self.next_index = index + 1
+        self.in_flight[index] = future
+        if not self.take_first(future):
+            self.in_flight.pop(index, None)
+            return False
+        future.index = index
+        return True
+
+    def drop(self, error: PotluckError) -> None:
+        """Gives all of it up. Whoever adds to it later looks at `error` then."""
+        self.error = error
+        reject(self.opened, error)
+        while self.backlog:
+            try:
+                future = self.backlog.popleft()
+            except IndexError:
+                break  # somebody else drops them, too
+            future.give_up(error)
+        for future in tuple(self.deferred):
+            future.give_up(error)
+        for index in list(self.in_flight):
+            if lost := self.in_flight.pop(index, None):
+                lost.give_up(error)
+
     def unfinished(self) -> tuple[TaskFuture, ...]:
         return (*self.deferred, *self.backlog, *self.in_flight.values())
 
@@ -129,7 +175,7 @@ class Job:
 
     def failed(self, program: Body, error: Exception) -> TaskFuture:
         """A task that could not even be sent."""
-        future = TaskFuture(self, program, Inline(b""), 0)
+        future = TaskFuture(self, program, Inline(b""))
         future.fail(error)
         return future
 
@@ -155,7 +201,7 @@ class TaskFuture(Future[Any]):
     finished: Finished | None = None
     """All that was reported, for jobs that keep it."""
 
-    def __init__(self, job: Job, program: Body, arguments: Arguments, size_bytes: int) -> None:
+    def __init__(self, job: Job, program: Body, arguments: Arguments) -> None:
         # In place of Future.__init__, which makes a lock of its own; a test holds the names against it.
         self._condition = SharedCondition(job.lock)  # type: ignore[assignment]
         self._state = "PENDING"
@@ -167,7 +213,7 @@ class TaskFuture(Future[Any]):
         self.program = program
         self.arguments: Arguments | None = arguments
         """Let go when its result is there: until then another node may need them."""
-        self.size_bytes = size_bytes
+        self.size_bytes = arguments.size_bytes
         self.index: int | None = None
         """None until sent."""
 
@@ -256,7 +302,7 @@ class TaskFuture(Future[Any]):
         try:
             if finished.with_files:
                 value = self._unpack(value)
-            self.result_bytes = size_of(value)
+            self.result_bytes = value.size_bytes
             result = value_of(value, pickled=finished.pickled, trusted=self.job.trusts(own))
         except PotluckError as error:
             self.fail(error)

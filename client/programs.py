@@ -224,9 +224,7 @@ def _copied(data: bytes, buffers: Sequence[bytes | memoryview]) -> Arguments:
     process may have is used for what waits."""
     if any(isinstance(one, memoryview) for one in buffers):
         with suppress(LimitExceeded):  # then in this process's own memory
-            parcel = parcels.seal(Inline(data, cast("list[bytes]", buffers)))
-            if parcel.descriptor < parcels.held_below() // 2:
-                return parcel
+            return parcels.seal(Inline(data, cast("list[bytes]", buffers)), below=parcels.held_below() // 2)
     return Inline(data, [bytes(one) for one in buffers])
 
 
@@ -241,12 +239,6 @@ def _is_plain(value: object) -> bool:
         items = cast("list[object] | tuple[object, ...]", value)
         return len(items) <= _LOOK_MAX and all(type(item) in _PLAIN for item in items)
     return False
-
-
-def size_of(arguments: Arguments) -> int:
-    if isinstance(arguments, Parcel) or not arguments.buffers:
-        return arguments.size_bytes if isinstance(arguments, Parcel) else len(arguments.data)
-    return len(arguments.data) + sum(map(len, arguments.buffers))
 
 
 def travels_inline(arguments: Arguments, size_bytes: int) -> TypeGuard[Inline]:

@@ -10,7 +10,7 @@ from ..overlay.wire import control
 from ..overlay.wire.control import TO_NODE, TaskSpec
 from ..overlay.wire.work import Inline, Reference
 from .futures import Job, TaskFuture
-from .programs import Arguments, Body, travels_inline
+from .programs import Body, travels_inline
 from .uploads import Sent, Towards, named, upload
 
 WINDOW_TASKS: Final = 16_384
@@ -59,7 +59,8 @@ class Window:
             or future.unwanted
         ):
             return None
-        self._number(job, future)
+        if not self._launch(job, future):
+            return None
         assert future.index is not None
         spec = TaskSpec(future.index, arguments, future.kind)
         return TO_NODE.encode(control.Submit(job.id, future.program.without_body, [spec]))
@@ -116,16 +117,17 @@ class Window:
         body: Body | None = None
         tasks: list[TaskSpec] = []
         size_bytes = 0
-        while job.backlog and len(tasks) < tasks_max and size_bytes < BATCH_BYTES:
-            future = job.backlog[0]
+        while len(tasks) < tasks_max and size_bytes < BATCH_BYTES and (future := job.first()) is not None:
             if future.unwanted:
-                job.backlog.popleft()
-                future.drop()
+                if job.take_first(future):
+                    future.drop()
                 continue
             if body is not None and future.program is not body:
                 break
+            arguments = future.arguments
+            if arguments is None or not self._launch(job, future):
+                break  # the job was dropped meanwhile
             body = future.program
-            arguments = self._number(job, future)
             payload: Inline | Reference
             if travels_inline(arguments, future.size_bytes):
                 payload = arguments
@@ -143,17 +145,11 @@ class Window:
             program = yield from named(job, body, self.towards)
             yield TO_NODE.encode(control.Submit(job_id, program, tasks))
 
-    def _number(self, job: Job, future: TaskFuture) -> Arguments:
-        """From the backlog into flight. In flight first: a task is never in neither."""
-        index = job.next_index
-        job.next_index = index + 1
-        job.in_flight[index] = future
-        job.backlog.popleft()
-        future.index = index
+    def _launch(self, job: Job, future: TaskFuture) -> bool:
+        if not job.launch(future):
+            return False
         if future.unwanted:  # since the first look, before the number, where `withdraw` saw none
             self.cancels.append(future)
         self._sent_tasks += 1
         self._sent_bytes += future.size_bytes
-        arguments = future.arguments
-        assert arguments is not None
-        return arguments
+        return True

@@ -111,14 +111,19 @@ def _read(descriptor: int, size_bytes: int) -> bytes:
 
 
 class Filling:
-    """A parcel to be: bytes are written to it in order. Raises LimitExceeded where the system has no room for it."""
+    """A parcel to be: bytes are written to it in order.
 
-    def __init__(self) -> None:
+    Raises LimitExceeded where the system has no room for it, or no descriptor `below` the given one.
+    """
+
+    def __init__(self, below: int | None = None) -> None:
         try:
             self._descriptor = os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         except (AttributeError, OSError) as error:
             raise LimitExceeded(f"this system has no memory files: {error}") from error
         self.size_bytes = 0
+        if below is not None and self._descriptor >= below:
+            raise LimitExceeded(f"this process has {below} descriptors open")  # closed with this object
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         rest = memoryview(data).cast("B")
@@ -149,10 +154,10 @@ class Filling:
             os.close(self._descriptor)
 
 
-def seal(inline: Inline) -> Parcel:
-    """A copy. Raises LimitExceeded where the system has no room or no such files."""
+def seal(inline: Inline, below: int | None = None) -> Parcel:
+    """A copy. Raises as `Filling`."""
     size_bytes, pieces = placed(inline)
-    filling = Filling()
+    filling = Filling(below)
     for start, piece in pieces:
         filling.skip_to(start)
         filling.write(piece)

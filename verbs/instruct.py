@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..client.programs import body_of, size_of
+from ..client.programs import body_of
 from ..overlay.errors import UsageError
 from ..overlay.ids import leading_letters
 from ..overlay.wire import values
@@ -30,7 +30,7 @@ def command(session: Session, /, instructions: tuple[str, ...], **options: Any) 
         futures = []
         for text in instructions:
             arguments = values.encode(text)
-            futures.append(job.submit(body, arguments, size_of(arguments), kind=leading_letters(text)))
+            futures.append(job.submit(body, arguments, kind=leading_letters(text)))
         done = finish(connection, job, futures)
     lines = [
         f"{text}: {text_of(value)} ({task['node']})" if task["error"] is None else f"{text}: {task['error']['message']}"

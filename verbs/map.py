@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from ..client.files import body_of_setting
-from ..client.programs import body_of, size_of
+from ..client.programs import body_of
 from ..overlay.errors import UsageError
 from ..overlay.wire import values
 from ..overlay.wire.work import Inline
@@ -70,7 +70,7 @@ def command(
             return detached(connection, wanted, body, arguments)
         job = connection.open_job(wanted, as_reports=True)
         bring_home(job, setting)
-        futures = [job.submit(body, inline, size_of(inline)) for inline in arguments]
+        futures = [job.submit(body, inline) for inline in arguments]
         done = finish_lasting(session, connection, job, futures) if durable else finish(connection, job, futures)
     lines = [
         text_of(value) if task["error"] is None else f"{task['error']['kind']}: {task['error']['message']}"

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from ..client.files import body_of_setting
-from ..client.programs import Body, body_of, size_of
+from ..client.programs import Body, body_of
 from ..overlay.errors import UsageError
 from ..overlay.wire import values
 from ..overlay.wire.work import Inline
@@ -74,7 +74,7 @@ def command(
             return detached(connection, wanted, body, [arguments])
         job = connection.open_job(wanted, as_reports=True)
         bring_home(job, setting)
-        future = job.submit(body, arguments, size_of(arguments))
+        future = job.submit(body, arguments)
         if durable:
             done = finish_lasting(session, connection, job, [future])
             return _whole_answer(done, with_value=function is not None)

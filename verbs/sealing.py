@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ..client.connection import Connection
 from ..client.futures import Job, TaskFuture
-from ..client.programs import Body, size_of
+from ..client.programs import Body
 from ..overlay.errors import DeadlineExceeded, PotluckError, Refused
 from ..overlay.wire.control import SealJob
 from ..overlay.wire.work import Inline
@@ -80,7 +80,7 @@ def send_detached(connection: Connection, job: Job, body: Body, arguments: Seque
             sealing.wait(lambda timeout_s: room.acquire(timeout=timeout_s))
             if errors:
                 break
-            job.submit(body, inline, size_of(inline)).add_done_callback(is_safe)
+            job.submit(body, inline).add_done_callback(is_safe)
         return sealing.await_safe()
     except PotluckError:
         if errors and isinstance(refusal := errors[0], Refused):

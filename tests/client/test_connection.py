@@ -14,7 +14,7 @@ from potluck.client import window as window_module
 from potluck.client.connection import Connection
 from potluck.client.dialling import greet
 from potluck.client.futures import Job, TaskFuture, cancel
-from potluck.client.programs import Body, Packer, size_of
+from potluck.client.programs import Body, Packer
 from potluck.overlay.errors import Cancelled, LinkLost, NotAllowed, ResultNotEncodable
 from potluck.overlay.wire import control, values
 from potluck.overlay.wire.control import JobOptions
@@ -26,8 +26,7 @@ PACKER = Packer()
 
 
 def call(job: Job, body: Body, *args: object, **kwargs: object) -> TaskFuture:
-    arguments = PACKER.arguments(args, kwargs)
-    return job.submit(body, arguments, size_of(arguments))
+    return job.submit(body, PACKER.arguments(args, kwargs))
 
 
 def hold(_job: str, _task: control.TaskSpec) -> None:

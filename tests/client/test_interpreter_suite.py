@@ -127,7 +127,7 @@ class Future(TaskFuture):
     """One of ours, made as the standard ones are: without arguments."""
 
     def __init__(self) -> None:
-        super().__init__(Job(_Nobody(), JobOptions()), body_of("callable", b""), Inline(b""), 0)  # type: ignore[arg-type]
+        super().__init__(Job(_Nobody(), JobOptions()), body_of("callable", b""), Inline(b""))  # type: ignore[arg-type]
 
 
 PRELUDE = """

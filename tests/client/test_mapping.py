@@ -44,7 +44,7 @@ class Submitted:
 
     def __call__(self, function: Callable[..., Any], *args: Any) -> TaskFuture:
         self.calls += 1
-        future = TaskFuture(Job(Withdrawals(), JobOptions()), BODY, Inline(b""), 10)  # type: ignore[arg-type]
+        future = TaskFuture(Job(Withdrawals(), JobOptions()), BODY, Inline(bytes(10)))  # type: ignore[arg-type]
         self.waiting.append((future, function, args))
         if self.at_once:
             self.finish()

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.client.programs import Packer, body_of, size_of, travels_inline
+from potluck.client.programs import Packer, body_of, travels_inline
 from potluck.client.uploads import PART_BYTES, Towards, upload
 from potluck.overlay import parcels
 from potluck.overlay.parcels import Parcel, seal
@@ -44,7 +44,7 @@ def test_arguments_come_out_as_they_went_in(args: tuple[object, ...], kwargs: di
 @given(st.binary(max_size=200), st.lists(st.binary(max_size=50_000), max_size=40))
 def test_what_travels_inline_never_exceeds_the_limit(data: bytes, buffers: list[bytes]) -> None:
     inline = Inline(data, buffers)
-    if travels_inline(inline, size_of(inline)):
+    if travels_inline(inline, inline.size_bytes):
         assert len(msgspec.msgpack.encode(inline)) <= INLINE_BYTES_MAX
 
 
@@ -66,7 +66,7 @@ def test_what_is_long_and_may_change_is_copied_once_and_at_once() -> None:
         _, most_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert isinstance(packed, Parcel) and size_of(packed) == packed.size_bytes > array.nbytes
+    assert isinstance(packed, Parcel) and packed.size_bytes > array.nbytes
     assert most_bytes < array.nbytes / 8, "it lies in its parcel, and nowhere else"
     array[0] = 99
     ((found,), _) = opened(packed)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from potluck.client.connection import Connection
 from potluck.client.dialling import Link, greet
 from potluck.client.futures import TaskFuture
-from potluck.client.programs import Packer, size_of
+from potluck.client.programs import Packer
 from potluck.client.redialling import Redialler
 from potluck.overlay.errors import Cancelled, LinkLost, NoNode, WorkerLost
 from potluck.overlay.wire import control
@@ -65,8 +65,7 @@ def succession(
 
 
 def call(job: object, function: Callable[..., object], *args: object) -> TaskFuture:
-    arguments = PACKER.arguments(args, {})
-    return job.submit(PACKER.body(function), arguments, size_of(arguments))  # type: ignore[attr-defined,no-any-return]
+    return job.submit(PACKER.body(function), PACKER.arguments(args, {}))  # type: ignore[attr-defined,no-any-return]
 
 
 def die(double: Double) -> NoReturn:
