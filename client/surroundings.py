@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from ..overlay.errors import NotAllowed
 
@@ -15,8 +16,7 @@ TEMPORARY_BYTES_MAX: Final = 60
 """A longer path leaves no room for the name of a Unix socket."""
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True):
     data_dir: Path
     """Holds all nodes of the user."""
     runtime_dir: Path

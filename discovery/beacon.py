@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
+import msgspec
 import trio
 
 from ..overlay.config import Discovery
@@ -29,13 +29,11 @@ _SOURCES_MAX: Final = 1024
 M = TypeVar("M", bound=Message)
 
 
-@dataclass(frozen=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     message: Discover | Hello
 
 
-@dataclass(frozen=True)
-class Sighted:
+class Sighted(msgspec.Struct, frozen=True):
     address: Address
 
 

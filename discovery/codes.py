@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ..overlay.errors import UsageError
 from .words import WORDS
@@ -15,8 +16,7 @@ NUMBERS: Final = range(1, 100)
 _KNOWN: Final = frozenset(WORDS)
 
 
-@dataclass(frozen=True)
-class Code:
+class Code(msgspec.Struct, frozen=True):
     number: int
     words: tuple[str, str]
 

@@ -12,8 +12,9 @@ All of it is hearsay that anybody on the network can make up: each table keeps i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
+
+import msgspec
 
 from ..overlay.ports import Address
 
@@ -24,8 +25,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     reason: str
     at_s: float
     times: int

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 import trio
 
 from ..overlay.config import Discovery, Links
@@ -35,20 +35,18 @@ _PAUSE_S: Final = 0.5
 _BUSY_PAUSE_S: Final = 0.3
 
 
-@dataclass(frozen=True)
-class Where:
+class Where(msgspec.Struct, frozen=True):
     """To look for the inviter: at `peer`, else on the multicast group."""
 
     peer: Address | None = None
     interface: str | None = None
-    links: Links = field(default_factory=Links)
-    discovery: Discovery = field(default_factory=Discovery)
+    links: Links = msgspec.field(default_factory=Links)
+    discovery: Discovery = msgspec.field(default_factory=Discovery)
     seek_s: float = 5.0
     """How long to wait for the first who answers."""
 
 
-@dataclass(frozen=True)
-class Joined:
+class Joined(msgspec.Struct, frozen=True):
     mesh: Mesh
     inviter: str
     address: Address

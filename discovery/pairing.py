@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Final
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -34,8 +34,7 @@ _ONCE: Final = bytes(12)
 Token = Callable[[int], bytes]
 
 
-@dataclass
-class Invite:
+class Invite(msgspec.Struct):
     code: Code
     expires_s: float
     uses_left: int = 1
@@ -80,8 +79,7 @@ class Invites:
         return min((invite.expires_s for invite in self._open.values()), default=None)
 
 
-@dataclass(frozen=True)
-class _Keys:
+class _Keys(msgspec.Struct, frozen=True):
     """What both sides derive from the same code, and nobody else."""
 
     joiner_proof: bytes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import trio
 
 from ..overlay.config import Discovery
@@ -22,15 +22,13 @@ ADDRESSES_MAX: Final = 256
 CHANNEL_SIZE: Final = 64
 
 
-@dataclass(frozen=True)
-class Sighting:
+class Sighting(msgspec.Struct, frozen=True):
     address: Address
     source: str
     """`beacon`, `mdns` or `peer`, for people."""
 
 
-@dataclass
-class _Candidate:
+class _Candidate(msgspec.Struct):
     not_before_s: float
     delay_s: float
     lasting: bool

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
+import msgspec
 import trio
 
 from ..discovery.beacon import Beacon, BeaconEngine
@@ -164,7 +164,7 @@ class Node:
         )
         self.questions = Questions(identity, self.custody, self.jobs, self.links, self.membership)
         self.execution = ExecutionService(
-            replace(
+            msgspec.structs.replace(
                 config.execution,
                 own_memory_bytes=int(ports.host.memory_bytes * _OWN_MEMORY_SHARE),
                 others_memory_bytes=config.memory_bytes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..overlay.errors import NotAllowed
 from ..overlay.identity.bans import lies_below, make_ban
@@ -14,8 +14,7 @@ from ..overlay.wire.bans import Ban
 from .roster import Entry, Roster
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     ban: Ban
     falls: list[str]
     """Names of the nodes that this takes down, as far as they are known."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
+
+import msgspec
 
 from ..discovery.door import Door, DoorNetwork
 from ..discovery.returning import ReturnNetwork
@@ -62,7 +63,7 @@ class House:
 
     def reload(self, peers: Sequence[str]) -> None:
         known = dict.fromkeys((*self._config.peers, *peers))
-        self.following = replace(self._config, peers=tuple(known))
+        self.following = msgspec.structs.replace(self._config, peers=tuple(known))
         self._node.leave()
 
     async def examine(self) -> list[dict[str, object]]:

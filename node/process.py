@@ -8,10 +8,10 @@ import platform
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from ..overlay.config import Config
@@ -82,7 +82,7 @@ async def _run(
     """The life of one node. Returns the settings of the one to follow it, if any."""
     entropy = SystemEntropy()
     found = open_mesh(config.data_dir, entropy, config.mesh_secret_file)
-    mesh = replace(found, rotations=rotations_to(config.data_dir, found.root_der))
+    mesh = msgspec.structs.replace(found, rotations=rotations_to(config.data_dir, found.root_der))
     folder = node_dir(config.data_dir, _machine(), config.name)
     begin_anew_without_state(folder)
     identity = open_identity(mesh, folder, config.name, entropy)
@@ -112,7 +112,7 @@ async def _run(
             nursery.start_soon(_be_found, config, node, entropy.token(8), (mesh.tag_key, wall_clock))
     with trio.CancelScope(shield=True):
         await store.aclose()
-    return None if house.following is None else replace(house.following, former_port=node.address.port)
+    return None if house.following is None else msgspec.structs.replace(house.following, former_port=node.address.port)
 
 
 async def _be_found(config: Config, node: Node, nonce: bytes, ours: tuple[bytes, WallClock]) -> None:

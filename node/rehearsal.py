@@ -122,7 +122,7 @@ class Rehearsal:
         self._service.assign(_MASTER, owner, self, message)
         newest = max(self._service.processes, default=0)
         if (task := self._service.processes.get(newest)) is not None and task.index == work.key:
-            task.process.times = self._times[work.key] = RecordedTimes(task.process.times)
+            task.process.times = self._times[work.key] = RecordedTimes.of(task.process.times)
 
     def _look_at_queues(self) -> None:
         lengths = self._service.load().queued_by_level

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+import msgspec
 
 COUNTER_BITS: Final = 16
 GROWN_S: Final = 10.0
@@ -64,8 +65,7 @@ class Said(NamedTuple):
     """What its wall clock shows. For people: it moves nothing."""
 
 
-@dataclass(frozen=True)
-class _Voice:
+class _Voice(msgspec.Struct, frozen=True):
     """One node's say in what time it is. Offsets are to this node's running clock."""
 
     who: bytes

@@ -6,9 +6,10 @@ Files and environment are read in `cli` alone; everything below it is handed a `
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from .errors import ConfigError
 from .ids import checked_name
@@ -17,8 +18,7 @@ from .wire.kinds import Handlers
 SANDBOXES: Final = ("auto", "bubblewrap", "docker", "confined", "bare")
 
 
-@dataclass(frozen=True)
-class Discovery:
+class Discovery(msgspec.Struct, frozen=True):
     group: str = "239.255.77.77"
     """Multicast group of the beacon; organisation-local scope (RFC 2365), TTL 1."""
     port: int = 9077
@@ -33,8 +33,7 @@ class Discovery:
     retry_max_s: float = 60.0
 
 
-@dataclass(frozen=True)
-class Links:
+class Links(msgspec.Struct, frozen=True):
     handshake_timeout_s: float = 5.0
     """From the first byte of TCP to a ready link. Longer helps slow machines, shorter frees what strangers hold."""
     pending_max: int = 128
@@ -52,8 +51,7 @@ class Links:
     """However many there are, a link is kept for so long after its last use."""
 
 
-@dataclass(frozen=True)
-class Membership:
+class Membership(msgspec.Struct, frozen=True):
     probe_interval_s: float = 1.0
     """One neighbour that was silent this long is asked in this time. Shorter finds the dead sooner and costs every node
     two messages."""
@@ -100,8 +98,7 @@ class Membership:
     """How long the dead and those who left are remembered, and the dead dialled."""
 
 
-@dataclass(frozen=True)
-class Dht:
+class Dht(msgspec.Struct, frozen=True):
     k: int = 20
     alpha: int = 3
     """Kademlia (2002) §2.3: lookups in flight."""
@@ -134,8 +131,7 @@ class Dht:
     owner_bytes_max: int = 256 << 20
 
 
-@dataclass(frozen=True)
-class Jobs:
+class Jobs(msgspec.Struct, frozen=True):
     window_s: float = 0.05
     """Work per slot that a worker is given ahead. More amortises the wire, less is lost with a worker."""
     loose_max: int = 16_384
@@ -148,8 +144,7 @@ class Jobs:
     """How long a job that is over, and whose outcome was asked for, is kept."""
 
 
-@dataclass(frozen=True)
-class Execution:
+class Execution(msgspec.Struct, frozen=True):
     spares_per_slot: int = 1
     spares_max: int = 4
     pipe_window_s: float = 0.002
@@ -174,8 +169,7 @@ class Execution:
     """Whose tasks may use it, as the owner's rules say."""
 
 
-@dataclass(frozen=True)
-class Quota:
+class Quota(msgspec.Struct, frozen=True):
     """What other owners may take of this node; 0: as much as it lends."""
 
     cpu_s: float = 0.0
@@ -188,8 +182,7 @@ class Quota:
     """What each may keep: jobs that last, and records."""
 
 
-@dataclass(frozen=True)
-class Lending:
+class Lending(msgspec.Struct, frozen=True):
     """When this node runs what comes from elsewhere."""
 
     hours: str = ""
@@ -206,8 +199,7 @@ class Lending:
     """How long tasks stand still for the owner before they go back. Longer keeps more of what they have done."""
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(msgspec.Struct, frozen=True):
     """Of one node. `data_dir` is shared by all nodes of the user on this machine."""
 
     name: str
@@ -235,14 +227,14 @@ class Config:
     sandbox: str = "auto"
     private: bool = False
     """For one program only: no discovery, ends with the process that started it."""
-    discovery: Discovery = field(default_factory=Discovery)
-    links: Links = field(default_factory=Links)
-    membership: Membership = field(default_factory=Membership)
-    dht: Dht = field(default_factory=Dht)
-    jobs: Jobs = field(default_factory=Jobs)
-    execution: Execution = field(default_factory=Execution)
-    lending: Lending = field(default_factory=Lending)
-    quota: Quota = field(default_factory=Quota)
+    discovery: Discovery = msgspec.field(default_factory=Discovery)
+    links: Links = msgspec.field(default_factory=Links)
+    membership: Membership = msgspec.field(default_factory=Membership)
+    dht: Dht = msgspec.field(default_factory=Dht)
+    jobs: Jobs = msgspec.field(default_factory=Jobs)
+    execution: Execution = msgspec.field(default_factory=Execution)
+    lending: Lending = msgspec.field(default_factory=Lending)
+    quota: Quota = msgspec.field(default_factory=Quota)
 
     def __post_init__(self) -> None:
         if faults := list(self._faults()):
@@ -274,7 +266,7 @@ class Config:
             self.lending,
             self.quota,
         ):
-            for item in fields(group):
+            for item in msgspec.structs.fields(group):
                 value = getattr(group, item.name)
                 if item.name.endswith("_s") and value < 0:
                     yield f"{type(group).__name__.lower()}.{item.name} {value}: cannot be negative"
@@ -282,8 +274,8 @@ class Config:
 
 def loopback(config: Config) -> Config:
     """Everything on this machine: packets are not lost and the dead are found by refused connections."""
-    return replace(
+    return msgspec.structs.replace(
         config,
         interface="127.0.0.1",
-        discovery=replace(config.discovery, discover_interval_s=2.0),
+        discovery=msgspec.structs.replace(config.discovery, discover_interval_s=2.0),
     )

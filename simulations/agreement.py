@@ -16,7 +16,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -44,21 +43,19 @@ _UNANSWERED_MAX: Final = 6
 Node = bytes
 
 
-@dataclass(eq=False)
-class Partition:
+class Partition(msgspec.Struct, eq=False):
     """While it lasts, nothing that `side` says is heard by the others; nor the other way, unless `one_way`."""
 
     side: frozenset[Node]
     one_way: bool
-    answered: set[bool] = field(default_factory=set)
+    answered: set[bool] = set()
     """Whether somebody of `side`, and of the others, was answered what they asked during it."""
 
     def cuts(self, sender: Node, to: Node) -> bool:
         return (sender in self.side) != (to in self.side) and (sender in self.side or not self.one_way)
 
 
-@dataclass
-class Running:
+class Running(msgspec.Struct):
     """One operation of one node, from call to answer."""
 
     node: Node
@@ -71,8 +68,7 @@ class Running:
     """Between two attempts."""
 
 
-@dataclass(frozen=True)
-class Parcel:
+class Parcel(msgspec.Struct, frozen=True):
     """A message under way: a question, or the answer to one."""
 
     running: int
@@ -81,11 +77,10 @@ class Parcel:
     message: Prepare | Accept | Promise | Accepted
 
 
-@dataclass
-class Machine:
-    acceptor: Acceptor = field(default_factory=Acceptor)
-    disk: dict[bytes, bytes] = field(default_factory=dict)
-    unwritten: list[tuple[Write, Parcel]] = field(default_factory=list)
+class Machine(msgspec.Struct):
+    acceptor: Acceptor = msgspec.field(default_factory=Acceptor)
+    disk: dict[bytes, bytes] = {}
+    unwritten: list[tuple[Write, Parcel]] = []
     """What waits for the disk, each with the answer that waits for it."""
     boots: int = 0
     counter: int = 0
@@ -116,7 +111,7 @@ class Group:
     def call(self, node: Node, operation: Operation) -> None:
         self._numbers += 1
         token = self._numbers.to_bytes(8, "big")
-        called = replace(operation, called_at=self._tick())
+        called = msgspec.structs.replace(operation, called_at=self._tick())
         self._begin(node, ContentStep(token, _content(called)), called)
 
     def move(self, node: Node, acceptors: list[Node]) -> None:
@@ -180,7 +175,7 @@ class Group:
             self.history.append(running.operation)  # in doubt, as it says
         else:
             self._judge_side(running, state.configuration)
-            self.history.append(replace(running.operation, returned_at=self._tick(), answer=answer))
+            self.history.append(msgspec.structs.replace(running.operation, returned_at=self._tick(), answer=answer))
 
     def _judge_side(self, running: Running, configuration: Configuration) -> None:
         """What began in the present partition was agreed on one side of it."""

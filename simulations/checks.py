@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from .events import Event
 
 FAULTS_SHOWN: Final = 4
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     name: str
     held: bool
     detail: str
@@ -30,8 +30,7 @@ def check(name: str, faults: Iterable[str], otherwise: str) -> Check:
     return Check(name, held=False, detail="; ".join(found[:FAULTS_SHOWN]) + more)
 
 
-@dataclass(frozen=True)
-class Departure:
+class Departure(msgspec.Struct, frozen=True):
     """A node that has gone, and who was there to notice: those that ran from then on until the time was up."""
 
     name: str

@@ -5,9 +5,9 @@ every key is read again. Nobody has been told of any death: silence is all there
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 import trio
 
 from ..overlay.errors import PotluckError
@@ -31,10 +31,9 @@ AFTER_S: Final = (0.15, 1.2)
 _APART_S: Final = 0.05
 
 
-@dataclass
-class Reads:
-    took_s: list[float] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+class Reads(msgspec.Struct):
+    took_s: list[float] = []
+    failed: list[str] = []
     requests: int = 0
     """Everything asked meanwhile, late questions of the last gets not included."""
 
@@ -47,14 +46,13 @@ class Reads:
         return len(self.took_s) / max(1, len(self.took_s) + len(self.failed))
 
 
-@dataclass
-class Outcome:
-    values: dict[bytes, bytes] = field(default_factory=dict)
-    unwritten: list[str] = field(default_factory=list)
-    before: Reads = field(default_factory=Reads)
-    after: Reads = field(default_factory=Reads)
+class Outcome(msgspec.Struct):
+    values: dict[bytes, bytes] = {}
+    unwritten: list[str] = []
+    before: Reads = msgspec.field(default_factory=Reads)
+    after: Reads = msgspec.field(default_factory=Reads)
     killed: int = 0
-    deeds: list[Deed] = field(default_factory=list)
+    deeds: list[Deed] = []
 
 
 class ChurnScenario:

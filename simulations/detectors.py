@@ -12,9 +12,10 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
+
+import msgspec
 
 from ..overlay.config import Links as LinksConfig
 from ..overlay.config import Membership as MembershipConfig
@@ -42,8 +43,7 @@ DELAY_S: Final = (0.0002, 0.002)
 DIAL_TIMEOUT_S: Final = 3.0
 
 
-@dataclass(frozen=True)
-class Stalls:
+class Stalls(msgspec.Struct, frozen=True):
     """Of a way: `share` of the time it is held up, each time for a drawn time between least and most."""
 
     share: float = 0.0
@@ -84,16 +84,14 @@ class Way:
         return self._last_s
 
 
-@dataclass(eq=False)
-class Connection:
+class Connection(msgspec.Struct, eq=False):
     """Between two nodes, until one of them drops it."""
 
     initiator: NodeId
     dropped_by: NodeId | None = None
 
 
-@dataclass(eq=False)
-class Peer:
+class Peer(msgspec.Struct, eq=False):
     """One node."""
 
     own: Self
@@ -104,9 +102,9 @@ class Peer:
     ended_s: float = math.inf
     refuses: bool = False
     """After its end: its machine says that nobody listens."""
-    connections: dict[NodeId, Connection] = field(default_factory=dict)
-    heard_s: dict[NodeId, float] = field(default_factory=dict)
-    asked: dict[tuple[NodeId, int], AskThrough] = field(default_factory=dict)
+    connections: dict[NodeId, Connection] = {}
+    heard_s: dict[NodeId, float] = {}
+    asked: dict[tuple[NodeId, int], AskThrough] = {}
     tick_s: float = math.inf
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
 
+import msgspec
 import trio
 
 from ..overlay.identity.mesh import Identity
@@ -61,14 +61,12 @@ class Mailbox(Protocol):
         """It has arrived."""
 
 
-@dataclass(frozen=True)
-class Listener:
+class Listener(msgspec.Struct, frozen=True):
     identity: Identity
     accept: Callable[[Stream], None]
 
 
-@dataclass
-class Host:
+class Host(msgspec.Struct):
     """A machine with an address. It outlives its node: whoever is refused has met one without a node."""
 
     address: str
@@ -78,11 +76,11 @@ class Host:
     plugged: bool = True
     group: int = 0
     """Hosts of different groups cannot reach each other."""
-    listeners: dict[int, Listener] = field(default_factory=dict)
-    endpoints: dict[int, Endpoint] = field(default_factory=dict)
-    orphans: list[Endpoint] = field(default_factory=list)
+    listeners: dict[int, Listener] = {}
+    endpoints: dict[int, Endpoint] = {}
+    orphans: list[Endpoint] = []
     """Ends that died with the power; their peers are told when the machine is back."""
-    mailboxes: dict[int, tuple[tuple[str, int], Mailbox]] = field(default_factory=dict)
+    mailboxes: dict[int, tuple[tuple[str, int], Mailbox]] = {}
     mouth: Callable[[bytes], bytes] | None = None
     """What becomes of what its node says; None: it is sent as it was said."""
 

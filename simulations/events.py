@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import msgspec
 import trio
 
 TIME_COLUMNS: Final = 12
@@ -29,8 +29,7 @@ class Event(NamedTuple):
         return f"{at}  {node}  {event}  {self.detail}".rstrip()
 
 
-@dataclass
-class Span:
+class Span(msgspec.Struct):
     """Of time; it ends never, as long as nobody says when."""
 
     began_s: float

@@ -34,8 +34,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 REPLICAS: Final = 5
 CALM_S: Final = 12.0
@@ -62,8 +63,7 @@ LOSING: Final = (*BOTH, "lags", *CLOCKS, *LOSSES)
 ISOLATING: Final = (*BOTH, "stalls", "crawls", "clogs", "parted", "unheard", "paused", "crashed", "leaves")
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """`whom`: one machine, the two ends of ways, or one side of a partition."""
 
     kind: str
@@ -78,15 +78,13 @@ class Fault:
         return f"{self.kind}{amount} {' '.join(self.whom)} for {self.lasts_s:.2f} s"
 
 
-@dataclass(frozen=True)
-class Storm:
+class Storm(msgspec.Struct, frozen=True):
     faults: tuple[Fault, ...]
     lasts_s: float
     loses: bool
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     storms: tuple[Storm, ...]
 
     @property

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 import trio
 
 from ..node.daemon import Node
@@ -56,8 +56,7 @@ FUNCTION: Final = Program(hashlib.sha256(_SOURCE).digest(), "function", "work", 
 _KIND: Final = Program(hashlib.sha256(b"kind").digest(), "kind")
 
 
-@dataclass
-class Job:
+class Job(msgspec.Struct):
     """One job, as its submitter sees it."""
 
     submitter: str
@@ -65,8 +64,8 @@ class Job:
     """Of its instructions; none: its tasks are calls of a function."""
     survives: bool
     job_id: str = ""
-    expected: dict[int, object] = field(default_factory=dict)
-    reports: dict[int, list[tuple[str, Finished]]] = field(default_factory=dict)
+    expected: dict[int, object] = {}
+    reports: dict[int, list[tuple[str, Finished]]] = {}
     """By index, everything that was reported as finished, with the name of the node that did it."""
 
     def take(self, job_id: str, batches: list[NodeReports]) -> None:
@@ -94,24 +93,21 @@ class Job:
         return TaskSpec(index, node.objects.keep(call, self.job_id))
 
 
-@dataclass
-class Key:
+class Key(msgspec.Struct):
     """A key of memory: everything that was ever written to it, and the highest version that was acknowledged."""
 
-    attempted: set[bytes] = field(default_factory=set)
+    attempted: set[bytes] = set()
     acknowledged: int = 0
 
 
-@dataclass(frozen=True)
-class Death:
+class Death(msgspec.Struct, frozen=True):
     name: str
     power: bool
     """The machine loses its power; else the node is killed and the machine stays."""
     returns: bool
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What will happen, drawn before anything does."""
 
     jobs: tuple[Job, ...]
@@ -144,19 +140,18 @@ def draw_plan(names: list[str], kill: float, draws: random.Random) -> Plan:
     return Plan(jobs, tuple(groups), extras[0] if extras else "", extras[1] if len(extras) > 1 else "")
 
 
-@dataclass
-class Outcome:
+class Outcome(msgspec.Struct):
     """What has happened, for the checks."""
 
     plan: Plan
     joined_s: float | None = None
-    deaths: list[tuple[str, float]] = field(default_factory=list)
-    left: list[tuple[str, float]] = field(default_factory=list)
-    keys: dict[str, Key] = field(default_factory=dict)
-    unwritten: list[str] = field(default_factory=list)
+    deaths: list[tuple[str, float]] = []
+    left: list[tuple[str, float]] = []
+    keys: dict[str, Key] = {}
+    unwritten: list[str] = []
     """Keys whose first write, before any fault, was not acknowledged."""
-    read_faults: list[str] = field(default_factory=list)
-    busy: list[str] = field(default_factory=list)
+    read_faults: list[str] = []
+    busy: list[str] = []
     """Nodes that still held something when all jobs were over."""
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from statistics import mean
 from typing import Final
 
+import msgspec
 import trio
 
 from ..overlay.config import Dht as DhtConfig
@@ -29,16 +29,15 @@ _ROUNDS_AT: Final = 1000
 _LOOKUPS_APART_S: Final = 0.02
 
 
-@dataclass
-class Outcome:
+class Outcome(msgspec.Struct):
     joined_s: float | None = None
     join_rpcs: int = 0
     join_bytes: int = 0
-    rounds: list[int] = field(default_factory=list)
-    rpcs: list[int] = field(default_factory=list)
-    took_s: list[float] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    deeds: list[Deed] = field(default_factory=list)
+    rounds: list[int] = []
+    rpcs: list[int] = []
+    took_s: list[float] = []
+    wrong: list[str] = []
+    deeds: list[Deed] = []
 
 
 class JoinScenario:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 Value = int | None
 Kind = Literal["read", "add", "compare_and_set"]
@@ -19,8 +20,7 @@ Kind = Literal["read", "add", "compare_and_set"]
 CONFIGURATIONS_MAX: Final = 400_000
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True):
     """`answer`: the value read, the sum, or whether it was set; without meaning while `returned_at` is infinite."""
 
     kind: Kind

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 import trio
 
 from ..overlay.errors import PotluckError
@@ -38,17 +38,16 @@ _PARTED_S: Final = (3.0, 8.0)
 _TOLD_MAX: Final = 3
 
 
-@dataclass
-class Outcome:
+class Outcome(msgspec.Struct):
     joined_s: float | None = None
-    acknowledged: dict[bytes, int] = field(default_factory=dict)
+    acknowledged: dict[bytes, int] = {}
     """The highest version of each key that was."""
-    deleted: set[bytes] = field(default_factory=set)
+    deleted: set[bytes] = set()
     """Written by nobody since their deletion was acknowledged."""
     writes: int = 0
     unanswered: int = 0
-    unconverged: list[str] = field(default_factory=list)
-    converged_s: dict[str, float] = field(default_factory=dict)
+    unconverged: list[str] = []
+    converged_s: dict[str, float] = {}
     """How long it took, by the name of the figure."""
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
+import msgspec
 import trio
 
 from . import promises
@@ -108,7 +108,7 @@ class PartitionScenario:
 
 def _behind(diary: Diary, reads: list[Deed]) -> Iterator[str]:
     """What would be wrong, were these the last reads."""
-    last = Diary([*diary.of("set"), *(replace(read, kind="last get") for read in reads)])
+    last = Diary([*diary.of("set"), *(msgspec.structs.replace(read, kind="last get") for read in reads)])
     yield from (f"{read.shown()}: {read.error}" for read in reads if read.error)
     yield from promises.lost(last)
     yield from promises.disagreed(last)

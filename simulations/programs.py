@@ -11,9 +11,9 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import msgspec
 import trio
 
 from ..node.daemon import Node
@@ -38,8 +38,7 @@ _RETRIES: Final = 50
 _POLL_S: Final = 0.1
 
 
-@dataclass
-class Deed:
+class Deed(msgspec.Struct):
     """One operation of one program, from call to answer."""
 
     kind: str
@@ -63,13 +62,12 @@ class Deed:
         return f"{self.kind} {self.key} at {self.node}, called at {self.called_s:.3f} s"
 
 
-@dataclass
-class Diary:
+class Diary(msgspec.Struct):
     """Everything that programs did."""
 
-    deeds: list[Deed] = field(default_factory=list)
-    histories: dict[str, list[Operation]] = field(default_factory=dict)
-    jobs: list[tuple[Node, Job]] = field(default_factory=list)
+    deeds: list[Deed] = []
+    histories: dict[str, list[Operation]] = {}
+    jobs: list[tuple[Node, Job]] = []
     """With the boot that submitted it, whose end is the job's."""
 
     def of(self, *kinds: str) -> Iterator[Deed]:
@@ -185,12 +183,12 @@ class Programs:
     async def _operate(self, name: str, node: Node, draws: random.Random) -> None:
         register = f"register{self._generation}.{draws.randrange(REGISTERS)}"
         history = self.diary.histories.setdefault(register, [])
-        operation = replace(self._draw(history, draws), called_at=trio.current_time())
+        operation = msgspec.structs.replace(self._draw(history, draws), called_at=trio.current_time())
         place = len(history)
         history.append(operation)  # without an answer, should the node die under it
         with self._deed(operation.kind, register, name) as deed:
             deed.answer = await node.registers.change(b"r\0" + register.encode(), content_of(operation))
-            history[place] = replace(operation, returned_at=trio.current_time(), answer=deed.answer)
+            history[place] = msgspec.structs.replace(operation, returned_at=trio.current_time(), answer=deed.answer)
 
     def _draw(self, history: list[Operation], draws: random.Random) -> Operation:
         kind = draws.choice(("read", "add", "compare_and_set"))

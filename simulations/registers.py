@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -42,19 +41,18 @@ _CLOCK_JUMP_S: Final = 1800.0
 _WALL_DECODER: Final = msgspec.msgpack.Decoder(int | None)
 
 
-@dataclass
-class Outcome:
+class Outcome(msgspec.Struct):
     joined_s: float | None = None
-    histories: dict[bytes, list[Operation]] = field(default_factory=dict)
+    histories: dict[bytes, list[Operation]] = {}
     added: int = 0
     """Increments of the counter that were acknowledged."""
     in_doubt: int = 0
-    sums: list[int] = field(default_factory=list)
-    counted: dict[str, int] = field(default_factory=dict)
+    sums: list[int] = []
+    counted: dict[str, int] = {}
     """The counter in the end, by node."""
-    alone: list[str] = field(default_factory=list)
+    alone: list[str] = []
     """Answers that a node got while it was alone."""
-    unhealed: list[str] = field(default_factory=list)
+    unhealed: list[str] = []
     killed: int = 0
 
 
@@ -133,14 +131,14 @@ class RegistersScenario:
     async def _operate_once(self, name: str, node: Node, draws: random.Random) -> None:
         register = draws.choice(list(self.outcome.histories))
         history = self.outcome.histories[register]
-        operation = replace(self._draw(history, draws), called_at=trio.current_time())
+        operation = msgspec.structs.replace(self._draw(history, draws), called_at=trio.current_time())
         began_alone = self._alone == name
         try:
             answer = await node.registers.change(register, content_of(operation))
         except PotluckError as error:
             self._note_error(name, operation.kind, error, began_alone)
         else:
-            operation = replace(operation, returned_at=trio.current_time(), answer=answer)
+            operation = msgspec.structs.replace(operation, returned_at=trio.current_time(), answer=answer)
             self._world.log.note(name, operation.kind, f"{register.decode()[2:]}: {answer}")
             self._note_alone(name, f"a {operation.kind}", began_alone)
         history.append(operation)
@@ -228,7 +226,7 @@ class RegistersScenario:
             answer = await self._persist(name, limit_s, partial(node.registers.read, register))
             if answer is not _NONE:
                 value = None if answer is None else _WALL_DECODER.decode(answer)  # type: ignore[arg-type]
-                history.append(replace(operation, returned_at=trio.current_time(), answer=value))
+                history.append(msgspec.structs.replace(operation, returned_at=trio.current_time(), answer=value))
         answer = await self._persist(name, limit_s, lambda: node.memory.get(_COUNTER))
         if isinstance(answer, tuple):
             counted = values.decode_bytes(answer[0])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, Final, TypedDict, Unpack
 
+import msgspec
 import trio
 
 from ..overlay.errors import UsageError
@@ -41,8 +41,7 @@ PICTURE_MAX: Final = NODES_MAX
 HOURS_MAX: Final = 10_000
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """What a scenario is told. `hours` of virtual time, how many `nodes`, and which fraction of them to `kill`, are the
     scenario's own where nothing is said."""
 
@@ -71,8 +70,7 @@ class Settings:
         return options
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     checks: list[Check]
     figures: dict[str, object]
     virtual_s: float
@@ -82,8 +80,7 @@ class Result:
     """For its picture."""
 
 
-@dataclass(frozen=True)
-class Scenario:
+class Scenario(msgspec.Struct, frozen=True):
     play: Callable[[Settings], Awaitable[Result]]
     nodes: Callable[[int], int] = lambda seed: NODES
     """How many, where nothing else is said."""
@@ -237,7 +234,7 @@ def checked(name: str, settings: Settings) -> Settings:
     for fault in (*settings.faults(), *scenario.faults(name, settings)):
         raise UsageError(fault)
     kill = KILL if settings.kill is None and scenario.kills else settings.kill
-    return replace(settings, nodes=settings.nodes or scenario.nodes(settings.seed), kill=kill)
+    return msgspec.structs.replace(settings, nodes=settings.nodes or scenario.nodes(settings.seed), kill=kill)
 
 
 class Wishes(TypedDict, total=False):

@@ -12,9 +12,9 @@ import io
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import trio
 
 from ..node.inside.reports import fault_of, outcome_of
@@ -33,8 +33,7 @@ TASK_S: Final = 0.0001
 ALL_GUARANTEES: Final = Guarantees(True, True, True, True, True, True, True, True, True)
 
 
-@dataclass
-class _Program:
+class _Program(msgspec.Struct):
     message: worker.LoadProgram
     functions: dict[str, Any] | None = None
 

@@ -13,9 +13,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final
+
+import msgspec
 
 from .run import Settings, checked, replay, run_scenario
 
@@ -41,7 +42,7 @@ class _Worker:
 
     def give(self, seed: int) -> None:
         self.seed, self.began_s = seed, time.monotonic()
-        self.connection.send(replace(self._settings, seed=seed))
+        self.connection.send(msgspec.structs.replace(self._settings, seed=seed))
 
     def answer(self) -> Answer:
         """What it says, or that it says nothing."""
@@ -52,7 +53,7 @@ class _Worker:
         return answer
 
     def failed(self, detail: str) -> Answer:
-        return _failed(self._name, replace(self._settings, seed=self.seed), detail)
+        return _failed(self._name, msgspec.structs.replace(self._settings, seed=self.seed), detail)
 
     def end(self) -> None:
         self._process.kill()
@@ -133,7 +134,7 @@ def _end_with_parent() -> None:
 
 def _answer(name: str, settings: Settings) -> Answer:
     try:
-        return run_scenario(name, **asdict(settings))
+        return run_scenario(name, **msgspec.structs.asdict(settings))
     except Exception:  # noqa: BLE001 - a scenario that breaks is a seed that failed, and the others go on
         return _failed(name, settings, traceback.format_exc())
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from itertools import permutations, product
 from typing import Final
 
+import msgspec
 import trio
 
 from .faults import Fault, Storm
@@ -24,8 +24,7 @@ Ways = list[tuple[str, str]]
 """By source and target, as addresses."""
 
 
-@dataclass(frozen=True)
-class Suffered:
+class Suffered(msgspec.Struct, frozen=True):
     """A fault that was carried out."""
 
     fault: Fault

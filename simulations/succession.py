@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakKeyDictionary
 
+import msgspec
 import trio
 
 from ..node.custody.mastery import Mastery
@@ -52,21 +52,20 @@ _PARTED_S: Final = (5.0, 20.0)
 FAULTS: Final = ("one dies", "two die", "islands", "power cut")
 
 
-@dataclass
-class Job:
+class Job(msgspec.Struct):
     submitter: str
     once: bool
     """Its tasks must not run twice."""
     job_id: str = ""
     acknowledged: bool = False
-    expected: dict[int, object] = field(default_factory=dict)
-    outcomes: dict[int, set[tuple[float, bytes, int]]] = field(default_factory=dict)
+    expected: dict[int, object] = {}
+    outcomes: dict[int, set[tuple[float, bytes, int]]] = {}
     """By index, every outcome that anybody could have been told: when it ran, its value, its error's code."""
-    masters: dict[tuple[str, int], float] = field(default_factory=dict)
+    masters: dict[tuple[str, int], float] = {}
     """Who has been its master under which epoch, and since when."""
-    assigned: dict[tuple[str, int], float] = field(default_factory=dict)
+    assigned: dict[tuple[str, int], float] = {}
     """When each of them first had a task of it run somewhere, or nothing was left to run."""
-    unanswered: dict[str, str] = field(default_factory=dict)
+    unanswered: dict[str, str] = {}
     """By the node that was asked, what is wrong with its answer."""
 
     def tell(self, report: Finished) -> None:
@@ -75,16 +74,15 @@ class Job:
         self.outcomes.setdefault(report.index, set()).add((report.started_s, value, code))
 
 
-@dataclass
-class Outcome:
+class Outcome(msgspec.Struct):
     fault: str
     jobs: list[Job]
     joined_s: float | None = None
     crashed_s: float = 0.0
     finished: bool = False
-    several: list[str] = field(default_factory=list)
+    several: list[str] = []
     """Jobs with more than one master in the end."""
-    busy: list[str] = field(default_factory=list)
+    busy: list[str] = []
 
 
 class SuccessionScenario:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass, field, replace
 from typing import Final
+
+import msgspec
 
 from ..overlay.config import Membership as MembershipConfig
 from ..overlay.membership.detector import Changed
@@ -25,12 +26,11 @@ SHORT: Final = Stalls(HELD_UP, 0.1, 1.0)
 PLAYED_S: Final = 600.0
 
 
-@dataclass
-class Outcome:
+class Outcome(msgspec.Struct):
     """Who said what of whom."""
 
-    deaths: list[str] = field(default_factory=list)
-    deaths_of_stopped: list[str] = field(default_factory=list)
+    deaths: list[str] = []
+    deaths_of_stopped: list[str] = []
     suspicions: int = 0
     held_up: float = 0.0
     digest: str = ""
@@ -76,7 +76,7 @@ def observe(nodes: int, seed: int, virtual_s: float, config: MembershipConfig, s
 
 def play(nodes: int, seed: int, virtual_s: float = PLAYED_S) -> tuple[list[Check], dict[str, object], str]:
     healthy = MembershipConfig()
-    plain = replace(healthy, local_health=False)
+    plain = msgspec.structs.replace(healthy, local_health=False)
     with_health = observe(nodes, seed, virtual_s, healthy, LONG)
     without = observe(nodes, seed, virtual_s, plain, LONG)
     short = observe(nodes, seed, virtual_s, healthy, SHORT)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from ..node.daemon import Node, Ports
@@ -68,8 +68,7 @@ class VirtualHost:
         return HostSample(cpu_percent=0.0, memory_free_bytes=self.memory_bytes, disk_free_bytes=64 << 30)
 
 
-@dataclass
-class Machine:
+class Machine(msgspec.Struct):
     """One computer: what lasts from boot to boot, and the node running on it now."""
 
     name: str
@@ -79,10 +78,10 @@ class Machine:
     clock: VirtualWallClock
     slots: int
     mouth: Mouth
-    disk: VirtualDisk = field(default_factory=VirtualDisk)
-    lives: list[Span] = field(default_factory=list)
+    disk: VirtualDisk = msgspec.field(default_factory=VirtualDisk)
+    lives: list[Span] = []
     """Each from ready to dead or gone."""
-    pauses: list[Span] = field(default_factory=list)
+    pauses: list[Span] = []
     """Each from frozen to thawed."""
     running: Running | None = None
     tasks_run: int = 0
@@ -92,8 +91,7 @@ class Machine:
         self.tasks_run += 1
 
 
-@dataclass
-class Running:
+class Running(msgspec.Struct):
     """One boot of a node."""
 
     identity: Identity
@@ -105,7 +103,7 @@ class Running:
     """What users run on this machine: it stops and dies with the node."""
     task: trio.lowlevel.Task | None = None
     frozen: Frozen | None = None
-    ended: trio.Event = field(default_factory=trio.Event)
+    ended: trio.Event = msgspec.field(default_factory=trio.Event)
 
 
 class World:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
@@ -29,8 +29,7 @@ PLAIN_STEP: Final = 20
 """Without a terminal, a line for every so many tiles."""
 
 
-@dataclass
-class NodeLine:
+class NodeLine(msgspec.Struct):
     name: str
     address: str
     state: str = "alive"
@@ -38,12 +37,11 @@ class NodeLine:
     running: int = 0
 
 
-@dataclass
-class Board:
+class Board(msgspec.Struct):
     """Everything there is to show."""
 
-    nodes: dict[str, NodeLine] = field(default_factory=dict)
-    tiles: dict[tuple[int, int], tuple[Tile, str]] = field(default_factory=dict)
+    nodes: dict[str, NodeLine] = {}
+    tiles: dict[tuple[int, int], tuple[Tile, str]] = {}
     """Tiles with the node that computed them."""
 
     @property

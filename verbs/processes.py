@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from ..client.connection import Connection
@@ -49,8 +49,7 @@ class Row(Struct, gc=False):
 _HEADINGS: Final = ("PID", "", "STATE", "PRIORITY", "OWNER", "TASK", "CPU", "MEMORY", "WAITED", "AGE")
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """`silent`: nodes that did not answer, and why."""
 
     rows: list[Row]

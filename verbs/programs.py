@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import symtable
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from ..client.modules import Modules
 from ..client.programs import Body, bodies_of
@@ -16,8 +17,7 @@ from .reading import json_of
 COMMAND_LINE: Final = "<command line>"
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     text: str
     name: str
     """As tracebacks show it."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from ..overlay.errors import (
     Cancelled,
@@ -26,8 +27,7 @@ OVER: Final = ("completed", "failed", "cancelled")
 """States of a job or task that change no more."""
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """A job that has ended, with a record per task as the contract has it."""
 
     record: dict[str, Any]

@@ -11,12 +11,12 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import click
+import msgspec
 
 from ..client.surroundings import ensure_own_folder
 from ..overlay.config import Config, Lending, loopback
@@ -181,23 +181,25 @@ def config_of(
         labels=_pairs(labels),
         private=private,
         quota=quota_of(quota or ""),
-        lending=replace(_lending(lend_hours, only_when_idle, idle_cpus, idle_device, lend_grace), network=task_network),
+        lending=msgspec.structs.replace(
+            _lending(lend_hours, only_when_idle, idle_cpus, idle_device, lend_grace), network=task_network
+        ),
         **others,
     )
     links, membership = config.links, config.membership
     if dial_timeout is not None:
-        links = replace(links, dial_timeout_s=dial_timeout)
+        links = msgspec.structs.replace(links, dial_timeout_s=dial_timeout)
     if probe_interval is not None:
-        membership = replace(membership, probe_interval_s=probe_interval)
+        membership = msgspec.structs.replace(membership, probe_interval_s=probe_interval)
     if suspicion is not None:
-        membership = replace(membership, suspicion_s=suspicion)
-    config = replace(config, links=links, membership=membership)
+        membership = msgspec.structs.replace(membership, suspicion_s=suspicion)
+    config = msgspec.structs.replace(config, links=links, membership=membership)
     if kept_bytes := config.quota.disk_bytes:
         jobs, dht = (
-            replace(config.jobs, kept_owner_bytes_max=kept_bytes),
-            replace(config.dht, owner_bytes_max=kept_bytes),
+            msgspec.structs.replace(config.jobs, kept_owner_bytes_max=kept_bytes),
+            msgspec.structs.replace(config.dht, owner_bytes_max=kept_bytes),
         )
-        config = replace(config, jobs=jobs, dht=dht)
+        config = msgspec.structs.replace(config, jobs=jobs, dht=dht)
     return loopback(config) if config.interface in ("127.0.0.1", "lo") else config
 
 
@@ -211,8 +213,8 @@ def _lending(
 
         parse(hours)
     if idle_cpus is not None:
-        rules = replace(rules, idle_cpus=idle_cpus)
-    return rules if grace_s is None else replace(rules, grace_s=grace_s)
+        rules = msgspec.structs.replace(rules, idle_cpus=idle_cpus)
+    return rules if grace_s is None else msgspec.structs.replace(rules, grace_s=grace_s)
 
 
 def host_name() -> str:

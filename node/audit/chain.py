@@ -7,7 +7,8 @@ off without `Checker` saying so, whether or not the digests after it were comput
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from ...overlay.errors import RemoteProtocolError
 from ...overlay.wire.audit import START, Entry, Head, Run, digest_of, encode, entry_in
@@ -28,8 +29,7 @@ class Chain:
         return entry
 
 
-@dataclass(frozen=True)
-class Broken:
+class Broken(msgspec.Struct, frozen=True):
     """The first entry that is not as it was is `first`, or any up to `last`, where others keep no head in between."""
 
     first: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -14,8 +13,7 @@ from ...overlay.wire.work import Finished, Program
 from .outcomes import Outcomes
 
 
-@dataclass
-class Counts:
+class Counts(msgspec.Struct):
     """How a job stands, without its tasks: what is kept in memory of every job."""
 
     opened: Opened | None = None
@@ -59,20 +57,19 @@ class Counts:
         return "failed" if self.failed else "cancelled" if self.cancelled else "completed"
 
 
-@dataclass
-class Story:
+class Story(msgspec.Struct):
     """Everything that a new master needs to go on."""
 
     opened: Opened
-    programs: dict[bytes, Program] = field(default_factory=dict)
+    programs: dict[bytes, Program] = {}
     """In the order in which they were added: what others need comes first."""
-    tasks: dict[int, tuple[bytes, TaskSpec]] = field(default_factory=dict)
+    tasks: dict[int, tuple[bytes, TaskSpec]] = {}
     """By index, those without an outcome: program and specification."""
-    given: dict[int, str] = field(default_factory=dict)
+    given: dict[int, str] = {}
     """Those of them that may have begun and must not run twice, and where."""
-    outcomes: Outcomes = field(default_factory=Outcomes)
+    outcomes: Outcomes = msgspec.field(default_factory=Outcomes)
     sealed: bool = False
-    came: dict[int, int] = field(default_factory=dict)
+    came: dict[int, int] = {}
     """Of those without an outcome that have a checkpoint, which entry has the last."""
 
     def take(self, number: int, came: Came) -> None:

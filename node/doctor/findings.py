@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import msgspec
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """`fix` says what to do where something is wrong. What does not matter is told, and fails nothing."""
 
     check: str
@@ -16,7 +15,7 @@ class Finding:
     matters: bool = True
 
     def as_dict(self) -> dict[str, object]:
-        return {**asdict(self), "detail": _plain(self.detail)}
+        return {**msgspec.structs.asdict(self), "detail": _plain(self.detail)}
 
 
 def _plain(text: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ...discovery.heard import Failure, Heard
 from ...discovery.tags import PERIOD_S
@@ -23,8 +24,7 @@ _CLOCK_HIDES_S: Final = 2 * PERIOD_S
 """A beacon whose clock is this far off is no member's any more."""
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(msgspec.Struct, frozen=True):
     """Another node of the mesh that is linked to this one."""
 
     name: str

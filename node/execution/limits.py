@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ...overlay.errors import LimitExceeded
 from ...overlay.wire.limits import Limits, Usage
 
 
-@dataclass(frozen=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True):
     """What there was when the task began; sandboxes serve one after the other."""
 
     usage: Usage

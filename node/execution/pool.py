@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from ..resources.slots import Slots
 from .events import BindWorker, Effect, KillWorker, StartWorker
@@ -22,14 +23,13 @@ FAILURES_GIVEN_UP: Final = 3
 """Starts that failed one after another; from then on tasks are returned instead of kept waiting."""
 
 
-@dataclass
-class Load:
+class Load(msgspec.Struct):
     """How busy a node's execution is."""
 
     slots: int
     busy: int = 0
     queued: int = 0
-    queued_by_level: list[int] = field(default_factory=list)
+    queued_by_level: list[int] = []
     task_mean_s: float = 0.0
     shares: bool = False
     """Tasks take turns: one that comes need not wait for those that run."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -46,12 +45,11 @@ class Opens(NamedTuple):
 NOTHING_MORE: Final = Opens()
 
 
-@dataclass(eq=False)
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     """Whom a sandbox serves for its life: one job of one owner, and the jobs that tasks of it submit."""
 
-    workers: dict[int, Worker] = field(default_factory=dict)
-    programs: dict[bytes, ProgramState] = field(default_factory=dict)
+    workers: dict[int, Worker] = {}
+    programs: dict[bytes, ProgramState] = {}
     """Of all these jobs, so that what one has loaded the next has, too."""
     jobs: int = 0
     """How many are here."""
@@ -59,8 +57,7 @@ class Lease:
     """Each worker runs one task: it can be fed no second time."""
 
 
-@dataclass(eq=False)
-class ProgramState:
+class ProgramState(msgspec.Struct, eq=False):
     """A program of one job. `number` is what workers know it by."""
 
     number: int
@@ -69,7 +66,7 @@ class ProgramState:
     """None while it is being fetched."""
     libraries: tuple[ProgramState, ...] = ()
     """To be importable before it is loaded."""
-    waiting: list[Task] = field(default_factory=list)
+    waiting: list[Task] = []
     """For this very body."""
     mean_s: float | None = None
     """Exponentially smoothed run time of its tasks."""
@@ -83,8 +80,7 @@ class ProgramState:
         self.mean_s = elapsed_s if self.mean_s is None else self.mean_s + MEAN_WEIGHT * (elapsed_s - self.mean_s)
 
 
-@dataclass(eq=False, slots=True)
-class Task:
+class Task(msgspec.Struct, eq=False):
     """fetching → ready → in a worker's pipe → at its head, where it is taken to run ⇄ stopped and ready → finished."""
 
     key: int
@@ -138,8 +134,7 @@ class Task:
         return self.program.program.program_id
 
 
-@dataclass(eq=False)
-class Job:
+class Job(msgspec.Struct, eq=False):
     """`name` at `owner`. The assigner is the master of the newest epoch seen."""
 
     owner: bytes
@@ -152,18 +147,18 @@ class Job:
     """For whom its master gives it out: `owner`, or whoever's task has submitted it there."""
     lineage: Lineage | None = None
     """Where it comes from, if a task has submitted it."""
-    lease: Lease = field(default_factory=Lease)
+    lease: Lease = msgspec.field(default_factory=Lease)
     origin: Origin = UNKNOWN
     """What their processes are shown with."""
-    tasks: dict[int, Task] = field(default_factory=dict)
-    programs: dict[bytes, ProgramState] = field(default_factory=dict)
-    reports: OrderedDict[int, Finished] = field(default_factory=OrderedDict)
+    tasks: dict[int, Task] = {}
+    programs: dict[bytes, ProgramState] = {}
+    reports: OrderedDict[int, Finished] = msgspec.field(default_factory=OrderedDict)
     report_bytes: int = 0
     outgoing: Outgoing | None = None
     """Where the output of its tasks goes, if somebody waits for it."""
     takes_input: bool = False
     """Each of its workers is fed once, and so runs one task."""
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = msgspec.field(default_factory=Limits)
     network: bool = False
     """Its tasks may use the machine's."""
     purse: bytes = b""
@@ -229,8 +224,7 @@ def _size(report: Finished) -> int:
     return 200 + value + len(report.stdout) + len(report.stderr)
 
 
-@dataclass(eq=False)
-class Worker:
+class Worker(msgspec.Struct, eq=False):
     """A process in a sandbox: starting, then spare or leased, and once it is `dying` it does nothing more for us."""
 
     number: int
@@ -259,10 +253,10 @@ class Worker:
     """To which it was bound last; none: to all."""
     granted: int | None = None
     """The process for whose task it was given what it has: that is free once this worker is gone."""
-    guarantees: Guarantees = field(default_factory=Guarantees)
-    pipe: deque[Task] = field(default_factory=deque)
-    programs: set[int] = field(default_factory=set)
-    withdrawn: set[int] = field(default_factory=set)
+    guarantees: Guarantees = msgspec.field(default_factory=Guarantees)
+    pipe: deque[Task] = msgspec.field(default_factory=deque)
+    programs: set[int] = set()
+    withdrawn: set[int] = set()
     served: int = 0
     """Tasks that have ended by themselves."""
     settled_bytes: int | None = None

@@ -23,8 +23,9 @@ import platform
 import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+import msgspec
 
 from ...overlay.errors import SandboxUnavailable
 
@@ -148,8 +149,7 @@ _OWN_ONLY: Final[dict[str, tuple[int, int]]] = {"prlimit64": (302, 261), "sched_
 """There: of this very process, which is number 0."""
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(msgspec.Struct, frozen=True):
     """How one architecture numbers what is looked at closely; `column` is its own in the table."""
 
     audit: int

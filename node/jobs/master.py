@@ -178,7 +178,7 @@ class Master:
                 raise NotFound("a program must come with its body the first time")
             if any(library not in job.programs for library in program.libraries):
                 raise NotFound("a program must come after the libraries that it needs")
-            job.programs[program.program_id] = ProgramState(program)
+            job.programs[program.program_id] = ProgramState(program, msgspec.structs.replace(program, body=None))
         job.take_in(program.program_id, specs, self._config.loose_max)
         return self._place(now_s)
 

@@ -9,8 +9,9 @@ import heapq
 import math
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
 
 from ...overlay.ids import NodeId
 from ...overlay.wire.capabilities import Capabilities, LoadReport
@@ -23,8 +24,7 @@ SHARED_WINDOWS: Final = 16
 """Of one master's jobs at a node where tasks take turns: so many are known there, and it chooses among them."""
 
 
-@dataclass
-class Worker:
+class Worker(msgspec.Struct):
     """A node as its master sees it."""
 
     node_id: NodeId
@@ -70,8 +70,7 @@ class Worker:
         return has_more_room
 
 
-@dataclass(frozen=True)
-class Requirements:
+class Requirements(msgspec.Struct, frozen=True):
     """What a task asks of its node."""
 
     kind: str = ""
@@ -137,7 +136,10 @@ def candidates(workers: Mapping[NodeId, Worker], needs: Requirements) -> list[Wo
 
 def will_be_lent(workers: Mapping[NodeId, Worker], needs: Requirements) -> bool:
     """Whether somebody may run it once its owner lets it."""
-    return any(worker.closed and lacking(replace(worker, closed=""), needs) is None for worker in workers.values())
+    return any(
+        worker.closed and lacking(msgspec.structs.replace(worker, closed=""), needs) is None
+        for worker in workers.values()
+    )
 
 
 def why_nobody(workers: Mapping[NodeId, Worker], needs: Requirements, refusals: Mapping[NodeId, str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -14,22 +13,17 @@ from .bales import Bale, Row, fits_a_bale
 from .task import Task
 
 
-@dataclass
-class ProgramState:
+class ProgramState(msgspec.Struct):
     program: Program
-    without_body: Program = field(init=False)
+    without_body: Program
     """The same, for nodes that know it already."""
     mean_s: float | None = None
-    known_at: set[NodeId] = field(default_factory=set)
-    impossible_at: dict[NodeId, str] = field(default_factory=dict)
+    known_at: set[NodeId] = set()
+    impossible_at: dict[NodeId, str] = {}
     """Nodes that lack what it refers to, and what that is."""
 
-    def __post_init__(self) -> None:
-        self.without_body = msgspec.structs.replace(self.program, body=None)
 
-
-@dataclass(frozen=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Of a job that a task on this node has submitted."""
 
     lineage: Lineage
@@ -39,8 +33,7 @@ class Origin:
     """He is not this node's: nothing of this may run where only its own owner's tasks may."""
 
 
-@dataclass
-class Job:
+class Job(msgspec.Struct):
     job_id: str
     epoch: int
     options: JobOptions
@@ -52,17 +45,17 @@ class Job:
     """Tasks ever submitted."""
     beyond: int = 0
     """No task has had an index so large, or larger."""
-    tasks: dict[int, Task] = field(default_factory=dict)
+    tasks: dict[int, Task] = {}
     """Those without an outcome; of those that lie in bales, ask `holds`, `indexes` and `unfinished`."""
-    programs: dict[bytes, ProgramState] = field(default_factory=dict)
-    pending: dict[tuple[bytes, str], Row] = field(default_factory=dict)
+    programs: dict[bytes, ProgramState] = {}
+    pending: dict[tuple[bytes, str], Row] = {}
     """By program and kind, in order."""
-    resting: dict[int, float] = field(default_factory=dict)
+    resting: dict[int, float] = {}
     """Tasks that failed, by index, and when they are tried again."""
-    at: dict[NodeId, set[int]] = field(default_factory=dict)
+    at: dict[NodeId, set[int]] = {}
     """Indexes assigned to each node that has ever been given a task of this job."""
-    refused_by: dict[NodeId, str] = field(default_factory=dict)
-    unplaceable_since_s: dict[tuple[bytes, str], float] = field(default_factory=dict)
+    refused_by: dict[NodeId, str] = {}
+    unplaceable_since_s: dict[tuple[bytes, str], float] = {}
 
     @property
     def losses_max(self) -> int:

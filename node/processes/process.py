@@ -15,9 +15,10 @@ TERMINATED it has ended, or was handed back; the last ones to end are shown for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
+
+import msgspec
 
 from ..scheduling.times import Times
 
@@ -41,8 +42,7 @@ LEGAL: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """What processes of one job have in common."""
 
     job: str
@@ -68,8 +68,7 @@ class Used(NamedTuple):
     memory_most_bytes: int
 
 
-@dataclass(eq=False, slots=True)
-class Process:
+class Process(msgspec.Struct, eq=False):
     """`number` is unique on its node; with its name it is the PID."""
 
     number: int

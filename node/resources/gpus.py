@@ -11,9 +11,10 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from ctypes import CDLL
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
+
+import msgspec
 
 from ...overlay.errors import ConfigError
 from ...overlay.ports import Gpu
@@ -25,8 +26,7 @@ _HIDDEN: Final = "-1"
 """No device has this number."""
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     gpus: tuple[Gpu, ...]
     why: str
     """Of whatever is not there, in words for a person."""

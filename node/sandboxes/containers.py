@@ -17,11 +17,11 @@ import socket
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import msgspec
 import psutil
 
 from ...overlay.errors import SandboxUnavailable
@@ -36,8 +36,7 @@ _TRIED: Final = "exit status {status}: {said}"
 _SAID_CHARS: Final = 300
 
 
-@dataclass(frozen=True)
-class EngineLimits:
+class EngineLimits(msgspec.Struct, frozen=True):
     """What this engine can hold containers to."""
 
     memory: bool

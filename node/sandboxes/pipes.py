@@ -12,9 +12,9 @@ import signal
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import trio
 
 from ...overlay.errors import LinkLost, RemoteProtocolError, SandboxUnavailable
@@ -35,8 +35,7 @@ END_TIMEOUT_S: Final = 2.0
 STDERR_SHOWN_BYTES: Final = 500
 
 
-@dataclass
-class Pipes:
+class Pipes(msgspec.Struct):
     """The node's ends."""
 
     socket: socket.socket
@@ -45,8 +44,7 @@ class Pipes:
     tally: Tally
 
 
-@dataclass
-class WorkerEnds:
+class WorkerEnds(msgspec.Struct):
     """Descriptors for the worker."""
 
     pipe: int

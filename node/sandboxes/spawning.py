@@ -12,9 +12,9 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import trio
 
 from ...overlay.errors import SandboxUnavailable
@@ -53,8 +53,7 @@ class Child:
         os.close(self._handle)
 
 
-@dataclass
-class Spawned:
+class Spawned(msgspec.Struct):
     """A started process, and this side of its pipes."""
 
     child: Child

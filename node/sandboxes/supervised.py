@@ -7,9 +7,9 @@ import signal
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
 import trio
 
 from ...overlay.errors import LinkLost
@@ -24,8 +24,7 @@ SCRATCH: Final = "/scratch"
 WRITABLE: Final = (SCRATCH, "/tmp", "/dev/shm")  # noqa: S108 (inside)
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(msgspec.Struct, frozen=True):
     """All in memory, and only as far as they are used."""
 
     scratch_bytes: int = 1 << 30
@@ -91,7 +90,7 @@ class SupervisedWorker(PipedWorker):
         usage = super().usage()
         folders = [_statistics(f"/proc/{self._first_pid}/root{folder}") for folder in WRITABLE]
         disk_bytes = sum((one.f_blocks - one.f_bfree) * one.f_frsize for one in folders if one)
-        return replace(
+        return msgspec.structs.replace(
             usage,
             disk_bytes=disk_bytes,
             disk_full=any(one is not None and not one.f_bfree for one in folders),

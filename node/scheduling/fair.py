@@ -8,8 +8,9 @@ as long as that submitter's items lately have, until it is known: several proces
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Final, Generic
+
+import msgspec
 
 from .policy import Item
 from .queues import Groups
@@ -20,8 +21,7 @@ ACCOUNTS_SWEPT: Final = 1024
 """From so many accounts on, those that mean nothing any more are looked for."""
 
 
-@dataclass(slots=True)
-class _Account:
+class _Account(msgspec.Struct):
     used_s: float
     expected_s: float
     here: int = 0

@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from ...overlay.errors import LimitExceeded
 from .policy import SLICE_TOLERANCE_S, Policy
@@ -31,18 +32,16 @@ class Segment(NamedTuple):
     ended_s: float
 
 
-@dataclass
-class Run:
+class Run(msgspec.Struct):
     """What became of a workload."""
 
-    statistics: Statistics = field(default_factory=Statistics)
-    times: dict[int, Times] = field(default_factory=dict)
-    segments: list[Segment] = field(default_factory=list)
-    queue_lengths_max: list[int] = field(default_factory=list)
+    statistics: Statistics = msgspec.field(default_factory=Statistics)
+    times: dict[int, Times] = {}
+    segments: list[Segment] = []
+    queue_lengths_max: list[int] = []
 
 
-@dataclass(slots=True)
-class _Processor:
+class _Processor(msgspec.Struct):
     number: int
     work: Work | None = None
     picked_s: float = 0.0

@@ -14,15 +14,15 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic
+
+import msgspec
 
 from .policy import SLICE_TOLERANCE_S, Item
 from .queues import Line
 
 
-@dataclass(slots=True)
-class _Standing:
+class _Standing(msgspec.Struct):
     """Where an item that has run stands; true until the next rise."""
 
     rise: int

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Final, Generic
+
+import msgspec
 
 from .policy import Item, RunsToItsEnd
 from .queues import Groups
@@ -40,8 +41,7 @@ class RunTimes:
         return self._mean_s.get(function, 0.0)
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(msgspec.Struct):
     """`estimate_s` is what was known when it was first stopped: what is learned later moves only what has not run."""
 
     estimate_s: float

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Self
+
+import msgspec
 
 
-@dataclass(slots=True)
-class Times:
+class Times(msgspec.Struct):
     """Of one item. It begins ready; `now_s` never goes back."""
 
     created_s: float
@@ -68,10 +69,13 @@ class Times:
 class RecordedTimes(Times):
     """Also from when to when it ran, each time."""
 
-    def __init__(self, times: Times) -> None:
-        super().__init__(times.created_s, times.first_ran_s, times.ran_s, times.waited_s, times.ended_s)
-        self._ready_since_s, self._running_since_s = times._ready_since_s, times._running_since_s
-        self.spans: list[tuple[float, float]] = []
+    spans: list[tuple[float, float]] = []
+
+    @classmethod
+    def of(cls, times: Times) -> Self:
+        made = cls(*msgspec.structs.astuple(times))
+        made._ready_since_s = times._ready_since_s
+        return made
 
     def stopped(self, now_s: float) -> None:
         if self._running_since_s is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -45,8 +44,7 @@ class Given(msgspec.Struct, forbid_unknown_fields=True):
     type: ProcessType = ProcessType.USER
 
 
-@dataclass(frozen=True, eq=False)
-class Work:
+class Work(msgspec.Struct, frozen=True, eq=False):
     """A task of a workload, as policies see it. `key` is its place in it."""
 
     key: int
@@ -147,7 +145,7 @@ def recorded(entries: Iterable[Mapping[str, Any]], source: str, tasks_max: int =
 def hurried(works: Iterable[Work], times: float) -> list[Work]:
     """The same, so many times as fast."""
     return [
-        replace(
+        msgspec.structs.replace(
             work,
             arrives_s=work.arrives_s / times,
             bursts_s=tuple(burst_s / times for burst_s in work.bursts_s),

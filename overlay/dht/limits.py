@@ -5,8 +5,9 @@ held of each owner. One member, with however many nodes, neither fills another's
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ..config import Dht as DhtConfig
 from ..errors import LimitExceeded, PotluckError, QuotaExceeded, Unavailable
@@ -17,8 +18,7 @@ from .store import Usage, size_bytes
 _OWNERS_MAX: Final = 1024
 
 
-@dataclass
-class Allowance:
+class Allowance(msgspec.Struct):
     """A token bucket: what an owner has not used of its rate, up to one second's worth."""
 
     left: float

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
+
+import msgspec
 
 from ..ids import NodeId
 from ..wire.records import Contact
@@ -40,8 +41,7 @@ class _State(Enum):
 _SPEAKS: Final = (_State.ANSWERED, _State.HERE)
 
 
-@dataclass
-class _Candidate:
+class _Candidate(msgspec.Struct):
     contact: Contact
     depth: int
     """Length of the chain of answers that led here."""

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+import msgspec
 import trio
 
 from ..errors import NotAllowed, Syncing, Unavailable
@@ -33,8 +33,7 @@ _HEDGE_MIN_S: Final = 0.05
 """Of a node that is busy for a moment nobody else need be asked."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What one holder has. `covers`: what it lacks it would have if it existed."""
 
     records: tuple[Record, ...]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -25,8 +24,7 @@ _HASH_BYTES: Final = 32
 Rank = tuple[bool, int, bytes]
 
 
-@dataclass(frozen=True)
-class Namespace:
+class Namespace(msgspec.Struct, frozen=True):
     """One row of the table. `may_write(record)`: whether the publisher may write this key. `rank(record)`: of two
     records of one key the higher wins; no two that differ have the same."""
 
@@ -96,8 +94,7 @@ def has_further_copies(record: Record, small_value_bytes: int) -> bool:
     return len(record.value) <= small_value_bytes and NAMESPACES[record.namespace].persistent
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """A record before it is signed."""
 
     namespace: str

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
 import trio
 
 from ..errors import NotAllowed, PotluckError, Refused, Unavailable, from_wire
@@ -36,8 +36,7 @@ _LATE_MAX: Final = 1024
 """Stores that go on in the background for holders that have not answered."""
 
 
-@dataclass(frozen=True)
-class Put:
+class Put(msgspec.Struct, frozen=True):
     version: int
     replicas: int
     """Holders that had it on disk when the put was acknowledged."""
@@ -45,8 +44,7 @@ class Put:
     """Nothing was written: the key has become a register, and is written there."""
 
 
-@dataclass(frozen=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     """What one `put` is told, for several together."""
 
     namespace: str
@@ -78,11 +76,11 @@ class Replication:
     async def make_agreed(self, namespace: str, key: bytes, value: bytes) -> Put:
         """Says for ever that this key is a register, which begins with `value`. Plain writes are refused from then on:
         of those under way at the same time, one that a majority has taken may be superseded."""
-        return await self._write(replace(self._draft(namespace, key, value, None), agreed=True))
+        return await self._write(msgspec.structs.replace(self._draft(namespace, key, value, None), agreed=True))
 
     async def delete(self, namespace: str, key: bytes) -> Put:
         """Writes a tombstone."""
-        return await self._write(replace(self._draft(namespace, key, b"", TOMBSTONE_S), deleted=True))
+        return await self._write(msgspec.structs.replace(self._draft(namespace, key, b"", TOMBSTONE_S), deleted=True))
 
     def _draft(self, namespace: str, key: bytes, value: bytes, ttl_s: float | None) -> Draft:
         expires_at_s = LASTING if ttl_s is None else self._dht.mesh_time.now_s() + ttl_s
@@ -99,7 +97,7 @@ class Replication:
                     return Put(outcome.version, 0, agreed=True)
                 if outcome is not None:  # a holder has a newer version: ours must come after it
                     self._dht.clock.observe(outcome.version)
-                    draft = replace(draft, version=self._dht.clock.next_version())
+                    draft = msgspec.structs.replace(draft, version=self._dht.clock.next_version())
                 else:
                     await trio.sleep(_RETRY_PAUSE_S)
         raise Unavailable(f"no majority of the holders of {_shown(draft.key)} has acknowledged the write")

@@ -10,7 +10,6 @@ import hashlib
 import heapq
 import math
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -32,8 +31,7 @@ Shelf = dict[bytes, Record]
 """What stands at one place, by slot."""
 
 
-@dataclass
-class Usage:
+class Usage(msgspec.Struct):
     """What one publisher's records take of this node."""
 
     records: int = 0

@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from ..ids import ID_BYTES, NodeId
 from ..wire.records import Holding
@@ -85,8 +86,7 @@ class View:
         return next((bits for bits in range(ID_BITS) if shared.count(bits) < self._replicas), ID_BITS)
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """What one node has told of its share, or this one of its own."""
 
     holdings: Mapping[bytes, Holding]
@@ -108,12 +108,11 @@ class Listing:
 _NOTHING_TOLD: Final = Listing({})
 
 
-@dataclass
-class Due:
+class Due(msgspec.Struct):
     """What is to be done about the listings: places to fetch, by whom to fetch them from, and what to forget."""
 
-    fetch: dict[NodeId, list[bytes]] = field(default_factory=dict)
-    forget: list[bytes] = field(default_factory=list)
+    fetch: dict[NodeId, list[bytes]] = {}
+    forget: list[bytes] = []
 
     @property
     def places(self) -> int:
@@ -182,8 +181,7 @@ class Syncing:
         return max(self.view.holders, self.settled.holders if self.settled is not None else 0)
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(msgspec.Struct, frozen=True):
     """What others list against what is here."""
 
     view: View

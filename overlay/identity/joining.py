@@ -6,8 +6,9 @@ moving/        the files of the new mesh, while they are being put in place
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from ..errors import NotAllowed
 from ..ports import Entropy
@@ -28,8 +29,7 @@ from .mesh import (
 from .privacy import write_private
 
 
-@dataclass(frozen=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """What makes its receiver a member. `owner_key_pem` only for a further machine of the same owner."""
 
     root_der: bytes
@@ -110,4 +110,4 @@ def no_longer_alone(data_dir: Path) -> None:
     with locked(data_dir):
         mesh = present_mesh(data_dir)
         if mesh is not None and mesh.alone:
-            write_private(data_dir / "mesh.toml", mesh_toml(replace(mesh, alone=False)))
+            write_private(data_dir / "mesh.toml", mesh_toml(msgspec.structs.replace(mesh, alone=False)))

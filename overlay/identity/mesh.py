@@ -18,10 +18,11 @@ import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from ..errors import ConfigError, NotAllowed
 from ..ids import NodeId, OwnerId, node_id_of, owner_id_of
@@ -37,8 +38,7 @@ _LEFT: Final = ("mesh.toml", "secret", "owner-key")
 _SECRETS: Final = ("secret", "owner-key", "mesh.toml", "left")
 
 
-@dataclass(frozen=True)
-class Mesh:
+class Mesh(msgspec.Struct, frozen=True):
     """One owner's place in a mesh."""
 
     root_der: bytes
@@ -56,8 +56,7 @@ class Mesh:
         return mesh_id_of(self.root_der)
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True, dict=True):
     """One node of an owner, for one run of it."""
 
     name: str
@@ -123,7 +122,7 @@ def open_mesh(data_dir: Path, entropy: Entropy, secret_file: Path | None = None)
                 raise ConfigError(f"{data_dir} belongs to another mesh than {secret_file}")
             return mesh
         secret = provisioned or entropy.token(SECRET_BYTES)
-        mesh = replace(found(secret, owner), alone=provisioned is None)
+        mesh = msgspec.structs.replace(found(secret, owner), alone=provisioned is None)
         write_private(data_dir / "secret", secret.hex().encode() + b"\n")
         write_private(toml, mesh_toml(mesh))
         return mesh

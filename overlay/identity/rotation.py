@@ -24,7 +24,6 @@ is never lost with a machine that was about to write it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -148,7 +147,7 @@ def adopt(data_dir: Path, rotation: Rotation, secret: bytes | None = None) -> No
         place = Succession(rotation, mesh.root_der).place_of(mesh.owner_chain)
         if place is None:
             raise NotAllowed("this mesh has a new root, and this machine's owner was not kept")
-        under_new_root = replace(mesh, root_der=rotation.root, owner_chain=place)
+        under_new_root = msgspec.structs.replace(mesh, root_der=rotation.root, owner_chain=place)
         files = {
             "mesh.toml": mesh_toml(under_new_root),
             f"{_RECORD}{mesh.mesh_id}": msgspec.msgpack.encode(rotation),

@@ -7,8 +7,9 @@ different bans they exchange them before anything else, and judge each other by 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
+
+import msgspec
 
 from .. import errors
 from ..clock import Said
@@ -31,8 +32,7 @@ Purpose = Literal["control", "bulk"]
 M = TypeVar("M", bound=Message)
 
 
-@dataclass(frozen=True)
-class PeerInfo:
+class PeerInfo(msgspec.Struct, frozen=True):
     """Who is at the other end, proved; and what it says of itself."""
 
     node_id: NodeId
@@ -53,8 +53,7 @@ class PeerInfo:
     """Of those that it had when the opening began."""
 
 
-@dataclass(frozen=True)
-class Introduction:
+class Introduction(msgspec.Struct, frozen=True):
     """What this node says of itself at every opening."""
 
     identity: Identity

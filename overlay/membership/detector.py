@@ -21,8 +21,9 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ..config import Links as LinksConfig
 from ..config import Membership as MembershipConfig
@@ -44,8 +45,7 @@ _LOOK_AGAIN_S: Final = 0.2
 _LATE_S: Final = 0.05
 
 
-@dataclass(frozen=True)
-class Changed:
+class Changed(msgspec.Struct, frozen=True):
     """For everyone on this node: `event` is one of discovered, joined, suspected, cleared (of that suspicion), left,
     died; or `returned`: this node itself was held for dead by others, as the member says, and has missed what they
     agreed on without it."""
@@ -54,8 +54,7 @@ class Changed:
     member: Member
 
 
-@dataclass(frozen=True)
-class DropLink:
+class DropLink(msgspec.Struct, frozen=True):
     node_id: NodeId
 
 

@@ -9,8 +9,9 @@ their lists, and whoever was held for dead refutes it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ..config import Membership as MembershipConfig
 from ..ids import NodeId
@@ -23,8 +24,7 @@ _PAUSE_S: Final = 0.2
 _DOUBLINGS_MAX: Final = 10
 
 
-@dataclass(frozen=True)
-class Dial:
+class Dial(msgspec.Struct, frozen=True):
     """Try to reach it."""
 
     member: Member

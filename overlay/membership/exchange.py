@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -34,14 +33,12 @@ _SPREAD: Final = 3
 """Neighbours told, per doubling of the mesh."""
 
 
-@dataclass(frozen=True)
-class Tell:
+class Tell(msgspec.Struct, frozen=True):
     to: NodeId
     message: PeerExchange
 
 
-@dataclass
-class Self:
+class Self(msgspec.Struct):
     """What a node says of itself."""
 
     node_id: NodeId

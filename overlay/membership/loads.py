@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from ..ids import NodeId
 from ..wire.capabilities import LoadReport
 from ..wire.gossip import LoadNews
 
 
-@dataclass(frozen=True)
-class KnownLoad:
+class KnownLoad(msgspec.Struct, frozen=True):
     boot_id: bytes
     report: LoadReport
     at_s: float

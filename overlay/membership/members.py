@@ -18,9 +18,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
+
+import msgspec
 
 from ..ids import NodeId
 from ..ports import Address
@@ -34,8 +35,7 @@ ENDED_MAX: Final = 2048
 """Dead and departed that are remembered; the oldest go first."""
 
 
-@dataclass
-class Member:
+class Member(msgspec.Struct):
     node_id: NodeId
     name: str
     address: Address
@@ -51,7 +51,7 @@ class Member:
     """When it was last asked directly or through others, whatever came of it."""
     unanswered: bool = False
     """It has been asked for another one since it was last heard, in vain."""
-    accusers: set[NodeId] = field(default_factory=set)
+    accusers: set[NodeId] = set()
     """Who has had no answer from it in this incarnation, as far as is known."""
     accused_s: float = math.inf
     """Since when there are accusers."""

@@ -20,8 +20,9 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from ..config import Membership as MembershipConfig
 from ..ids import NodeId
@@ -38,8 +39,7 @@ _SOONEST_S: Final = 0.05
 """After a period in which nobody had been silent."""
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """Probe it; its answer is `answered` with the number."""
 
     to: NodeId
@@ -47,8 +47,7 @@ class Ask:
     within_s: float
 
 
-@dataclass(frozen=True)
-class AskThrough:
+class AskThrough(msgspec.Struct, frozen=True):
     """Have a neighbour probe the target; its answer is `answered_for` with the number."""
 
     helper: NodeId
@@ -57,8 +56,7 @@ class AskThrough:
     within_s: float
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """To a neighbour that had asked through us."""
 
     to: NodeId
@@ -69,29 +67,26 @@ class Answer:
 Question = Ask | AskThrough | Answer
 
 
-@dataclass
-class Check:
+class Check(msgspec.Struct):
     target: NodeId
     number: int
     began_s: float
     deadline_s: float
     indirect: bool = False
-    unanswered: set[NodeId] = field(default_factory=set)
+    unanswered: set[NodeId] = set()
     """Helpers that have said nothing yet."""
-    confirming: set[NodeId] = field(default_factory=set)
+    confirming: set[NodeId] = set()
     """Helpers that had no answer either."""
 
 
-@dataclass
-class Relay:
+class Relay(msgspec.Struct):
     asker: NodeId
     request: int
     target: NodeId
     deadline_s: float
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """The end of a check."""
 
     target: NodeId

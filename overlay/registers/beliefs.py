@@ -23,7 +23,6 @@ acceptors that are sure; and whatever one member makes a new node believe ends w
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -31,8 +30,7 @@ from ..wire.registers import Configuration, Founded, Witness
 from .witnesses import Path, Witnesses, beyond_one
 
 
-@dataclass(frozen=True)
-class _Said:
+class _Said(msgspec.Struct, frozen=True):
     path: Path
     news: Founded
 

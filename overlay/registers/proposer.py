@@ -9,33 +9,31 @@ such a quorum can miss what others have agreed (`changes.Settle`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
+
+import msgspec
 
 from ..wire.registers import Accept, Accepted, Ballot, Configuration, Prepare, Promise, State
 from .changes import ROOT, Step
 from .quorums import FIRST, FOUNDERS, is_quorum, members
 
 
-@dataclass(frozen=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Ask this node, which may be oneself; then tell the answer, or that there will be none."""
 
     to: bytes
     message: Prepare | Accept
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """The state is chosen, by others before or by this operation, and this is what it answers."""
 
     state: State
     answer: Any
 
 
-@dataclass(frozen=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True):
     """This attempt has failed: pause, then `begin` again. `starved`: too few have answered; else others were ahead."""
 
     starved: bool
@@ -53,8 +51,7 @@ class _Phase(Enum):
     ACCEPTING = auto()
 
 
-@dataclass(frozen=True)
-class Register:
+class Register(msgspec.Struct, frozen=True):
     """What is operated on: its name, and the founding it belongs to."""
 
     founding: bytes

@@ -8,10 +8,10 @@ import ssl
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from ..config import Config
@@ -28,8 +28,7 @@ DEFAULT_PORT: Final = 9000
 _PORTS_TRIED: Final = 1000
 
 
-@dataclass(frozen=True)
-class TlsFiles:
+class TlsFiles(msgspec.Struct, frozen=True):
     root_der: bytes
     chain_path: Path
     key_path: Path

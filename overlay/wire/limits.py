@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from .codec import Count
@@ -28,8 +26,7 @@ class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return Limits(*(min((one for one in pair if one > 0), default=0) for pair in pairs))
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Of everything in one sandbox, since it began."""
 
     memory_bytes: int = 0

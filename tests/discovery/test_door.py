@@ -6,9 +6,9 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from potluck.discovery import spake
@@ -300,7 +300,7 @@ def guest_of(inviter: Identity, number: int, *, invites: bool) -> Identity:
     """A member whose owner was let in by the owner of `inviter`."""
     owner = key(4000 + number)
     certificate = issue(inviter.mesh.owner, owner.public, may_issue=True, may_invite=invites)
-    place = replace(inviter.mesh, owner=owner, owner_chain=(certificate, *inviter.mesh.owner_chain))
+    place = msgspec.structs.replace(inviter.mesh, owner=owner, owner_chain=(certificate, *inviter.mesh.owner_chain))
     return make_identity(place, f"g{number}", key(5000 + number), SeededEntropy(number, "guest"))
 
 

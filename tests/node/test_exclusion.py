@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import msgspec
 import pytest
 from potluck.node.exclusion import Exclusion, Verdict
 from potluck.node.roster import Roster
@@ -15,7 +14,7 @@ from potluck.simulations.store import VirtualDisk, VirtualStore
 from ..strategies.identities import mesh, node_at, root
 
 MEMBERS: dict[str, Identity] = {
-    name: replace(node_at(*path, number=number), name=name)
+    name: msgspec.structs.replace(node_at(*path, number=number), name=name)
     for number, (name, path) in enumerate(
         {
             "north": (1,),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +16,12 @@ from potluck.overlay.places import control_socket_path, node_dir, node_names
 
 HOME = Path("/nowhere")
 GROUPS = {"discovery": Discovery, "links": Links, "membership": Membership, "dht": Dht, "jobs": Jobs}
-DURATIONS = [(group, item.name) for group, cls in GROUPS.items() for item in fields(cls) if item.name.endswith("_s")]
+DURATIONS = [
+    (group, item.name)
+    for group, cls in GROUPS.items()
+    for item in msgspec.structs.fields(cls)
+    if item.name.endswith("_s")
+]
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
 wrong = st.fixed_dictionaries(
@@ -37,7 +42,7 @@ wrong = st.fixed_dictionaries(
 
 @given(faults=wrong, durations=st.lists(st.sampled_from(DURATIONS), unique_by=lambda one: one[0], max_size=3))
 def test_every_fault_is_listed_at_once(faults: dict[str, Any], durations: list[tuple[str, str]]) -> None:
-    groups = {group: replace(GROUPS[group](), **{name: -1.0}) for group, name in durations}  # type: ignore[type-var]
+    groups = {group: msgspec.structs.replace(GROUPS[group](), **{name: -1.0}) for group, name in durations}  # type: ignore[type-var]
     settings: dict[str, Any] = {"name": "a", "data_dir": HOME, "runtime_dir": HOME, **faults, **groups}
     if not faults and not groups:
         Config(**settings)

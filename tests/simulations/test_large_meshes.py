@@ -6,8 +6,7 @@ keeps `cached_max`, and no more: however many it has been asked over, and whatev
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import msgspec
 import pytest
 import trio
 from potluck.overlay.config import Config, Links
@@ -30,7 +29,7 @@ LET_GO_WITHIN_S = 3.0
 
 class LargeWorld(World):
     def _config(self, machine: Machine) -> Config:
-        return replace(super()._config(machine), links=LIMITS)
+        return msgspec.structs.replace(super()._config(machine), links=LIMITS)
 
 
 @pytest.mark.nightly

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import msgspec
 import pytest
@@ -26,7 +25,7 @@ def make_guest(world: World, name: str, guest: int) -> None:
     host = world.machines["a1"].mesh
     owner = KeyPair.from_seed(bytes([guest]) * 32)
     chain = (issue(host.owner, owner.public, may_issue=True), *host.owner_chain)
-    world.machines[name].mesh = replace(host, owner=owner, owner_chain=chain)
+    world.machines[name].mesh = msgspec.structs.replace(host, owner=owner, owner_chain=chain)
 
 
 def play(story: Callable[[World, list[str]], Awaitable[None]], nodes: int) -> None:

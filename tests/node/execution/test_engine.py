@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import msgspec
 import pytest
 from potluck.node.execution import events
 from potluck.overlay.config import Execution
@@ -274,7 +273,7 @@ def test_a_job_that_is_complete_leaves_no_worker_behind(world: World) -> None:
 
 
 def test_spares_wait_for_every_slot_and_are_replaced_when_leased() -> None:
-    world = World(slots=3, config=replace(Execution(), spares_max=2))
+    world = World(slots=3, config=msgspec.structs.replace(Execution(), spares_max=2))
     world.ready()
     assert len(world.processes) == 2
     world.assign(M, "j", [1])
@@ -323,7 +322,7 @@ def test_spares_that_are_killed_are_replaced_after_a_rest_and_no_task_is_returne
 
 
 def test_one_spare_starts_at_a_time_and_none_beside_a_worker_that_is_waited_for() -> None:
-    world = World(slots=3, config=replace(Execution(), spares_max=2))
+    world = World(slots=3, config=msgspec.structs.replace(Execution(), spares_max=2))
     (first,) = world.starting()
     world.assign(M, "j", [1, 2])
     assert len(world.starting()) == 2, "a task has taken the one that starts, for the other one more does"

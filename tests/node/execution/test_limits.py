@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 import trio
@@ -157,7 +157,10 @@ class Refused(Hostile):
 
 
 def test_what_a_task_was_refused_is_not_laid_to_the_next_one() -> None:
-    tasks = [replace(RUNNING, key=key, job=replace(RUNNING.job, limits=Limits(processes=20))) for key in (1, 2)]
+    tasks = [
+        msgspec.structs.replace(RUNNING, key=key, job=msgspec.structs.replace(RUNNING.job, limits=Limits(processes=20)))
+        for key in (1, 2)
+    ]
     process = Refused(b"", again=False, reads=True)
     overseer = Overseer(Attention(), lambda: tasks[0], lambda: 0, lambda task, cpu_s, memory_bytes: None)
     failed = TaskFinished(1, fault=Fault(41, "it could not fork"))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given
@@ -31,7 +31,7 @@ def ended(memory_bytes: int | None) -> Task:
     process = Process(1, Times(0.0), UNKNOWN)
     if memory_bytes is not None:
         process.measured(0.0, memory_bytes)
-    return replace(RUNNING, process=process)
+    return msgspec.structs.replace(RUNNING, process=process)
 
 
 @given(st.lists(st.none() | st.integers(0, 3 * GROWTH_BYTES), max_size=2 * TASKS_MAX))

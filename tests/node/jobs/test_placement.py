@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
 from fractions import Fraction
 from random import Random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.node.jobs.placement import (
@@ -107,7 +107,7 @@ def test_a_task_runs_only_where_every_rule_allows_it(everyone: list[Worker], nee
         )
         assert (worker in chosen) == allowed
         if not chosen:
-            lent = [replace(one, closed="") for one in everyone]
+            lent = [msgspec.structs.replace(one, closed="") for one in everyone]
             assert will_be_lent(known(everyone), needs) == bool(candidates(known(lent), needs))
         assert (lacking(worker, needs) is None) == allowed
 

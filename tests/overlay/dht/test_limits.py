@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.overlay.config import Dht as DhtConfig
@@ -14,7 +13,7 @@ from potluck.overlay.errors import LimitExceeded, QuotaExceeded, Unavailable
 from potluck.overlay.ids import NodeId, OwnerId
 from potluck.overlay.wire.records import Record
 
-CONFIG = replace(
+CONFIG = msgspec.structs.replace(
     DhtConfig(), stores_max=8, stores_peer_max=4, owner_stores_per_s=20, owner_records_max=3, owner_bytes_max=2000
 )
 ALICE, BOB = OwnerId(b"a" * 20), OwnerId(b"b" * 20)
@@ -32,7 +31,7 @@ def record(size: int) -> Record:
 def test_stores_under_way_never_exceed_what_a_peer_and_all_together_may_have(
     steps: list[tuple[int, int, bool]],
 ) -> None:
-    limits = Limits(replace(CONFIG, owner_stores_per_s=10_000))
+    limits = Limits(msgspec.structs.replace(CONFIG, owner_stores_per_s=10_000))
     under_way: list[tuple[int, int]] = []
     for number, records, ends in steps:
         if ends and under_way:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
+import msgspec
 import pytest
 import trio
 from potluck.overlay.clock import version_at
@@ -19,7 +19,7 @@ from .story import play, running
 
 def limit(world: World, **limits: int) -> None:
     for node in running(world):
-        node.dht.share._limits = Limits(replace(node.config.dht, **limits))
+        node.dht.share._limits = Limits(msgspec.structs.replace(node.config.dht, **limits))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_flood_of_stores_is_put_off_and_the_writes_of_others_go_through() -> N
 def test_one_owner_takes_a_part_of_a_holder_set_and_leaves_room_for_others() -> None:
     async def story(world: World, names: list[str]) -> None:
         share = world.node(names[0]).dht.share
-        share._config = replace(share._config, owner_set_records_max=2)
+        share._config = msgspec.structs.replace(share._config, owner_set_records_max=2)
         keys, now_s = [world.machines[name].key for name in names], share._mesh_time.now_s()
 
         async def publish(number: int, value: bytes, version_s: float) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +91,7 @@ def test_a_founder_that_was_kept_holds_no_secret_and_can_be_banned_afterwards() 
 
 
 def test_the_holder_of_the_old_secret_is_not_kept_by_what_it_can_issue() -> None:
-    thief = replace(found(OLD_SECRET, key(77)))
+    thief = msgspec.structs.replace(found(OLD_SECRET, key(77)))
     assert thief.root_der == ROOT
     succession = Succession(rotation(), ROOT)
     assert succession.place_of(thief.owner_chain) is None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import replace
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -329,7 +329,7 @@ def test_a_short_stop_does_not_use_up_the_time_that_a_suspect_has_to_refute() ->
 
 
 def test_without_local_health_a_stop_is_held_against_the_others() -> None:
-    detector = make(replace(CONFIG, local_health=False))
+    detector = make(msgspec.structs.replace(CONFIG, local_health=False))
     detector.link_up(0.0, news(IDS[0]))
     run(detector, 1.5, {})
     assert events(detector.tick(40.0, {})) != []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,7 +112,7 @@ def hearsay(number: int) -> MemberNews:
 
 
 def test_one_liar_fills_bounded_tables() -> None:
-    detector = make(replace(CONFIG, hearsay_max=50))
+    detector = make(msgspec.structs.replace(CONFIG, hearsay_max=50))
     for start in range(1, 1000, 100):
         tell(detector, 0.0, *[hearsay(number) for number in range(start, start + 100)])
     assert len(detector.members) == 50

@@ -8,8 +8,6 @@ root ── R ─┬─ A ── its nodes
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +26,7 @@ ENTROPY = SeededEntropy(1, "beliefs")
 def owner_below(above: Mesh) -> Mesh:
     owner = KeyPair.from_seed(ENTROPY.token(32))
     chain = (issue(above.owner, owner.public, may_issue=True), *above.owner_chain)
-    return replace(above, owner=owner, owner_chain=chain)
+    return msgspec.structs.replace(above, owner=owner, owner_chain=chain)
 
 
 ROOT = found(ENTROPY.token(32), KeyPair.from_seed(ENTROPY.token(32)))

@@ -6,9 +6,9 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given, settings
@@ -103,7 +103,7 @@ def test_any_chunks_arrive_in_order(run: Run, sizes_bytes: list[int]) -> None:
 
 def test_a_port_that_was_asked_for_is_used_or_refused() -> None:
     identity = _identities()[0]
-    config = replace(_config(Path("nowhere"), "alice", None), port=9123)
+    config = msgspec.structs.replace(_config(Path("nowhere"), "alice", None), port=9123)
     network = VirtualNetwork(Ether(seed=1), "10.0.0.1", config, identity)
 
     async def close(stream: Stream) -> None:
