@@ -161,7 +161,7 @@ class Storms:
     async def _off(self, fault: Fault) -> AsyncIterator[None]:
         world = self._world
         for name in fault.whom:
-            world.machines[name].disk.full = False  # room was made while it was off, or before it left
+            world.machines[name].disk.full = False  # who has it leave makes room first
             if fault.kind == "leaves":
                 await world.leave(name)
             elif fault.kind == "crashed" and fault.amount:
@@ -175,6 +175,7 @@ class Storms:
         yield
         for name in fault.whom if fault.kind != "gone" else ():
             if world.machines[name].running is None:  # else another fault has brought it back
+                world.machines[name].disk.full = False  # no node begins without room
                 await world.start(name)
 
     def _flip(self, name: str) -> None:
