@@ -26,7 +26,7 @@ from ..overlay.identity.keys import KeyPair
 from ..overlay.identity.mesh import SECRET_BYTES, Identity, Mesh, found, make_identity
 from ..overlay.ids import NodeId
 from ..overlay.links.opening import PeerInfo
-from ..overlay.links.questions import ANSWER_TYPES, Answer, Hear, Questions
+from ..overlay.links.questions import ANSWER_TYPES, Asking
 from ..overlay.membership.detector import Changed
 from ..overlay.membership.members import Member
 from ..overlay.ports import Address
@@ -74,20 +74,15 @@ class Air:
         self.bytes += len(PEER.encode(message))
 
 
-class Line:
+class Line(Asking):
     """One end of what connects two nodes: a `dht.peers.Peer`."""
 
     def __init__(self, air: Air, mine: Overlay, other: Overlay) -> None:
-        self.peer = other.info
+        super().__init__(other.info)
         self.far: Line = self
         self._air = air
         self._mine = mine
         self._delay_s = air.delay_s(mine.node_id, other.node_id)
-        self._questions = Questions()
-
-    @property
-    def round_trip_s(self) -> float:
-        return self._questions.round_trip_s
 
     def post(self, message: Message) -> None:
         if self._mine.alive:
@@ -105,26 +100,6 @@ class Line:
             self._mine.peers.dispatch(self, message)
         else:
             self._questions.answered(message)
-
-    def ask(self, make: Callable[[int], Message], answer_type: type[M], hear: Hear[M]) -> int:
-        number = self._questions.number()
-        self.post(make(number))
-        self._questions.put(number, answer_type, hear)
-        return number
-
-    def forget(self, number: int) -> None:
-        self._questions.drop(number)
-
-    async def request(self, make: Callable[[int], Message], answer_type: type[M], timeout_s: float) -> M:
-        answer = Answer()
-        number = self.ask(make, answer_type, answer.hear)
-        try:
-            if not await answer.within(timeout_s):
-                raise DeadlineExceeded(f"{self.peer.name} did not answer in {timeout_s:g} s")
-        finally:
-            self.forget(number)
-        message: M = answer.message
-        return message
 
 
 class Lines:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from ..config import Links as LinksConfig
-from ..errors import DeadlineExceeded, LinkLost, PotluckError, RemoteProtocolError
+from ..errors import LinkLost, PotluckError, RemoteProtocolError
 from ..outbox import Outbox
 from ..session.session import NEED_BYTES
 from ..session.states import Role, State
@@ -18,7 +18,7 @@ from ..wire.opening import DisconnectAck, DisconnectRequest
 from ..wire.peer import GOSSIP
 from .conversation import Conversation
 from .opening import PeerInfo
-from .questions import ANSWER_TYPES, Answer, Hear, Questions
+from .questions import ANSWER_TYPES, Asking
 
 M = TypeVar("M", bound=Message)
 Dispatch = Callable[["Link", Message], None]
@@ -26,14 +26,14 @@ Dispatch = Callable[["Link", Message], None]
 _GOODBYE_S: Final = 1.0
 
 
-class Link:
+class Link(Asking):
     """Messages to and from one peer. Whatever is queued in one turn of the event loop leaves as one write.
 
     `run` owns the conversation; when it returns, the link is lost and every waiting request has failed.
     """
 
     def __init__(self, conversation: Conversation, peer: PeerInfo, config: LinksConfig) -> None:
-        self.peer = peer
+        super().__init__(peer)
         self.initiated = conversation.session.role is Role.INITIATOR
         self.left = False
         """The peer has said that it leaves the mesh."""
@@ -42,11 +42,9 @@ class Link:
         self.used_s = trio.current_time()
         """When something other than gossip was last said on it from here."""
         self.last_heard_s = -math.inf
-        self.lost_because: PotluckError | None = None
         self._conversation = conversation
         self._config = config
         self._outbox = Outbox()
-        self._questions = Questions()
         self._owes_goodbye = False
         self._scope = trio.CancelScope()
         self._closed = trio.Event()
@@ -59,8 +57,7 @@ class Link:
         return self.lost_because is not None
 
     def post(self, message: Message) -> None:
-        """Queues a message; never waits. Raises LinkLost when the link is lost or leaving, or is lost now because the
-        peer has not read for long."""
+        """Raises LinkLost when the link is lost or leaving, or is lost now because the peer has not read for long."""
         if self.lost_because is not None or self._conversation.session.state is not State.READY:
             raise LinkLost(f"no link to {self.peer.name}")
         if not isinstance(message, GOSSIP):
@@ -78,35 +75,6 @@ class Link:
 
     def _queue(self, message: Message) -> None:
         self._outbox.put(self._conversation.session.send(message))
-
-    def ask(self, make: Callable[[int], Message], answer_type: type[M], hear: Hear[M]) -> int:
-        """Posts `make(number)`. Raises LinkLost, LocalProtocolError if it is too long; then `hear` is not called."""
-        number = self._questions.number()
-        self.post(make(number))
-        self._questions.put(number, answer_type, hear)
-        return number
-
-    def forget(self, number: int) -> None:
-        """Nobody waits for this answer any more."""
-        self._questions.drop(number)
-
-    async def request(self, make: Callable[[int], Message], answer_type: type[M], timeout_s: float) -> M:
-        """As `ask`, and waits for the answer. Raises LinkLost, DeadlineExceeded."""
-        answer = Answer()
-        number = self.ask(make, answer_type, answer.hear)
-        try:
-            if not await answer.within(timeout_s):
-                raise DeadlineExceeded(f"{self.peer.name} did not answer in {timeout_s:g} s")
-        finally:
-            self.forget(number)
-        if answer.message is None:  # whatever the peer did, who waited for it has only lost a link
-            raise LinkLost(f"no link to {self.peer.name}: {self.lost_because}") from self.lost_because
-        message: M = answer.message
-        return message
-
-    @property
-    def round_trip_s(self) -> float:
-        return self._questions.round_trip_s
 
     def lose(self, error: PotluckError) -> None:
         """Ends the link now. The first reason stands."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
 import trio
 
-from ..errors import RemoteProtocolError
+from ..errors import DeadlineExceeded, LinkLost, PotluckError, RemoteProtocolError
 from ..session.states import ANSWERS
 from ..wire.codec import Message
+from .opening import PeerInfo
 
 M = TypeVar("M", bound=Message)
 Hear = Callable[[M | None], None]
@@ -84,3 +86,45 @@ class Answer:
         with trio.move_on_after(timeout_s):
             await self._heard.wait()
         return self._heard.is_set()
+
+
+class Asking(ABC):
+    """One end of what connects two nodes, as far as it asks the other."""
+
+    def __init__(self, peer: PeerInfo) -> None:
+        self.peer = peer
+        self.lost_because: PotluckError | None = None
+        self._questions = Questions()
+
+    @abstractmethod
+    def post(self, message: Message) -> None:
+        """Queues a message; never waits. Raises LinkLost, LocalProtocolError if it is too long."""
+
+    def ask(self, make: Callable[[int], Message], answer_type: type[M], hear: Hear[M]) -> int:
+        """Posts `make(number)`. Raises as `post`; then `hear` is not called."""
+        number = self._questions.number()
+        self.post(make(number))
+        self._questions.put(number, answer_type, hear)
+        return number
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for this answer any more."""
+        self._questions.drop(number)
+
+    async def request(self, make: Callable[[int], Message], answer_type: type[M], timeout_s: float) -> M:
+        """As `ask`, and waits for the answer. Raises LinkLost, DeadlineExceeded."""
+        answer = Answer()
+        number = self.ask(make, answer_type, answer.hear)
+        try:
+            if not await answer.within(timeout_s):
+                raise DeadlineExceeded(f"{self.peer.name} did not answer in {timeout_s:g} s")
+        finally:
+            self.forget(number)
+        if answer.message is None:  # whatever the peer did, who waited for it has only lost a link
+            raise LinkLost(f"no link to {self.peer.name}: {self.lost_because}") from self.lost_because
+        message: M = answer.message
+        return message
+
+    @property
+    def round_trip_s(self) -> float:
+        return self._questions.round_trip_s
