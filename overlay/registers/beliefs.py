@@ -60,8 +60,19 @@ class Beliefs:
     def told(self, teller: bytes, path: Path, news: Founded) -> None:
         """By a neighbour."""
         if self._witnesses.best(news.founding, news.witnesses):
-            self._said[teller] = _Said(path, news)
+            self._said[teller] = _Said(path, self._as_told_before(news))
             self.reconsider()
+
+    def _as_told_before(self, news: Founded) -> Founded:
+        """What neighbours say alike, as nearly all do, is one object, and weighed once however many there are."""
+        return next((said.news for said in self._said.values() if said.news == news), news)
+
+    def _sayings(self) -> Iterable[tuple[Founded, list[Path]]]:
+        """What is said, and where those stand who say it."""
+        by_news: dict[int, tuple[Founded, list[Path]]] = {}
+        for said in self._said.values():
+            by_news.setdefault(id(said.news), (said.news, []))[1].append(said.path)
+        return by_news.values()
 
     def gone(self, teller: bytes) -> None:
         """It is a neighbour no more: what it said counts no more."""
@@ -95,7 +106,7 @@ class Beliefs:
         """The founding that outweighs all others, with all its witnesses."""
         by_founding: dict[bytes, list[Founded]] = {}
         kept = [one.news for one in (self.held, self._former) if one is not None]
-        for news in [*kept, *(said.news for said in self._said.values())]:
+        for news in (*kept, *(said for said, _ in self._sayings())):
             by_founding.setdefault(news.founding, []).append(news)
         heaviest = None
         for alike in by_founding.values():
@@ -112,10 +123,10 @@ class Beliefs:
         present = None if held is None else held.news.configuration
         sure = held is not None and held.sure
         tellers: dict[bytes, tuple[Configuration, list[Path]]] = {}
-        for said in self._said.values():
-            if said.news.founding == news.founding:
-                configuration = said.news.configuration
-                tellers.setdefault(msgspec.msgpack.encode(configuration), (configuration, []))[1].append(said.path)
+        for said, paths in self._sayings():
+            if said.founding == news.founding:
+                configuration = said.configuration
+                tellers.setdefault(msgspec.msgpack.encode(configuration), (configuration, []))[1].extend(paths)
         proved = [one for one, paths in tellers.values() if beyond_one(paths, self._own)]
         chosen = present
         if proved:

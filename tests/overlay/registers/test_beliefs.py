@@ -17,7 +17,7 @@ from potluck.overlay.identity.keys import KeyPair
 from potluck.overlay.identity.mesh import Identity, Mesh, found, make_identity
 from potluck.overlay.registers.beliefs import Beliefs
 from potluck.overlay.registers.witnesses import Witnesses, beyond_one, path_of, stand_for
-from potluck.overlay.wire.registers import Configuration, Founded
+from potluck.overlay.wire.registers import Configuration, Founded, Witness
 from potluck.simulations.entropy import SeededEntropy
 
 ENTROPY = SeededEntropy(1, "beliefs")
@@ -107,6 +107,28 @@ def test_who_is_new_believes_what_is_true_once_the_others_speak(
         tell(beliefs, teller, news)
     assert beliefs.known is not None
     assert (beliefs.known.founding, beliefs.known.configuration) == (TRUE_ID, TRUE_ACCEPTORS)
+
+
+class Counting(Witnesses):
+    """How many witnesses it has been asked for."""
+
+    asked = 0
+
+    def path(self, founding: bytes, witness: Witness) -> tuple[bytes, ...]:
+        self.asked += 1
+        return super().path(founding, witness)
+
+
+def test_what_all_say_alike_is_weighed_as_seldom_as_what_one_says() -> None:
+    """Every node tells every neighbour of a founding: else a mesh is still for as long as all of that takes."""
+    counting = Counting(ROOT.root_der, BanSet(ROOT.root_der).is_banned)
+    beliefs = Beliefs(path(A2), counting)
+    asked = []
+    for teller in [node_of(owner) for owner in (ROOT, A, B) for _ in range(20)]:
+        before = counting.asked
+        beliefs.told(teller.node_id, path(teller), msgspec.msgpack.decode(msgspec.msgpack.encode(TRUE), type=Founded))
+        asked.append(counting.asked - before)
+    assert beliefs.known == TRUE and asked[-1] <= asked[1]
 
 
 @settings(max_examples=60, deadline=None)
