@@ -90,7 +90,7 @@ class Job:
         future = TaskFuture(self, program, Inline(b""))
         self.deferred.add(future)
         future.add_done_callback(self._no_more_deferred)
-        if error := self.connection.error:
+        if error := self.connection.error or self.error:
             future.fail(error)
         return future
 
@@ -113,6 +113,8 @@ class Job:
             future.index = None
         self.backlog.extendleft(reversed(again))
         self.in_flight.clear()  # last: a task is never nowhere
+        if self.error is not None:  # whoever has dropped it meanwhile may have looked for these where they are no more
+            self.drop(self.error)
         return [future for future in flying if future.index is not None and not future.done()]
 
     def first(self) -> TaskFuture | None:

@@ -55,6 +55,7 @@ class Window:
             or self._sent_tasks != self._done_tasks
             or not travels_inline(arguments, future.size_bytes)
             or future.program.program.program_id not in job.programs_sent
+            or job.first() is not future  # somebody else may have sent it meanwhile
             or len(job.backlog) != 1
             or future.unwanted
         ):

@@ -46,7 +46,7 @@ class Disturbed(deque[TaskFuture]):
 
 
 def job_of(tasks: int) -> tuple[Window, Job, list[TaskFuture]]:
-    connection = SimpleNamespace(futures_lock=threading.RLock(), withdraw=lambda future: None)
+    connection = SimpleNamespace(futures_lock=threading.RLock(), withdraw=lambda future: None, error=None)
     job = Job(cast("Any", connection), JobOptions())
     job.id = "j"
     window = Window()
@@ -80,11 +80,29 @@ def test_whatever_the_writer_is_about_nothing_that_is_dropped_is_left_without_an
     assert not job.backlog and not job.in_flight and all(future.done() for future in futures)
 
 
-@pytest.mark.parametrize("at", range(4))
-def test_a_lone_call_that_is_dropped_as_it_is_sent_has_an_end(at: int) -> None:
+def test_a_lone_call_that_is_dropped_as_it_is_sent_has_an_end() -> None:
     window, job, (future,) = job_of(1)
     job.programs_sent.add(BODY.program.program_id)
-    job.backlog = Disturbed([future], lambda: job.drop(GONE), at)
-    window.lone_frame(future)
-    job.drop(GONE)
+    job.backlog = Disturbed([future], lambda: begin_to_drop(job, 1), at=1)
+    assert window.lone_frame(future) is None
     assert future.done() and not job.in_flight
+
+
+def test_a_lone_call_that_was_sent_meanwhile_takes_no_other_with_it() -> None:
+    window, job, (sent, other) = job_of(2)
+    job.backlog.append(sent)
+    assert list(window.frames()) and sent.index == 0
+    window.landed(sent)
+    sent.arguments = other.arguments  # its end is not known to who asks yet
+    job.backlog.append(other)
+    assert window.lone_frame(sent) is None and list(job.backlog) == [other]
+
+
+def test_what_is_taken_back_while_all_is_dropped_has_an_end() -> None:
+    """The writer's turn comes when the one who drops has looked at the backlog, and not yet at what is in flight."""
+    window, job, futures = job_of(3)
+    job.backlog.extend(futures)
+    assert list(window.frames()) and len(job.in_flight) == 3
+    job.defer(BODY).add_done_callback(lambda _: window.take_back())
+    job.drop(GONE)
+    assert not job.backlog and not job.in_flight and all(future.done() for future in futures)
