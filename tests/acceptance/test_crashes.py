@@ -40,10 +40,15 @@ def crash(running: Pool, victim: NodeProcess, number: signal.Signals) -> float:
 def come_back(running: Pool, name: str) -> None:
     began_s = time.monotonic()
     running.up(name, "--slots=0").await_ready()
-    others = [node for node in running.nodes.values() if node.name != name]
+    back = running.nodes[name]
+    others = [node for node in running.nodes.values() if node is not back]
+
+    def joined(node: NodeProcess, other: NodeProcess) -> bool:
+        return any(at_s > began_s for at_s in node.event_times("joined", other.name))
 
     def known() -> bool:
-        return all(any(at_s > began_s for at_s in node.event_times("joined", name)) for node in others)
+        """To all, and all to it: of whom it has never met, it would not say that he has died."""
+        return all(joined(node, back) and joined(back, node) for node in others)
 
     wait_until(known, f"{name} is back")
 
