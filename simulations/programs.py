@@ -53,6 +53,8 @@ class Deed(msgspec.Struct):
     answer: Any = None
     error: str = ""
     reason: str = ""
+    of_two: bool = False
+    """It failed at a node that knew of one other at most, and of nobody who was missing."""
 
     @property
     def acknowledged(self) -> bool:
@@ -129,6 +131,8 @@ class Programs:
             yield deed
         except PotluckError as error:
             deed.error, deed.reason = error.kind, str(error)
+            running = self._world.machines[node].running
+            deed.of_two = running is not None and _knows_one_at_most(running.node)
         deed.returned_s = trio.current_time()
         self._world.log.note(node, kind, f"{key} {deed.error or deed.answer or deed.version}")
 
@@ -214,6 +218,10 @@ class Programs:
             while not job.done:  # noqa: ASYNC110 - a submitter's sink is a plain function
                 await trio.sleep(_POLL_S)
             node.jobs.close(job.job_id)
+
+
+def _knows_one_at_most(node: Node) -> bool:
+    return len(node.membership.present()) <= 1 and not node.membership.somebody_is_missing()
 
 
 def _one_of(what: str, count: int, draws: random.Random) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, Final
 
+from ..overlay.errors import NotAllowed
 from ..overlay.wire import values
 from .events import Span
 from .jobs import Job
@@ -127,9 +128,10 @@ def _paused_s(machine: Machine, since_s: float, until_s: float) -> float:
 
 
 def unclear(diary: Diary) -> Iterator[str]:
-    """An operation that fails says that trying again may help, or that somebody else was first."""
+    """An operation that fails says that trying again may help, or that somebody else was first. Where there is only one
+    other, its refusal is everybody's, even a liar's."""
     for deed in diary.deeds:
-        if deed.error and deed.error not in CLEAR:
+        if deed.error and deed.error not in CLEAR and not (deed.of_two and deed.error == NotAllowed.__name__):
             yield f"{deed.shown()}: {deed.error}: {deed.reason}"
 
 
