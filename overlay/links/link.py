@@ -144,5 +144,6 @@ class Link(Asking):
             self.parted = not self.left
             self._owes_goodbye = True
             self._queue(DisconnectAck())
+            dispatch(self, message)
         elif not isinstance(message, DisconnectAck):
             dispatch(self, message)

@@ -27,6 +27,7 @@ from ..ids import NodeId
 from ..ports import Address, Network, Stream
 from ..session.states import Role
 from ..wire.codec import Message
+from ..wire.opening import DisconnectRequest
 from .conversation import Conversation
 from .link import Link
 from .opening import BANNED, Introduction, PeerInfo, open_as_initiator, open_as_responder
@@ -75,6 +76,7 @@ class Links:
         self.up: list[Callable[[Link], None]] = []
         self.down: list[Callable[[Link], None]] = []
         self.port = 0
+        self.on(DisconnectRequest, self._parting)
 
     def on(self, message_type: type[Message], handler: Handler) -> None:
         assert message_type not in self._handlers
@@ -271,6 +273,16 @@ class Links:
             retired.pop(0).lose(LinkLost(f"{link.peer.name} opens more links than it ends"))
         if link.initiated:
             self._background.start(_end, link)
+
+    def _parting(self, link: Link, _message: Message) -> None:
+        """The first of a pair is being ended in order, and nothing more can be said on it: a second that lives steps in
+        at once, or what is said until it is gone would be lost, and nobody would know."""
+        node_id = link.peer.node_id
+        seconds = self._retired.get(node_id, [])
+        living = next((one for one in seconds if not one.lost and not one.parted), None)
+        if link.parted and living is not None and self._links.get(node_id) is link:
+            seconds[seconds.index(living)] = link
+            self._links[node_id] = living
 
     def _unregister(self, link: Link) -> None:
         node_id = link.peer.node_id

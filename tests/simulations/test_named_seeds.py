@@ -40,6 +40,12 @@ FOUND = [
     ),
     Named("the founding gave up whoever was late", "everything answers everybody in the end", 2001, 9, hit=0.3),
     Named("the parts of a first increment had no limit together", "every operation ends in time", 70018, 10, hit=0.3),
+    Named(
+        "what was answered while one of two links was ended found none, though there was the other",
+        "every job is done in the end",
+        300022,
+        5,
+    ),
 ]
 
 

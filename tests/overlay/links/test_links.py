@@ -24,6 +24,7 @@ from potluck.overlay.ports import Address
 from potluck.overlay.wire.capabilities import Capabilities
 from potluck.overlay.wire.codec import Message
 from potluck.overlay.wire.gossip import Probe, ProbeAck
+from potluck.overlay.wire.opening import DisconnectRequest
 from potluck.overlay.wire.records import FindNode, Nodes
 from potluck.overlay.wire.work import CancelInstructions, ObjectRelease
 from potluck.simulations import determinism
@@ -349,5 +350,33 @@ def test_when_a_second_link_ends_before_all_was_heard_both_begin_anew() -> None:
             assert dialler.received == []
             assert dialler.story[-1] == "down n2"
             assert other.story[-1] == "down n1", "it says again what may not have been heard"
+
+    determinism.run(scenario, seed=1)
+
+
+def test_what_is_answered_while_the_first_of_two_links_is_ended_goes_over_the_second() -> None:
+    """Two that one side has begun came up in another order there and here: it ends what is the first one here."""
+
+    async def scenario() -> None:
+        async with two_parties() as (dialler, other, _):
+            await dialler.links.connect(other.address)
+            await settle()
+            theirs = dialler.link_to(other)
+            del dialler.links._links[other.identity.node_id]
+            await dialler.links.connect(other.address)
+            await settle()
+            ended = other.link_to(dialler)
+            take_in = other.links._handlers[DisconnectRequest]
+
+            def answer(link: Link, message: Message) -> None:
+                take_in(link, message)
+                other.link_to(dialler).post(CancelInstructions("j", 1, [7]))
+
+            other.links._handlers[DisconnectRequest] = answer
+            dialler.links._retire(theirs)
+            await settle()
+            assert ended.lost and not other.link_to(dialler).lost
+            assert dialler.received == [CancelInstructions("j", 1, [7])]
+            assert "down n2" not in dialler.story and "down n1" not in other.story
 
     determinism.run(scenario, seed=1)
