@@ -14,6 +14,7 @@ from ..overlay.wire.framing import VALUE_BYTES_MAX
 from .connection import Connection
 from .dialling import Link, dial, greet
 from .forking import forgets_parent
+from .options import span_s
 from .private import OF_PROGRAM
 from .surroundings import Surroundings, here
 
@@ -74,10 +75,11 @@ class Memory:
     def set(self, key: str, value: object, ttl: float | None = None) -> None:
         """Returns when the value is on disk at a majority of those who keep it. `ttl`: seconds until it is gone."""
         checked_key(key)
+        ttl_s = None if ttl is None else span_s("ttl", ttl)
         if inside.current() is not None:
-            inside.call("mem_set", [key, encoded(value), ttl])
+            inside.call("mem_set", [key, encoded(value), ttl_s])
         else:
-            self._ask(control.MemorySet, key, encoded(value), ttl)
+            self._ask(control.MemorySet, key, encoded(value), ttl_s)
 
     def compare_and_set(self, key: str, expected: object, new: object) -> bool:
         """Stores `new` if the key holds `expected` at that moment; `None` also stands for a key without a value.

@@ -137,11 +137,6 @@ def job_options_of(
     estimate: float | None = None,
 ) -> JobOptions:
     """Raises UsageError for what makes no sense."""
-    if timeout is not None:
-        _check_seconds("timeout", timeout)
-    if estimate is not None:
-        _check_seconds("estimate", estimate)
-    _check_seconds("backoff", backoff)
     for name, count in (("retries", retries), ("retry_errors", retry_errors)):
         if count is not None and not (isinstance(count, numbers.Integral) and 0 <= count <= RETRIES_MAX):
             raise UsageError(f"{name} {count}: must be a whole number from 0 to {RETRIES_MAX}")
@@ -157,27 +152,29 @@ def job_options_of(
         raise UsageError(f"type {process_type!r}: one of {', '.join(TYPES)}")
     default = JobOptions()
     return JobOptions(
-        timeout_s=None if timeout is None else float(timeout),
+        timeout_s=None if timeout is None else span_s("timeout", timeout),
         retries=default.retries if retries is None else int(retries),
         priority=priority_of(priority),
-        confidential=confidential,
-        network=network,
+        confidential=bool(confidential),
+        network=bool(network),
         on=on,
         error_retries=int(retry_errors),
-        backoff_s=float(backoff),
-        at_most_once=at_most_once,
+        backoff_s=span_s("backoff", backoff),
+        at_most_once=bool(at_most_once),
         cache=bool(cache),
         needs=resources_of(needs or {}),
         needs_kind=kind_of(needs or {}),
         limits=limits_of(limits or {}),
         process_type=process_type or "",
-        estimate_s=None if estimate is None else float(estimate),
+        estimate_s=None if estimate is None else span_s("estimate", estimate),
     )
 
 
-def _check_seconds(name: str, seconds: float) -> None:
+def span_s(name: str, seconds: float) -> float:
+    """Raises UsageError for what is no length of time that anybody would wait."""
     if not (isinstance(seconds, numbers.Real) and 0 < seconds <= TIMEOUT_MAX_S):
         raise UsageError(f"{name} {seconds}: must be a positive number of seconds, {TIMEOUT_MAX_S:.0f} at most")
+    return float(seconds)
 
 
 def priority_of(priority: Priority | str) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from potluck.cli import VERBS, main
 from potluck.overlay.errors import NotAllowed
@@ -43,6 +46,8 @@ USAGE = [
     ["run", "good.py", "--priority", "9" * 20],
     ["run", "good.py", "--retries", "9" * 20],
     ["run", "good.py", "--timeout", "inf"],
+    ["sim", "jobs", "--kill", "nan"],
+    ["mem", "set", "key", "1", "--ttl", "1e300"],
     ["run", "good.py", "--timeout", "1e300"],
     ["run", "good.py", "--on", "n" * 300],
     ["run", "good.py", "--timeout", "0"],
@@ -118,6 +123,21 @@ def test_a_refusal_is_one_clear_line_and_with_json_one_object(
     assert error["kind"] == kind
     assert error["message"]
     assert shown.err.count("\n") == 1
+
+
+def options_of(command: click.Command) -> Iterator[click.Parameter]:
+    yield from command.params
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        yield from options_of(below)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_option_that_takes_a_number_takes_nothing_else(verb: str) -> None:
+    """Python reads "nan" and "inf" as numbers, and compares the former to nothing."""
+    for option in options_of(importlib.import_module(f"potluck.verbs.{verb}").command):
+        for text in ("nan", "inf", "-inf") if isinstance(option.type, click.types.FloatParamType) else ():
+            with pytest.raises(click.BadParameter):
+                option.type.convert(text, option, None)
 
 
 def test_the_line_without_a_node_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

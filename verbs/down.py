@@ -18,6 +18,7 @@ from ..overlay.places import control_socket_path
 from ..overlay.wire.control import AskStatus, ShutDown
 from .answer import Answer, Session, verb
 from .asking import ask_json, connected
+from .reading import Numbers
 
 LEAVE_TIMEOUT_S: Final = 15.0
 LOOK_AGAIN_S: Final = 0.02
@@ -40,7 +41,7 @@ _TOLD: Final = {
     "--within",
     "within_s",
     metavar="SECONDS",
-    type=click.FloatRange(0, DRAIN_S_MAX),
+    type=Numbers(0, DRAIN_S_MAX),
     default=300.0,
     help="With --drain: for no longer than this (300).",
 )

@@ -9,6 +9,7 @@ import click
 from ..overlay.wire.control import Invite
 from .answer import Answer, Session, verb
 from .asking import ask_json, connected
+from .reading import Numbers
 from .rendering import duration_text
 
 MINUTES: Final = 10.0
@@ -22,7 +23,7 @@ COUNT_MAX: Final = 1000
 @click.option("--count", type=click.IntRange(1, COUNT_MAX), default=1, metavar="N", help="For N machines.  [1]")
 @click.option(
     "--hours",
-    type=click.FloatRange(0, HOURS_MAX, min_open=True),
+    type=Numbers(0, HOURS_MAX, min_open=True),
     default=MINUTES / 60,
     metavar="H",
     help="Open this long.  [10 minutes]",

@@ -11,12 +11,13 @@ from typing import Any, BinaryIO, Final
 import click
 
 from ..client.memory import checked_amount, checked_key, encoded
+from ..client.options import span_s
 from ..overlay.errors import UsageError
 from ..overlay.wire import values
 from ..overlay.wire.control import MemoryDelete, MemoryGet, MemoryIncrement, MemorySet
 from .answer import Answer, Session, verb
 from .asking import ask, ask_json, connected
-from .reading import json_of
+from .reading import Numbers, json_of
 from .rendering import jsonable
 
 _FILE: Final = click.File("rb")
@@ -34,7 +35,7 @@ class _TakesNumbers(click.Command):
 @verb("set", summary="Store a value under a key.", cls=_TakesNumbers)
 @click.argument("key")
 @click.argument("value", required=False)
-@click.option("--ttl", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Forget it after this time.")
+@click.option("--ttl", type=Numbers(min=0, min_open=True), metavar="S", help="Forget it after this time.")
 @click.option("--value-from", type=_FILE, metavar="FILE", help="Take VALUE from a file; `-`: from standard input.")
 @click.option("--bytes-from", type=_FILE, metavar="FILE", help="Store a file's bytes; `-`: those of standard input.")
 @click.option(
@@ -54,8 +55,9 @@ def _set(
 ) -> Answer:
     """Store VALUE under KEY: JSON if it parses, else text."""
     data = _given(value, value_from, bytes_from)
+    ttl_s = None if ttl is None else span_s("ttl", ttl)
     with connected(session) as connection:
-        answer: dict[str, Any] = ask_json(connection, MemorySet, checked_key(key), encoded(data), ttl, if_version)
+        answer: dict[str, Any] = ask_json(connection, MemorySet, checked_key(key), encoded(data), ttl_s, if_version)
     return Answer(answer, notes=f"{key} is kept by {answer['replicas']} node(s)")
 
 

@@ -39,6 +39,16 @@ def _no_number(text: str) -> float:
     raise ValueError(f"JSON knows no {text}")
 
 
+class Numbers(click.FloatRange):
+    """Those of a range; what Python also takes for a number and is none, or has no end, lies in no range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
 def check_interface(interface: str | None) -> None:
     """Raises UsageError for one that this machine has not."""
     from ..overlay.transport.interfaces import choose

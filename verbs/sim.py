@@ -11,6 +11,7 @@ import click
 
 from ..overlay.errors import UsageError
 from .answer import Answer, Session, verb
+from .reading import Numbers
 from .rendering import duration_text
 
 
@@ -19,12 +20,10 @@ from .rendering import duration_text
 @click.option("--nodes", type=click.IntRange(min=1), help="How many nodes.  [20; mixed: drawn, 3 to 10]")
 @click.option("--seed", type=int, help="Draws everything; the same seed gives the same run.  [1]")
 @click.option("--seeds", metavar="A..B", help="All of these, on all cores; shows only what failed.")
-@click.option("--kill", type=click.FloatRange(0, 1), help="The fraction of nodes that die.  [0.1]")
-@click.option(
-    "--hours", type=click.FloatRange(0), default=0.0, help="Of virtual time.  [minutes: mixed 5, suspicion 10]"
-)
-@click.option("--loss", type=click.FloatRange(0, 1), default=0.0, help="The fraction of messages lost on the way.  [0]")
-@click.option("--duplicate", type=click.FloatRange(0, 1), default=0.0, help="The fraction that comes twice.  [0]")
+@click.option("--kill", type=Numbers(0, 1), help="The fraction of nodes that die.  [0.1]")
+@click.option("--hours", type=Numbers(0), default=0.0, help="Of virtual time.  [minutes: mixed 5, suspicion 10]")
+@click.option("--loss", type=Numbers(0, 1), default=0.0, help="The fraction of messages lost on the way.  [0]")
+@click.option("--duplicate", type=Numbers(0, 1), default=0.0, help="The fraction that comes twice.  [0]")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Draws what happened into this file.")
 def command(
     session: Session,

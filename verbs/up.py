@@ -25,7 +25,7 @@ from ..overlay.ids import leading_letters
 from .announcing import event_line, silence_output
 from .answer import Answer, Session, verb
 from .handlers import handlers_in
-from .reading import check_interface, policy, quota_of, sandbox_option, size
+from .reading import Numbers, check_interface, policy, quota_of, sandbox_option, size
 from .up_many import detach, supervise
 
 PRIVATE_NAME: Final = "private"
@@ -35,7 +35,7 @@ IDLE_S: Final = 300
 LAST_RESORT_S: Final = 10.0
 """After its parent has gone a node leaves; should that hang, it ends all the same."""
 
-_DURATION: Final = click.FloatRange(min=0)
+_DURATION: Final = Numbers(min=0)
 
 
 def _variables(option: str, *aliases: str) -> list[str]:

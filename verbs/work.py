@@ -19,7 +19,7 @@ from ..overlay.wire.processes import TYPES
 from ..overlay.wire.setting import Setting
 from ..overlay.wire.work import Inline
 from .answer import Answer
-from .reading import size
+from .reading import Numbers, size
 from .records import Done, done_of, ended_task, state_of
 from .sealing import send_detached
 
@@ -80,7 +80,7 @@ def job_options(function: F) -> F:
         ),
         click.option(
             "--estimate",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Numbers(min=0, min_open=True),
             metavar="S",
             help="How long it will run, for nodes that run the shortest first.",
         ),
@@ -91,7 +91,7 @@ def job_options(function: F) -> F:
         click.option("--retries", type=click.IntRange(min=0), metavar="N", help="When a worker is lost.  [3]"),
         click.option(
             "--timeout",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Numbers(min=0, min_open=True),
             envvar=["POTLUCK_TASK_TIMEOUT", "TASK_TIMEOUT"],
             metavar="S",
             help="Kill a task that takes longer.",

@@ -348,7 +348,7 @@ class Engine:
 
     def _ran(self, now_s: float, worker: Worker, task: Task, reply: Reply) -> None:
         assert task.begun_s is not None
-        elapsed_s = reply.elapsed_s if 0 <= reply.elapsed_s < math.inf else now_s - task.begun_s
+        elapsed_s = reply.elapsed_s
         if task.process.stops or task.stood_s:  # by the worker's clock it ran while it stood still
             elapsed_s = min(elapsed_s, task.process.times.ran_by(now_s))
         self._dispatcher.turns.completed(now_s, task)

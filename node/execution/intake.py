@@ -5,7 +5,6 @@ A task waits here for what has to be fetched, its arguments or its program, and 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -299,7 +298,7 @@ class Intake:
             message.trust_results or self._places.is_own(job.owner),
             Process(self._pids.next(), Times(now_s), job.origin, instruction.index, message.priority),
             job.depth,
-            estimate_s=message.estimate_s if 0 <= (message.estimate_s or 0.0) < math.inf else None,
+            estimate_s=message.estimate_s,
             checkpoint=instruction.checkpoint,
         )
         job.tasks[task.index] = task

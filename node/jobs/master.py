@@ -15,7 +15,6 @@ table when its first outcome is accepted, and what comes later for it finds noth
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -299,9 +298,8 @@ class Master:
                 self._rest(now_s, job, task, node_id)
             return []
         programs = job.programs[task.program]
-        sample_s = report.elapsed_s
-        if fault is None and 0 <= sample_s < math.inf:  # anything else is no time at all
-            mean_s = programs.mean_s
+        if fault is None:
+            sample_s, mean_s = report.elapsed_s, programs.mean_s
             programs.mean_s = sample_s if mean_s is None else mean_s + _MEAN_WEIGHT * (sample_s - mean_s)
         effects: list[Effect] = []
         for other in task.nodes:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from ..errors import RemoteProtocolError
-from .codec import Count, Digest, Message, RawId, RequestId
+from .codec import Count, Digest, Message, RawId, Real, RequestId, Span
 from .work import JobName
 
 RUNS_MAX: Final = 1024
@@ -30,9 +30,9 @@ Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
     index: Count
     attempt: Count
-    started_s: float
+    started_s: Real
     """Mesh time."""
-    elapsed_s: float
+    elapsed_s: Span
     code: Count
     """0 for a value, else that of its fault."""
     result: Annotated[bytes, Meta(max_length=32)] = b""
@@ -43,7 +43,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     number: Count
     """From 1."""
     previous: Digest
-    at_s: float
+    at_s: Real
     owner: RawId
     """Whose work it was."""
     master: RawId
@@ -59,7 +59,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     public_key: PublicKey
     number: Count
     digest: Digest
-    at_s: float
+    at_s: Real
     signature: Signature
 
     def signed_part(self) -> bytes:

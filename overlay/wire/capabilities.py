@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from .codec import Count, ShortText
+from .codec import Count, Real, ShortText, Span
 
 Kind = Annotated[str, Meta(max_length=32)]
 
@@ -58,8 +58,8 @@ class LoadReport(msgspec.Struct, frozen=True, array_like=True):
     queued: Count = 0
     memory_free_bytes: Count = 0
     disk_free_bytes: Count = 0
-    cpu_percent: float = 0.0
-    task_mean_s: float = 0.0
+    cpu_percent: Real = 0.0
+    task_mean_s: Span = 0.0
     """Exponentially smoothed run time of a task; 0 when none has run."""
     queued_by_level: Annotated[list[Count], Meta(max_length=16)] = []
     gpus_free: Count = 0

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from .codec import Codec, Count, LongText, Message, RawId, RequestId, ShortText
+from .codec import Codec, Count, LongText, Message, RawId, RequestId, ShortText, Span
 from .limits import Limits
 from .needs import Needs
 from .processes import Acted, ActOnProcesses, AskProcesses, Processes
@@ -44,7 +44,7 @@ class Welcome(Message, frozen=True, tag=2):
 
 
 class JobOptions(msgspec.Struct, frozen=True, array_like=True):
-    timeout_s: float | None = None
+    timeout_s: Span | None = None
     retries: Count = 3
     priority: int = 0
     confidential: bool = False
@@ -55,7 +55,7 @@ class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     """Only on nodes that handle instructions of this kind."""
     error_retries: Count = 0
     """How often a task that failed by its own doing is tried again."""
-    backoff_s: float = 0.5
+    backoff_s: Span = 0.5
     """Pause before the first of these; it doubles from one to the next."""
     at_most_once: bool = False
     """Never run again once it may have begun: it ends as WorkerLost instead."""
@@ -71,7 +71,7 @@ class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     limits: Limits = Limits()
     process_type: ShortText = ""
     """What kind of process its tasks are, for whoever looks at them."""
-    estimate_s: float | None = None
+    estimate_s: Span | None = None
     """How long each of its tasks will run, where somebody knows."""
     network: bool = False
     """Its tasks use the network, on nodes whose owners allow it."""
@@ -231,7 +231,7 @@ class MemorySet(Message, frozen=True, tag=13):
     request: RequestId
     key: ShortText
     value: bytes
-    ttl_s: float | None = None
+    ttl_s: Span | None = None
     if_version: Version | None = None
     """Only if this is the key's version now, 0 for one that has no value; else Failure Conflict. Agreed."""
 
@@ -263,7 +263,7 @@ class ShutDown(Message, frozen=True, tag=17):
     request: RequestId
     drain: bool = False
     """Finish what runs, and what programs wait for, before."""
-    within_s: float = 300.0
+    within_s: Span = 300.0
     """For no longer than this."""
 
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from .capabilities import LoadReport
-from .codec import BootId, Count, HostName, Message, NodeName, RawId, RequestId
+from .codec import BootId, Count, HostName, Message, NodeName, RawId, Real, RequestId
 from .opening import Port
 
 ACCUSERS_MAX: Final = 8
@@ -64,16 +64,16 @@ class Probe(Message, frozen=True, tag=11):
     """Are you there? Answered at once by ProbeAck."""
 
     request: RequestId
-    time_s: float
+    time_s: Real
 
 
 class ProbeAck(Message, frozen=True, tag=12):
     """With what the sender says of its clock (`clock.Said`)."""
 
     request: RequestId
-    time_s: float
-    age_s: float = 0.0
-    wall_s: float = 0.0
+    time_s: Real
+    age_s: Real = 0.0
+    wall_s: Real = 0.0
 
 
 class IndirectProbe(Message, frozen=True, tag=13):

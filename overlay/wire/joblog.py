@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from ..errors import RemoteProtocolError
-from .codec import Count, Message, RawId, RequestId, ShortText
+from .codec import Count, Message, RawId, Real, RequestId, ShortText
 from .control import JobOptions, TaskSpec
 from .work import Checkpoint, Finished, Program
 
@@ -26,7 +26,7 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag=0):
     owner: Annotated[bytes, Meta(max_length=20)]
     submitter: ShortText
     """Name of the node that took it."""
-    submitted_s: float
+    submitted_s: Real
     """Mesh time."""
     options: JobOptions
 

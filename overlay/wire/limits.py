@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .codec import Count
+from .codec import Count, Span
 
 
 class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -12,7 +12,7 @@ class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     memory_bytes: Count = 0
     """With what it writes to scratch, /tmp and /dev/shm, which lie in memory."""
-    cpu_s: float = 0.0
+    cpu_s: Span = 0.0
     processes: Count = 0
     """At one time, with their threads."""
     disk_bytes: Count = 0

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from .capabilities import Capabilities
-from .codec import BootId, Count, Digest, Message, NodeName, RawId, ShortText
+from .codec import BootId, Count, Digest, Message, NodeName, RawId, Real, ShortText
 from .framing import OLDEST_WIRE_VERSION, WIRE_VERSION
 
 CertificateDer = Annotated[bytes, Meta(min_length=1, max_length=4096)]
@@ -54,12 +54,12 @@ class _Introduction(Message, frozen=True):
     ban_digest: Digest
     """Of the sender's whole set of bans, compared before anything else is served."""
     boot_id: BootId
-    time_s: float
+    time_s: Real
     """With `age_s` and `wall_s`, what the sender says of its clock (`clock.Said`)."""
     capabilities: Capabilities
     incarnation: Count = 0
-    age_s: float = 0.0
-    wall_s: float = 0.0
+    age_s: Real = 0.0
+    wall_s: Real = 0.0
 
 
 class Handshake(_Introduction, frozen=True, tag=3):

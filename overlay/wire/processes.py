@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from .codec import Count, LongText, Message, NodeName, RequestId, ShortText
+from .codec import Count, LongText, Message, NodeName, Real, RequestId, ShortText
 
 TYPES: Final = ("ai_inference", "data_processing", "blockchain_validator", "network_node", "system", "user")
 """Of processes; others are shown as they are."""
@@ -42,15 +42,15 @@ class ProcessLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Of the task in its job."""
     state: ShortText
     priority: int
-    created_s: float
+    created_s: Real
     """Mesh time."""
-    ran_s: float
+    ran_s: Real
     """In a slot."""
-    wait_s: float
-    turnaround_s: float
+    wait_s: Real
+    turnaround_s: Real
     stops: Count = 0
     """How often it was pre-empted."""
-    cpu_s: float | None = None
+    cpu_s: Real | None = None
     """None where nobody has looked."""
     memory_bytes: Count | None = None
     memory_most_bytes: Count | None = None

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from .capabilities import Guarantees, Kind
-from .codec import Count, Digest, LongText, Message, RawId, RequestId, ShortText
+from .codec import Count, Digest, LongText, Message, RawId, Real, RequestId, ShortText, Span
 from .limits import Limits
 from .needs import NO_NEEDS, Needs
 
@@ -122,7 +122,7 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     epoch: Count
     program: Program
     instructions: Annotated[list[Instruction], Meta(max_length=65_536)]
-    timeout_s: float | None = None
+    timeout_s: Span | None = None
     priority: int = 0
     trust_results: bool = False
     """The submitter opens pickled results of this job whoever ran it."""
@@ -139,7 +139,7 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     limits: Limits = Limits()
     process_type: ShortText = ""
     """What kind of process its tasks are, for whoever looks at them."""
-    estimate_s: float | None = None
+    estimate_s: Span | None = None
     """How long each will run, where somebody has said so."""
     needs: Needs = NO_NEEDS
     """What is set aside for each of its tasks."""
@@ -182,9 +182,9 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """A `values` encoding, or a pickle where `pickled`; None where there is a fault."""
     fault: Fault | None = None
     pickled: bool = False
-    started_s: float = 0.0
+    started_s: Real = 0.0
     """Mesh time."""
-    elapsed_s: float = 0.0
+    elapsed_s: Span = 0.0
     stdout: Annotated[bytes, Meta(max_length=262_144)] = b""
     """Its beginning and end, if it was long."""
     stderr: Annotated[bytes, Meta(max_length=262_144)] = b""

@@ -24,7 +24,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from .codec import Codec, Count, LongText, Message, RequestId, ShortText
+from .codec import Codec, Count, LongText, Message, RequestId, ShortText, Span
 from .framing import WORKER_FRAME_BYTES_MAX
 from .work import CHECKPOINT_BYTES_MAX, Attached, Checkpoint, Fault, Inline, ProgramForm
 
@@ -62,7 +62,7 @@ class TaskFinished(Message, frozen=True, tag=4):
     value: Inline | Attached | None = None
     fault: Fault | None = None
     pickled: bool = False
-    elapsed_s: float = 0.0
+    elapsed_s: Span = 0.0
     stdout_end: Count = 0
     """How much the worker has ever printed when this task ends; the next one's output begins there."""
     stderr_end: Count = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,10 @@ def test_a_value_with_a_time_to_live_goes(memory: Memory) -> None:
     memory.set("short", 1, ttl=0.2)
     while "short" in memory:
         pass
+    for wrong in (0, -1, math.nan, math.inf, 1e300, "5", [1]):
+        with pytest.raises(potluck.UsageError):
+            memory.set("k", 1, ttl=wrong)  # type: ignore[arg-type]
+    memory.set("k", 1, ttl=True)
 
 
 @pytest.mark.parametrize("wrong", [object(), lambda: 0])

@@ -50,7 +50,7 @@ def _strategy(info: mi.Type) -> st.SearchStrategy[Any]:
         case mi.IntType():
             return _integers(info)
         case mi.FloatType():
-            return st.floats(allow_nan=False)
+            return st.floats(info.ge, info.le, allow_nan=False)
         case mi.StrType(pattern=str(pattern)):
             return st.from_regex(pattern).filter(lambda text: len(text) <= (info.max_length or len(text)))
         case mi.StrType():

@@ -132,7 +132,7 @@ class ExecutionThroughTime(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         count=st.integers(1, 9),
-        elapsed_s=st.sampled_from([1e-5, 1e-5, 0.01, math.nan, -1.0]),
+        elapsed_s=st.sampled_from([1e-5, 1e-5, 0.01, 1e15]),
         fault=st.sampled_from([None, None, Fault(TaskFailed.wire_code, "boom"), Fault(WorkerLost.wire_code, "lie")]),
     )
     def worker_replies(self, data: st.DataObject, count: int, elapsed_s: float, fault: Fault | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from random import Random
 
@@ -22,7 +21,7 @@ from potluck.overlay.wire.work import CancelInstructions, Finished, Inline, Refe
 
 from .masters import ABLE, CONFIG, FORM_OF, GRACE_S, IDS, LIBRARY, PROGRAMS, report_of, worker
 
-TIMES_S = st.sampled_from([0.0, 1e-9, 0.001, 0.02, 1.0, 5e-324, 1e308, math.nan, math.inf, -math.inf, -1.0])
+TIMES_S = st.sampled_from([0.0, 1e-9, 0.001, 0.02, 1.0, 5e-324, 1e15])
 
 TaskKey = tuple[str, int]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 from typing import Any
 
@@ -14,7 +15,7 @@ from potluck.overlay.errors import LocalProtocolError, RemoteProtocolError
 from potluck.overlay.wire.beacon import BEACON
 from potluck.overlay.wire.codec import Codec
 from potluck.overlay.wire.framing import CONTROL_FRAME_BYTES_MAX, HEADER_BYTES
-from potluck.overlay.wire.gossip import ACCUSERS_MAX, MemberNews, PeerExchange
+from potluck.overlay.wire.gossip import ACCUSERS_MAX, MemberNews, PeerExchange, Probe
 from potluck.overlay.wire.peer import PEER, PEER_MESSAGES
 from potluck.overlay.wire.work import InstructionAssignment
 
@@ -136,6 +137,31 @@ def test_everything_countable_has_a_bound(codec: Codec[Any]) -> None:
                 assert not isinstance(part, mi.AnyType | mi.RawType), f"{where} may hold anything"
                 if isinstance(part, mi.ListType | mi.DictType):
                     assert part.max_length is not None, f"{where} has no bound"
+
+
+_MAY_BE_ENDLESS = {"Record.expires_at_s", "Range.since_s", "Range.left_s"}
+"""Times that say "never"; who reads them treats what is no number as that."""
+
+
+@every_codec
+def test_every_number_is_finite(codec: Codec[Any]) -> None:
+    """What is no number is neither smaller nor greater than another one: no order and no deadline would hold."""
+    for struct, info in structs_of(codec).items():
+        for field in info.fields:
+            where = f"{struct.__name__}.{field.name}"
+            for part in field.type.types if isinstance(field.type, mi.UnionType) else (field.type,):
+                if isinstance(part, mi.FloatType) and where not in _MAY_BE_ENDLESS:
+                    assert part.ge is not None, f"{where} may be anything"
+                    assert part.le is not None, f"{where} may be anything"
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_none_is_refused(number: float) -> None:
+    assert PEER.decode(msgspec.msgpack.encode(Probe(1, 2.5))) == Probe(1, 2.5)
+    with pytest.raises(RemoteProtocolError):
+        PEER.decode(msgspec.msgpack.encode(Probe(1, number)))
+    with pytest.raises(RemoteProtocolError):
+        PEER.decode(msgspec.msgpack.encode(msgspec.structs.replace(simplest(InstructionAssignment), timeout_s=number)))
 
 
 def _array(count: int, item: bytes) -> bytes:
