@@ -28,9 +28,10 @@ class Questions:
         self._downloads = Downloads()
 
     def ask(self, message: Callable[..., Message], *arguments: object) -> tuple[bytes, Future[Any]]:
-        """The future has the answer's message, or raises what the node reported."""
+        """The future has the answer's message, or raises what the node reported. Raises UsageError at once for what no
+        node would read."""
         number = next(self._numbers)
-        frame = TO_NODE.encode(message(number, *arguments))
+        frame = TO_NODE.encode_checked(message(number, *arguments))
         answer = self._asked[number] = Future()
         return frame, answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import reduce
 from operator import or_
@@ -10,8 +11,8 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta
 
-from ..errors import LocalProtocolError, RemoteProtocolError
-from .framing import CONTROL_FRAME_BYTES_MAX, FrameDecoder, encode_frame
+from ..errors import LocalProtocolError, RemoteProtocolError, UsageError
+from .framing import CONTROL_FRAME_BYTES_MAX, HEADER_BYTES, FrameDecoder, encode_frame
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -58,6 +59,18 @@ class Codec(Generic[M]):
             raise LocalProtocolError(f"{type(message).__name__} cannot be encoded: {error}") from error
         return encode_frame(body, body_bytes_max=self.body_bytes_max)
 
+    def encode_checked(self, message: M) -> bytes:
+        """One whole frame of what a person has said, which nobody has looked at. Raises UsageError for what its reader
+        would not take, instead of losing the connection over it."""
+        try:
+            frame = self.encode(message)
+            self._decoder.decode(memoryview(frame)[HEADER_BYTES:])
+        except LocalProtocolError as error:
+            raise UsageError(str(error)) from None
+        except msgspec.ValidationError as error:
+            raise UsageError(_with_field(message, str(error))) from None
+        return frame
+
     def decode(self, body: bytes) -> M:
         try:
             message: M = self._decoder.decode(body)
@@ -67,3 +80,11 @@ class Codec(Generic[M]):
 
     def frames(self) -> FrameDecoder:
         return FrameDecoder(self.body_bytes_max)
+
+
+def _with_field(message: Message, fault: str) -> str:
+    """msgspec's words, with the name of the field instead of its place behind the tag: `$[2]`."""
+    words, _, path = fault.partition(" - at ")
+    place = re.match(r"`\$\[(\d+)\]", path)
+    name = message.__struct_fields__[int(place[1]) - 1] if place else type(message).__name__
+    return f"{name}: {words[:1].lower()}{words[1:]}"

@@ -232,6 +232,12 @@ def test_what_is_not_there_cannot_be_deleted(pair: Mesh) -> None:
         assert (said.code, said.json["error"]["kind"]) == (1, "NotFound")
 
 
+@pytest.mark.parametrize("verb", [["job"], ["cancel"], ["explain"], ["result"], ["logs"], ["mesh", "ban"], ["audit"]])
+def test_a_name_that_is_too_long_is_refused_before_the_node_hears_it(pair: Mesh, verb: list[str]) -> None:
+    said = pair.type(*verb, "x" * 300, "--json")
+    assert (said.code, said.json["error"]["kind"]) == (2, "UsageError")
+
+
 def test_people_see_values_in_their_own_letters(pair: Mesh) -> None:
     pair.json("mem", "set", "letters", '["ä€"]')
     assert pair.type("mem", "get", "letters").out == '["ä€"]\n'

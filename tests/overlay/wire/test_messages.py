@@ -11,13 +11,15 @@ import msgspec.inspect as mi
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.overlay.errors import LocalProtocolError, RemoteProtocolError
+from potluck.overlay.errors import LocalProtocolError, RemoteProtocolError, UsageError
 from potluck.overlay.wire.beacon import BEACON
-from potluck.overlay.wire.codec import Codec
+from potluck.overlay.wire.codec import Codec, Message
+from potluck.overlay.wire.control import TO_NODE, MemorySet, Submit
 from potluck.overlay.wire.framing import CONTROL_FRAME_BYTES_MAX, HEADER_BYTES
 from potluck.overlay.wire.gossip import ACCUSERS_MAX, MemberNews, PeerExchange, Probe
 from potluck.overlay.wire.peer import PEER, PEER_MESSAGES
-from potluck.overlay.wire.work import InstructionAssignment
+from potluck.overlay.wire.questions import AskJob
+from potluck.overlay.wire.work import InstructionAssignment, Program
 
 from ...strategies.messages import CODECS, messages_of, of_type, simplest, structs_of
 
@@ -222,6 +224,20 @@ def test_what_the_wire_cannot_carry_is_our_own_fault() -> None:
     ):
         with pytest.raises(LocalProtocolError):
             PEER.encode(broken)
+
+
+@pytest.mark.parametrize(("question", "fault"), [
+    (AskJob(1, "j" * 65, "explain"), "job: expected `str` of length <= 64"),
+    (AskJob(1, 7, "explain"), "job: expected `str`, got `int`"),  # type: ignore[arg-type]
+    (MemorySet(1, "k", b"v", math.nan), "ttl_s: expected `float` >= 0.0"),
+    (Submit("j", Program(bytes(31), "function"), []), "program: expected `bytes` of length >= 32"),
+    (AskJob(1, "\udcff", "explain"), "AskJob cannot be encoded"),
+])  # fmt: skip
+def test_what_a_person_says_and_nobody_would_read_is_refused_by_the_name_of_its_field(
+    question: Message, fault: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^{fault}"):
+        TO_NODE.encode_checked(question)
 
 
 def test_tags_are_unique_within_a_conversation_and_permanent() -> None:
