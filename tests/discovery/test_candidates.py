@@ -74,10 +74,10 @@ class CandidatesMachine(RuleBasedStateMachine):
 
     @rule()
     def the_lasting_are_dialled_again_in_the_end(self) -> None:
-        later_s = self.now_s + CONFIG.retry_max_s
+        self.now_s += CONFIG.retry_max_s
         left = self.lasting - self.dialling - self.linked
         for _ in range(len(ADDRESSES)):
-            for address in self.candidates.due(later_s, self.linked.__contains__):
+            for address in self.candidates.due(self.now_s, self.linked.__contains__):
                 left.discard(address)
                 self.candidates.succeeded(self.now_s, address)
                 self.failures.pop(address, None)
