@@ -32,7 +32,7 @@ def fault_for(error: PotluckError) -> Fault:
 
 def started(task: Task, *, brief: bool = False) -> Started:
     """How it is with it; `brief`: without its checkpoint."""
-    suspended = task.process.state is State.SUSPENDED
+    suspended = task.process.state is State.SUSPENDED and not task.yields
     checkpoint = None if brief else task.checkpoint
     return Started(task.index, task.attempt, task.is_parent or suspended, suspended, checkpoint)
 

@@ -235,7 +235,7 @@ class Engine:
             elif event.act == "migrate":
                 self._account.move(task)
             else:
-                by = self._suspending
+                by = self._yielding
                 (by.resume if event.act == "resume" else by.suspend)(now_s, task)
                 task.noticed = True
                 # It may take for ever, and that is meant: nobody is to run it a second time, and wherever it comes
@@ -255,7 +255,8 @@ class Engine:
         reason = NoWorker("the node leaves")
         for task in [task for job in self.jobs.values() for task in job.tasks.values()]:
             suspended = is_suspended(task)
-            if task.begun_s is not None and (event.begun or task.yields or (suspended and not task.job.at_most_once)):
+            held = self._yielding.refusal(task.job) is not None
+            if task.begun_s is not None and (event.begun or held or (suspended and not task.job.at_most_once)):
                 self._account.give_up(task, reason)
             elif task.begun_s is not None and suspended:
                 self._suspending.resume(now_s, task)  # or the node would wait for it for ever

@@ -60,6 +60,6 @@ def can_be(act: str, task: Task) -> bool:
     """Whether it would make a difference. What is being ended as it is, is left alone."""
     if task.worker is not None and task.worker.dying:
         return False
-    if act == "resume" and task.yields:
-        return False  # its turn comes when the owner has gone
-    return act in ("kill", "migrate") or is_suspended(task) == (act == "resume")
+    if act in ("kill", "migrate"):
+        return True
+    return (is_suspended(task) and not task.yields) == (act == "resume")  # what yields would go on by itself

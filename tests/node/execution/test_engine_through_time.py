@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from potluck.node.execution import events
+from potluck.node.execution.suspending import can_be
 from potluck.node.scheduling.catalogue import make
 from potluck.overlay.errors import (
     LinkLost,
@@ -45,6 +46,8 @@ class ExecutionThroughTime(RuleBasedStateMachine):
         self.left = False
         self.held = False
         """By the machine's owner."""
+        self.suspended: set[int] = set()
+        """By number of the process."""
 
     masters = st.sampled_from(sorted(MASTERS))
     jobs = st.sampled_from(["j1", "j2", "j3"])
@@ -158,9 +161,15 @@ class ExecutionThroughTime(RuleBasedStateMachine):
 
     @rule(act=st.sampled_from(["suspend", "suspend", "resume", "kill"]), data=st.data())
     def somebody_acts_on_processes(self, act: Any, data: st.DataObject) -> None:
-        if there := list(self.world.engine.processes):
+        processes = self.world.engine.processes
+        if there := list(processes):
             numbers = data.draw(st.lists(st.sampled_from(there), max_size=4))
+            told = {number for number in numbers if can_be(act, processes[number])}
             self.world.step(events.ActAsked(act, numbers))
+            if act == "suspend":
+                self.suspended |= told
+            else:
+                self.suspended -= told
 
     @rule()
     def packages_are_installed(self) -> None:
@@ -185,6 +194,12 @@ class ExecutionThroughTime(RuleBasedStateMachine):
             assert all(one.stopped for one in running)
             states = {task.process.state.name for task in self.world.engine.processes.values()}
             assert states <= {"SUSPENDED"} | ({"READY", "RUNNING", "WAITING"} if self._being_ended() else set())
+
+    @invariant()
+    def only_what_somebody_has_suspended_stands_still_while_nobody_is_there(self) -> None:
+        for number, task in self.world.engine.processes.items():
+            if not (self.held or (task.worker is not None and task.worker.dying)):
+                assert (task.process.state.name == "SUSPENDED") == (number in self.suspended)
 
     def _being_ended(self) -> bool:
         return any(worker.dying for worker in self.world.engine.pool.workers.values())

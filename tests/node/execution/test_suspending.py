@@ -117,6 +117,42 @@ def test_the_time_that_it_stood_still_is_not_counted_against_it() -> None:
     assert any(process.killed for process in made.processes.values())
 
 
+OWNER = "its owner is using it"
+
+
+def test_what_is_resumed_while_the_owner_is_there_runs_when_the_owner_has_gone() -> None:
+    made = world(1)
+    act(made, "suspend", 1)
+    made.stands_still(made.stopping()[0])
+    made.step(events.OwnerSaid("hold", OWNER))
+    (report,) = act(made, "resume", 1)
+    assert isinstance(report, Started) and not report.suspended, "wherever else it is begun, it runs"
+    assert states(made) == ["SUSPENDED"]
+    assert not [process for process in made.processes.values() if process.queue and not process.stopped]
+    made.step(events.OwnerSaid("go on", ""))
+    assert states(made) == ["RUNNING"]
+
+
+def test_what_is_suspended_while_the_owner_is_there_stands_still_when_the_owner_has_gone() -> None:
+    made = world(1)
+    made.step(events.OwnerSaid("hold", OWNER))
+    made.stands_still(made.stopping()[0])
+    (report,) = act(made, "suspend", 1)
+    assert isinstance(report, Started) and report.suspended
+    made.step(events.OwnerSaid("go on", ""))
+    assert states(made) == ["SUSPENDED"]
+    act(made, "resume", 1)
+    assert states(made) == ["RUNNING"]
+
+
+def test_what_stands_still_for_the_owner_is_not_told_to_be_suspended() -> None:
+    """Its master would have it stand still wherever it is begun next."""
+    made = world(1)
+    made.step(events.OwnerSaid("hold", OWNER))
+    ((told,),) = [confirmation.reports for confirmation in made.engine.held_for(MINE)]
+    assert isinstance(told, Started) and not told.suspended
+
+
 @service(slots=1)
 async def test_a_real_process_stands_still_and_ends_as_if_it_had_not(master: Master) -> None:
     source = "def task(n):\n    total = 0\n    for i in range(n): total += i\n    return total"
