@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from ...overlay.config import Jobs as JobsConfig
-from ...overlay.errors import BadProgram, Cancelled, NotFound, NotLent, NoWorker, WorkerLost
+from ...overlay.errors import BadProgram, Cancelled, LinkLost, NotFound, NotLent, NoWorker, WorkerLost
 from ...overlay.ids import NodeId
 from ...overlay.wire.capabilities import LoadReport
 from ...overlay.wire.control import JobOptions, TaskSpec
@@ -55,6 +55,7 @@ _PROGRAM_MISSING: Final = NotFound.wire_code
 _RETURNS_MAX: Final = 16
 """A task that workers keep handing back is given up: without this, one that none can begin would go round for ever."""
 _REST_MAX_S: Final = 300.0
+_FETCHED_AGAIN_S: Final = 2.0
 
 
 class Master:
@@ -111,6 +112,7 @@ class Master:
         effects: list[Effect] = []
         for job in self._jobs.values():
             job.refused_by.pop(node_id, None)  # its next life may have another mind
+            job.unfetched.pop(node_id, None)
             for programs in job.programs.values():
                 programs.known_at.discard(node_id)
                 programs.impossible_at.pop(node_id, None)
@@ -250,7 +252,7 @@ class Master:
                 effects += self._finished(now_s, job, task, node_id, report, told)
             elif node_id in task.nodes and report.attempt == task.attempt:
                 if isinstance(report, Returned):
-                    effects += self._returned(job, task, node_id, report)
+                    effects += self._returned(now_s, job, task, node_id, report)
                 else:
                     effects += self._started(now_s, job, task, node_id, report, told)
         if told:
@@ -261,10 +263,7 @@ class Master:
         """Gives up tasks that no node of the mesh could run for a while, and wakes those that have rested."""
         effects: list[Effect] = []
         for job in self._jobs.values():
-            rested = [job.tasks[index] for index, until_s in job.resting.items() if until_s <= now_s]
-            for task in rested:
-                del job.resting[task.index]
-            self._queue(job, rested)
+            self._queue(job, job.rested(now_s))
             for group, since_s in list(job.unplaceable_since_s.items()):
                 if now_s - since_s < self._grace_s or (self.leaving and job.options.lasting):
                     continue
@@ -321,7 +320,7 @@ class Master:
         is_news = checkpoint is not None or task.suspended != before
         return [Note(job.job_id, task.index, task.suspended, checkpoint)] if is_news else []
 
-    def _returned(self, job: Job, task: Task, node_id: NodeId, report: Returned) -> list[Effect]:
+    def _returned(self, now_s: float, job: Job, task: Task, node_id: NodeId, report: Returned) -> list[Effect]:
         was_asked = task.asked_back
         bound_for, task.bound_for = task.bound_for, None
         self._unassign(job, task, node_id)
@@ -342,6 +341,9 @@ class Master:
             task.returns -= 1  # every node says so once, however many there are
         elif report.code == NotLent.wire_code:
             self._workers[node_id].closed = report.reason  # until it says otherwise
+            task.returns -= 1
+        elif report.code == LinkLost.wire_code:
+            job.unfetched[node_id] = now_s + _FETCHED_AGAIN_S
             task.returns -= 1
         elif report.code == Cancelled.wire_code:
             task.returns -= was_asked

@@ -55,6 +55,9 @@ class Job(msgspec.Struct):
     at: dict[NodeId, set[int]] = {}
     """Indexes assigned to each node that has ever been given a task of this job."""
     refused_by: dict[NodeId, str] = {}
+    unfetched: dict[NodeId, float] = {}
+    """Nodes that what a task needs did not reach, and until when they are given none. Nobody is to blame: the network
+    is, and a job outlasts it."""
     unplaceable_since_s: dict[tuple[bytes, str], float] = {}
 
     @property
@@ -101,6 +104,15 @@ class Job(msgspec.Struct):
         """Has them among `tasks`, if they have no outcome."""
         for row in self.pending.values():
             row.loosen(indexes)
+
+    def rested(self, now_s: float) -> list[Task]:
+        """Takes out the tasks that have; nodes that nothing reached may be tried again, too."""
+        for node_id in [node_id for node_id, until_s in self.unfetched.items() if until_s <= now_s]:
+            del self.unfetched[node_id]
+        over = [index for index, until_s in self.resting.items() if until_s <= now_s]
+        for index in over:
+            del self.resting[index]
+        return [self.tasks[index] for index in over]
 
     def impatient(self, group: tuple[bytes, str]) -> list[Task]:
         """Takes out of their row all but those that stand still: these can wait for their node for as long as nobody

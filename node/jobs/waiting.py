@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from .balance import Group
 from .placement import Requirements, Worker, lacking
+from .requirements import refusals_of
 from .tasks import Job
 
 
@@ -31,6 +32,6 @@ def why_not(job: Job, group: Group, needs: Requirements, workers: Collection[Wor
         return f"no node named {needs.on} is in the mesh"
     if needs.kind and not any(needs.kind in worker.capabilities.kinds for worker in workers):
         return f"no node handles instructions of kind {needs.kind!r}"
-    refused = {**job.refused_by, **job.programs[group[0]].impossible_at}
+    refused = refusals_of(job, group)
     reasons = [f"{worker.name}: {refused.get(worker.node_id) or lacking(worker, needs)}" for worker in workers]
     return "no node can run this: " + "; ".join(reasons)

@@ -8,7 +8,7 @@ from potluck.node.jobs.effects import Assign, Effect, Tell
 from potluck.node.jobs.master import Master
 from potluck.node.jobs.placement import Worker
 from potluck.overlay.config import Jobs
-from potluck.overlay.errors import Cancelled, NotAllowed, NotFound, WorkerLost
+from potluck.overlay.errors import Cancelled, LinkLost, NotAllowed, NotFound, WorkerLost
 from potluck.overlay.ids import NodeId
 from potluck.overlay.wire.capabilities import Capabilities
 from potluck.overlay.wire.control import JobOptions, TaskSpec
@@ -54,6 +54,8 @@ def report_of(outcome: str, index: int, attempt: int, elapsed_s: float) -> Repor
             return Finished(index, attempt, fault=Fault(WorkerLost.wire_code, "killed"))
         case "full":
             return Returned(index, attempt, NotAllowed.wire_code, "no")
+        case "unfetched":
+            return Returned(index, attempt, LinkLost.wire_code, "an object did not arrive")
         case "recalled":
             return Returned(index, attempt, Cancelled.wire_code, "it was asked back")
         case _:

@@ -233,7 +233,7 @@ class MasterMachine(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         elapsed_s=TIMES_S,
-        outcome=st.sampled_from(["started", "ok", "error", "lost", "full", "missing", "recalled"]),
+        outcome=st.sampled_from(["started", "ok", "error", "lost", "full", "missing", "unfetched", "recalled"]),
     )
     def a_worker_reports(self, data: st.DataObject, elapsed_s: float, outcome: str) -> None:
         held = [
@@ -251,7 +251,7 @@ class MasterMachine(RuleBasedStateMachine):
         reports = [report_of(outcome, task.index, task.attempt, elapsed_s) for task in tasks]
         if outcome == "full":
             self.refused.add((job_id, node_id))
-        if outcome in ("full", "missing", "recalled"):
+        if outcome in ("full", "missing", "unfetched", "recalled"):
             self.handed_back |= {(node_id, (job_id, index)) for index in indexes}
         if outcome == "missing":
             self.programs_at = {one for one in self.programs_at if one[:2] != (node_id, job_id)}

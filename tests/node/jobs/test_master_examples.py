@@ -91,6 +91,28 @@ def test_what_an_owner_does_not_lend_for_now_is_waited_for_and_costs_no_try() ->
     assert len(finished(master.confirmed(1_002.0, IDS[1], "j", 1, [report]))) == 1
 
 
+def test_what_the_network_keeps_from_workers_goes_to_another_and_then_to_them_again_for_as_long_as_it_takes() -> None:
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
+    for node_id in IDS[:2]:
+        master.worker_up(0.0, worker(node_id))
+    assigned, now_s = placed(submitted(master, 1, retries=0)), 0.0
+    for _ in range(40):
+        for is_last in (False, True):
+            ((node_id, _),) = assigned.items()
+            report = report_of("unfetched", 0, 0, 0.0)
+            effects = master.confirmed(now_s, node_id, "j", 1, [report])
+            assert finished(effects) == []
+            assert set(placed(effects)) == (set() if is_last else set(IDS[:2]) - {node_id})
+            assigned = placed(effects)
+        (waiting,) = master.explain(now_s, "j", 10)
+        assert "fetched again" in waiting.reason
+        while not assigned:
+            now_s += 0.5
+            effects = master.tick(now_s)
+            assert finished(effects) == []
+            assigned = placed(effects)
+
+
 def test_higher_priority_goes_first_and_equal_ones_by_age() -> None:
     master = Master(CONFIG, "3.11", Random(0))
     for job, priority in (("low", 0), ("old", 1), ("new", 1)):
