@@ -168,7 +168,9 @@ class Executor(concurrent.futures.Executor):
 
         Fills its window at the call and takes further inputs as results are taken, so that inputs may be endless. The
         window is `buffersize` inputs, else 1024 tasks. `chunksize` 0: calls are put together so that a task takes about
-        50 ms; then, and until the first have been seen, it is 64 tasks, or four for each slot of the mesh.
+        50 ms; then, and until the first have been seen, it is 64 tasks, or four for each slot of the mesh. Calls that
+        are put together are given their arguments at once and send their results at once, so that what one of them
+        changes in an object that another has, too, both see; `chunksize=1` keeps them apart.
         `progress` True: a bar on a terminal (stderr) or in a notebook; "always": else lines of text, too.
         """
         self._check_open()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 import threading
 import time
@@ -307,16 +308,18 @@ def _given_away(results: list[R]) -> Iterator[R]:
 
 
 def sizer_for(function: Callable[..., Any], chunksize: int) -> ChunkSizer:
-    """Time-outs and retries are meant for one call: such calls are not put together unless asked. What nodes have
-    handlers for never is: those take one call."""
-    if isinstance(plain(function), Kind):
+    """Time-outs, limits and the like are meant for one call: such calls are not put together unless asked. What nodes
+    have handlers for, what steps through a generator and what is tried again when it fails never is: those are calls
+    that a node sees."""
+    called = plain(function)
+    if isinstance(called, Kind) or inspect.isgeneratorfunction(called):
         return ChunkSizer(1)
-    if chunksize == 0 and isinstance(function, Optioned) and function.is_per_call:
+    if isinstance(function, Optioned) and (function.options.error_retries or (chunksize == 0 and function.is_per_call)):
         return ChunkSizer(1)
     return ChunkSizer(chunksize)
 
 
 def _chunked(function: Callable[..., Any]) -> Callable[..., Any]:
     if isinstance(function, Optioned):
-        return Optioned(Chunk(function.function), function.options)
+        return Optioned(Chunk(function.function), function.options, function.setting)
     return Chunk(function)

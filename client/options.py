@@ -44,7 +44,7 @@ class Optioned(Generic[P, R]):
     def is_per_call(self) -> bool:
         """Whether something was said that holds for one call, not for several together."""
         default = JobOptions()
-        per_call = ("timeout_s", "retries", "error_retries", "backoff_s", "at_most_once")
+        per_call = ("timeout_s", "retries", "error_retries", "backoff_s", "at_most_once", "limits")
         changed = any(getattr(self.options, name) != getattr(default, name) for name in per_call)
         return changed or self.setting is not None
 

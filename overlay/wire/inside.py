@@ -374,6 +374,17 @@ def keeper() -> Keeper | None:
     return _here[0][1] if _here else None
 
 
+@contextmanager
+def keeping(keeper: Keeper) -> Iterator[None]:
+    """What runs within has this keeper instead. Only inside a worker; a child that is forked meanwhile has none."""
+    before = _here[:]
+    _here[:] = [(pipe, keeper) for pipe, _ in before]
+    try:
+        yield
+    finally:
+        _here[:] = before if _here else []
+
+
 def call(operation: str, arguments: object) -> object:
     """Asks the node on behalf of the running task's job. Raises what the node answers, NoNode outside a worker."""
     pipe = current()

@@ -51,6 +51,46 @@ def test_a_task_killed_after_each_step_has_the_effect_of_each_once(
     assert pool.submit(task, steps).result(timeout=110) == list(range(1, steps + 1))
 
 
+def stepped_on(steps: int) -> tuple[list[int], int]:
+    """What it has said, and where this run of it began."""
+    said = potluck.checkpointed([])
+    began = len(said)
+    while len(said) < steps:
+        said.append(len(said) + 1)
+        potluck.checkpoint(said)
+    return potluck.checkpointed([]), began
+
+
+def test_calls_that_are_put_together_do_not_see_each_others_checkpoints(pool: Executor) -> None:
+    steps = [2, 3, 0, 1, 4, 2]
+    for chunksize in (0, 1, 3, 6):
+        assert list(pool.map(stepped_on, steps, chunksize=chunksize)) == [([*range(1, n + 1)], 0) for n in steps]
+
+
+def test_calls_that_are_put_together_go_on_where_they_were(pool: Executor) -> None:
+    assert list(pool.map(called, [2, 3, 1], chunksize=3)) == [[1, 2], [1, 2, 3], [1]]
+
+
+def large_before(steps: int) -> str | list[int]:
+    return "x" * CHECKPOINT_BYTES_MAX if not steps else stepped_on(steps)[0]
+
+
+def test_results_too_long_to_be_kept_only_cost_what_had_been_done(pool: Executor) -> None:
+    large, small = pool.map(large_before, [0, 2], chunksize=2)
+    assert (len(large), small) == (CHECKPOINT_BYTES_MAX, [1, 2])
+
+
+def test_generator_functions_are_mapped_however_short_they_are(pool: Executor) -> None:
+    def count(upto: int) -> Iterator[int]:
+        number = potluck.checkpointed(0)
+        while number < upto:
+            number += 1
+            yield number
+        return 10 * number
+
+    assert list(pool.map(count, [3] * 300)) == [30] * 300
+
+
 @dataclass
 class Tally:
     seen: set[int]
