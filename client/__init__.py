@@ -6,7 +6,7 @@
 `redialling`     another node in place of one that was lost
 `uploads`        payloads too long for a frame; `downloads` those that come back
 `futures`        one task, seen from the program
-`programs`       functions and arguments, made ready to travel
+`programs`       functions and arguments, made ready to travel; `cached` those under `lru_cache`
 `outcomes`       what comes back: values and exceptions
 `dependencies`   futures as arguments
 `executor`       the concurrent.futures face; `mapping` and `chunks` are its `map`, `progress` the bar of one

@@ -217,7 +217,7 @@ class Connection:
                 self._sleep()
         except PotluckError as error:
             self._fail(error)
-        except Exception as error:
+        except BaseException as error:  # likewise
             self._fail(LinkLost(f"the writing thread failed: {error!r}"))
             raise
         finally:
@@ -302,7 +302,7 @@ class Connection:
                 self._lose(LinkLost(f"the connection to the node is lost: {error}"))
             except PotluckError as error:
                 self._fail(error)
-            except Exception as error:
+            except BaseException as error:  # SystemExit, too: a program's callbacks run here
                 self._fail(LinkLost(f"the reading thread failed: {error!r}"))
                 raise
             finally:

@@ -27,7 +27,7 @@ from .forking import forgets_parent
 from .futures import Job, TaskFuture
 from .kinds import Kind, call_of
 from .mapping import Inputs, Pulse, Window, mapping, sizer_for
-from .options import Optioned, plain
+from .options import Optioned, lifted, plain
 from .private import OF_PROGRAM
 from .programs import Arguments, Body, Packer, body_of
 from .progress import Wish, bar_for
@@ -187,6 +187,7 @@ class Executor(concurrent.futures.Executor):
     ) -> Window[R]:
         """What a map is made of, for those who wait in another way than by blocking a thread."""
         self._check_open()
+        fn = lifted(fn)
         return Window(
             self._submit,
             fn,
@@ -259,12 +260,12 @@ class Executor(concurrent.futures.Executor):
     def _line(self, fn: Callable[..., Any]) -> _Line:
         """Raises NoNode where the named node does not run."""
         with self._lock:
-            options = fn.options if isinstance(fn, Optioned) else JobOptions()
+            of = lifted(fn)
+            options, setting = (of.options, of.setting) if isinstance(of, Optioned) else (JobOptions(), None)
             trusts, shows = self._trust_results, self._output
-            setting = fn.setting if isinstance(fn, Optioned) else None
             wanted = msgspec.structs.replace(options, trust_results=trusts, streams_output=shows)
             job, needs = self._job(wanted, setting), body_of_setting(setting)
-            function = plain(fn)
+            function = plain(of)
             if isinstance(function, Kind):
                 line = _Line(job, body_of("kind", b""), _fault_of_kind(options), self._packer.libraries, function.name)
                 self._lines.keep(fn, line)

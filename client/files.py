@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from ..overlay.errors import LimitExceeded, NotAllowed, Unavailable, UsageError
 from ..overlay.wire.setting import (
@@ -26,13 +26,17 @@ from ..overlay.wire.setting import (
 )
 from .programs import Body, body_of
 
+T = TypeVar("T")
+
 TEXT_CHARS_MAX: Final = 256
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def setting_of(env: Mapping[str, str], inputs: Iterable[str | Path], outputs: Iterable[str]) -> Setting | None:
     """None where nothing is asked for. Raises UsageError, and LimitExceeded for inputs that are too large."""
-    setting = Setting(dict(env), _contents(inputs), list(outputs))
+    setting = Setting(dict(env), _contents(_several("inputs", inputs)), list(_several("outputs", outputs)))
+    for text in (*setting.env, *setting.env.values(), *setting.inputs, *setting.outputs):
+        _check_text(text)
     if setting == Setting():
         return None
     if len(setting.env) > ENV_MAX or len(setting.outputs) > GLOBS_MAX:
@@ -51,6 +55,21 @@ def setting_of(env: Mapping[str, str], inputs: Iterable[str | Path], outputs: It
     return setting
 
 
+def _several(option: str, given: Iterable[T]) -> Iterable[T]:
+    if isinstance(given, str | bytes | Path) or not isinstance(given, Iterable):
+        raise UsageError(f"{option} {given!r}: a list of them is expected")
+    return given
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise UsageError(f"{text!r}: a text is expected")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{text!r} is not valid text") from None
+
+
 def body_of_setting(setting: Setting | None) -> tuple[Body, ...]:
     """What a program needs that is to run in it."""
     return () if setting is None else (body_of("setting", encoded(setting).data),)
@@ -60,14 +79,23 @@ def _contents(inputs: Iterable[str | Path]) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for given in map(Path, inputs):
         try:
-            if (size_bytes := given.stat().st_size) > FILES_BYTES_MAX:
-                raise LimitExceeded(f"{given} has {size_bytes} bytes; {FILES_BYTES_MAX} may go with a task")
-            content = given.read_bytes()
+            content = _content(given)
         except OSError as error:
             raise UsageError(f"the input {given} cannot be read: {error.strerror}") from None
         if files.setdefault(given.name, content) != content:
             raise UsageError(f"two inputs are named {given.name}: they lie in one folder where the task runs")
     return files
+
+
+def _content(path: Path) -> bytes:
+    """Raises OSError, UsageError, LimitExceeded."""
+    if path.exists() and not path.is_file():  # a pipe may never end, nor begin
+        raise UsageError(f"the input {path} is no file")
+    with path.open("rb") as file:
+        content = file.read(FILES_BYTES_MAX + 1)
+    if len(content) > FILES_BYTES_MAX:
+        raise LimitExceeded(f"{path} has {path.stat().st_size} bytes; {FILES_BYTES_MAX} may go with a task")
+    return content
 
 
 class Home:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, Generic, Literal, ParamSpec, TypeVar
 
+import msgspec
+
 from ..overlay.errors import UsageError
-from ..overlay.wire.control import JobOptions
+from ..overlay.wire.control import TO_NODE, JobOptions, OpenJob
 from ..overlay.wire.processes import TYPES
 from ..overlay.wire.setting import Setting
 from .files import setting_of
@@ -51,10 +53,31 @@ class Optioned(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
 
+    def __get__(self, instance: object, owner: type | None = None) -> Optioned[..., R]:
+        """As a method, with the options of its function."""
+        bound = self.function.__get__(instance, owner) if hasattr(self.function, "__get__") else self.function
+        return Optioned(bound, self.options, self.setting)
+
+    def under(self, options: JobOptions, setting: Setting | None) -> Optioned[P, R]:
+        """With these besides; of what is said twice, these hold. Raises UsageError for two sets of files."""
+        if setting is not None and self.setting is not None:
+            raise UsageError("env, inputs and outputs are given in one call of options")
+        default = JobOptions()
+        now = msgspec.structs.asdict(options)
+        said = {name: value for name, value in now.items() if value != getattr(default, name)}
+        return Optioned(self.function, msgspec.structs.replace(self.options, **said), setting or self.setting)
+
 
 def plain(function: Callable[..., R]) -> Callable[..., R]:
     """The function itself, without options."""
     return function.function if isinstance(function, Optioned) else function
+
+
+def lifted(function: Callable[..., R]) -> Callable[..., R]:
+    """A part of a function that has options has them, too."""
+    if isinstance(function, functools.partial) and isinstance(of := lifted(function.func), Optioned):
+        return Optioned(functools.partial(of.function, *function.args, **function.keywords), of.options, of.setting)
+    return function
 
 
 def options(
@@ -116,7 +139,12 @@ def options(
         estimate=estimate,
     )
     setting = setting_of(env or {}, inputs, outputs)
-    return lambda function: Optioned(function, job_options, setting)
+
+    def wrapped(function: Callable[P, R]) -> Optioned[P, R]:
+        of = lifted(function)
+        return of.under(job_options, setting) if isinstance(of, Optioned) else Optioned(function, job_options, setting)
+
+    return wrapped
 
 
 def job_options_of(
@@ -138,7 +166,9 @@ def job_options_of(
 ) -> JobOptions:
     """Raises UsageError for what makes no sense."""
     for name, count in (("retries", retries), ("retry_errors", retry_errors)):
-        if count is not None and not (isinstance(count, numbers.Integral) and 0 <= count <= RETRIES_MAX):
+        if (count is not None or name == "retry_errors") and not (
+            isinstance(count, numbers.Integral) and 0 <= count <= RETRIES_MAX
+        ):
             raise UsageError(f"{name} {count}: must be a whole number from 0 to {RETRIES_MAX}")
     if at_most_once and (retry_errors or retries):
         raise UsageError("what runs at most once is not tried again: leave out retries and retry_errors")
@@ -148,10 +178,13 @@ def job_options_of(
         raise UsageError("what is confidential is not kept for later: leave out cache")
     if not isinstance(on, str) or len(on) > ON_LENGTH_MAX:
         raise UsageError(f"on: must be the name of a node, which has {ON_LENGTH_MAX} letters at most")
+    for name, given in (("needs", needs), ("limits", limits)):
+        if given is not None and not isinstance(given, Mapping):
+            raise UsageError(f"{name} {given!r}: a mapping is expected, as in {{'memory': '1G'}}")
     if process_type not in (None, *TYPES):
         raise UsageError(f"type {process_type!r}: one of {', '.join(TYPES)}")
     default = JobOptions()
-    return JobOptions(
+    made = JobOptions(
         timeout_s=None if timeout is None else span_s("timeout", timeout),
         retries=default.retries if retries is None else int(retries),
         priority=priority_of(priority),
@@ -168,6 +201,8 @@ def job_options_of(
         process_type=process_type or "",
         estimate_s=None if estimate is None else span_s("estimate", estimate),
     )
+    TO_NODE.encode_checked(OpenJob(0, made))  # what no node could read would end the connection of all other tasks
+    return made
 
 
 def span_s(name: str, seconds: float) -> float:

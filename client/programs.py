@@ -25,6 +25,7 @@ from ..overlay import parcels
 from ..overlay.errors import LimitExceeded
 from ..overlay.parcels import Parcel
 from ..overlay.wire.work import INLINE_BYTES_MAX, MODULES_MAX, Inline, Program, ProgramForm
+from .cached import reduced
 from .modules import Library, Modules, main_source, own_modules
 
 _BUFFER_BYTES_MIN: Final = 4096
@@ -160,12 +161,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
 
     def reducer_override(self, obj: Any) -> Any:
         name = obj.__name__ if isinstance(obj, ModuleType) else getattr(obj, "__module__", None)
-        if isinstance(name, str) and isinstance(obj, type | ModuleType | FunctionType | BuiltinFunctionType):
-            self.modules.add(name.partition(".")[0])
+        top = name.partition(".")[0] if isinstance(name, str) else ""
+        if top in sys.modules and isinstance(obj, type | ModuleType | FunctionType | BuiltinFunctionType):
+            self.modules.add(top)  # what a named tuple's methods or those that `exec` has made name is no module
         for module, name in _OF_PROCESS:
             if module in sys.modules and obj is getattr(sys.modules[module], name, None):
                 return getattr, (sys.modules[module], name)
-        return super().reducer_override(obj)
+        return reduced(obj) or super().reducer_override(obj)
 
 
 def _pickled(value: object, buffer_callback: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:

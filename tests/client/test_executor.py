@@ -239,6 +239,24 @@ def test_without_a_node_a_program_gets_a_private_one_that_goes_with_it(tmp_path:
     assert not list(tmp_path.glob("potluck-private-*"))
 
 
+def test_a_callback_that_ends_its_thread_fails_what_follows_and_hangs_nobody(tmp_path: Path) -> None:
+    process = program(
+        tmp_path,
+        """
+        import sys, potluck
+        with potluck.Executor() as pool:
+            pool.submit(abs, -1).add_done_callback(lambda done: sys.exit(1))
+            try:
+                while True:
+                    pool.submit(abs, -2).result(30)
+            except potluck.LinkLost as error:
+                print(error)
+        """,
+    )
+    out, _ = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("the reading thread failed: SystemExit(1)\n", 0)
+
+
 def test_a_program_may_end_before_its_node_has_begun(tmp_path: Path) -> None:
     """Some versions of Python start no thread any more once the main one has ended."""
     process = program(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def test_what_makes_no_sense_is_refused_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "half").write_bytes(bytes(FILES_BYTES_MAX // 2 + 1))
     (tmp_path / "other").write_bytes(bytes(FILES_BYTES_MAX // 2 + 1))
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder" / "half").write_bytes(b"another")
     with pytest.raises(LimitExceeded, match="big has 1048577 bytes"):
         setting_of({}, [tmp_path / "big"], [])
@@ -79,6 +81,15 @@ def test_what_makes_no_sense_is_refused_in_a_line(tmp_path: Path) -> None:
         ({"A": "\0"}, [], []),
         ({}, [tmp_path / "none"], []),
         ({}, [tmp_path / "folder"], []),
+        ({}, [tmp_path / "pipe"], []),
+        ({}, ["/dev/zero"], []),
+        ({}, "data.csv", []),
+        ({}, 3, []),
+        ({}, [], "*.csv"),
+        ({}, [], [1]),
+        ({}, [], ["\udce9"]),
+        ({"A": 1}, [], []),
+        ({"A": "\udce9"}, [], []),
         ({}, [], ["../x"]),
         ({}, [], ["/x"]),
         ({}, [], [""]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.client.options import job_options_of, options
+from potluck.client.options import Optioned, job_options_of, lifted, options
 from potluck.overlay.errors import UsageError
 from potluck.overlay.wire.control import TO_NODE, JobOptions, OpenJob
 from potluck.overlay.wire.framing import HEADER_BYTES
@@ -42,7 +43,13 @@ def test_what_makes_no_sense_is_refused_at_once(wrong: dict[str, object]) -> Non
         job_options_of(**wrong)  # type: ignore[arg-type]
 
 
-ODD = (*(None, True, "yes", "", b"x", 0, 1, -1, 1.5, 1 << 70, 10**400, math.nan, math.inf, 1e300), [], ["x"], {}, (1,))
+ODD = (
+    *(None, True, "yes", "\ud800", "", b"x", 0, 1, -1, 1.5, 1 << 70, 10**400, math.nan, math.inf, 1e300),
+    [],
+    ["x"],
+    {},
+    (1,),
+)
 """What somebody might pass by mistake."""
 
 
@@ -53,10 +60,41 @@ def test_a_mistake_is_refused_here_and_not_by_the_node(given: dict[str, Any]) ->
     """A node ends the connection of a program that says what it cannot read, and everybody's tasks with it."""
     try:
         made = job_options_of(**given)
-    except (UsageError, TypeError):
+    except UsageError:
         return
     message = OpenJob(1, made)
     assert TO_NODE.decode(TO_NODE.encode(message)[HEADER_BYTES:]) == message
+
+
+class Shop:
+    @options(timeout=5)
+    def price(self, pieces: int) -> int:
+        return 3 * pieces
+
+
+def test_a_method_has_its_functions_options_and_its_own_instance() -> None:
+    bound = Shop().price
+    assert bound(2) == 6
+    assert bound.options.timeout_s == 5.0
+    assert isinstance(Shop.price, Optioned)
+
+
+def test_options_of_a_function_that_has_some_are_both_and_the_outer_ones_hold() -> None:
+    inner = options(timeout=5, retries=7, env={"A": "1"})(abs)
+    for outer in (options(retries=1)(inner), options(retries=1)(functools.partial(inner, -3))):
+        assert outer.function() == 3 if isinstance(outer.function, functools.partial) else outer.function is abs
+        assert (outer.options.timeout_s, outer.options.retries) == (5.0, 1)
+        assert outer.setting == inner.setting
+    with pytest.raises(UsageError, match="one call"):
+        options(env={"B": "2"})(inner)
+
+
+def test_a_part_of_a_function_has_its_options() -> None:
+    part = lifted(functools.partial(functools.partial(options(timeout=5)(pow), 2), mod=5))
+    assert isinstance(part, Optioned)
+    assert part.options.timeout_s == 5.0
+    assert part(3) == 3
+    assert lifted(functools.partial(pow, 2)).func is pow  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("priority", [(1 << 63) - 1, -(1 << 63) + 1, "-7", True])

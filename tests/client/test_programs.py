@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import os
 import pickle  # noqa: TID251  what a program's own classes do
@@ -192,6 +193,28 @@ def test_functions_of_installed_modules_go_by_name() -> None:
     body = Packer().body(np.linalg.norm)
     assert body.size_bytes < 200
     assert not cloudpickle.list_registry_pickle_by_value()
+
+
+def test_functions_with_a_cache_come_out_with_an_empty_one_whatever_they_call() -> None:
+    @functools.lru_cache(maxsize=50)
+    def fibonacci(n: int) -> int:
+        return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+    assert fibonacci(10) == 55
+    body = Packer().body(lambda n: (fibonacci(n), fibonacci)).program.body
+    assert isinstance(body, Inline)
+    value, made = cloudpickle.loads(body.data)(60)
+    assert value == 1548008755920
+    assert made.cache_info().currsize == made.cache_info().maxsize == 50
+    assert made.__name__ == "fibonacci"
+    assert pickle.loads(cloudpickle.dumps(functools.cache(len).__wrapped__)) is len
+
+
+def test_what_is_made_as_the_program_runs_names_no_module_that_a_node_could_lack() -> None:
+    made: dict[str, Any] = {"__name__": "made_by_exec"}
+    exec("def double(n): return 2 * n", made)
+    pair = collections.namedtuple("pair", "one two")
+    assert Packer().body(lambda n: (made["double"](n), pair(n, n))).program.modules == []
 
 
 def test_a_generator_of_the_process_travels_by_name_and_one_of_the_program_with_its_state() -> None:
