@@ -17,7 +17,7 @@ import click
 
 from .overlay.errors import Cancelled, ConfigError, PotluckError, Unavailable, UsageError
 from .verbs.answer import Answer, Interrupted, Session
-from .verbs.rendering import json_text
+from .verbs.rendering import json_text, printable
 
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
@@ -135,6 +135,11 @@ def _answer(arguments: list[str], environment: Mapping[str, str]) -> Answer:
     def show(event: Mapping[str, object], line: str) -> None:  # from any thread, which click's own context is not for
         print(json.dumps(event) if session.as_json else line, flush=True)
 
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"the argument {argument!r} is no text in UTF-8") from None
     session = Session(environment, show)
     for name in NEEDLESS:
         if name in environment:
@@ -217,5 +222,4 @@ def _traced(error: Exception) -> Exception:
 def _one_line(error: Exception) -> str:
     """Some of it may be the words of another machine: nothing in them acts on a terminal."""
     text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    line = " ".join(text.split()) or type(error).__name__
-    return "".join(letter if letter.isprintable() else "?" for letter in line)
+    return printable(" ".join(text.split()) or type(error).__name__)

@@ -105,6 +105,10 @@ class Home:
         self.folder = folder
         self._globs = tuple(globs)
 
+    @property
+    def is_wanted(self) -> bool:
+        return bool(self._globs)
+
     def wants(self, name: str) -> bool:
         """Whether it was asked for."""
         return any(matches(name, glob) for glob in self._globs)

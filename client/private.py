@@ -65,7 +65,8 @@ class PrivateNode:
 
     def _start(self) -> None:
         self._folder = folder = Path(tempfile.mkdtemp(prefix="potluck-private-"))
-        self._node = NodeProcess(["--private"], self._environment(folder), folder / "log")
+        log = tempfile.TemporaryFile()  # noqa: SIM115  of no name: the node clears up, should nobody else be left to
+        self._node = NodeProcess(["--private"], self._environment(folder), log)
         self._node.start()
         try:
             self._name = str(self._node.await_ready(START_TIMEOUT_S)["name"])
@@ -87,7 +88,7 @@ class PrivateNode:
 
     def _environment(self, folder: Path) -> dict[str, str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("POTLUCK_")}
-        environment["POTLUCK_DATA_DIR"] = str(folder / "data")
+        environment["POTLUCK_DATA_DIR"] = str(folder)
         return environment
 
 

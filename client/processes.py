@@ -31,7 +31,12 @@ class NodeProcess:
     """
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], log: Path | None, *, tied: bool = True
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path | IO[bytes] | None,
+        *,
+        tied: bool = True,
     ) -> None:
         self._arguments = tuple(arguments)
         self._tied = tied
@@ -46,7 +51,7 @@ class NodeProcess:
         command = [sys.executable, "-P", "-m", "potluck", "up", "--json", *self._arguments]
         if self._tied:
             command.append("--until-eof")
-        log: IO[bytes] | None = self._log.open("ab") if self._log is not None else None
+        log = self._log.open("ab") if isinstance(self._log, Path) else self._log
         try:
             self._process = subprocess.Popen(
                 command,
@@ -57,7 +62,7 @@ class NodeProcess:
                 start_new_session=True,
             )
         finally:
-            if log is not None:
+            if log is not None and log is not self._log:
                 log.close()
 
     @property
@@ -151,7 +156,12 @@ class NodeProcess:
     def _last_words(self) -> str:
         if self._log is None:
             return "see above"
-        lines = self._log.read_text(errors="replace").splitlines()
+        if isinstance(self._log, Path):
+            said = self._log.read_bytes()
+        else:
+            self._log.seek(0)
+            said = self._log.read()
+        lines = said.decode(errors="replace").splitlines()
         return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
 

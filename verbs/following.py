@@ -12,7 +12,7 @@ from ..client.connection import Connection
 from ..client.files import Home
 from ..client.futures import Job, TaskFuture
 from ..client.redialling import PATIENCE_S, Redialler
-from ..overlay.errors import LinkLost, Unavailable
+from ..overlay.errors import Cancelled, LinkLost, Unavailable
 from .answer import Session
 from .asking import reach, talking
 from .records import OVER, Done
@@ -30,6 +30,8 @@ def finish_lasting(session: Session, connection: Connection, job: Job, futures: 
         return finish(connection, job, futures)
     except LinkLost as lost:
         return _told_elsewhere(session, name, lost, job.home)
+    except KeyboardInterrupt:
+        raise Cancelled(f"interrupted; the job goes on: `potluck job {name}`, or `potluck cancel {name}`") from None
 
 
 def _told_elsewhere(session: Session, job: str, lost: LinkLost, home: Home | None) -> Done:

@@ -16,6 +16,8 @@ from .told import tasks_of, told_of
 def command(session: Session, words: tuple[str, ...]) -> Answer:
     """Show how a job stands, with all its tasks, or with `forget` cancel it and keep nothing of it."""
     match words:
+        case ["forget"]:
+            pass
         case ["forget", job]:
             with connected(session) as connection:
                 told = told_of(connection, job, "forget")

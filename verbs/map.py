@@ -10,7 +10,7 @@ import msgspec
 
 from ..client.files import body_of_setting
 from ..client.programs import body_of
-from ..overlay.errors import UsageError
+from ..overlay.errors import ResultNotEncodable, UsageError
 from ..overlay.wire import values
 from ..overlay.wire.work import Inline
 from .answer import Answer, Session, verb
@@ -81,13 +81,17 @@ def command(
 
 def _inputs(file: Path) -> list[Inline]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # other ends of lines may stand within a string
     except FileNotFoundError:
         raise UsageError(f"there is no file {file}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from None
-    return [
-        values.encode(call_arguments(line, where=f"{file}, line {number}"))
-        for number, line in enumerate(lines, 1)
-        if line.strip()
-    ]
+    places = ((f"{file}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip())
+    return [_sent(call_arguments(line, where=where), where) for where, line in places]
+
+
+def _sent(arguments: list[Any], where: str) -> Inline:
+    try:
+        return values.encode(arguments)
+    except ResultNotEncodable:
+        raise UsageError(f"{where}: nested too deep, or no text") from None

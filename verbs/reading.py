@@ -75,12 +75,14 @@ def quota_of(text: str) -> Quota:
     read: dict[str, float] = {}
     for given in filter(None, map(str.strip, text.split(","))):
         name, _, value = given.partition("=")
+        if name not in _QUOTAS or not value:
+            raise UsageError(f"quota {given!r}: write it as in {','.join(f'{one}=…' for one in _QUOTAS)}")
         try:
             read[name] = float(value) if name in ("cpu", "total-cpu") else size_of(value)
         except ValueError:
             raise UsageError(f"quota {given!r}: seconds of CPU time in 24 hours") from None
-        if name not in _QUOTAS or not 0 <= read[name] < math.inf:
-            raise UsageError(f"quota {given!r}: write it as in {','.join(f'{one}=…' for one in _QUOTAS)}")
+        if not 0 <= read[name] < math.inf:
+            raise UsageError(f"quota {given!r}: an amount is expected")
     kept = {name: int(read.get(name, 0)) for name in ("memory", "disk")}
     return Quota(read.get("cpu", 0.0), read.get("total-cpu", 0.0), kept["memory"], kept["disk"])
 

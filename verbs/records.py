@@ -19,7 +19,7 @@ from ..overlay.errors import (
 )
 from ..overlay.wire import values
 from ..overlay.wire.work import Fault, Finished
-from .rendering import duration_text, jsonable
+from .rendering import duration_text, jsonable, printable
 
 Record = dict[str, Any]
 
@@ -60,7 +60,8 @@ class Done(msgspec.Struct, frozen=True):
 
     def notes(self) -> str:
         """What a person is told beside the values."""
-        names = [name for task in self.tasks for name in task["files"]]
+        counts = Counter(printable(name) for task in self.tasks for name in task["files"])
+        names = [name if count == 1 else f"{name} (of one of {count} tasks)" for name, count in counts.items()]
         brought = f"brought home: {', '.join(names)}" if names else ""
         return "\n".join(note for note in (self.who(), brought, self.complaints()) if note)
 
@@ -71,13 +72,18 @@ class Done(msgspec.Struct, frozen=True):
             attempts = f", attempt {task['attempts']}" if task["attempts"] > 1 else ""
             if task["node"] is None:
                 return "ran nowhere"
+            if task["state"] not in OVER:
+                return f"runs on {task['node']}"
             if not task["started_s"]:
                 return f"was lost on {task['node']}{attempts}"
             if task["cached"]:
                 return f"not run: {task['node']} ran the same before"
             return f"ran on {task['node']} in {duration_text(task['elapsed_s'])}{attempts}"
-        shares = Counter(task["node"] for task in self.tasks if task["node"])
-        return f"{len(self.tasks)} tasks: " + ", ".join(f"{node} ran {count}" for node, count in sorted(shares.items()))
+        shares = Counter(
+            (task["node"], "ran" if task["state"] in OVER else "runs") for task in self.tasks if task["node"]
+        )
+        told = ", ".join(f"{node} {does} {count}" for (node, does), count in sorted(shares.items()))
+        return f"{len(self.tasks)} tasks{': ' if told else ''}{told}"
 
 
 def done_of(record: Record, tasks: Sequence[Record], values: Sequence[Any]) -> Done:
@@ -128,7 +134,7 @@ def _error(fault: Fault | None, error: BaseException) -> dict[str, str]:
 
 
 def _first_line(text: str) -> str:
-    return next((line for line in text.splitlines() if line.strip()), text)
+    return printable(next((line for line in text.splitlines() if line.strip()), text))
 
 
 def open_task(name: str, state: str, node: str) -> Record:

@@ -9,12 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 LONG_LIST: Final = 1_000
+_BITS_MAX: Final = 14_000
+"""Of an integer that is written in digits, of which Python makes no more than 4 300."""
 
 
 def jsonable(value: object) -> object:
     """What JSON has no word for becomes the nearest thing: sequences lists, bytes base64, the rest its `repr`."""
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | str):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= _BITS_MAX else hex(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else repr(value)
     if isinstance(value, Mapping):
@@ -35,7 +39,10 @@ def json_text(value: object) -> str:
     if isinstance(value, list) and len(value) >= LONG_LIST:
         import msgspec
 
-        text = msgspec.json.encode(value)
+        try:
+            text = msgspec.json.encode(value)
+        except OverflowError:  # an integer of more than 64 bits
+            text = b"\xff"
         if text.isascii():
             return text.decode()
     return json.dumps(value, default=_plain)
@@ -47,9 +54,18 @@ def _plain(value: object) -> object:
     return msgspec.to_builtins(value)
 
 
+def printable(line: str) -> str:
+    """Nothing in it acts on a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
 def text_of(value: object) -> str:
-    """A string as it is, anything else as Python writes it."""
-    return value if isinstance(value, str) else repr(value)
+    """A string as it is, anything else as Python writes it, or where that would take too long as JSON would."""
+    try:
+        return value if isinstance(value, str) else repr(value)
+    except ValueError:  # of the number of digits
+        nearest = jsonable(value)
+        return nearest if isinstance(nearest, str) else repr(nearest)
 
 
 def size_text(size_bytes: float) -> str:

@@ -11,7 +11,7 @@ from ..overlay.errors import Unavailable
 from .answer import Answer, Session, verb
 from .asking import connected
 from .records import OVER, Done, Record
-from .rendering import text_of
+from .rendering import printable, text_of
 from .told import tasks_of
 
 
@@ -34,8 +34,14 @@ def _files(done: Done, home: Home) -> str:
     names = sorted({name for task in done.tasks for name in task["files"]})
     brought = [name for name in names if home.wants(name)]
     left = [name for name in names if not home.wants(name)]
-    lines = [f"brought home: {', '.join(brought)}"] if brought else []
-    return "\n".join([*lines, f"has files, too, which --output brings: {', '.join(left)}"] if left else lines)
+    lines = [f"brought home: {printable(', '.join(brought))}"] if brought else []
+    if home.is_wanted and not names:
+        lines.append("kept no files: those that --output names when a job is submitted are")
+    elif home.is_wanted and not brought:
+        lines.append("none of its files is named so")
+    if left:
+        lines.append(f"has files, too, which --output brings: {printable(', '.join(left))}")
+    return "\n".join(lines)
 
 
 def _shown(done: Done) -> str:

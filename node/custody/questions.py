@@ -185,9 +185,15 @@ class Questions:
             return said
         if trouble is not None:
             raise trouble
+        if seat is not None and all(map(self._is_anothers, (seat.master, *seat.deputies))):
+            raise NotFound(f"no job {question.job} of yours")
         if seat is not None:
             raise Unavailable(f"job {question.job} waits: its master is gone, and nobody has taken its place yet")
         raise NotFound(f"no job {question.job}")
+
+    def _is_anothers(self, node_id: bytes) -> bool:
+        """Known to be another owner's: it would tell us nothing."""
+        return self._membership.get(NodeId(node_id)) is not None and not self._custody.is_own(NodeId(node_id))
 
     async def _seat(self, job: str) -> tuple[Seat | None, Unavailable | None]:
         try:

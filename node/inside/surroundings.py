@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final
 
 from ...overlay.errors import LimitExceeded, PotluckError
-from ...overlay.wire.setting import FILES_BYTES_MAX, Setting, WithFiles, check_size, encoded, matches
+from ...overlay.wire.setting import FILES_BYTES_MAX, Setting, WithFiles, check_name, check_size, encoded, matches
 from ...overlay.wire.work import Fault
 from .reports import Outcome
 
@@ -54,11 +54,12 @@ class TaskFolder:
             return None, False, Fault(LimitExceeded.wire_code, f"the outputs cannot be read: {error}")
 
     def _outputs(self) -> dict[str, bytes]:
-        """Raises LimitExceeded. An input that is as it was is no output."""
+        """Raises LimitExceeded, NotAllowed. An input that is as it was is no output."""
         files: dict[str, bytes] = {}
         size_bytes = 0
         for name, path in self._files():
             if any(matches(name, glob) for glob in self._setting.outputs):
+                check_name(name)
                 size_bytes += path.stat().st_size
                 if size_bytes > FILES_BYTES_MAX:
                     raise LimitExceeded(f"more than {FILES_BYTES_MAX} bytes in all, with {name}")

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec import structs
+
 from ...overlay.errors import Cancelled, NoWorker, WorkerLost
 from ...overlay.wire.work import Fault, Finished, Report, Started
 from .task import Task
 from .tasks import Job
 
 
-def why_given_up(job: Job, task: Task, why: str) -> str:
+def given_up(job: Job, task: Task, why: str, last: Finished | None) -> Finished:
+    """`last`: how it has ended itself, with what it had printed; None where its node is gone."""
+    said = last or Finished(task.index, task.attempt - 1)
+    error = WorkerLost(f"{why}; {_why_no_more(job, task)}")
+    return structs.replace(said, fault=Fault(error.wire_code, str(error)))
+
+
+def _why_no_more(job: Job, task: Task) -> str:
     if job.options.at_most_once:
-        return f"{why}; it may have run, and is not to be run twice"
-    return f"{why}; given up after {task.attempt} {'try' if task.attempt == 1 else 'tries'}"
+        return "it may have run, and is not to be run twice"
+    return f"given up after {task.attempt} {'try' if task.attempt == 1 else 'tries'}"
 
 
 def fault_of(task: Task, error: Cancelled | NoWorker | WorkerLost) -> Finished:

@@ -29,7 +29,6 @@ from ...overlay.ids import NodeId
 from ...overlay.wire.capabilities import LoadReport
 from ...overlay.wire.control import JobOptions, TaskSpec
 from ...overlay.wire.work import (
-    Fault,
     Finished,
     Program,
     Reference,
@@ -42,7 +41,7 @@ from .assigning import assignments, cancellations
 from .balance import Group, freest, idle_slots, stragglers, to_ask_back
 from .binding import task_and_target
 from .effects import Drop, Effect, Note, Release, Tell
-from .ends import fault_of, in_vain, why_given_up
+from .ends import fault_of, given_up, in_vain
 from .invariants import check
 from .placement import Requirements, Worker, candidates, lacking, room, spread, why_nobody, will_be_lent, window
 from .requirements import refusals_of, requirements_of
@@ -291,7 +290,7 @@ class Master:
             if not current:
                 return []
             self._unassign(job, task, node_id)
-            return self._retry(job, [task], node_id, fault.message)
+            return self._retry(job, [task], node_id, fault.message, report)
         if fault is not None and task.errors < job.options.error_retries:
             if current:
                 self._rest(now_s, job, task, node_id)
@@ -358,21 +357,23 @@ class Master:
         self._accept(job, task)
         return [Tell(job.job_id, None, [fault_of(task, NoWorker(f"no node could begin it: {report.reason}"))])]
 
-    def _retry(self, job: Job, tasks: list[Task], node_id: NodeId, why: str) -> list[Effect]:
-        """Tasks whose worker was lost: once more, or given up. Those that run elsewhere, too, go on there."""
-        given_up: list[Report] = []
+    def _retry(
+        self, job: Job, tasks: list[Task], node_id: NodeId, why: str, last: Finished | None = None
+    ) -> list[Effect]:
+        """Tasks whose worker was lost: once more, or given up. Those that run elsewhere, too, go on there. `last`: how
+        the only one ended, with what it had printed."""
+        ended: list[Report] = []
         again: list[Task] = []
         for task in [one for one in tasks if not one.nodes]:
             task.attempt += 1
             task.losses += not task.suspended or job.options.at_most_once  # who stands still has lost nothing by it
             if task.losses > job.losses_max:
-                error = WorkerLost(why_given_up(job, task, why))
-                given_up.append(Finished(task.index, task.attempt - 1, fault=Fault(error.wire_code, str(error))))
+                ended.append(given_up(job, task, why, last))
                 self._accept(job, task)
             else:
                 again.append(task)
         self._queue(job, again, first=True)
-        return [Tell(job.job_id, node_id, given_up)] if given_up else []
+        return [Tell(job.job_id, node_id, ended)] if ended else []
 
     def _rest(self, now_s: float, job: Job, task: Task, node_id: NodeId) -> None:
         """It failed: once more, after a pause that doubles from one failure to the next."""

@@ -87,4 +87,6 @@ def _with_field(message: Message, fault: str) -> str:
     words, _, path = fault.partition(" - at ")
     place = re.match(r"`\$\[(\d+)\]", path)
     name = message.__struct_fields__[int(place[1]) - 1] if place else type(message).__name__
+    if "matching regex" in words:
+        return f"{name}: it has letters, digits, dots, dashes and underscores"
     return f"{name}: {words[:1].lower()}{words[1:]}"

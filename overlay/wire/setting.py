@@ -86,6 +86,10 @@ def check_name(name: str) -> None:
     """Raises NotAllowed unless it names something within the folder that it is relative to."""
     if not name or "\0" in name or "\\" in name or any(part in ("", ".", "..") for part in name.split("/")):
         raise NotAllowed(f"the name {name!r} leads out of its folder")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise NotAllowed(f"the name {name!r} is no text") from None
 
 
 def matches(name: str, glob: str) -> bool:
