@@ -80,7 +80,7 @@ class Executor(concurrent.futures.Executor):
 
     node           which of the user's nodes; default: POTLUCK_NODE, else the first by name that runs
     trust_results  open results that are pickles even when another owner's machine made them
-    output         what tasks print is shown here, as lines, while they run; `future.stdout` has it in any case
+    output         what tasks print is shown here, as lines, while they run; `future.stdout` has its beginning and end
     surroundings   where the user's nodes lie; default: what the environment says
 
     A function is pickled when it is first submitted and remembered by identity: what it closes over is taken as it

@@ -52,7 +52,7 @@ from .waiting import Waiting, why_not
 _MEAN_WEIGHT: Final = 0.2
 _PROGRAM_MISSING: Final = NotFound.wire_code
 _RETURNS_MAX: Final = 16
-"""A task that workers keep handing back is given up: without this, one that none can begin would go round for ever."""
+"""A task that workers keep handing back for no lasting reason is given up, or it would go round for ever."""
 _REST_MAX_S: Final = 300.0
 _FETCHED_AGAIN_S: Final = 2.0
 
@@ -335,20 +335,17 @@ class Master:
             programs = job.programs[task.program]
             for program_id in (task.program, *programs.program.libraries):
                 job.programs[program_id].known_at.discard(node_id)
+            task.returns += 1
         elif report.code == BadProgram.wire_code:
             job.programs[task.program].impossible_at[node_id] = report.reason
-            task.returns -= 1  # every node says so once, however many there are
         elif report.code == NotLent.wire_code:
             self._workers[node_id].closed = report.reason  # until it says otherwise
-            task.returns -= 1
         elif report.code == LinkLost.wire_code:
             job.unfetched[node_id] = now_s + _FETCHED_AGAIN_S
-            task.returns -= 1
         elif report.code == Cancelled.wire_code:
-            task.returns -= was_asked
+            task.returns += not was_asked
         else:
-            job.refused_by[node_id] = report.reason
-        task.returns += 1
+            job.refused_by[node_id] = report.reason  # every node says so once in its life, however many there are
         if task.nodes:
             return []
         self._queue(job, [task], first=True)

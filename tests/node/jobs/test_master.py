@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from potluck.node.jobs.effects import Assign, CancelAt, Drop, Effect, Release, Tell
 from potluck.node.jobs.master import Master
-from potluck.node.jobs.placement import Worker, window
+from potluck.node.jobs.placement import SHARED_WINDOWS, Worker, window
 from potluck.overlay.errors import NoWorker
 from potluck.overlay.ids import NodeId
 from potluck.overlay.wire.capabilities import LoadReport
@@ -69,7 +69,8 @@ class MasterMachine(RuleBasedStateMachine):
                     self.dropped.update(objects)
         for node_id, known in self.master.workers.items():
             if before is not None and known.outstanding > before.get(node_id, 0):
-                assert known.engaged <= max(self.windows(known)), "windows are respected"
+                together = SHARED_WINDOWS if known.shares else 1  # of jobs whose tasks take turns each has its own
+                assert known.engaged <= together * max(self.windows(known)), "windows are respected"
         for job in self.master.jobs.values():
             for node_id in job.at if job.options.needs.cpus else ():
                 assert len(job.at[node_id]) <= max(1, ABLE[node_id][1].slots // 2), "none of its tasks goes short"

@@ -113,6 +113,18 @@ def test_what_the_network_keeps_from_workers_goes_to_another_and_then_to_them_ag
             assigned = placed(effects)
 
 
+def test_a_task_outlasts_as_many_nodes_as_leave_with_it() -> None:
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
+    effects = submitted(master, 1)
+    for number in range(40):
+        node_id = IDS[number % 2]
+        effects = master.worker_up(0.0, worker(node_id, number))
+        assert placed(effects) == {node_id: [0]}
+        leaves = Returned(0, master.jobs["j"].tasks[0].attempt, NoWorker.wire_code, "the node leaves", begun=True)
+        assert finished(master.confirmed(1.0, node_id, "j", 1, [leaves])) == []
+        assert finished(master.worker_gone(1.0, node_id, "left")) == []
+
+
 def test_higher_priority_goes_first_and_equal_ones_by_age() -> None:
     master = Master(CONFIG, "3.11", Random(0))
     for job, priority in (("low", 0), ("old", 1), ("new", 1)):
