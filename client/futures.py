@@ -265,7 +265,8 @@ class TaskFuture(Future[Any]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "a future travels only as an argument of `submit`, or in a list or tuple that is one: it stands for a result"
+            "a future travels only as an argument of `submit`, or in a list or tuple that is one: it stands for its"
+            " result"
         )
 
     def orphan(self, error: PotluckError) -> None:
