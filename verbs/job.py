@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import click
 
 from ..overlay.errors import UsageError
 from .answer import Answer, Session, verb
 from .asking import connected
-from .records import Done
-from .told import tasks_of, told_of
+from .records import OVER, Done
+from .told import list_of, tasks_of, told_of
 
 
 @verb("job", summary="Show a job, or forget it.")
@@ -25,11 +28,14 @@ def command(session: Session, words: tuple[str, ...]) -> Answer:
         case [job]:
             with connected(session) as connection:
                 done = tasks_of(connection, job)
-            return Answer(done.record, shown(done))
+                is_over = session.as_json or done.record["state"] in OVER
+                waiting = [] if is_over else list_of(connection, "explain", job)
+            return Answer(done.record, shown(done, Counter(one["reason"] for one in waiting)))
     raise UsageError("give a job: `potluck job ID` or `potluck job forget ID`; `potluck jobs` lists them")
 
 
-def shown(done: Done) -> str:
+def shown(done: Done, reasons: Mapping[str, int]) -> str:
+    """`reasons` why tasks wait, and how many wait for that."""
     record = done.record
     ended = sum(task["state"] not in ("pending", "running") for task in done.tasks)
     lines = [
@@ -40,4 +46,5 @@ def shown(done: Done) -> str:
         lines.append("unfenced: of two nodes one went on alone; the other may have, too")
     if any(task["node"] for task in done.tasks):
         lines.append(done.who())
+    lines += [f"waits: {why}" + (f" ({count} tasks)" if count > 1 else "") for why, count in reasons.items()]
     return "\n".join([*lines, *([done.complaints()] if done.faults else [])])

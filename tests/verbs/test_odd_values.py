@@ -105,7 +105,9 @@ def test_a_job_that_runs_is_said_to_run_and_files_nobody_kept_are_said_to_lack(a
     ant.await_processes("ant", "RUNNING")
     while "runs on ant" not in (shown := ant.type("job", name).out):
         assert "was lost" not in shown
-    assert ant.type("cancel", name).code == 0
+    later = ant.json(*run(ant, "def main(): return 1", "--needs", "label=no:where", "--detach"))["job"]
+    assert "waits: no node can run this: ant: it does not have the label no=where" in ant.type("job", later).out
+    assert ant.type("cancel", name).code == ant.type("cancel", later).code == 0
     done = ant.json(*run(ant, "def main():\n open('x', 'w').close()", "--detach"))["job"]
     while ant.json("job", done)["state"] not in ("completed", "failed"):
         pass
