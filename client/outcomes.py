@@ -106,7 +106,8 @@ def rebuilt(raised: Raised, *, trusted: bool = False) -> BaseException | None:
 
 
 def _made(cls: type[BaseException], raised: Raised) -> BaseException:
-    arguments = (raised.message,) if raised.arguments is None else raised.arguments
+    said = raised.message.removeprefix(f"{cls.__name__}: ")  # which is said again where it is printed
+    arguments = (said,) if raised.arguments is None else raised.arguments
     try:
         return cls(*arguments)
     except Exception:  # noqa: BLE001  a constructor with its own idea of arguments: keep class and args

@@ -127,6 +127,12 @@ def test_arguments_that_are_no_data_leave_the_message() -> None:
     assert error.args == ("object at 0x7f",)
 
 
+def test_the_message_in_their_place_does_not_say_the_class_twice() -> None:
+    told = Fault(TaskFailed.wire_code, "ValueError: of what is no data", "builtins.ValueError")
+    error = exception_of(told)
+    assert (type(error), str(error)) == (ValueError, "of what is no data")
+
+
 @pytest.mark.parametrize("cls", [WorkerLost, TaskTimedOut, BadProgram])
 def test_errors_of_ours_are_themselves(cls: type[Exception]) -> None:
     error = exception_of(Fault(cls.wire_code, "so it was"))  # type: ignore[attr-defined]
