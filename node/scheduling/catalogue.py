@@ -63,9 +63,11 @@ def _setting(spec: str, part: str) -> tuple[str, Any]:
     name, equals, text = part.partition("=")
     if not equals or not name:
         raise ConfigError(f"policy {spec!r}: write settings NAME=VALUE, with commas between them")
-    if text in ("true", "false"):
+    is_time = name.endswith("_ms")
+    if text in ("true", "false") and not is_time:
         return name, text == "true"
     values = [int(one) if one.isascii() and one.isdecimal() else 0 for one in text.split("/")[: LEVELS_MAX + 1]]
     if len(values) > LEVELS_MAX or not all(1 <= value <= MS_MAX for value in values):
-        raise ConfigError(f"policy {spec!r}: {name} is true, false, or whole numbers from 1 to {MS_MAX}")
+        kinds = "" if is_time else "true, false, or "
+        raise ConfigError(f"policy {spec!r}: {name} is {kinds}whole numbers from 1 to {MS_MAX}")
     return name, values if name.endswith("quanta_ms") else values[0]
