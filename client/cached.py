@@ -12,27 +12,23 @@ Reduced = tuple[Any, ...]
 """As `object.__reduce__` has it, with its sixth part."""
 
 
-class _Inner:
-    """The function under a wrapper, which is there before it: the function may name the wrapper."""
-
-    function: Callable[..., Any]
-
-    def __call__(self, *positional: Any, **named: Any) -> Any:
-        return self.function(*positional, **named)
-
-
 def reduced(obj: object) -> Reduced | None:
     """None for what pickles well by itself."""
-    if not isinstance(obj, _Wrapper) or not (obj.__module__ == "__main__" or "<locals>" in obj.__qualname__):
+    if not isinstance(obj, _Wrapper):
         return None
-    how = obj.cache_parameters()
-    return _wrapper, (how["maxsize"], how["typed"]), obj.__wrapped__, None, None, _fill
+    if not (getattr(obj, "__module__", "") == "__main__" or "<locals>" in getattr(obj, "__qualname__", "")):
+        return None
+    how, beside = obj.cache_parameters(), {**vars(obj)}
+    return _wrapper, (how["maxsize"], how["typed"]), (beside.pop("__wrapped__"), beside), None, None, _fill
 
 
 def _wrapper(maxsize: int | None, typed: bool) -> Callable[..., Any]:
-    return functools.lru_cache(maxsize, typed)(_Inner())
+    """Around a function that is filled in later: it may name the wrapper itself."""
+    return functools.lru_cache(maxsize, typed)(functools.partial(len))
 
 
-def _fill(wrapper: Any, function: Callable[..., Any]) -> None:
-    wrapper.__wrapped__.function = function
+def _fill(wrapper: Any, state: tuple[Callable[..., Any], dict[str, Any]]) -> None:
+    function, beside = state
+    wrapper.__wrapped__.__setstate__((function, (), {}, {}))
     functools.update_wrapper(wrapper, function)
+    vars(wrapper).update(beside)

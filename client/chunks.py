@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..overlay.errors import LimitExceeded, ResultNotEncodable
-from ..overlay.wire import inside
+from ..overlay.wire import inside, values
 from ..overlay.wire.raised import described
+from ..overlay.wire.work import CHECKPOINT_BYTES_MAX
 
 Failure = tuple[tuple[Any, ...], str]
 """`raised.Raised` as data, and the traceback."""
@@ -42,6 +43,10 @@ class Chunk:
         return [results, None]
 
 
+_OF_CHUNK: Final = "potluck.chunk"
+_KEPT_BYTES_MAX: Final = CHECKPOINT_BYTES_MAX // 2
+
+
 class _States:
     """`inside.Keeper` of the call that is running. The task's checkpoint is that call's with the results before it:
     another run of the task begins with that call. Where these are too long, or no data, the calls before it run again.
@@ -50,23 +55,44 @@ class _States:
     def __init__(self, keeper: inside.Keeper) -> None:
         self._keeper = keeper
         self._said_by = 0
+        self._encoded: list[bytes] | None = []
+        """Of the results; None once they are not kept any more."""
+        self._encoded_bytes = 0
         self.results: list[Any] = []
         """So far: of as many calls as are over."""
         said: Any = keeper.last(None)
-        if said is not None:
-            results, self._said_by, _state = said
-            self.results += results
+        match said:
+            case [str(mark), [*encoded], int(said_by), _state] if mark == _OF_CHUNK:
+                self.results += [values.decode_bytes(one) for one in encoded]
+                self._said_by = said_by
 
     def save(self, state: object) -> None:
-        self._said_by = len(self.results)
-        try:
-            self._keeper.save((self.results, self._said_by, state))
-        except (LimitExceeded, ResultNotEncodable):
-            self._keeper.save(([], self._said_by, state))  # raises if it is the state itself
+        said_by = len(self.results)
+        if (before := self._before()) is not None:
+            try:
+                self._keeper.save((_OF_CHUNK, before, said_by, state))
+            except LimitExceeded:
+                self._encoded = before = None
+        if before is None:
+            self._keeper.save((_OF_CHUNK, [], said_by, state))
+        self._said_by = said_by
 
     def last(self, default: object) -> object:
         said: Any = self._keeper.last(None) if self._said_by == len(self.results) else None
         return default if said is None else said[-1]
+
+    def _before(self) -> list[bytes] | None:
+        """The results, each encoded once; None where they cannot be kept."""
+        if self._encoded is not None:
+            try:
+                for result in self.results[len(self._encoded) :]:
+                    self._encoded.append(values.encode_bytes(result))
+                    self._encoded_bytes += len(self._encoded[-1])
+            except ResultNotEncodable:
+                self._encoded_bytes = _KEPT_BYTES_MAX + 1
+            if self._encoded_bytes > _KEPT_BYTES_MAX:
+                self._encoded = None
+        return self._encoded
 
 
 def _failure(error: Exception) -> Failure:

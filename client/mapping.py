@@ -309,13 +309,15 @@ def _given_away(results: list[R]) -> Iterator[R]:
 
 def sizer_for(function: Callable[..., Any], chunksize: int) -> ChunkSizer:
     """Time-outs, limits and the like are meant for one call: such calls are not put together unless asked. What nodes
-    have handlers for, what steps through a generator and what is tried again when it fails never is: those are calls
-    that a node sees."""
+    have handlers for, what steps through a generator, what is tried again when it fails and what is never begun twice
+    never are: those are calls that a node sees."""
     called = plain(function)
     if isinstance(called, Kind) or inspect.isgeneratorfunction(called):
         return ChunkSizer(1)
-    if isinstance(function, Optioned) and (function.options.error_retries or (chunksize == 0 and function.is_per_call)):
-        return ChunkSizer(1)
+    if isinstance(function, Optioned):
+        options = function.options
+        if options.error_retries or options.at_most_once or (chunksize == 0 and function.is_per_call):
+            return ChunkSizer(1)
     return ChunkSizer(chunksize)
 
 

@@ -7,6 +7,7 @@ import numbers
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Final, Generic, Literal, ParamSpec, TypeVar
 
 import msgspec
@@ -53,19 +54,36 @@ class Optioned(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Optioned):
+            return NotImplemented
+        return (self.function, self.options, self.setting) == (other.function, other.options, other.setting)
+
+    def __hash__(self) -> int:
+        return hash(self.function)
+
     def __get__(self, instance: object, owner: type | None = None) -> Optioned[..., R]:
         """As a method, with the options of its function."""
+        if instance is None and isinstance(self.function, FunctionType):
+            return self
         bound = self.function.__get__(instance, owner) if hasattr(self.function, "__get__") else self.function
         return Optioned(bound, self.options, self.setting)
 
     def under(self, options: JobOptions, setting: Setting | None) -> Optioned[P, R]:
-        """With these besides; of what is said twice, these hold. Raises UsageError for two sets of files."""
+        """With these besides; of what both say, these hold, and what is as by default says nothing. Raises UsageError
+        for what does not go together."""
         if setting is not None and self.setting is not None:
             raise UsageError("env, inputs and outputs are given in one call of options")
         default = JobOptions()
         now = msgspec.structs.asdict(options)
         said = {name: value for name, value in now.items() if value != getattr(default, name)}
-        return Optioned(self.function, msgspec.structs.replace(self.options, **said), setting or self.setting)
+        if "needs" in said or "needs_kind" in said:
+            said |= {"needs": options.needs, "needs_kind": options.needs_kind}
+        merged = msgspec.structs.replace(self.options, **said)
+        _check_together(merged)
+        if merged.at_most_once and merged.retries not in (0, default.retries):
+            raise UsageError(_ONCE)
+        return Optioned(self.function, merged, setting or self.setting)
 
 
 def plain(function: Callable[..., R]) -> Callable[..., R]:
@@ -170,12 +188,8 @@ def job_options_of(
             isinstance(count, numbers.Integral) and 0 <= count <= RETRIES_MAX
         ):
             raise UsageError(f"{name} {count}: must be a whole number from 0 to {RETRIES_MAX}")
-    if at_most_once and (retry_errors or retries):
-        raise UsageError("what runs at most once is not tried again: leave out retries and retry_errors")
-    if network and confidential:
-        raise UsageError("what is confidential reaches nothing outside its node: leave out network")
-    if cache and confidential:
-        raise UsageError("what is confidential is not kept for later: leave out cache")
+    if at_most_once and retries:
+        raise UsageError(_ONCE)
     if not isinstance(on, str) or len(on) > ON_LENGTH_MAX:
         raise UsageError(f"on: must be the name of a node, which has {ON_LENGTH_MAX} letters at most")
     for name, given in (("needs", needs), ("limits", limits)):
@@ -201,8 +215,22 @@ def job_options_of(
         process_type=process_type or "",
         estimate_s=None if estimate is None else span_s("estimate", estimate),
     )
+    _check_together(made)
     TO_NODE.encode_checked(OpenJob(0, made))  # what no node could read would end the connection of all other tasks
     return made
+
+
+_ONCE: Final = "what runs at most once is not tried again: leave out retries and retry_errors"
+
+
+def _check_together(options: JobOptions) -> None:
+    """Raises UsageError for what contradicts itself."""
+    if options.at_most_once and options.error_retries:
+        raise UsageError(_ONCE)
+    if options.network and options.confidential:
+        raise UsageError("what is confidential reaches nothing outside its node: leave out network")
+    if options.cache and options.confidential:
+        raise UsageError("what is confidential is not kept for later: leave out cache")
 
 
 def span_s(name: str, seconds: float) -> float:

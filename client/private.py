@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tempfile
 import threading
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from .dialling import Link, dial, greet
 from .forking import forgets_parent
@@ -28,6 +29,8 @@ class PrivateNode:
         self._wanted = 0
         self._node: NodeProcess | None = None
         self._folder: Path | None = None
+        self._log: IO[bytes] = io.BytesIO()
+        """What the node says to people."""
         self._name = ""
 
     @property
@@ -60,13 +63,15 @@ class PrivateNode:
         self._lock = threading.Lock()
         if self._node is not None:
             self._node.disown()
+        self._log.close()
         self._node = self._folder = None
         self._wanted = 0
 
     def _start(self) -> None:
         self._folder = folder = Path(tempfile.mkdtemp(prefix="potluck-private-"))
-        log = tempfile.TemporaryFile()  # noqa: SIM115  of no name: the node clears up, should nobody else be left to
-        self._node = NodeProcess(["--private"], self._environment(folder), log)
+        # Of no name: the node clears up the folder, should nobody else be left to.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the node
+        self._node = NodeProcess(["--private"], self._environment(folder), self._log)
         self._node.start()
         try:
             self._name = str(self._node.await_ready(START_TIMEOUT_S)["name"])
@@ -81,6 +86,7 @@ class PrivateNode:
             node.stop()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+        self._log.close()
 
     def _surroundings(self) -> Surroundings:
         assert self._folder is not None

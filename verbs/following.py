@@ -25,13 +25,17 @@ LOOK_AGAIN_S: Final = 0.2
 
 def finish_lasting(session: Session, connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> Done:
     """Once it is safe, other nodes can tell of it as well. Raises as `seal`, `finish` and `_told_elsewhere`."""
-    name = seal(connection, job, futures)
     try:
-        return finish(connection, job, futures)
-    except LinkLost as lost:
-        return _told_elsewhere(session, name, lost, job.home)
+        name = seal(connection, job, futures)
+        try:
+            return finish(connection, job, futures)
+        except LinkLost as lost:
+            return _told_elsewhere(session, name, lost, job.home)
     except KeyboardInterrupt:
-        raise Cancelled(f"interrupted; the job goes on: `potluck job {name}`, or `potluck cancel {name}`") from None
+        if not job.id:
+            raise
+        goes_on = f"the job goes on: `potluck job {job.id}`, or `potluck cancel {job.id}`"
+        raise Cancelled(f"interrupted; {goes_on}") from None
 
 
 def _told_elsewhere(session: Session, job: str, lost: LinkLost, home: Home | None) -> Done:

@@ -15,6 +15,7 @@ from ..overlay.errors import (
     ResultNotEncodable,
     TaskFailed,
     Unavailable,
+    WorkerLost,
     from_wire,
 )
 from ..overlay.wire import values
@@ -74,7 +75,7 @@ class Done(msgspec.Struct, frozen=True):
                 return "ran nowhere"
             if task["state"] not in OVER:
                 return f"runs on {task['node']}"
-            if not task["started_s"]:
+            if task["error"] is not None and task["error"]["kind"] == WorkerLost.__name__:
                 return f"was lost on {task['node']}{attempts}"
             if task["cached"]:
                 return f"not run: {task['node']} ran the same before"

@@ -22,7 +22,7 @@ def jsonable(value: object) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else repr(value)
     if isinstance(value, Mapping):
-        return {key if isinstance(key, str) else str(key): jsonable(item) for key, item in value.items()}
+        return {key if isinstance(key, str) else str(jsonable(key)): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple | range):
         return [jsonable(item) for item in value]
     if isinstance(value, set | frozenset):

@@ -54,7 +54,6 @@ _PROGRAM_MISSING: Final = NotFound.wire_code
 _RETURNS_MAX: Final = 16
 """A task that workers keep handing back for no lasting reason is given up, or it would go round for ever."""
 _REST_MAX_S: Final = 300.0
-_FETCHED_AGAIN_S: Final = 2.0
 
 
 class Master:
@@ -111,7 +110,6 @@ class Master:
         effects: list[Effect] = []
         for job in self._jobs.values():
             job.refused_by.pop(node_id, None)  # its next life may have another mind
-            job.unfetched.pop(node_id, None)
             for programs in job.programs.values():
                 programs.known_at.discard(node_id)
                 programs.impossible_at.pop(node_id, None)
@@ -145,7 +143,7 @@ class Master:
         if job is None:
             return []
         waiting = [
-            Waiting(index, f"it failed, and is tried again in {max(0.0, until_s - now_s):.1f} s")
+            Waiting(index, f"{job.tasks[index].why_it_rests}; it is tried again in {max(0.0, until_s - now_s):.1f} s")
             for index, until_s in job.resting.items()
         ]
         for group, tasks in job.pending.items():
@@ -341,7 +339,9 @@ class Master:
         elif report.code == NotLent.wire_code:
             self._workers[node_id].closed = report.reason  # until it says otherwise
         elif report.code == LinkLost.wire_code:
-            job.unfetched[node_id] = now_s + _FETCHED_AGAIN_S
+            if not task.nodes:
+                job.resting[task.index] = now_s + task.fetched_again_s()
+            return []
         elif report.code == Cancelled.wire_code:
             task.returns += not was_asked
         else:
@@ -379,6 +379,7 @@ class Master:
             return
         job.resting[task.index] = now_s + min(job.options.backoff_s * 2.0**task.errors, _REST_MAX_S)
         task.errors += 1
+        task.unfetched = 0
         task.attempt += 1
 
     def _queue(self, job: Job, tasks: list[Task], *, first: bool = False) -> None:

@@ -21,11 +21,10 @@ def requirements_of(job: Job, group: Group, python: str) -> Requirements:
         as_guest=job.origin is not None and job.origin.as_guest,
         resources=options.needs,
         network=options.network,
-        refused_by=frozenset((*job.refused_by, *job.unfetched, *programs.impossible_at)),
+        refused_by=frozenset((*job.refused_by, *programs.impossible_at)),
     )
 
 
 def refusals_of(job: Job, group: Group) -> dict[NodeId, str]:
     """What nodes have said themselves."""
-    unfetched = dict.fromkeys(job.unfetched, "what it needs did not arrive there, and is fetched again")
-    return {**unfetched, **job.refused_by, **job.programs[group[0]].impossible_at}
+    return {**job.refused_by, **job.programs[group[0]].impossible_at}

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ...overlay.ids import NodeId
 from ...overlay.wire.control import TaskSpec
 from ...overlay.wire.work import Checkpoint
+
+
+_FETCHED_AGAIN_S: Final = 0.5
+_FETCHED_AGAIN_MAX_S: Final = 30.0
+"""Nobody is to blame for what does not arrive where a task is to begin: a job outlasts what ails the network."""
 
 
 class Task:
@@ -28,6 +35,7 @@ class Task:
         "returns",
         "started_s",
         "suspended",
+        "unfetched",
     )
 
     def __init__(self, program: bytes, spec: TaskSpec) -> None:
@@ -56,8 +64,20 @@ class Task:
         self.asked_back = False
         """Its node is to return it unless it has begun."""
         self.returns = 0
+        self.unfetched = 0
+        """Times in a row that what it needs did not arrive where it was to begin."""
         self.earlier: tuple[NodeId, ...] = ()
         """Nodes it was taken back from, whose answer would still do."""
+
+    def fetched_again_s(self) -> float:
+        """How long it rests because something has not arrived, once more in a row."""
+        pause_s = min(_FETCHED_AGAIN_S * 2.0**self.unfetched, _FETCHED_AGAIN_MAX_S)
+        self.unfetched += 1
+        return pause_s
+
+    @property
+    def why_it_rests(self) -> str:
+        return "what it needs did not arrive where it was to run" if self.unfetched else "it failed"
 
     @property
     def started(self) -> bool:

@@ -51,13 +51,10 @@ class Job(msgspec.Struct):
     pending: dict[tuple[bytes, str], Row] = {}
     """By program and kind, in order."""
     resting: dict[int, float] = {}
-    """Tasks that failed, by index, and when they are tried again."""
+    """Tasks that failed or could not be begun, by index, and when they are tried again."""
     at: dict[NodeId, set[int]] = {}
     """Indexes assigned to each node that has ever been given a task of this job."""
     refused_by: dict[NodeId, str] = {}
-    unfetched: dict[NodeId, float] = {}
-    """Nodes that what a task needs did not reach, and until when they are given none. Nobody is to blame: the network
-    is, and a job outlasts it."""
     unplaceable_since_s: dict[tuple[bytes, str], float] = {}
 
     @property
@@ -106,9 +103,7 @@ class Job(msgspec.Struct):
             row.loosen(indexes)
 
     def rested(self, now_s: float) -> list[Task]:
-        """Takes out the tasks that have; nodes that nothing reached may be tried again, too."""
-        for node_id in [node_id for node_id, until_s in self.unfetched.items() if until_s <= now_s]:
-            del self.unfetched[node_id]
+        """Takes out the tasks that have."""
         over = [index for index, until_s in self.resting.items() if until_s <= now_s]
         for index in over:
             del self.resting[index]

@@ -71,6 +71,29 @@ def test_calls_that_are_put_together_go_on_where_they_were(pool: Executor) -> No
     assert list(pool.map(called, [2, 3, 1], chunksize=3)) == [[1, 2], [1, 2, 3], [1]]
 
 
+def says_too_much(size: int) -> object:
+    """What it is told to go on from, once it has tried to say too much."""
+    if not size:
+        potluck.checkpoint("of the call before")
+        return None
+    with pytest.raises(potluck.LimitExceeded):
+        potluck.checkpoint(bytes(size))
+    return potluck.checkpointed("nothing")
+
+
+def test_what_could_not_be_said_leaves_a_call_with_nothing_and_not_with_anothers(pool: Executor) -> None:
+    assert list(pool.map(says_too_much, [0, CHECKPOINT_BYTES_MAX + 1], chunksize=2)) == [None, "nothing"]
+
+
+def after_a_large_one(steps: int) -> str | list[int]:
+    return "x" * CHECKPOINT_BYTES_MAX if not steps else called(steps)
+
+
+def test_calls_before_the_interrupted_one_run_again_where_their_results_are_too_long(pool: Executor) -> None:
+    large, small = pool.map(after_a_large_one, [0, 5], chunksize=2)
+    assert (len(large), small) == (CHECKPOINT_BYTES_MAX, [1, 2, 3, 4, 5])
+
+
 def large_before(steps: int) -> str | list[int]:
     return "x" * CHECKPOINT_BYTES_MAX if not steps else stepped_on(steps)[0]
 

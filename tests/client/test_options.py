@@ -89,6 +89,32 @@ def test_options_of_a_function_that_has_some_are_both_and_the_outer_ones_hold() 
         options(env={"B": "2"})(inner)
 
 
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        ({"cache": True}, {"confidential": True}),
+        ({"network": True}, {"confidential": True}),
+        ({"at_most_once": True}, {"retry_errors": 3}),
+        ({"at_most_once": True}, {"retries": 7}),
+    ],
+)
+def test_what_does_not_go_together_is_refused_however_it_is_said(outer: dict[str, Any], inner: dict[str, Any]) -> None:
+    for one, other in ((outer, inner), (inner, outer)):
+        with pytest.raises(UsageError):
+            options(**one)(options(**other)(abs))
+    with pytest.raises(UsageError):
+        options(**outer, **inner)
+
+
+def test_what_a_node_has_to_have_is_said_whole_by_the_outer_options() -> None:
+    both = options(needs={"cpu": 2})(options(needs={"kind": "x"})(abs)).options
+    assert (both.needs.cpus, both.needs_kind) == (2, "")
+    assert Shop.price is Shop.price
+    shop = Shop()
+    assert shop.price == shop.price
+    assert hash(shop.price) == hash(shop.price)
+
+
 def test_a_part_of_a_function_has_its_options() -> None:
     part = lifted(functools.partial(functools.partial(options(timeout=5)(pow), 2), mod=5))
     assert isinstance(part, Optioned)

@@ -207,6 +207,9 @@ def test_functions_with_a_cache_come_out_with_an_empty_one_whatever_they_call() 
     assert value == 1548008755920
     assert made.cache_info().currsize == made.cache_info().maxsize == 50
     assert made.__name__ == "fibonacci"
+    made.cache_clear()
+    depth = sys.getrecursionlimit() // 2 - 60  # as deep as here, where a call and its cache are two
+    assert made(depth) > 0
     assert pickle.loads(cloudpickle.dumps(functools.cache(len).__wrapped__)) is len
 
 

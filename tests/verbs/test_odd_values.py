@@ -38,7 +38,7 @@ LONG = st.integers(0, 20_000).map(lambda bits: 1 << bits)
 @given(
     st.recursive(
         PLAIN | LONG,
-        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.lists(inner).map(tuple),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text() | LONG, inner) | st.lists(inner).map(tuple),
         max_leaves=20,
     )
 )
@@ -89,6 +89,7 @@ def test_what_a_lost_worker_had_printed_is_told_with_its_loss(ant: Mesh) -> None
     said = ant.type(*run(ant, source, "--retries", "0", "--json"))
     (task,) = said.json["tasks"]
     assert (task["error"]["kind"], task["stdout"]) == ("WorkerLost", "before\n")
+    assert "was lost on ant" in ant.type(*run(ant, source, "--retries", "0")).err
 
 
 def test_words_of_others_do_nothing_to_the_terminal(ant: Mesh) -> None:

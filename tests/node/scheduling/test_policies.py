@@ -72,7 +72,8 @@ def test_a_queue_whose_groups_change_rank_all_the_time_does_not_grow() -> None:
 @pytest.mark.parametrize(
     "spec",
     ["", "lifo", "rr:quantum=3", "rr:time_quantum_ms", "rr:time_quantum_ms=0", "rr:time_quantum_ms=x",
-     "rr:time_quantum_ms=99999999999", "rr:time_quantum_ms=true", "mlfq:time_quanta_ms=1/2/", f"mlfq:time_quanta_ms={'/'.join('1' * 17)}"],
+     "rr:time_quantum_ms=99999999999", "rr:time_quantum_ms=true",
+     "mlfq:time_quanta_ms=1/2/", f"mlfq:time_quanta_ms={'/'.join('1' * 17)}"],
 )  # fmt: skip
 def test_what_is_no_policy_is_refused_by_name(spec: str) -> None:
     with pytest.raises(ConfigError, match="policy"):
