@@ -8,7 +8,6 @@ from ...overlay.ids import NodeId
 from ...overlay.wire.control import TaskSpec
 from ...overlay.wire.work import Checkpoint
 
-
 _FETCHED_AGAIN_S: Final = 0.5
 _FETCHED_AGAIN_MAX_S: Final = 30.0
 """Nobody is to blame for what does not arrive where a task is to begin: a job outlasts what ails the network."""
