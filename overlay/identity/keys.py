@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -35,7 +35,7 @@ class KeyPair:
     def from_pem(cls, pem: bytes, what: str) -> KeyPair:
         try:
             private = load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:  # the last for a seed too short
             raise ConfigError(f"{what} holds no usable key: {error}") from error
         if not isinstance(private, Ed25519PrivateKey):
             raise ConfigError(f"{what} holds a key of another kind than Ed25519")

@@ -59,12 +59,14 @@ class DetectorMachine(RuleBasedStateMachine):
         self.suspected: set[NodeId] = set()
         self.known: set[NodeId] = set()
         self.last_ended: dict[NodeId, tuple[str, bytes, int]] = {}
+        self.seen: dict[NodeId, tuple[bytes, int]] = {}
+        """Boot and incarnation when it was told of last."""
         self.questions: list[AskThrough] = []
         self.incarnation = LIFE
 
     def follow(self, effects: list[Effect], *, proved: NodeId | None = None) -> list[str]:
         """The naive model of the story: nobody joins twice, nobody dies who is not there."""
-        for effect in effects:
+        for number, effect in enumerate(effects):
             match effect:
                 case Changed("discovered", member):
                     assert member.node_id not in self.known
@@ -83,7 +85,11 @@ class DetectorMachine(RuleBasedStateMachine):
                     assert member.node_id in self.present
                     self.present.discard(member.node_id)
                     self.suspected.discard(member.node_id)
-                    self.last_ended[member.node_id] = (event, member.boot_id, member.incarnation)
+                    returns = Changed("joined", member) in effects[number + 1 :]  # and is by now what it became
+                    boot_id, incarnation = (
+                        self.seen.get(member.node_id, (b"", -1)) if returns else (member.boot_id, member.incarnation)
+                    )
+                    self.last_ended[member.node_id] = (event, boot_id, incarnation)
                     if self.linked.pop(member.node_id, None) is not None:
                         assert event == "left" or DropLink(member.node_id) in effects or member.node_id == proved
                 case DropLink(node_id):
@@ -95,6 +101,11 @@ class DetectorMachine(RuleBasedStateMachine):
                     self.questions.append(effect)
                 case Dial(member):
                     assert member.node_id not in self.linked
+        self.seen |= {
+            one.member.node_id: (one.member.boot_id, one.member.incarnation)
+            for one in effects
+            if isinstance(one, Changed)
+        }
         assert self.detector.incarnation >= self.incarnation
         self.incarnation = self.detector.incarnation
         return events(effects)
