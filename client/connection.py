@@ -141,6 +141,11 @@ class Connection:
         return all(job.is_idle for job in self._window.jobs)
 
     @property
+    def was_greeted(self) -> bool:
+        """Whether a node has been told anything."""
+        return self.greeted.done() and self.greeted.exception() is None
+
+    @property
     def error(self) -> PotluckError | None:
         """Why the connection has ended, once it has."""
         return self._error

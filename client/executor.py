@@ -326,6 +326,7 @@ def _connection_to(node: str | None, surroundings: Surroundings) -> Connection:
             raise NotAllowed("a task submits to the node that runs it: leave out the node's name")
         line = pipe.open_line()
         return Connection(lambda: greet(line))
+    inside.check_no_child()
     try:
         link = dial(surroundings, node)
     except NoNode:

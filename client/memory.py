@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, Final
 
-from ..overlay.errors import Conflict, DeadlineExceeded, LimitExceeded, NoNode, NotFound, UsageError
+from ..overlay.errors import Conflict, DeadlineExceeded, LimitExceeded, LinkLost, NoNode, NotFound, UsageError
 from ..overlay.wire import control, inside, values
 from ..overlay.wire.framing import VALUE_BYTES_MAX
 from .connection import Connection
@@ -16,6 +15,7 @@ from .dialling import Link, dial, greet
 from .forking import forgets_parent
 from .options import span_s
 from .private import OF_PROGRAM
+from .redialling import Redialler
 from .surroundings import Surroundings, here
 
 KEY_BYTES_MAX: Final = 256
@@ -144,19 +144,38 @@ class Memory:
         return values.decode_bytes(answer.value), answer.version
 
     def _ask(self, message: Any, key: str, *arguments: object) -> Any:
+        """Again, of another node, if the first is lost before it has heard of this, or was only to read."""
+        for _ in range(_NODES_ASKED_MAX):
+            connection = self._connected()
+            try:
+                return connection.ask(message, key, *arguments).result(ANSWER_TIMEOUT_S)
+            except TimeoutError:
+                raise DeadlineExceeded(f"the node did not answer within {ANSWER_TIMEOUT_S:g} s") from None
+            except LinkLost as error:
+                lost = error
+                if connection.was_greeted and message is not control.MemoryGet:
+                    raise
+            self._follow(connection, lost)
+        raise lost
+
+    def _connected(self) -> Connection:
         with self._lock:
             if self._connection is None or self._connection.error is not None:
                 forgets_parent(self)
                 self._connection = Connection(self._way())
                 self._connection.start()
-            answer: Future[Any] = self._connection.ask(message, key, *arguments)
-        try:
-            return answer.result(ANSWER_TIMEOUT_S)
-        except TimeoutError:
-            raise DeadlineExceeded(f"the node did not answer within {ANSWER_TIMEOUT_S:g} s") from None
+            return self._connection
+
+    def _follow(self, connection: Connection, lost: LinkLost) -> None:
+        """Has a connection to another node in place of a lost one; who comes later finds it there."""
+        with self._lock:
+            if self._connection is connection and (link := Redialler(lambda: self._way()()).again(lost)) is not None:
+                self._connection = Connection(lambda: link)
+                self._connection.start()
 
     def _way(self) -> Callable[[], Link]:
         """To the user's node, else to the private one that an executor of this program has. Raises NoNode."""
+        inside.check_no_child()
         try:
             link = dial(self._surroundings or here())
         except NoNode:
@@ -176,6 +195,7 @@ class Memory:
 
 
 _ABSENT: Final = object()
+_NODES_ASKED_MAX: Final = 5
 _AMOUNT_MAX: Final = 1 << 63
 
 

@@ -10,11 +10,10 @@ from typing import Final, Protocol
 import trio
 
 from ...overlay.config import Execution
-from ...overlay.errors import BadProgram, PotluckError, RemoteProtocolError
+from ...overlay.errors import BadProgram, PotluckError
 from ...overlay.parcels import Parcel
 from ...overlay.ports import Access, Host, Sandbox
-from ...overlay.wire import values
-from ...overlay.wire.kinds import Handlers
+from ...overlay.wire.kinds import Handlers, label_of
 from ...overlay.wire.processes import Act
 from ...overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
 from ...overlay.wire.work import (
@@ -156,7 +155,7 @@ class ExecutionService:
         if (owner, assignment.job) not in self._engine.jobs:
             self._look_at_installed()
         if assignment.program.form == "kind" and logger.isEnabledFor(logging.INFO):
-            texts = [_text_of(instruction.arguments) for instruction in assignment.instructions]
+            texts = [label_of(instruction.arguments) for instruction in assignment.instructions]
             logger.info("Node %s received instructions: %s", self._name, texts)
         program = assignment.program
         if program.modules and (missing := [name for name in program.modules if not self._host.has_module(name)]):
@@ -302,7 +301,7 @@ class ExecutionService:
             feeder.begin() if effect.part is None else feeder.take(effect.part)
         elif isinstance(effect, events.InstructionBegins):
             if logger.isEnabledFor(logging.INFO):
-                logger.info("Node %s executing: %s", self._name, _text_of(effect.arguments))
+                logger.info("Node %s executing: %s", self._name, label_of(effect.arguments))
         elif isinstance(effect, events.StartWorker):
             self._workers[effect.worker] = life = self._life(effect.worker)
             access = Access(tuple(self._host.gpus[number] for number in effect.opens.gpus), effect.opens.network)
@@ -378,14 +377,3 @@ async def _refuse_line(_line: TaskLine, _task: Task) -> None:
 def _lacks(sandbox: Sandbox) -> str:
     lacking = [name for name, kept in sandbox.guarantees.as_dict().items() if not kept]
     return f"{sandbox.backend} does not guarantee {', '.join(lacking)}" if lacking else ""
-
-
-def _text_of(arguments: Payload) -> str:
-    """An instruction for the log; what is not a short printable text is shown as something that is."""
-    if isinstance(arguments, Reference):
-        return "..."
-    try:
-        text = values.decode(arguments, arrays=False)
-    except RemoteProtocolError:
-        return "?"
-    return text if isinstance(text, str) and text.isprintable() and len(text) <= 200 else repr(text)[:200]

@@ -13,7 +13,7 @@ import trio
 from ...overlay.background import Background
 from ...overlay.clock import MeshTime
 from ...overlay.config import Config
-from ...overlay.errors import LimitExceeded, LinkLost, NotFound, OutOfMemory, RemoteProtocolError, WorkerLost
+from ...overlay.errors import LimitExceeded, LinkLost, NotFound, OutOfMemory, WorkerLost
 from ...overlay.identity.mesh import Identity
 from ...overlay.ids import NodeId
 from ...overlay.links.link import Link
@@ -24,7 +24,7 @@ from ...overlay.ports import Entropy
 from ...overlay.wire.capabilities import Capabilities, LoadReport
 from ...overlay.wire.codec import Message
 from ...overlay.wire.control import JobOptions, NodeReports, TaskSpec
-from ...overlay.wire.values import decode
+from ...overlay.wire.kinds import label_of
 from ...overlay.wire.work import (
     CancelInstructions,
     ExecutionConfirmation,
@@ -33,7 +33,6 @@ from ...overlay.wire.work import (
     Inline,
     Instruction,
     InstructionAssignment,
-    Payload,
     Program,
     Reference,
     Report,
@@ -360,16 +359,6 @@ class Jobs:
             label = self._labels.get((confirmation.job, report.index))
             if label is not None and worker is not None and isinstance(report, Finished):
                 logger.info("Master received confirmation for %s from %s", label, worker.name)
-
-
-def label_of(arguments: Payload) -> str:
-    """The text of an instruction given by kind."""
-    if not isinstance(arguments, Inline):
-        return "?"
-    try:
-        return str(decode(arguments, arrays=False))
-    except RemoteProtocolError:
-        return "?"
 
 
 def _instruction_bytes(one: Instruction) -> int:

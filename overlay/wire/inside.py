@@ -358,10 +358,21 @@ def enter(pipe: NodePipe, keeper: Keeper) -> None:
     os.register_at_fork(after_in_child=_leave)
 
 
+_children: list[bool] = []
+"""Not empty in a forked child of a worker."""
+
+
 def _leave() -> None:
     for pipe, _keeper in _here:
         pipe.close()
     _here.clear()
+    _children[:] = [True]
+
+
+def check_no_child() -> None:
+    """Raises NoNode in a forked child of a task, which has no way to the mesh."""
+    if _children:
+        raise NoNode("a child process of a task has no way to the mesh: the task itself has")
 
 
 def current() -> NodePipe | None:

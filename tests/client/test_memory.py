@@ -47,6 +47,41 @@ def test_it_is_a_mapping_of_plain_data(memory: Memory) -> None:
         del memory["k"]
 
 
+def test_it_outlives_the_node_it_talks_to_where_another_of_the_users_runs(tmp_path: Path) -> None:
+    with mesh(tmp_path, ["ant", "bee"]) as pair:
+        pair.await_seen("ant", by="bee")
+        pair.await_seen("bee", by="ant")
+        memory = Memory(pair.surroundings)
+        memory["k"] = 1
+        name = memory._connected().node_name
+        pair.nodes[name].process.kill()
+        assert memory["k"] == 1
+        assert memory._connected().node_name in {"ant", "bee"} - {name}
+        memory.close()
+
+
+def test_a_child_process_of_a_task_is_told_where_the_mesh_is(node: Mesh) -> None:
+    def family() -> list[str]:
+        import multiprocessing
+
+        def child(told: Any) -> None:
+            for use in (lambda: potluck.memory.get("k"), lambda: potluck.Executor().submit(abs, -1).result(10)):
+                try:
+                    use()
+                except potluck.NoNode as error:
+                    told.put(str(error))
+
+        forking = multiprocessing.get_context("fork")
+        told = forking.SimpleQueue()
+        process = forking.Process(target=child, args=(told,))
+        process.start()
+        process.join()
+        return [told.get() for _ in range(2)]
+
+    with Executor(surroundings=node.surroundings) as pool:
+        assert all("the task itself has" in text for text in pool.submit(family).result(60))
+
+
 def test_a_value_with_a_time_to_live_goes(memory: Memory) -> None:
     memory.set("short", 1, ttl=0.2)
     while "short" in memory:

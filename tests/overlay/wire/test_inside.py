@@ -12,7 +12,8 @@ import pytest
 from potluck.overlay.errors import LimitExceeded, NoNode
 from potluck.overlay.wire import values
 from potluck.overlay.wire.inside import LINES_MAX, Line, NodePipe
-from potluck.overlay.wire.work import Inline
+from potluck.overlay.wire.kinds import label_of
+from potluck.overlay.wire.work import Inline, Reference
 from potluck.overlay.wire.worker import (
     FROM_WORKER,
     TO_WORKER,
@@ -167,3 +168,22 @@ def test_a_question_is_the_values_that_were_asked() -> None:
         assert values.decode_bytes(call.arguments) == ["k", (1, 2)]
         node.say(NodeAnswer(call.request, values.encode_bytes(3)))
         assert answer.result(PATIENCE_S) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "label"),
+    [
+        ("a1", "a1"),
+        (["resize", ["TOPSECRET"], {"width": 3}], "resize"),
+        ("a\x1b", "?"),
+        ("x" * 300, "x" * 200),
+        (7, "?"),
+    ],
+)
+def test_the_log_names_what_is_given_by_kind_and_not_what_it_is_given(given: object, label: str) -> None:
+    assert label_of(values.encode(given)) == label
+
+
+def test_what_cannot_be_read_is_logged_as_that() -> None:
+    assert label_of(Inline(b"\xc1")) == "?"
+    assert label_of(Reference(bytes(16), 1, bytes(20))) == "..."
