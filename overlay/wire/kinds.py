@@ -34,8 +34,8 @@ def label_of(arguments: Payload) -> str:
         return "..."
     try:
         match decode(arguments, arrays=False):
-            case str(text) | [str(text), list(), dict()] if text.isprintable():
-                return text[:_LABEL_CHARS_MAX]
+            case str(text) | [str(text), list(), dict()]:
+                return (text if text.isprintable() else repr(text))[:_LABEL_CHARS_MAX]
     except RemoteProtocolError:
         pass  # shown as what cannot be read
     return "?"

@@ -175,7 +175,7 @@ def test_a_question_is_the_values_that_were_asked() -> None:
     [
         ("a1", "a1"),
         (["resize", ["TOPSECRET"], {"width": 3}], "resize"),
-        ("a\x1b", "?"),
+        ("a\x1b", r"'a\x1b'"),
         ("x" * 300, "x" * 200),
         (7, "?"),
     ],
