@@ -38,8 +38,9 @@ def shown(done: Done, reasons: Mapping[str, int]) -> str:
     """`reasons` why tasks wait, and how many wait for that."""
     record = done.record
     ended = sum(task["state"] not in ("pending", "running") for task in done.tasks)
+    total = max(record["tasks_total"], len(done.tasks))  # a deputy may know of fewer
     lines = [
-        f"{record['job']}: {record['state']}, {ended} of {len(done.tasks)} tasks have ended",
+        f"{record['job']}: {record['state']}, {ended} of {total} tasks have ended",
         f"master: {record['master']}, epoch {record['epoch']}",
     ]
     if record["unfenced"]:
