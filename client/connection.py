@@ -222,7 +222,7 @@ class Connection:
                 self._sleep()
         except PotluckError as error:
             self._fail(error)
-        except BaseException as error:  # likewise
+        except BaseException as error:  # SystemExit, too: whoever waits is told, whatever ends the thread
             self._fail(LinkLost(f"the writing thread failed: {error!r}"))
             raise
         finally:

@@ -6,6 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 LONG_LIST: Final = 1_000
@@ -39,12 +40,10 @@ def json_text(value: object) -> str:
     if isinstance(value, list) and len(value) >= LONG_LIST:
         import msgspec
 
-        try:
+        with suppress(OverflowError):  # of an integer of more than 64 bits
             text = msgspec.json.encode(value)
-        except OverflowError:  # an integer of more than 64 bits
-            text = b"\xff"
-        if text.isascii():
-            return text.decode()
+            if text.isascii():
+                return text.decode()
     return json.dumps(value, default=_plain)
 
 
