@@ -222,6 +222,7 @@ class Node:
         self.membership.observers.append(self.upkeep.member_changed)
         self.membership.observers.append(self._member_changed)
         self.banning.fallen.append(self._somebody_fell)
+        self.banning.fallen.append(self.upkeep.look_again)
         self.links.bans.fell.append(self._fell)
         self.links.up.append(self._link_up)
         self.links.on(InstructionAssignment, self._assigned)

@@ -10,6 +10,7 @@ CASPaxos (Rystsov, 2018, arXiv 1802.07000): prepare, accept, a change function; 
 `founding`    how the first acceptors of all are agreed
 `witnesses`   who stands for a founding, and what that weighs
 `beliefs`     engine: what a node believes of the founding by what it is told
+`choosing`    who shall be acceptors (pure)
 `upkeep`      replaces acceptors that are gone
 
 Why a register cannot be made twice: its first acceptors are an entry of a *directory*, which is a register itself, and

@@ -24,13 +24,13 @@ from ..wire.registers import Ballot, Configuration, State
 from .acceptor import Acceptor, Write
 from .asking import Answer, Asking, Question, Tell
 from .changes import ROOT, ChosenAgain, Content, ContentStep, Entry, Step, directory_for, enter, root_content, unchanged
+from .choosing import ACCEPTORS, Standing
 from .founding import Founding
 from .proposer import Done, Effect, Proposer, Register, Retry, Send
-from .quorums import FIRST
+from .quorums import FIRST, members
 
 logger = logging.getLogger("potluck.registers")
 
-ACCEPTORS: Final = 5
 _TABLE: Final = "registers"
 _ANSWERS_AT_ONCE: Final = 256
 _RESTORED_AT_ONCE: Final = 64
@@ -116,7 +116,25 @@ class Registers:
         founding = self.founding.known
         if founding is not None and self.acceptor.doubts(founding, name):
             return Unavailable(f"this machine's disk has garbled {shown(name)}, and too few others answer that know it")
-        return self.founding.lacking() or Unavailable(f"no majority of those who agree on {shown(name)} answers")
+        return self.founding.lacking() or Unavailable(
+            f"no majority of those who agree on {shown(name)} answers{self._missing(name)}"
+        )
+
+    def _missing(self, name: bytes) -> str:
+        """Who of them is not here, as far as this node knows them; else of those who know where the register is."""
+        founding = self.founding.known or b""
+        known = self.founding.root if name == ROOT else self._known.get((founding, name))
+        acceptors = self.acceptors_of(name) if known is None else members(known)
+        if not acceptors and name != ROOT:
+            return self._missing(directory_for(name))
+        missing = sorted(self._name_of(one) for one in acceptors if self.standing(one) is not Standing.HERE)
+        if not missing:
+            return ""
+        return f": {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; start again what can be"
+
+    def _name_of(self, node_id: bytes) -> str:
+        member = self._membership.get(node_id)
+        return node_id.hex()[:8] if member is None else member.name
 
     def _turn(self, name: bytes) -> _Turn:
         """Operations of this node on one register wait for each other: they would only outrun each other."""
@@ -285,10 +303,13 @@ class Registers:
 
     # For those who care for registers
 
-    def present(self, node_id: bytes) -> bool:
-        return self._dht.is_present(node_id) and (
-            node_id == self._own_id or self._membership.get(NodeId(node_id)) is not None
-        )
+    def standing(self, node_id: bytes) -> Standing:
+        if node_id == self._own_id:
+            return Standing.HERE
+        member = self._membership.get(node_id)
+        if node_id in self._links.bans.nodes or (member is not None and member.status is Status.LEFT):
+            return Standing.GONE
+        return Standing.HERE if member is not None and member.present else Standing.AWAY
 
     def is_alive(self, node_id: bytes) -> bool:
         """Present, and nobody doubts it."""
@@ -345,7 +366,12 @@ def place_of(name: bytes) -> bytes:
 
 
 def shown(name: bytes) -> str:
-    return repr(name.rpartition(b"\0")[2].decode(errors="backslashreplace")) if name else "the root of all registers"
+    """For a person: a key as it is; what the mesh keeps for itself, by what it is about."""
+    namespace, _, key = name.partition(b"\0")
+    if name == ROOT or directory_for(name) == ROOT:
+        return "where agreed values are"
+    text = key.decode(errors="backslashreplace")
+    return repr(text) if text.isprintable() else namespace.decode(errors="backslashreplace")
 
 
 class _Turn:

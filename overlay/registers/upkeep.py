@@ -1,8 +1,7 @@
 """Keeps registers with acceptors that live.
 
 When membership has changed and settled, the nearest living acceptor of each register that lacks one replaces it; should
-it not, because it knows nothing of the register, the next nearest does. A register never shrinks, so that whoever is
-left behind by a partition or a power cut comes back to its place.
+it not, because it knows nothing of the register, the next nearest does. Who they are to be: `choosing`.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ from ..ids import distance
 from ..membership.detector import Changed
 from ..wire.registers import FOUNDING_BYTES, Configuration, State
 from .changes import ROOT, Entry, Move, Settle, directory_for, report
+from .choosing import ACCEPTORS, Standing, choose
 from .quorums import is_changing, members
-from .service import ACCEPTORS, Registers, place_of
+from .service import Registers, place_of
 
 logger = logging.getLogger("potluck.registers")
 
@@ -41,7 +41,11 @@ class Upkeep:
         if change.event == "joined":
             self._returned.add(change.member.node_id)
         if change.event in ("joined", "left", "died"):
-            self._moved.set()
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Somebody has come or gone."""
+        self._moved.set()
 
     async def run(self) -> None:
         while True:
@@ -109,19 +113,14 @@ class Upkeep:
         """How many of these are alive and nearer to the register's place than this node."""
         place = place_of(name)
         own = distance(self._registers.own_id, place)
-        return sum(distance(one, place) < own for one in acceptors if self._registers.present(one))
+        return sum(distance(one, place) < own for one in acceptors if self._registers.standing(one) is Standing.HERE)
 
     def _choose(self, name: bytes, configuration: Configuration) -> list[bytes]:
-        """The living stay; others whom nobody doubts, the nearest first, fill up to five; the dead keep places nobody
-        can take."""
-        acceptors = configuration.acceptors
-        chosen = [one for one in acceptors if self._registers.present(one)]
-        others = (one for one in self._registers.nearest(name, ACCEPTORS + len(acceptors)) if one not in acceptors)
-        for other in others:
-            if len(chosen) < ACCEPTORS and self._registers.is_alive(other):
-                chosen.append(other)
-        gone = [one for one in acceptors if one not in chosen]
-        return chosen + gone[: max(0, len(acceptors) - len(chosen))]
+        """Places that are free are for others whom nobody doubts, the nearest first."""
+        registers, acceptors = self._registers, configuration.acceptors
+        nearest = registers.nearest(name, ACCEPTORS + len(acceptors))
+        others = (one for one in nearest if one not in acceptors and registers.is_alive(one))
+        return choose(acceptors, registers.standing, others)
 
     async def _care_for(self, name: bytes) -> None:
         registers = self._registers

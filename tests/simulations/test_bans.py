@@ -130,3 +130,24 @@ def test_one_that_was_off_learns_of_it_within_seconds_of_meeting_one_that_knows(
             assert len(world.node(name).links.bans) == 1
 
     in_world(play)
+
+
+def test_the_banned_count_no_more_among_those_who_agree() -> None:
+    """Also where they died before: of three founders who are left, one may die."""
+
+    async def play(world: Invited) -> None:
+        four = (*FOUNDERS, "d1")
+        for name in four:
+            await world.start(name)
+        await until(lambda: all(world.present(name) == set(four) - {name} for name in four))
+        founder = world.node("a1")
+        await founder.memory.increment("k", 1)
+        world.power_off("d1")
+        await until(lambda: "d1" not in world.present("a1"))
+        await trio.sleep(20)
+        await founder.banning.proclaim(world.ban_guest())
+        await trio.sleep(20)
+        world.power_off("c1")
+        assert (await founder.memory.increment("k", 1))["value"] == 2
+
+    in_world(play)

@@ -156,6 +156,52 @@ def test_a_mesh_that_grows_spreads_its_registers() -> None:
     play(story, 4, together=False)
 
 
+def test_after_a_guest_has_left_one_of_three_may_die() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        await world.node(names[0]).memory.increment("k", 1)
+        await world.leave(names[3])
+        await trio.sleep(15)
+        world.kill(names[2])
+        for total, name in enumerate(names[:2], 2):
+            assert (await world.node(name).memory.increment("k", 1))["value"] == total
+        await world.start(names[3])
+        await trio.sleep(15)
+        world.kill(names[1])
+        assert await number(world, names[3], "k") == 3
+        assert (await world.node(names[0]).memory.increment("k", 1))["value"] == 4
+
+    play(story, 4)
+
+
+def test_of_five_who_leave_one_by_one_the_last_two_go_on() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        for total, name in enumerate(reversed(names[2:]), 1):
+            assert (await world.node(names[0]).memory.increment("k", 1))["value"] == total
+            await world.leave(name)
+            await trio.sleep(15)
+        assert (await world.node(names[1]).memory.increment("k", 1))["value"] == 4
+        for name in names[2:]:
+            await world.start(name)
+        await trio.sleep(15)
+        for name in names[:2]:
+            world.power_off(name)
+        assert (await world.node(names[4]).memory.increment("k", 1))["value"] == 5
+
+    play(story, 5)
+
+
+def test_who_is_missing_is_said_by_name() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        await world.node(names[0]).memory.increment("k", 1)
+        await world.leave(names[1])
+        world.kill(names[2])
+        for key in ("k", "another"):
+            with pytest.raises(Unavailable, match=f"on '{key}' answers: {names[1]}, {names[2]} are missing; start "):
+                await world.node(names[0]).memory.increment(key, 1)
+
+    play(story, 3)
+
+
 def test_a_node_that_returns_after_everybody_else_has_moved_on_finds_the_registers() -> None:
     async def story(world: World, names: list[str]) -> None:
         await world.node(names[0]).memory.increment("k", 1)
