@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
+from operator import gt
 from pathlib import Path
 
 import psutil
@@ -43,6 +45,22 @@ def cpu_s(processes: list[psutil.Process]) -> list[float]:
     return [sum(process.cpu_times()[:2]) for process in processes]
 
 
+def spinning(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that last: the one that forks is another process every moment."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "Thread" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def stands_still(process: psutil.Process) -> bool:
+    """Every thread of it: one that waits for a processor when it is stopped, stops once it has one."""
+    threads = Path(f"/proc/{process.pid}/task").glob("*/stat")
+    return {thread.read_text().rpartition(")")[2].split()[0] for thread in threads} == {"T"}
+
+
 @pytest.mark.parametrize(("make", "leaves"), [(bubblewrap_or_skip, True), (BareSandbox, False)])
 def test_nothing_of_a_stopped_tree_runs_and_all_of_it_goes_on(make: Callable[[], Sandbox], leaves: bool) -> None:
     mark = f"potluck-test-{os.getpid()}-restless-{leaves}"
@@ -53,18 +71,26 @@ def test_nothing_of_a_stopped_tree_runs_and_all_of_it_goes_on(make: Callable[[],
             try:
                 talk = Talk(process)
                 await talk.give(function("task", RESTLESS), RunTask(1, 1, call(mark, 4, leaves)))
+                while len(spinning(marked(mark))) < 3:  # noqa: ASYNC110 (the process table tells nobody)
+                    await trio.sleep(0.01)
                 await until_marked(mark, 4)(talk)
                 for _ in range(3):
                     await process.stop()
                     tree = marked(mark)
+                    while not all(map(stands_still, tree)):  # noqa: ASYNC110 (the process table tells nobody)
+                        await trio.sleep(0.01)
                     before = cpu_s(tree)
                     assert len(tree) >= 4
                     await trio.sleep(0.1)
                     assert cpu_s(tree) == before
+                    lasting, forking = spinning(tree), set(tree).difference(spinning(tree))
+                    before = cpu_s(lasting)
+                    assert len(lasting) == 3
                     await process.resume()
-                    while sum(cpu_s(lasting := marked(mark)[:4])) <= sum(before) + 0.03:  # noqa: ASYNC110 (as `ps` tells)
+                    while not all(map(gt, cpu_s(lasting), before)):  # noqa: ASYNC110 (as `ps` tells)
                         await trio.sleep(0.01)
-                    assert lasting
+                    while not set(marked(mark)).difference(lasting, forking):  # noqa: ASYNC110 (it has forked)
+                        await trio.sleep(0.01)
             finally:
                 await process.kill()
 
