@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
 
@@ -11,13 +13,23 @@ import msgspec
 import trio
 
 from ...overlay.background import Background
-from ...overlay.errors import DeadlineExceeded, LinkLost, NotAllowed, NotFound, PotluckError, Unavailable, from_wire
+from ...overlay.errors import (
+    DeadlineExceeded,
+    LinkLost,
+    NotAllowed,
+    NotFound,
+    PotluckError,
+    RemoteProtocolError,
+    Unavailable,
+    from_wire,
+)
 from ...overlay.identity.mesh import Identity
 from ...overlay.ids import NodeId
 from ...overlay.links.link import Link
 from ...overlay.links.links import Links
 from ...overlay.membership.service import Membership
 from ...overlay.wire.codec import Message
+from ...overlay.wire.joblog import Entry
 from ...overlay.wire.questions import AskJob, JobSaid, TaskLine
 from ...overlay.wire.streams import TaskOutput
 from ...overlay.wire.work import Reference
@@ -33,6 +45,7 @@ from .service import Custody
 logger = logging.getLogger("potluck.node")
 
 _PATIENCE_S: Final = 5.0
+_SEAT_PATIENCE_S: Final = 1.0
 _ALL_PATIENCE_S: Final = 2.0
 """For everybody's list of jobs."""
 _CANCEL_S: Final = 5.0
@@ -178,6 +191,8 @@ class Questions:
             for node_id in (seat.master, *seat.deputies):
                 if (said := await self._ask(NodeId(node_id), question)) is not None:
                     return said
+        if (here := await self._answer_here(question, self._identity.owner_id)) is not None:
+            return here  # it has become the master meanwhile
         head = self._custody.shelf.heads.get(question.job)
         if head is not None and (head.log.epoch >= seat.epoch if seat is not None else trouble is not None):
             return self._of_shelf(question, head)
@@ -196,10 +211,15 @@ class Questions:
         return self._membership.get(NodeId(node_id)) is not None and not self._custody.is_own(NodeId(node_id))
 
     async def _seat(self, job: str) -> tuple[Seat | None, Unavailable | None]:
+        """A deputy whose master is gone does not wait for long: it can tell what the job's log says."""
+        head = self._custody.shelf.heads.get(job)
+        orphaned = head is not None and not self._custody.is_present(head.master)
         try:
-            return await self._custody.seat_of(job), None
+            with trio.move_on_after(_SEAT_PATIENCE_S if orphaned else math.inf):
+                return await self._custody.seat_of(job), None
         except Unavailable as error:
             return None, error
+        return None, Unavailable(f"it cannot be agreed now who is master of job {job}")
 
     async def _ask(self, node_id: NodeId, question: AskJob, patience_s: float = _PATIENCE_S) -> JobSaid | None:
         """None where the node is not there or does not have the job. Raises what it answers otherwise."""
@@ -250,13 +270,7 @@ class Questions:
         if question.what in ("cancel", "forget"):
             raise Unavailable(f"the master of job {question.job} does not answer, and nobody has taken its place yet")
         entries = list(self._custody.shelf.entries(question.job, head.shown))
-        told = telling.row(
-            question.job,
-            telling.counted(entries),
-            master=self._name_of(head.master),
-            epoch=head.log.epoch,
-            unfenced=head.unfenced,
-        )
+        told = self._shelf_row(question.job, head, entries)
         if question.what == "explain":
             reason = "its master does not answer, and this part of the mesh cannot agree on another one yet"
             return _said(question.request, [Waiting(0, reason).as_dict(question.job)])
@@ -265,6 +279,15 @@ class Questions:
             lines = (self._from_here(line) for line in ended if line.index >= question.first)
             return _said(question.request, told, *telling.page(lines))
         return _said(question.request, told)
+
+    def _shelf_row(self, job: str, head: Head, entries: Iterable[Entry]) -> telling.Row:
+        return telling.row(
+            job,
+            telling.counted(entries),
+            master=self._name_of(head.master),
+            epoch=head.log.epoch,
+            unfenced=head.unfenced,
+        )
 
     def _name_of(self, node_id: bytes) -> str:
         if node_id == self._identity.node_id:
@@ -275,10 +298,12 @@ class Questions:
     # All jobs
 
     async def _of_all(self, question: AskJob) -> JobSaid:
-        rows = {str(row["job"]): row for row in self._rows_here(question.what, self._identity.owner_id)}
-        for said in await self._all(question, _ALL_PATIENCE_S):
-            for row in _rows_in(said):
-                rows.setdefault(str(row.get("job")), row)
+        others = await self._all(question, _ALL_PATIENCE_S)
+        rows: dict[str, telling.Row] = {}
+        for row in chain(self._rows_here(question.what, self._identity.owner_id), *map(_rows_in, others)):
+            job = str(row.get("job"))
+            if telling.is_newer(row, rows.setdefault(job, row)):
+                rows[job] = row
         ordered = sorted(rows.values(), key=lambda row: str(row["job"]))
         return _said(question.request, sorted(ordered, key=_since))
 
@@ -290,7 +315,18 @@ class Questions:
         if owner == self._identity.owner_id:
             attached = [job for name, job in self._jobs.master.jobs.items() if name not in self._custody.masteries]
             rows += [telling.attached_row(job, self._identity.name) for job in attached]
+            rows += self._orphans()
         return rows if confidential else [row for row in rows if not self._is_confidential(str(row["job"]))]
+
+    def _orphans(self) -> Iterator[telling.Row]:
+        """Jobs whose master is gone and has no successor yet, by the logs that lie here."""
+        shelf = self._custody.shelf
+        for job, head in shelf.heads.items():
+            if not self._custody.is_present(head.master):
+                try:
+                    yield self._shelf_row(job, head, shelf.entries(job, head.shown))
+                except RemoteProtocolError as error:
+                    logger.error("job %s is not listed: %s", job, error)
 
     # What other nodes ask
 
