@@ -152,8 +152,8 @@ class Execution(msgspec.Struct, frozen=True):
     pipe_window_max: int = 64
     output_bytes_max: int = 256 << 10
     """Of stdout and of stderr, each, that comes home with a task's end; the middle is left out, and that is said."""
-    started_notice_s: float = 0.01
-    """A task that ends sooner is reported once, as finished."""
+    started_notice_s: float = 0.05
+    """A task that ends sooner is reported once, as finished: each notice wakes the node, its master and the program."""
     result_bytes_max: int = 512 << 20
     worker_tasks_max: int = 100_000
     worker_growth_bytes_max: int = 512 << 20

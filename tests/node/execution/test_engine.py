@@ -57,9 +57,9 @@ def test_a_repeated_assignment_of_a_running_task_says_that_it_runs(world: World)
 def test_short_tasks_are_reported_once_and_long_ones_are_announced(world: World) -> None:
     world.assign(M, "j", [1, 2])
     first, second = world.busy()
-    assert world.advance(0.005) == []
+    assert world.advance(0.04) == []
     assert [type(report) for report in world.reply(first)] == [Finished]
-    assert world.advance(0.006) == [Started(2, 0)]
+    assert world.advance(0.011) == [Started(2, 0)]
     assert [type(report) for report in world.reply(second)] == [Finished]
 
 
