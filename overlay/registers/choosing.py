@@ -42,3 +42,8 @@ def choose(acceptors: Sequence[bytes], standing: Callable[[bytes], Standing], ot
     staying = len(here) + len(away)
     size = max(staying, ACCEPTORS_MIN) | 1  # an even number needs as many answers as the odd one above it
     return here + away + groups[Standing.GONE][: size - staying]
+
+
+def spare(acceptors: Sequence[bytes], standing: Callable[[bytes], Standing]) -> int:
+    """How many more may go, with a majority left; negative where there is none."""
+    return sum(standing(one) is Standing.HERE for one in acceptors) - (len(acceptors) // 2 + 1)

@@ -7,6 +7,7 @@ it not, because it knows nothing of the register, the next nearest does. Who the
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -17,7 +18,7 @@ from ..ids import distance
 from ..membership.detector import Changed
 from ..wire.registers import FOUNDING_BYTES, Configuration, State
 from .changes import ROOT, Entry, Move, Settle, directory_for, report
-from .choosing import ACCEPTORS, Standing, choose
+from .choosing import ACCEPTORS, Standing, choose, spare
 from .quorums import is_changing, members
 from .service import Registers, place_of
 
@@ -25,13 +26,19 @@ logger = logging.getLogger("potluck.registers")
 
 SETTLE_S: Final = 5.0
 """A node that restarts is back by then, and keeps its place."""
-_AGAIN_S: Final = 5.0
+FAREWELL_S: Final = 0.5
+"""Where none of the others could follow, who has said goodbye is not waited for."""
+_AGAIN_S: Final = 10.0
 
 
 class Upkeep:
     def __init__(self, registers: Registers) -> None:
         self._registers = registers
-        self._moved = trio.Event()
+        self._settled_s = math.inf
+        """When who has come or died is looked after."""
+        self._farewell_s = math.inf
+        """When who has left is, where it is urgent."""
+        self._rest = trio.CancelScope()
         self._returned: set[bytes] = set()
         """Who has come since the registers were last gone through."""
         self._patience = 0
@@ -40,34 +47,51 @@ class Upkeep:
     def member_changed(self, change: Changed) -> None:
         if change.event == "joined":
             self._returned.add(change.member.node_id)
+        if change.event == "left":
+            self._farewell_s = min(self._farewell_s, trio.current_time() + FAREWELL_S)
         if change.event in ("joined", "left", "died"):
             self.look_again()
 
-    def look_again(self) -> None:
+    def look_again(self, after_s: float = SETTLE_S) -> None:
         """Somebody has come or gone."""
-        self._moved.set()
+        self._settled_s = min(self._settled_s, trio.current_time() + after_s)
+        self._wait()
+
+    def _wait(self) -> None:
+        self._rest.deadline = min(self._settled_s, self._farewell_s)
 
     async def run(self) -> None:
         while True:
-            await self._moved.wait()
-            await trio.sleep(SETTLE_S)
-            self._moved = trio.Event()
-            returned, self._returned = self._returned, set()
-            await self._restore(returned)
-            if await self._all():
-                self._patience = 0
-            else:
-                self._patience += 1
-                await trio.sleep(_AGAIN_S)
-                self._moved.set()
+            with trio.CancelScope() as self._rest:
+                self._wait()
+                await trio.sleep_forever()
+            now_s = trio.current_time()
+            if now_s >= self._farewell_s:
+                self._farewell_s = math.inf
+                await self._all(urgent=True)
+            if now_s >= self._settled_s:
+                self._settled_s = math.inf
+                await self._look_after_all()
 
-    async def _all(self) -> bool:
+    async def _look_after_all(self) -> None:
+        returned, self._returned = self._returned, set()
+        await self._restore(returned)
+        if await self._all():
+            self._patience = 0
+        else:
+            self._patience += 1
+            self.look_again(_AGAIN_S)
+
+    async def _all(self, *, urgent: bool = False) -> bool:
         """Whether nothing is left to do."""
         done = True
         for name, state in self._held():
-            if not self._is_due(name, state.configuration):
+            configuration = state.configuration
+            if urgent and spare(configuration.acceptors, self._registers.standing) > 0:
                 continue
-            if not self._is_mine(name, state.configuration):
+            if not self._is_due(name, configuration):
+                continue
+            if not self._is_mine(name, configuration):
                 done = False
                 continue
             try:

@@ -173,12 +173,13 @@ def test_after_a_guest_has_left_one_of_three_may_die() -> None:
     play(story, 4)
 
 
-def test_of_five_who_leave_one_by_one_the_last_two_go_on() -> None:
+@pytest.mark.parametrize("pause_s", [1.0, 15.0])
+def test_of_five_who_leave_one_by_one_the_last_two_go_on(pause_s: float) -> None:
     async def story(world: World, names: list[str]) -> None:
         for total, name in enumerate(reversed(names[2:]), 1):
             assert (await world.node(names[0]).memory.increment("k", 1))["value"] == total
             await world.leave(name)
-            await trio.sleep(15)
+            await trio.sleep(pause_s)
         assert (await world.node(names[1]).memory.increment("k", 1))["value"] == 4
         for name in names[2:]:
             await world.start(name)

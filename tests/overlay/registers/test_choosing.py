@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.overlay.registers.choosing import ACCEPTORS, ACCEPTORS_MIN, Standing, choose
+from potluck.overlay.registers.choosing import ACCEPTORS, ACCEPTORS_MIN, Standing, choose, spare
 
 HERE, AWAY, GONE = Standing.HERE, Standing.AWAY, Standing.GONE
 
@@ -22,8 +22,8 @@ def chosen(standings: list[Standing], others: int = 0) -> list[bytes]:
 
 
 def may_die(standings: list[Standing]) -> int:
-    """How many more, with a majority left; negative where there is none."""
-    return standings.count(HERE) - (len(standings) // 2 + 1)
+    known = named(standings)
+    return spare(list(known), known.__getitem__)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,13 @@ def may_die(standings: list[Standing]) -> int:
 )
 def test_examples(standings: list[Standing], others: int, count: int) -> None:
     assert len(chosen(standings, others)) == count
+
+
+@pytest.mark.parametrize(
+    "here,away,count", [(3, 2, 0), (4, 1, 1), (5, 0, 2), (3, 0, 1), (3, 1, 0), (2, 2, -1), (1, 0, 0)]
+)
+def test_how_many_more_may_go(here: int, away: int, count: int) -> None:
+    assert may_die([HERE] * here + [AWAY] * away) == count
 
 
 @given(registers, st.integers(0, 9))
