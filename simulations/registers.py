@@ -1,8 +1,9 @@
-"""Scenario `registers`: whole nodes operate on the same registers while machines die, lose their cables, are parted and
-have their clocks set wrong. Histories must be linearizable, no increment may be lost or doubled, and who is alone must
-get no answer.
+"""Scenario `registers`: whole nodes operate on the same registers while machines die, lose their cables, are parted,
+are switched off one after the other and have their clocks set wrong. Histories must be linearizable, no increment may
+be lost or doubled, who is alone must get no answer, and the last two of those who are switched off must get one.
 
-Drawn from the seed: who operates when on what, who dies how and comes back, who is cut off, whose clock jumps.
+Drawn from the seed: who operates when on what, who dies how and comes back, who is cut off, whose clock jumps, in which
+order and how soon after each other they leave and return.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _PAUSE_S: Final = 1.0
 _COUNTER: Final = "counter"
 _ALONE_S: Final = 6.0
 _PARTED_S: Final = 8.0
+_STAYING: Final = 2
+_GOING_S: Final = (1.0, 8.0)
 _CLOCK_JUMP_S: Final = 1800.0
 _WALL_DECODER: Final = msgspec.msgpack.Decoder(int | None)
 
@@ -53,6 +56,8 @@ class Outcome(msgspec.Struct):
     alone: list[str] = []
     """Answers that a node got while it was alone."""
     unhealed: list[str] = []
+    unanswered: list[str] = []
+    """Of the last two, when the others have left."""
     killed: int = 0
 
 
@@ -162,6 +167,7 @@ class RegistersScenario:
         await self._jump_clock()
         await self._leave_alone()
         await self._part()
+        await self._go_home()
         left = self._kills
         while left > 0 and len(self._names) > 1:
             group = min(left, draws.randint(1, DEATHS_AT_ONCE), (len(self._names) - 1) // 2 or 1)
@@ -196,6 +202,24 @@ class RegistersScenario:
         await trio.sleep(_PARTED_S)
         self._world.ether.heal()
         self._world.log.note("", "healed")
+        await until(lambda: all_know_all(self._world), HEALED_S, _POLL_S)
+
+    async def _go_home(self) -> None:
+        """One after the other, until two are left, who still agree; in the morning they come in another order."""
+        await trio.sleep(REPLACED_S)
+        going = self._draws.sample(self._names, max(0, len(self._names) - _STAYING))
+        for name in going:
+            await self._world.leave(name)
+            await trio.sleep(self._draws.uniform(*_GOING_S))
+        for name in set(self._names).difference(going) if going else ():
+            for register in self.outcome.histories:
+                try:
+                    await self._world.node(name).registers.read(register)
+                except PotluckError as error:
+                    self.outcome.unanswered.append(f"{name}: {error.kind}: {error}")
+        for name in self._draws.sample(going, len(going)):
+            await self._world.start(name)
+            await trio.sleep(self._draws.uniform(*_GOING_S))
         await until(lambda: all_know_all(self._world), HEALED_S, _POLL_S)
 
     async def _die(self, names: list[str]) -> None:
@@ -268,6 +292,7 @@ def judge(world: World, scenario: RegistersScenario) -> tuple[list[Check], dict[
         check("every history is linearizable", _unexplained(outcome), f"{answered} operations"),
         check("no increment is lost or done twice", _miscounted(outcome), f"{outcome.added} increments"),
         check("who is alone gets no answer", outcome.alone, "none was given"),
+        check("the last two are answered", outcome.unanswered, "and when the others have left"),
         check("every register answers everybody in the end", outcome.unhealed, f"{len(outcome.counted)} nodes"),
     ]
     figures: dict[str, object] = {

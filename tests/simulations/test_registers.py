@@ -340,6 +340,7 @@ def _split(outcome: Outcome) -> None:
         (_split, "no increment is lost or done twice"),
         (lambda outcome: outcome.sums.extend([1, 1]), "no increment is lost or done twice"),
         (lambda outcome: outcome.alone.append("a1"), "who is alone gets no answer"),
+        (lambda outcome: outcome.unanswered.append("a1"), "the last two are answered"),
         (lambda outcome: outcome.unhealed.append("a1"), "every register answers everybody in the end"),
     ],
 )
