@@ -52,12 +52,31 @@ def connect(path: Path) -> socket.socket | None:
     except OSError:
         link.close()
         return None
-    credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
-    _pid, owner, _group = _PEER_CREDENTIALS.unpack(credentials)
+    _, owner = _process_and_user_at(link)
     if owner not in (os.getuid(), 0):
         link.close()
         raise NotAllowed(f"the node at {path} belongs to user {owner}")
     return link
+
+
+def process_at(path: Path) -> int | None:
+    """The descriptor of the process that listens there (`pidfd_open`), to be closed; None where none does. Raises
+    NotAllowed if it is not this user's."""
+    link = connect(path)
+    if link is None:
+        return None
+    with link:
+        process, _ = _process_and_user_at(link)
+    try:
+        return os.pidfd_open(process)
+    except ProcessLookupError:
+        return None
+
+
+def _process_and_user_at(link: socket.socket) -> tuple[int, int]:
+    credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
+    process, user, _ = _PEER_CREDENTIALS.unpack(credentials)
+    return process, user
 
 
 def running(surroundings: Surroundings) -> list[str]:

@@ -22,7 +22,6 @@ from ..overlay.errors import (
     LimitExceeded,
     LinkLost,
     LocalProtocolError,
-    NameInUse,
     NotFound,
     PotluckError,
     RemoteProtocolError,
@@ -52,6 +51,7 @@ from .objects import PART_BYTES, Objects
 from .processes.service import ProcessTable
 from .rights import OfProgram, OfTask, Rights
 from .streams import Streams
+from .tenancy import taken
 
 logger = logging.getLogger("potluck.control")
 
@@ -137,7 +137,7 @@ async def listen(path: Path, name: str) -> trio.SocketListener:
         path.unlink(missing_ok=True)  # what a killed node left behind
     else:
         await trio.aclose_forcefully(probe)
-        raise NameInUse(f"a node named {name} is running already: choose another with --name, or end it")
+        raise taken(name)
     server = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     await server.bind(str(path))
     path.chmod(0o600)

@@ -63,7 +63,8 @@ class House:
 
     def reload(self, peers: Sequence[str]) -> None:
         known = dict.fromkeys((*self._config.peers, *peers))
-        self.following = msgspec.structs.replace(self._config, peers=tuple(known))
+        # It is moved: the secret that it may have begun with is of the mesh that it leaves.
+        self.following = msgspec.structs.replace(self._config, peers=tuple(known), mesh_secret_file=None)
         self._node.leave()
 
     async def examine(self) -> list[dict[str, object]]:

@@ -18,7 +18,7 @@ from ..overlay.config import Config
 from ..overlay.dht.handover import GIVE_S
 from ..overlay.errors import reason
 from ..overlay.identity.certificates import to_pem
-from ..overlay.identity.mesh import Identity, open_identity, open_mesh
+from ..overlay.identity.mesh import Identity, check_provisioned, open_identity, open_mesh
 from ..overlay.identity.privacy import write_private
 from ..overlay.identity.rotation import rotations_to
 from ..overlay.places import control_socket_path, machine_id, node_dir
@@ -32,6 +32,7 @@ from .lending.desk import Desk
 from .resources.gpus import find_gpus, lent
 from .store import SqliteStore
 from .system import SystemEntropy, SystemHost, SystemWallClock
+from .tenancy import held
 
 logger = logging.getLogger("potluck.node")
 
@@ -55,7 +56,8 @@ def serve(config: Config, announce: Callable[[Event], None], sandboxes: Callable
 async def _serve(config: Config, announce: Callable[[Event], None], sandboxes: Callable[[], Sequence[Sandbox]]) -> None:
     """One node after the other: a machine that joins another mesh begins again in it, in the same process."""
     socket_path = control_socket_path(config.runtime_dir, config.data_dir, config.name)
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    folder = node_dir(config.data_dir, _machine(), config.name)
+    with held(folder, config.name), trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         following: Config | None = config
         while following is not None:
             listener = await control.listen(socket_path, config.name)
@@ -83,6 +85,8 @@ async def _run(
     entropy = SystemEntropy()
     found = open_mesh(config.data_dir, entropy, config.mesh_secret_file)
     mesh = msgspec.structs.replace(found, rotations=rotations_to(config.data_dir, found.root_der))
+    if config.mesh_secret_file:
+        check_provisioned(config.data_dir, mesh, config.mesh_secret_file)
     folder = node_dir(config.data_dir, _machine(), config.name)
     begin_anew_without_state(folder)
     identity = open_identity(mesh, folder, config.name, entropy)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
+import os
+import select
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from ..client.connection import Connection
-from ..client.dialling import connect, running
-from ..overlay.errors import DeadlineExceeded, NoNode, PotluckError
+from ..client.dialling import process_at, running
+from ..overlay.errors import DeadlineExceeded, NoNode
 from ..overlay.places import control_socket_path
 from ..overlay.wire.control import AskStatus, ShutDown
 from .answer import Answer, Session, verb
@@ -21,7 +22,6 @@ from .asking import ask_json, connected
 from .reading import Numbers
 
 LEAVE_TIMEOUT_S: Final = 15.0
-LOOK_AGAIN_S: Final = 0.02
 DRAIN_S_MAX: Final = 7 * 86_400.0
 
 _TOLD: Final = {
@@ -58,14 +58,20 @@ def command(session: Session, names: tuple[str, ...], all_nodes: bool, drain: bo
             raise NoNode("no node is running here")
     elif not names:
         wanted = [session.node]
+    elif unknown := set(names).difference(running(session.surroundings)):
+        raise NoNode(f"no node named {sorted(unknown)[0]!r} is running here, and none was stopped")
     left = [_stop(session, name, within_s if drain else 0.0) for name in wanted]
     lines = [line for one in left for line in _lines(one)]
     return Answer({"stopped": [one["node"] for one in left], "left": left}, "\n".join(lines))
 
 
 def _stop(session: Session, name: str | None, drain_s: float) -> dict[str, Any]:
-    with connected(replace(session, node=name)) as connection:
+    with connected(replace(session, node=name)) as connection, ExitStack() as closing:
         stopping = connection.greeted.result().name
+        surroundings = session.surroundings
+        process = process_at(control_socket_path(surroundings.runtime_dir, surroundings.data_dir, stopping))
+        if process is not None:
+            closing.callback(os.close, process)
         if drain_s:
             _announce(session, connection, stopping, drain_s)
         told = connection.ask(ShutDown, drain_s > 0, drain_s)
@@ -73,7 +79,9 @@ def _stop(session: Session, name: str | None, drain_s: float) -> dict[str, Any]:
             done: dict[str, Any] = json.loads(told.result(drain_s + LEAVE_TIMEOUT_S).json)
         except TimeoutError:
             raise DeadlineExceeded(f"{stopping} has not left after {drain_s + LEAVE_TIMEOUT_S:g} s") from None
-    _await_end(control_socket_path(session.surroundings.runtime_dir, session.surroundings.data_dir, stopping), stopping)
+        # Not only does it listen no more: another may begin in its place, with what it has written.
+        if process is not None and not select.select([process], [], [], LEAVE_TIMEOUT_S)[0]:
+            raise DeadlineExceeded(f"{stopping} has not ended after {LEAVE_TIMEOUT_S:g} s")
     del done["stopped"]
     return {"node": stopping, **done}
 
@@ -92,21 +100,3 @@ def _lines(left: Mapping[str, Any]) -> list[str]:
         if left[kind]
     ]
     return [*lines, f"{name} has left"]
-
-
-def _await_end(path: Path, name: str) -> None:
-    deadline_s = time.monotonic() + LEAVE_TIMEOUT_S
-    while _listens(path):
-        if time.monotonic() > deadline_s:
-            raise DeadlineExceeded(f"{name} has not left after {LEAVE_TIMEOUT_S:g} s")
-        time.sleep(LOOK_AGAIN_S)
-
-
-def _listens(path: Path) -> bool:
-    try:
-        link = connect(path)
-    except PotluckError:
-        return False
-    if link is not None:
-        link.close()
-    return link is not None

@@ -117,15 +117,20 @@ def open_mesh(data_dir: Path, entropy: Entropy, secret_file: Path | None = None)
         owner = owner_key(data_dir / "owner-key", entropy)
         toml = data_dir / "mesh.toml"
         if toml.exists():
-            mesh = read_mesh(toml, owner)
-            if provisioned and found(provisioned, owner).root_der != mesh.root_der:
-                raise ConfigError(f"{data_dir} belongs to another mesh than {secret_file}")
-            return mesh
+            return read_mesh(toml, owner)
         secret = provisioned or entropy.token(SECRET_BYTES)
         mesh = msgspec.structs.replace(found(secret, owner), alone=provisioned is None)
         write_private(data_dir / "secret", secret.hex().encode() + b"\n")
         write_private(toml, mesh_toml(mesh))
         return mesh
+
+
+def check_provisioned(data_dir: Path, mesh: Mesh, secret_file: Path) -> None:
+    """A script goes on naming the secret that a machine began with, whatever roots the mesh has had since. Raises
+    ConfigError for the secret of another mesh."""
+    root_der = found(_read_secret(secret_file), mesh.owner).root_der
+    if root_der not in (mesh.root_der, *(rotation.former_root for rotation in mesh.rotations)):
+        raise ConfigError(f"{data_dir} belongs to another mesh than {secret_file}")
 
 
 def open_identity(mesh: Mesh, node_dir: Path, name: str, entropy: Entropy) -> Identity:

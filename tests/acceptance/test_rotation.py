@@ -93,6 +93,29 @@ def test_a_founder_is_left_behind_and_the_old_secret_opens_nothing(machines: lis
     assert mesh_of(three) == rotated["root"]
 
 
+def test_machines_that_were_given_a_secret_follow_and_their_scripts_go_on_working(machines: list[Pool]) -> None:
+    one, two, _ = machines
+    secret = one.folder / "given"
+    secret.write_text("5c" * 32)
+    secret.chmod(0o600)
+    up(one, "north", f"--mesh-secret-file={secret}")
+    up(two, "south", f"--mesh-secret-file={secret}")
+    await_alive(one, "north", "south")
+    rotated = one.call("mesh", "rotate", "--json")
+    assert rotated.code == 0, rotated.err
+    wait_until(lambda: in_mesh(two, rotated.value["root"]), "south follows at once")
+    await_alive(one, "north", "south")
+    for machine, name in ((one, "north"), (two, "south")):
+        turn_off(machine, name)
+        up(machine, name, f"--mesh-secret-file={secret}")
+        assert in_mesh(machine, rotated.value["root"])
+    secret.write_text("6d" * 32)
+    turn_off(two, "south")
+    refused = two.call("up", "--interface=127.0.0.1", "--name=south", f"--mesh-secret-file={secret}")
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    assert "belongs to another mesh" in refused.err
+
+
 def root_check(machine: Pool) -> dict[str, object]:
     answer = machine.call("doctor", "--json")
     return next((row for row in answer.value if row["check"] == "root"), {"ok": None, "detail": ""})

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from potluck.overlay.errors import ConfigError
 from potluck.overlay.identity.certificates import verify_chain
-from potluck.overlay.identity.mesh import found, open_identity, open_mesh
+from potluck.overlay.identity.mesh import check_provisioned, found, open_identity, open_mesh
 from potluck.simulations.entropy import SeededEntropy
 
 from ...strategies.identities import key
@@ -120,10 +120,11 @@ def test_a_mesh_secret_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> 
 
 
 def test_the_secret_of_another_mesh_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "given").write_text(SECRET)
-    open_mesh(tmp_path / "data", entropy("a"))
+    data_dir, given = tmp_path / "data", tmp_path / "given"
+    given.write_text(SECRET)
+    open_mesh(data_dir, entropy("a"))
     with pytest.raises(ConfigError, match="belongs to another mesh"):
-        open_mesh(tmp_path / "data", entropy("a"), tmp_path / "given")
+        check_provisioned(data_dir, open_mesh(data_dir, entropy("a"), given), given)
 
 
 @pytest.mark.parametrize("name", ["mesh.toml", "owner-key"])
