@@ -159,7 +159,7 @@ class MasterMachine(RuleBasedStateMachine):
     def worker_up(self, node_id: NodeId, restarted: bool) -> None:
         known = node_id in self.boots
         if known and restarted:
-            self.programs_at = {one for one in self.programs_at if one[0] != node_id}
+            self.its_life_is_over(node_id)
         boot = self.boots.get(node_id, 0) + restarted
         self.boots[node_id] = boot
         before = self.outstanding()
@@ -168,8 +168,13 @@ class MasterMachine(RuleBasedStateMachine):
     @rule(node_id=st.sampled_from(IDS), how=st.sampled_from(["died", "left"]))
     def worker_gone(self, node_id: NodeId, how: str) -> None:
         self.boots.pop(node_id, None)
-        self.programs_at = {one for one in self.programs_at if one[0] != node_id}
+        self.its_life_is_over(node_id)
         self.follow(self.master.worker_gone(self.now_s, node_id, how))
+
+    def its_life_is_over(self, node_id: NodeId) -> None:
+        """The next one has no programs, and may have another mind."""
+        self.programs_at = {one for one in self.programs_at if one[0] != node_id}
+        self.refused = {one for one in self.refused if one[1] != node_id}
 
     @rule(
         retries=st.integers(0, 3),
