@@ -25,7 +25,7 @@ from ..overlay import parcels
 from ..overlay.errors import LimitExceeded
 from ..overlay.parcels import Parcel
 from ..overlay.wire.work import INLINE_BYTES_MAX, MODULES_MAX, Inline, Program, ProgramForm
-from .cached import reduced
+from .anew import reduced, with_slots
 from .modules import Library, Modules, main_source, own_modules
 
 _BUFFER_BYTES_MIN: Final = 4096
@@ -167,7 +167,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         for module, name in _OF_PROCESS:
             if module in sys.modules and obj is getattr(sys.modules[module], name, None):
                 return getattr, (sys.modules[module], name)
-        return reduced(obj) or super().reducer_override(obj)
+        return reduced(obj) or with_slots(obj, super().reducer_override(obj))
 
 
 def _pickled(value: object, buffer_callback: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:

@@ -1,0 +1,83 @@
+"""Classes and functions of the program itself, which Python pickles by a name that no worker knows, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from .harness import Pool
+
+pytestmark = pytest.mark.processes
+
+PROGRAM = """
+import dataclasses, functools, typing
+import potluck
+
+@dataclasses.dataclass(slots=True)
+class Point:
+    x: int
+
+class Base:
+    __slots__ = ("open", "__hidden")
+    def __init__(self): self.open, self.__hidden = 1, 2
+    def both(self): return self.open, self.__hidden
+
+class Derived(Base):
+    __slots__ = "one"
+
+class Loose:
+    __slots__ = ("q", "__dict__", "__weakref__")
+
+def slotted():
+    for bare in (Point(1), Derived()):
+        try:
+            bare.undeclared = 1
+        except AttributeError:
+            continue
+        raise SystemError("a class has lost its slots")
+    derived, loose = Derived(), Loose()
+    derived.one, loose.q, loose.z = 3, 4, 5
+    return Point(1), derived, loose
+
+class Lazy:
+    def __init__(self, x): self.x = x
+    @functools.cached_property
+    def double(self): return self.x * 2
+
+@functools.singledispatch
+def shown(x): return "object"
+@shown.register
+def _(x: int): return f"int, {shown([x])}"
+@shown.register(list)
+def _(x): return "list"
+
+class Showing:
+    @functools.singledispatchmethod
+    def show(self, x): return "object"
+    @show.register
+    def _(self, x: int): return "int"
+
+Metres = typing.NewType("Metres", int)
+
+def main():
+    with potluck.Executor() as pool:
+        point, derived, loose = pool.submit(slotted).result(60)
+        assert point == Point(1) and type(point) is Point
+        assert (type(derived), derived.both(), derived.one) == (Derived, (1, 2), 3)
+        assert (loose.q, loose.z) == (4, 5) and not hasattr(derived, "__dict__")
+        lazy = Lazy(4)
+        lazy.double
+        assert pool.submit(lambda one, other: (one.double, other.double), lazy, Lazy(5)).result(60) == (8, 10)
+        assert list(pool.map(shown, [3, "", []])) == ["int, list", "object", "list"]
+        assert pool.submit(lambda it: (it.show(1), it.show("")), Showing()).result(60) == ("int", "object")
+        assert pool.submit(lambda: (Metres(3), Metres.__name__)).result(60) == (3, "Metres")
+    print("all travelled")
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_what_only_the_program_has_travels_however_python_would_pickle_it(nodes: Pool) -> None:
+    nodes.up("c1", "--slots=2").await_ready()
+    done = nodes.script(PROGRAM, "c1")
+    assert (done.code, done.out) == (0, "all travelled\n"), done.err
