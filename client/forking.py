@@ -8,6 +8,7 @@ says why; what is begun there begins a conversation of the child's own.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from typing import Final, Protocol
 
@@ -31,4 +32,13 @@ def _in_child() -> None:
         thing.forget_parent()
 
 
+NO_FORK: Final = threading.RLock()
+"""Held while a process is begun. A child forked meanwhile would keep the other end of the pipe by which whoever begins
+the process hears that it runs: that would not be heard before the child ends. Of the process by nature, too."""
+
+os.register_at_fork(
+    before=NO_FORK.acquire,
+    after_in_parent=NO_FORK.release,
+    after_in_child=NO_FORK._at_fork_reinit,  # type: ignore[attr-defined]  # as threading does itself
+)
 os.register_at_fork(after_in_child=_in_child)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, InvalidStateError
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ..overlay.errors import PotluckError, RemoteProtocolError, WorkerLost
 from ..overlay.wire import inside
@@ -15,7 +15,7 @@ from .files import Home
 from .input import StandardInput
 from .outcomes import CancelledWhileRunning, exception_of, value_of
 from .output import JobOutput
-from .programs import Arguments, Body
+from .programs import Arguments, Body, body_of
 from .questions import reject
 from .waiting import SharedCondition, Waiters
 
@@ -182,6 +182,9 @@ class Job:
         return future
 
 
+_NOTHING: Final = body_of("kind", b"")
+
+
 class TaskFuture(Future[Any]):
     """A future whose `cancel` reaches the node: True until a notice that the task runs has come back."""
 
@@ -214,7 +217,7 @@ class TaskFuture(Future[Any]):
         self.job = job
         self.program = program
         self.arguments: Arguments | None = arguments
-        """Let go when its result is there: until then another node may need them."""
+        """These and the program are let go when its result is there: until then another node may need them."""
         self.size_bytes = arguments.size_bytes
         self.index: int | None = None
         """None until sent."""
@@ -238,9 +241,12 @@ class TaskFuture(Future[Any]):
             self.give_up(WorkerLost(f"the node it was given to was lost ({self.lost} in all), and it is not run again"))
 
     def give_up(self, error: BaseException) -> None:
-        """No node needs its arguments any more."""
-        self.arguments = None
+        self.let_go()
         self.fail(error)
+
+    def let_go(self) -> None:
+        """Of what no node needs any more: a function may hold more than its arguments do."""
+        self.arguments, self.program = None, _NOTHING
 
     def cancel(self) -> bool:
         if not super().cancel():

@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from ..overlay.errors import BY_WIRE_CODE, NoNode, PotluckError
+from .forking import NO_FORK
 
 END_TIMEOUT_S: Final = 8.0
 """A graceful leave takes less; what takes longer is killed."""
@@ -53,14 +54,15 @@ class NodeProcess:
             command.append("--until-eof")
         log = self._log.open("ab") if isinstance(self._log, Path) else self._log
         try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE if self._tied else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=self._environment,
-                start_new_session=True,
-            )
+            with NO_FORK:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE if self._tied else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=self._environment,
+                    start_new_session=True,
+                )
         finally:
             if log is not None and log is not self._log:
                 log.close()

@@ -67,7 +67,7 @@ class Window:
         return TO_NODE.encode(control.Submit(job.id, future.program.without_body, [spec]))
 
     def landed(self, future: TaskFuture) -> None:
-        future.arguments = None
+        future.let_go()
         self._done_tasks += 1
         self._done_bytes += future.size_bytes
 

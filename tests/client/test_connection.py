@@ -46,6 +46,16 @@ def test_every_task_gets_its_own_result_whatever_the_sizes(calls: list[tuple[int
         assert connection.is_idle
 
 
+def test_what_is_done_holds_neither_its_arguments_nor_its_program() -> None:
+    with double_node() as (_, connection):
+        job = connection.open_job(JobOptions())
+        body = PACKER.body(abs)
+        future = call(job, body, -1)
+        assert future.result(10) == 1
+        connection.wait_idle()
+        assert future.arguments is None and future.program is not body
+
+
 @pytest.mark.parametrize("memory_files", [True, False])
 def test_a_body_too_long_for_a_frame_goes_ahead(memory_files: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     big = b"z" * 1_500_000

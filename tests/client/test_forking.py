@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import potluck
 import pytest
+from potluck.client import processes
 from potluck.client.executor import Executor
 
 from ..verbs.mesh import Mesh, mesh
@@ -51,6 +53,31 @@ def sleep(duration_s: float) -> float:
 
     time.sleep(duration_s)
     return duration_s
+
+
+def test_a_fork_waits_while_a_node_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the child would keep the pipe by which Popen hears that the node runs, for as long as it lives."""
+    begins, may_go_on, forked = (threading.Event() for _ in range(3))
+
+    def slowly(*_args: object, **_kwargs: object) -> None:
+        begins.set()
+        assert may_go_on.wait(30)
+
+    def fork() -> None:
+        assert in_child(lambda: None) == 0
+        forked.set()
+
+    monkeypatch.setattr(processes.subprocess, "Popen", slowly)
+    node = processes.NodeProcess([], {}, None)
+    threads = [threading.Thread(target=node.start), threading.Thread(target=fork)]
+    threads[0].start()
+    assert begins.wait(30)
+    threads[1].start()
+    assert not forked.wait(0.3)
+    may_go_on.set()
+    for thread in threads:
+        thread.join()
+    assert forked.is_set()
 
 
 def test_a_copied_future_says_whose_it_is_and_the_parents_resolves(node: Mesh) -> None:
