@@ -260,8 +260,9 @@ class MasterMachine(RuleBasedStateMachine):
         if outcome in ("full", "missing", "unfetched", "recalled"):
             self.handed_back |= {(node_id, (job_id, index)) for index in indexes}
         if outcome == "missing":
-            lacking = {LIBRARY.program_id, *(task.program for task in tasks)}
-            self.programs_at -= {(node_id, job_id, program_id) for program_id in lacking}
+            for task in tasks:
+                needed = PROGRAMS[FORM_OF[task.program]].libraries
+                self.programs_at -= {(node_id, job_id, program_id) for program_id in (task.program, *needed)}
         before = self.outstanding()
         final = [task.index for task in tasks if outcome == "ok" or task.errors == self.options[job_id].error_retries]
         self.say(node_id, job_id, 1, reports)
