@@ -469,6 +469,7 @@ class Node:
 
     def _completed(self, link: Link, message: Message) -> None:
         assert isinstance(message, TaskComplete)
+        self.custody.released(link.peer.node_id, message.job)
         if self.execution.serves(link.peer.node_id, message.job):  # else it is none of the sender's business
             self.execution.complete(link.peer.node_id, message)
             self.objects.table.release(message.job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from typing import Final
 
@@ -46,6 +46,8 @@ logger = logging.getLogger("potluck.node")
 
 _PATIENCE_S: Final = 5.0
 _SEAT_PATIENCE_S: Final = 1.0
+_IN_VAIN_S: Final = 5.0
+_IN_VAIN_MAX: Final = 1000
 _ALL_PATIENCE_S: Final = 2.0
 """For everybody's list of jobs."""
 _CANCEL_S: Final = 5.0
@@ -63,6 +65,7 @@ class Questions:
         self._membership = membership
         self._background = Background()
         self._live = Live()
+        self._in_vain_until_s: dict[str, float] = {}
         links.on(AskJob, self._asked)
 
     async def run(self) -> None:
@@ -186,40 +189,58 @@ class Questions:
     # Elsewhere
 
     async def _ask_on(self, question: AskJob) -> JobSaid:
-        seat, trouble = await self._seat(question.job)
+        job = question.job
+        agreed, seat = await self._seat(job)
+        if not agreed:
+            if (said := await self._ask_whoever_knows(question)) is not None:
+                return said
+            seat = await self._custody.seat_of(job)
         if seat is not None:
             for node_id in (seat.master, *seat.deputies):
                 if (said := await self._ask(NodeId(node_id), question)) is not None:
                     return said
         if (here := await self._answer_here(question, self._identity.owner_id)) is not None:
             return here  # it has become the master meanwhile
-        head = self._custody.shelf.heads.get(question.job)
-        if head is not None and (head.log.epoch >= seat.epoch if seat is not None else trouble is not None):
+        if seat is None:
+            if (said := await self._ask_everybody(question)) is not None:
+                return said
+            raise NotFound(f"no job {job}")
+        head = self._custody.shelf.heads.get(job)
+        if head is not None and head.log.epoch >= seat.epoch:
             return self._of_shelf(question, head)
-        if seat is None and (said := await self._ask_everybody(question)) is not None:
+        if all(map(self._is_anothers, (seat.master, *seat.deputies))):
+            raise NotFound(f"no job {job} of yours")
+        raise Unavailable(f"job {job} waits: its master is gone, and nobody has taken its place yet")
+
+    async def _ask_whoever_knows(self, question: AskJob) -> JobSaid | None:
+        """While it cannot be agreed who is master: whoever was when this node last heard, else who knows most of it."""
+        head = self._custody.shelf.heads.get(question.job)
+        if head is not None and (said := await self._ask(NodeId(head.master), question)) is not None:
             return said
-        if trouble is not None:
-            raise trouble
-        if seat is not None and all(map(self._is_anothers, (seat.master, *seat.deputies))):
-            raise NotFound(f"no job {question.job} of yours")
-        if seat is not None:
-            raise Unavailable(f"job {question.job} waits: its master is gone, and nobody has taken its place yet")
-        raise NotFound(f"no job {question.job}")
+        if (said := await self._ask_everybody(question)) is not None:
+            return said
+        if (here := await self._answer_here(question, self._identity.owner_id)) is not None:
+            return here  # likewise
+        return None if head is None else self._of_shelf(question, head)
 
     def _is_anothers(self, node_id: bytes) -> bool:
         """Known to be another owner's: it would tell us nothing."""
         return self._membership.get(NodeId(node_id)) is not None and not self._custody.is_own(NodeId(node_id))
 
-    async def _seat(self, job: str) -> tuple[Seat | None, Unavailable | None]:
-        """A deputy whose master is gone does not wait for long: it can tell what the job's log says."""
-        head = self._custody.shelf.heads.get(job)
-        orphaned = head is not None and not self._custody.is_present(head.master)
+    async def _seat(self, job: str) -> tuple[bool, Seat | None]:
+        """Whether it can be agreed now who is master of it, and who is. A long answer has many parts: each is asked for
+        by itself, and where it was waited for in vain a moment ago, it is not waited for again."""
+        if trio.current_time() < self._in_vain_until_s.get(job, -math.inf):
+            return False, None
         try:
-            with trio.move_on_after(_SEAT_PATIENCE_S if orphaned else math.inf):
-                return await self._custody.seat_of(job), None
+            with trio.move_on_after(_SEAT_PATIENCE_S):
+                return True, await self._custody.seat_of(job)
         except Unavailable as error:
-            return None, error
-        return None, Unavailable(f"it cannot be agreed now who is master of job {job}")
+            logger.debug("it cannot be agreed now who is master of job %s: %s", job, error)
+        if len(self._in_vain_until_s) >= _IN_VAIN_MAX:
+            self._in_vain_until_s.clear()
+        self._in_vain_until_s[job] = trio.current_time() + _IN_VAIN_S
+        return False, None
 
     async def _ask(self, node_id: NodeId, question: AskJob, patience_s: float = _PATIENCE_S) -> JobSaid | None:
         """None where the node is not there or does not have the job. Raises what it answers otherwise."""
@@ -243,8 +264,8 @@ class Questions:
 
     async def _ask_everybody(self, question: AskJob, patience_s: float = _ALL_PATIENCE_S) -> JobSaid | None:
         """A job whose client waits for it is known to its master only."""
-        answers = [said for said in await self._all(question, patience_s) if said is not None]
-        return answers[0] if answers else None
+        answers = await self._all(question, patience_s)
+        return max(answers, key=lambda said: telling.progress(_row_in(said)), default=None)
 
     async def _all(self, question: AskJob, patience_s: float) -> list[JobSaid]:
         answers: list[JobSaid] = []
@@ -275,8 +296,9 @@ class Questions:
             reason = "its master does not answer, and this part of the mesh cannot agree on another one yet"
             return _said(question.request, [Waiting(0, reason).as_dict(question.job)])
         if question.what == "tasks":
-            ended = sorted(chain.from_iterable(map(telling.ended_lines, entries)), key=lambda line: line.index)
-            lines = (self._from_here(line) for line in ended if line.index >= question.first)
+            ended = {line.index: line for line in chain.from_iterable(map(telling.ended_lines, entries))}
+            indexes = range(question.first, telling.counted(entries).tasks)
+            lines = (self._from_here(ended.get(index) or TaskLine(index, "pending")) for index in indexes)
             return _said(question.request, told, *telling.page(lines))
         return _said(question.request, told)
 
@@ -300,14 +322,13 @@ class Questions:
     async def _of_all(self, question: AskJob) -> JobSaid:
         others = await self._all(question, _ALL_PATIENCE_S)
         rows: dict[str, telling.Row] = {}
-        for row in chain(self._rows_here(question.what, self._identity.owner_id), *map(_rows_in, others)):
+        for row in chain(await self._rows_here(question.what, self._identity.owner_id), *map(_rows_in, others)):
             job = str(row.get("job"))
-            if telling.is_newer(row, rows.setdefault(job, row)):
-                rows[job] = row
+            rows[job] = max(rows.get(job, row), row, key=telling.progress)
         ordered = sorted(rows.values(), key=lambda row: str(row["job"]))
         return _said(question.request, sorted(ordered, key=_since))
 
-    def _rows_here(self, what: str, owner: bytes, *, confidential: bool = True) -> list[telling.Row]:
+    async def _rows_here(self, what: str, owner: bytes, *, confidential: bool = True) -> list[telling.Row]:
         masteries = [one for one in self._custody.masteries.values() if one.opened.owner == owner]
         if what == "history":
             return self._jobs.history.rows() if owner == self._identity.owner_id else []
@@ -315,18 +336,24 @@ class Questions:
         if owner == self._identity.owner_id:
             attached = [job for name, job in self._jobs.master.jobs.items() if name not in self._custody.masteries]
             rows += [telling.attached_row(job, self._identity.name) for job in attached]
-            rows += self._orphans()
+            rows += await self._orphans()
         return rows if confidential else [row for row in rows if not self._is_confidential(str(row["job"]))]
 
-    def _orphans(self) -> Iterator[telling.Row]:
-        """Jobs whose master is gone and has no successor yet, by the logs that lie here."""
-        shelf = self._custody.shelf
-        for job, head in shelf.heads.items():
-            if not self._custody.is_present(head.master):
-                try:
-                    yield self._shelf_row(job, head, shelf.entries(job, head.shown))
-                except RemoteProtocolError as error:
-                    logger.error("job %s is not listed: %s", job, error)
+    async def _orphans(self) -> list[telling.Row]:
+        """Jobs whose master is gone and has no successor yet, by the logs that lie here; not those that were forgotten,
+        as far as that can be told."""
+        shelf, rows = self._custody.shelf, list[telling.Row]()
+        orphaned = [(job, head) for job, head in shelf.heads.items() if not self._custody.is_present(head.master)]
+        agreed = True
+        for job, head in orphaned:
+            agreed, seat = await self._seat(job) if agreed else (False, None)
+            if agreed and seat is None:
+                continue
+            try:
+                rows.append(self._shelf_row(job, head, shelf.entries(job, head.shown)))
+            except RemoteProtocolError as error:
+                logger.error("job %s is not listed: %s", job, error)
+        return rows
 
     # What other nodes ask
 
@@ -338,7 +365,7 @@ class Questions:
         owner = bytes(link.peer.owner_id)
         try:
             if question.what in ("jobs", "history"):
-                said = _said(question.request, self._rows_here(question.what, owner, confidential=False))
+                said = _said(question.request, await self._rows_here(question.what, owner, confidential=False))
             elif self._is_confidential(question.job):
                 raise NotFound(f"no job {question.job}")
             else:
@@ -366,8 +393,8 @@ class Questions:
         """What lies here of a job that was forgotten is not told: the register knows no seat of it."""
         head = self._custody.shelf.heads.get(question.job)
         if head is not None and head.owner == owner == self._identity.owner_id:
-            seat, trouble = await self._seat(question.job)
-            if seat is not None or trouble is not None:
+            agreed, seat = await self._seat(question.job)
+            if seat is not None or not agreed:
                 return self._of_shelf(question, head)
         raise NotFound(f"no job {question.job}")
 
@@ -379,6 +406,14 @@ def _rows_in(said: JobSaid) -> list[telling.Row]:
     except ValueError:
         return []
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _row_in(said: JobSaid) -> telling.Row:
+    try:
+        row = json.loads(said.json)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) else {}
 
 
 def _since(row: telling.Row) -> float:

@@ -43,8 +43,9 @@ from ...overlay.wire.codec import Message
 from ...overlay.wire.control import JobOptions, NodeReports, TaskSpec
 from ...overlay.wire.gossip import Status
 from ...overlay.wire.joblog import Entry, JobLog, JobLogged, Opened
-from ...overlay.wire.work import Fault, Finished, Inline, Payload, Program, Reference, Report
+from ...overlay.wire.work import Fault, Finished, Inline, Payload, Program, Reference, Report, TaskComplete
 from ..jobs.effects import Assign, Note
+from ..jobs.history import Past
 from ..jobs.service import Jobs
 from ..objects import Objects
 from .alone import Alone
@@ -203,6 +204,18 @@ class Custody:
             await self._registers.change(register_of(job), remove(job))
         mastery.forgotten = True
         mastery.end()
+        for node_id in mastery.seat.deputies:
+            if (link := self._links.get(NodeId(node_id))) is not None:
+                try:
+                    link.post(TaskComplete(job, mastery.epoch))
+                except LinkLost:
+                    logger.debug("a deputy hears later that job %s is forgotten", job)  # it looks over what it has
+
+    def released(self, sender: NodeId, job: str) -> None:
+        """Its master needs nothing of it any more here: the register knows whether anybody does."""
+        head = self.shelf.heads.get(job)
+        if head is not None and head.master == sender:
+            self._background.start(self.succession.look_at, job)
 
     def mastery(self, job: str) -> Mastery:
         """Raises NotFound for a job that this node is not master of."""
@@ -266,7 +279,7 @@ class Custody:
     async def _hold(self, mastery: Mastery) -> None:
         job = mastery.job
         try:
-            await mastery.run(lambda: self._jobs.close(job))
+            await mastery.run(lambda: self._over(mastery))
         finally:
             self._part_from_client(mastery)
             self._jobs.close(job)
@@ -277,6 +290,25 @@ class Custody:
         else:  # another one is master; which one, its log or the register will say
             self.shelf.put(job, mastery.head())
             await self.succession.look_at(job)
+
+    def _over(self, mastery: Mastery) -> None:
+        self._jobs.close(mastery.job)
+        if mastery.opened.options.confidential:
+            return
+        counts = mastery.counts
+        self._jobs.history.add(
+            Past(
+                job=mastery.job,
+                state=counts.state,
+                submitted_s=mastery.opened.submitted_s,
+                ended_s=counts.ended_s or self._mesh_time.now_s(),
+                tasks=counts.tasks,
+                failed=counts.failed,
+                run_s=counts.run_s,
+                nodes=dict(counts.nodes),
+                lasting=True,
+            )
+        )
 
     def _part_from_client(self, mastery: Mastery) -> None:
         """Whoever waits for the job here would wait for ever."""

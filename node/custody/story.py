@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -24,6 +25,10 @@ class Counts(msgspec.Struct):
     sealed: bool = False
     ended_s: float = 0.0
     """Mesh time of the last task's end."""
+    run_s: float = 0.0
+    """Of all its tasks together."""
+    nodes: Counter[str] = msgspec.field(default_factory=Counter)
+    """Tasks that each has run, by name."""
 
     def take(self, entry: Entry) -> None:
         match entry:
@@ -33,12 +38,15 @@ class Counts(msgspec.Struct):
                 self.tasks += len(tasks)
             case Sealed():
                 self.sealed = True
-            case Ended(_, _, reports):
+            case Ended(node, _, reports):
                 for report in reports:
                     self._end(report)
+                if node:
+                    self.nodes[node] += len(reports)
 
     def _end(self, report: Finished) -> None:
         self.ended += 1
+        self.run_s += report.elapsed_s
         self.ended_s = max(self.ended_s, report.started_s + report.elapsed_s)
         if report.fault is not None:
             if report.fault.code == Cancelled.wire_code:

@@ -173,11 +173,11 @@ class Succession:
             self._background.start(self._succeed, job)
 
     def _is_unneeded(self, job: str, head: Head) -> bool:
-        """A new job's log comes before its seat is agreed, and a deputy's before it is named."""
+        """A new job's log comes before its seat is agreed, and a deputy's before it is named: nothing was shown."""
         length, looks = self._seen.get(job, (head.length, 0))
         looks = looks + 1 if length == head.length else 1
         self._seen[job] = head.length, looks
-        return looks >= _LOOKS
+        return looks >= (1 if head.shown else _LOOKS)
 
     async def drop(self, job: str) -> None:
         self._seen.pop(job, None)

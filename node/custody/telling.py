@@ -51,12 +51,9 @@ def attached_row(job: Job, master: str) -> Row:
     }
 
 
-def is_newer(told: Row, than: Row) -> bool:
-    """Of two rows of one job: its master tells more than a deputy, and a later master more than one before."""
-    return _progress(told) > _progress(than)
-
-
-def _progress(told: Row) -> list[int]:
+def progress(told: Row) -> list[int]:
+    """Of two rows of one job the higher counts: its master tells more than a deputy, and a later master more than one
+    before."""
     steps = (told.get("epoch"), told.get("tasks_total"), told.get("tasks_ended"))
     return [step if isinstance(step, int) else 0 for step in steps]
 

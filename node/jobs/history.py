@@ -36,7 +36,7 @@ _decoder: Final = msgspec.msgpack.Decoder(Past)
 
 
 class Course:
-    """How a job goes, as far as history will tell."""
+    """How a job goes whose client waits for it, as far as history will tell."""
 
     def __init__(self) -> None:
         self._run_s = 0.0
@@ -64,7 +64,6 @@ class Course:
             failed=self._states["failed"],
             run_s=self._run_s,
             nodes=dict(self._nodes),
-            lasting=job.options.lasting,
         )
 
 
@@ -89,6 +88,10 @@ class History:
                 self._store.delete(_TABLE, key)  # of a damaged disk
 
     def add(self, past: Past) -> None:
+        """Instead of what was told of the same job before: whoever begins again as its master tells it again."""
+        for key in [key for key, known in self._rows.items() if known.job == past.job]:
+            del self._rows[key]
+            self._store.delete(_TABLE, key)
         key = int(past.ended_s * 1e6).to_bytes(8, "big") + past.job.encode()
         self._rows[key] = past
         self._store.put(_TABLE, key, msgspec.msgpack.encode(past))

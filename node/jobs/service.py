@@ -178,9 +178,10 @@ class Jobs:
         self._perform(effects)
 
     def _remember(self, job_id: str) -> None:
-        """What anybody may know of it afterwards. What its tasks submit is part of what they do."""
+        """What anybody may know of it afterwards. What its tasks submit is part of what they do; of a job that lasts
+        its log tells, once it is over."""
         course, job = self._courses.pop(job_id, None), self.master.jobs.get(job_id)
-        if job is None or job.origin is not None:
+        if job is None or job.origin is not None or job.options.lasting:
             return
         if course is not None and job.total and not job.options.confidential:
             self.history.add(course.past(job, self._mesh_time.now_s()))
