@@ -40,7 +40,7 @@ Outcome = tuple[Inline | None, bool, Fault | None]
 
 def outcome_of(value: object, *, may_pickle: bool) -> Outcome:
     try:
-        return values.encode(value), False, None
+        return values.encode(value, once=may_pickle), False, None  # a pickle keeps what is one object one
     except ResultNotEncodable as error:
         if not may_pickle:
             return None, False, Fault(ResultNotEncodable.wire_code, _cut(f"in the result, {error}"))

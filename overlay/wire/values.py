@@ -29,6 +29,8 @@ from .work import Inline
 
 DEPTH_MAX: Final = 100
 """Of containers inside containers; also what stops a container that holds itself."""
+AGAIN_MAX: Final = 1_000_000
+"""Times that a container is met which has been met before."""
 OUT_OF_BAND_BYTES_MIN: Final = 64 << 10
 BUFFERS_MAX: Final = 4096
 """As `work.Buffers` allows; further arrays go in-band."""
@@ -40,6 +42,11 @@ _ARRAY, _ARRAY_SCALAR, _ARROW_TABLE, _ARROW_BATCH = 17, 18, 19, 20
 """Permanent numbers on the wire."""
 
 _SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
+_LEAVES: Final = frozenset(
+    {complex, Decimal, range, slice, uuid.UUID, dt.datetime, dt.date, dt.time, dt.timedelta, dt.timezone}
+    | {pathlib.PosixPath, pathlib.PurePosixPath, pathlib.WindowsPath, pathlib.PureWindowsPath}
+)
+"""Nobody can change them, and they hold nothing: two are as good as one."""
 REMEDY: Final = "use plain data (numbers, text, lists, dicts, arrays), or Executor(trust_results=True)"
 """What to do about a result that is not."""
 
@@ -47,10 +54,11 @@ _encoder = msgspec.msgpack.Encoder()
 _decode = msgspec.msgpack.decode
 
 
-def encode(value: object) -> Inline:
-    """Raises ResultNotEncodable, naming the type that is not data and what to do about it."""
+def encode(value: object, *, once: bool = False) -> Inline:
+    """Raises ResultNotEncodable, naming the type that is not data and what to do about it. `once`: also for an object
+    that is held twice, of which there would be two."""
     buffers: list[Any] = []
-    return Inline(_encode(value, buffers), buffers)
+    return Inline(_encode(value, buffers, once=once), buffers)
 
 
 def encode_bytes(value: object) -> bytes:
@@ -76,14 +84,14 @@ def decode_bytes(data: bytes, *, arrays: bool = True) -> object:
     return decode(Inline(data), arrays=arrays)
 
 
-def _encode(value: object, buffers: list[Any] | None) -> bytes:
+def _encode(value: object, buffers: list[Any] | None, *, once: bool = False) -> bytes:
     try:
         try:
-            return _encoder.encode(_Packing(buffers).pack(value, 0))
+            return _encoder.encode(_Packing(buffers, once=once).pack(value, 0))
         except OverflowError:  # an integer beyond 64 bits where the quick look did not see it
             if buffers is not None:
                 buffers.clear()
-            return _encoder.encode(_Packing(buffers, careful=True).pack(value, 0))
+            return _encoder.encode(_Packing(buffers, once=once, careful=True).pack(value, 0))
     except UnicodeEncodeError as error:
         raise ResultNotEncodable(f"a str with a lone surrogate is not plain data: {REMEDY}") from error
     except (OverflowError, ValueError) as error:
@@ -97,9 +105,12 @@ def _name(kind: type) -> str:
 class _Packing:
     """Turns one value into what msgspec encodes without further thought. Arrays go to `buffers` unless it is None."""
 
-    def __init__(self, buffers: list[Any] | None, *, careful: bool = False) -> None:
+    def __init__(self, buffers: list[Any] | None, *, once: bool = False, careful: bool = False) -> None:
         self.buffers = buffers
         self.careful = careful
+        self._again_max = 0 if once else AGAIN_MAX
+        self._again = 0
+        self._met: set[int] = set()
 
     def pack(self, value: Any, depth: int) -> Any:
         kind = type(value)
@@ -109,6 +120,8 @@ class _Packing:
             return value
         if depth >= DEPTH_MAX:
             raise ResultNotEncodable(f"a value nested {DEPTH_MAX} levels deep, or one that holds itself: {REMEDY}")
+        if kind not in _LEAVES:
+            self._meet(value)
         if kind is list:
             return self.items(value, depth)
         if kind is dict:
@@ -117,6 +130,15 @@ class _Packing:
         if packer is None:
             raise ResultNotEncodable(f"a value of type {_name(kind)} is not plain data: {REMEDY}")
         return packer(self, value, depth + 1)
+
+    def _meet(self, value: object) -> None:
+        """What is held in several places is written in each of them, and few objects can be held in very many."""
+        if id(value) not in self._met:
+            self._met.add(id(value))
+        elif type(value) is not tuple or value:  # there is only one empty tuple
+            self._again += 1
+            if self._again > self._again_max:
+                raise ResultNotEncodable(f"a value that holds its parts in more places than one: {REMEDY}")
 
     def items(self, values: Any, depth: int) -> Any:
         if not self.careful and _SCALARS.issuperset(map(type, values)):

@@ -1,4 +1,5 @@
-"""Classes and functions of the program itself, which Python pickles by a name that no worker knows, or not at all."""
+"""Classes and functions of the program itself, which Python pickles by a name that no worker knows, or not at all; and
+results whose parts are held in several places."""
 
 from __future__ import annotations
 
@@ -58,8 +59,17 @@ class Showing:
 
 Metres = typing.NewType("Metres", int)
 
+def shared():
+    part = [1.0] * 1000
+    tree = ("leaf",)
+    for _ in range(60):
+        tree = (tree, tree)
+    return {"one": part, "other": part, "rows": [part] * 20_000, "tree": tree}
+
 def main():
     with potluck.Executor() as pool:
+        held = pool.submit(shared).result(60)
+        assert held["one"] is held["other"] is held["rows"][-1] and held["tree"][0] is held["tree"][1]
         point, derived, loose = pool.submit(slotted).result(60)
         assert point == Point(1) and type(point) is Point
         assert (type(derived), derived.both(), derived.one) == (Derived, (1, 2), 3)

@@ -185,6 +185,24 @@ def test_values_nested_too_deep_are_refused(container: type) -> None:
         values.encode(value)
 
 
+def test_what_is_one_object_can_be_told_from_two_that_are_equal() -> None:
+    part, day = [1], dt.date(2026, 1, 1)
+    for twice in ([part, part], {"a": part, "b": (part,)}, ((part,), [[part]])):
+        assert values.decode(values.encode(twice)) == twice
+        with pytest.raises(ResultNotEncodable, match="in more places than one"):
+            values.encode(twice, once=True)
+    for apart in ([[1], [1]], [(), ()], [day, day, "a" * 99], [[1], {2: [1]}]):
+        assert values.decode(values.encode(apart, once=True)) == apart
+
+
+def test_few_objects_that_are_held_in_very_many_places_are_refused() -> None:
+    value: Any = ("leaf",)
+    for _ in range(40):
+        value = (value, value)
+    with pytest.raises(ResultNotEncodable, match="in more places than one"):
+        values.encode(value)
+
+
 def test_a_container_that_holds_itself_is_refused() -> None:
     value: list[object] = []
     value.append(value)
