@@ -53,6 +53,7 @@ class Door:
     def invite(self, *, count: int, life_s: float, mine: bool, invites: bool) -> Invite:
         """Opens an invite. Raises NotAllowed, LimitExceeded."""
         check_may_invite(self._identity.mesh, mine=mine)
+        self._check_not_banned()
         expires_s = trio.current_time() + life_s
         self._invites.tidy(trio.current_time())
         made = self._invites.open(
@@ -133,6 +134,9 @@ class Door:
 
     def _admission(self, invite: Invite, owner_public_key: bytes) -> Admission:
         mesh, name = self._identity.mesh, self._identity.name
+        self._check_not_banned()
+        if owner_public_key == mesh.owner.public:
+            raise NotAllowed("that is an invite of this machine itself, or of another one of yours that is in its mesh")
         if invite.mine:
             return admit_own(mesh, name)
         admission = admit(mesh, name, owner_public_key, invites=invite.invites)
@@ -141,3 +145,8 @@ class Door:
                 "this owner is banned from the mesh, and a new one is not: `potluck join CODE --anew` comes as one"
             )
         return admission
+
+    def _check_not_banned(self) -> None:
+        """Whom it lets in would be banned with it."""
+        if self._bans.against_this_node is not None:
+            raise NotAllowed("this machine is banned from its mesh, and so would be whoever it lets in")

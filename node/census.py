@@ -97,7 +97,7 @@ class Census:
         """Everyone it has met or can look up, running or not."""
         unknown = [one.node_id for one in self._membership.present() if not self._roster.knows(one.node_id)]
         await self._look_up("node", unknown, self._card_found)
-        return self._roster.rows(bans.is_banned)
+        return self._roster.rows(bans.is_known_banned)
 
     def _card_found(self, record: Record) -> None:
         """In a large mesh not everybody is linked; what a card claims is believed as far as its chain proves it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import trio
@@ -68,7 +68,8 @@ from .timekeeping import Timekeeping
 logger = logging.getLogger("potluck.node")
 
 Event = dict[str, object]
-_BOOTS = ("node", b"boots")
+BOOTS: Final[tuple[str, bytes]] = ("node", b"boots")
+"""Where every store of a node that has ever been started has something."""
 
 _OWN_MEMORY_SHARE = 0.75
 """Of the machine, for a task of its own owner; others' tasks may take what is lent."""
@@ -292,8 +293,8 @@ class Node:
     async def _count_boot(self) -> None:
         """The incarnation grows with every start, so that news of an earlier life is known as such."""
         store = self._ports.store
-        boots = int.from_bytes(store.get(*_BOOTS) or b"", "big") + 1
-        store.put(*_BOOTS, boots.to_bytes(8, "big"))
+        boots = int.from_bytes(store.get(*BOOTS) or b"", "big") + 1
+        store.put(*BOOTS, boots.to_bytes(8, "big"))
         await store.commit()
         self.membership.begin(boots)
 

@@ -22,11 +22,11 @@ from ..overlay.identity.mesh import Identity, check_provisioned, open_identity, 
 from ..overlay.identity.privacy import write_private
 from ..overlay.identity.rotation import rotations_to
 from ..overlay.places import control_socket_path, machine_id, node_dir
-from ..overlay.ports import Sandbox, WallClock
+from ..overlay.ports import Sandbox, Store, WallClock
 from ..overlay.transport.interfaces import choose
 from ..overlay.transport.tcp import TcpNetwork, TlsFiles
 from . import control
-from .daemon import Event, Node, Ports
+from .daemon import BOOTS, Event, Node, Ports
 from .house import House
 from .lending.desk import Desk
 from .resources.gpus import find_gpus, lent
@@ -67,10 +67,10 @@ async def _serve(config: Config, announce: Callable[[Event], None], sandboxes: C
                 socket_path.unlink(missing_ok=True)
 
 
-def begin_anew_without_state(folder: Path) -> None:
+def begin_anew_without_state(folder: Path, store: Store) -> None:
     """A node whose state is gone is a new one, with another key: it does not know what it had promised as the old."""
-    if not (folder / _STATE).exists() and (folder / "key").exists():
-        logger.warning("%s is gone: the node begins anew", folder / _STATE)
+    if store.get(*BOOTS) is None and (folder / "key").exists():
+        logger.warning("%s is gone or empty: the node begins anew", folder / _STATE)
         (folder / "key").unlink()
 
 
@@ -88,10 +88,10 @@ async def _run(
     if config.mesh_secret_file:
         check_provisioned(config.data_dir, mesh, config.mesh_secret_file)
     folder = node_dir(config.data_dir, _machine(), config.name)
-    begin_anew_without_state(folder)
+    store = SqliteStore(folder / _STATE)
+    begin_anew_without_state(folder, store)
     identity = open_identity(mesh, folder, config.name, entropy)
     network = _network(config, identity, folder)
-    store = SqliteStore(folder / _STATE)
     wall_clock = SystemWallClock()
     ports = Ports(
         network=lambda who: network,

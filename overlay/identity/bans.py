@@ -110,6 +110,16 @@ class BanSet:
                 hear(new)
         return new
 
+    def concern_this_node(self, bans: Iterable[Ban]) -> bool:
+        """Whether any of these, which were learned, is of a place of its own."""
+        return any(self._place_of(ban) in self._own_places for ban in bans)
+
+    def _place_of(self, ban: Ban) -> bytes:
+        return places_of(ban.chain, self._root_der)[-1]
+
+    def _places_above(self, chain: Sequence[bytes]) -> list[bytes]:
+        return places_of(chain[1:], self._root_der)
+
     def _falls(self, ban: Ban) -> None:
         if self.against_this_node is None:
             self.against_this_node = ban
@@ -133,12 +143,17 @@ class BanSet:
         """Whether a node's verified chain stands at a banned place or below one."""
         return self.is_owner_banned(chain[1:])
 
+    def is_known_banned(self, chain: Sequence[bytes]) -> bool:
+        """For a person: also by what bans this node, by which it judges nobody."""
+        own = self.against_this_node
+        return self.is_banned(chain) or (own is not None and self._place_of(own) in self._places_above(chain))
+
     def is_owner_banned(self, owner_chain: Sequence[bytes]) -> bool:
         return bool(self._places) and not self._places.isdisjoint(places_of(owner_chain, self._root_der))
 
     def against(self, chain: Sequence[bytes]) -> list[Ban]:
         """What a node of this verified chain is banned by."""
-        places = frozenset(places_of(chain[1:], self._root_der))
+        places = frozenset(self._places_above(chain))
         return [held.ban for held in self._held.values() if held.place in places]
 
     def judge(self, node_id: NodeId, chain: Sequence[bytes]) -> bool:

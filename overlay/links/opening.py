@@ -132,7 +132,7 @@ async def open_as_responder(conversation: Conversation, me: Introduction) -> tup
     digest = response.ban_digest
     if handshake.ban_digest != digest:
         heard = await _hear(conversation, me.bans)
-        if me.bans.against_this_node in heard:
+        if me.bans.concern_this_node(heard):
             raise NotAllowed(BANNED)
         me.bans.check(member.node_id, handshake.chain)
         digest = me.bans.digest
@@ -148,7 +148,7 @@ async def _introduction(conversation: Conversation, bans: BanSet) -> HandshakeRe
         return answer
     assert isinstance(answer, Bans)
     bans.learn(answer.bans)
-    raise NotAllowed(BANNED if bans.against_this_node in answer.bans else "refused for no reason")
+    raise NotAllowed(BANNED if bans.concern_this_node(answer.bans) else "refused for no reason")
 
 
 async def _check_bans(

@@ -30,7 +30,7 @@ from potluck.overlay.wire.pairing import TO_INVITER, TO_JOINER, Admit, Ask, Repl
 from potluck.simulations.entropy import SeededEntropy
 
 from ..overlay.transport.members import LIMITS, a_folder, ends, running, tls_files
-from ..strategies.identities import key, member, mesh, root
+from ..strategies.identities import key, member, mesh, node_at, place, root
 
 ENOUGH_S = 30.0
 LOOPBACK = "127.0.0.1"
@@ -47,7 +47,7 @@ class House:
         self.network = TcpNetwork(config, files)
         self.admitted = 0
         self.members: list[Stream] = []
-        self.bans = BanSet(identity.mesh.root_der)
+        self.bans = BanSet(identity.mesh.root_der, identity.mesh.owner_chain)
         self.door = Door(identity, self.bans, self.network, SeededEntropy(number, "door"), admitted=self._count)
 
     def _count(self) -> None:
@@ -117,6 +117,32 @@ def test_a_banned_owner_is_told_that_it_needs_a_new_key() -> None:
         with pytest.raises(NotAllowed, match=r"banned.*--anew"):
             await knock(code, address)
         assert house.admitted == 0
+
+    at_the_door(play)
+
+
+def test_who_is_banned_lets_nobody_in_nor_whom_it_has_invited_before() -> None:
+    async def play(house: House, address: Address) -> None:
+        code = house.invite()
+        house.bans.learn([make_ban(place(1, 2).owner_chain, root(), mesh().root_der)])
+        with pytest.raises(NotAllowed, match="banned"):
+            house.invite()
+        with pytest.raises(NotAllowed, match="banned"):
+            await knock(code, address)
+        assert house.admitted == 0
+
+    at_the_door(play, node_at(1, 2))
+
+
+@pytest.mark.parametrize("mine", [False, True])
+def test_who_types_the_code_of_its_own_machine_is_told_so_and_spends_nothing(mine: bool) -> None:
+    async def play(house: House, address: Address) -> None:
+        code = house.invite(mine=mine)
+        where = Where(address, LOOPBACK, LIMITS, DISCOVERY, seek_s=1.5)
+        with pytest.raises(NotAllowed, match="invite of this machine itself"):
+            await join(code, mesh().owner, where, SeededEntropy(8, "joiner"))
+        assert house.admitted == 0
+        assert (await knock(code, address)).inviter == "n1"
 
     at_the_door(play)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from potluck.node.daemon import BOOTS
 from potluck.node.process import begin_anew_without_state
 from potluck.node.store import SqliteStore
 from potluck.overlay.errors import ConfigError
@@ -45,13 +46,27 @@ def test_it_is_said_in_one_line_with_what_to_do(tmp_path: Path, start: int) -> N
     assert "\n" not in str(raised.value)
 
 
-def test_a_node_whose_state_is_gone_is_another_node(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["gone", "emptied"])
+def test_a_node_whose_state_is_gone_is_another_node(tmp_path: Path, how: str) -> None:
     state, key = tmp_path / "state.db", tmp_path / "key"
-    begin_anew_without_state(tmp_path)
+
+    def start(*, counts: bool = True) -> None:
+        async def started() -> None:
+            store = SqliteStore(state)
+            begin_anew_without_state(tmp_path, store)
+            if counts:
+                store.put(*BOOTS, b"1")
+            await store.aclose()
+
+        trio.run(started)
+
+    start()
     key.touch()
-    state.touch()
-    begin_anew_without_state(tmp_path)
+    start()
     assert key.exists()
-    state.unlink()
-    begin_anew_without_state(tmp_path)
+    if how == "gone":
+        state.unlink()
+    else:
+        state.write_bytes(b"")
+    start(counts=False)
     assert not key.exists()

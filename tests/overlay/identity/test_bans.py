@@ -90,6 +90,17 @@ def test_what_bans_this_node_is_kept_aside_and_said_once(fallen: tuple[int, ...]
     assert made.against(node_at(5, 6).chain) == [ban((5, 6))]
 
 
+def test_whoever_two_have_banned_is_banned_by_either_and_shown_with_all_below() -> None:
+    own = place(1, 2, 3)
+    made = BanSet(ROOT, own.owner_chain)
+    made.learn([ban((1, 2, 3), writer=2)])
+    for writer in (2, 1, None):
+        assert made.concern_this_node([ban((5, 6)), ban((1, 2, 3), writer)])
+    assert not made.concern_this_node([ban((5, 6))])
+    shown = {path for path in PATHS if made.is_known_banned(node_at(*path).chain)}
+    assert shown == {(1, 2, 3), (1, 2, 3, 4)}
+
+
 def test_a_banned_node_is_known_by_its_id_once_its_chain_was_judged() -> None:
     made, node = set_of([ban((1, 2))]), node_at(1, 2, 3)
     assert not made.nodes
