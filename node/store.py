@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import trio
@@ -36,14 +36,8 @@ class SqliteStore:
         self._being_written: Batch = {}
         self._committing = trio.Lock()
 
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise ConfigError(
-                f"{self._path} cannot be read ({error}): move {self._path.parent} away, and the node begins anew"
-            ) from error
+    def _readable(self) -> AbstractContextManager[None]:
+        return _readable(self._path)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         self._pending[table, key] = value
@@ -96,6 +90,27 @@ class SqliteStore:
         await self.commit()
         self._reader.close()
         self._writer.close()
+
+
+def check_readable(path: Path) -> None:
+    """Looks, without writing anything; a node may run on it meanwhile. Raises ConfigError."""
+    with _readable(path):
+        reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            if path.stat().st_size:
+                reader.execute("SELECT count(*) FROM entries").fetchone()
+        finally:
+            reader.close()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}): move {path.parent} away, and the node begins anew"
+        ) from error
 
 
 def _prepared(writer: sqlite3.Connection) -> sqlite3.Connection:

@@ -70,6 +70,8 @@ def _address(peer: str) -> Address:
     from ..overlay.ports import Address
 
     host, _, port = peer.rpartition(":")
+    if ":" in host:
+        raise UsageError(f"peer {peer!r}: nodes speak IPv4; write it HOST:PORT, with such an address or a name")
     if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) <= 65_535:
         raise UsageError(f"peer {peer!r}: write it HOST:PORT")
     return Address(host, int(port))

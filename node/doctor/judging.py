@@ -114,11 +114,13 @@ def _remedy(failure: Failure) -> str:
         return BANNED_REMEDY
     if "banned" in reason:
         return "it is banned from this mesh; `potluck mesh members` says so"
+    if "no potluck node" in reason:
+        return "something else listens there: is that the node's port?"
     if "closed the connection" in reason:
         return (
             "it is of this mesh and ends the conversation: is this machine banned there? Ask for `mesh members` there"
         )
-    if "refused" in reason.lower():
+    if "connection refused" in reason.lower():
         return "nothing listens there: is the node up, and is that its port?"
     return "is the machine on, and does its firewall let that TCP port through?"
 

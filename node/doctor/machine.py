@@ -21,6 +21,7 @@ from ...overlay.transport.multicast import MulticastGroup
 from ...overlay.transport.tcp import DEFAULT_PORT
 from ...overlay.wire.beacon import BEACON, Discover
 from ..capabilities import VERSION, python_minor
+from .contents import unusable
 from .findings import Finding, well, worth_knowing, wrong
 from .judging import counted, several
 
@@ -94,10 +95,10 @@ def gpus() -> Finding:
 def files(data_dir: Path) -> Finding:
     if not data_dir.exists():
         return well("data", f"{data_dir} will be made by the first `potluck up`")
-    faults = list(_too_open(data_dir))
+    faults = [*_too_open(data_dir), *unusable(data_dir)]
     if faults:
         return wrong("data", several([fault for fault, _ in faults]), several([fix for _, fix in faults]))
-    return well("data", f"{data_dir}, its secrets readable by you alone")
+    return well("data", f"{data_dir}, whole, its secrets readable by you alone")
 
 
 def _too_open(data_dir: Path) -> Iterator[tuple[str, str]]:

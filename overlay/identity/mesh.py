@@ -98,7 +98,7 @@ def root_key(data_dir: Path, mesh: Mesh) -> KeyPair | None:
     path = data_dir / "secret"
     if not path.exists():
         return None
-    secret = _read_secret(path)
+    secret = read_secret(path)
     is_of_this_mesh = found(secret, mesh.owner).root_der == mesh.root_der
     return root_of(secret) if is_of_this_mesh else None
 
@@ -113,7 +113,7 @@ def open_mesh(data_dir: Path, entropy: Entropy, secret_file: Path | None = None)
     with usable(data_dir), locked(data_dir):
         finish_move(data_dir)
         close_to_others([data_dir, *(data_dir / name for name in _SECRETS)])
-        provisioned = _read_secret(secret_file) if secret_file else None
+        provisioned = read_secret(secret_file) if secret_file else None
         owner = owner_key(data_dir / "owner-key", entropy)
         toml = data_dir / "mesh.toml"
         if toml.exists():
@@ -128,7 +128,7 @@ def open_mesh(data_dir: Path, entropy: Entropy, secret_file: Path | None = None)
 def check_provisioned(data_dir: Path, mesh: Mesh, secret_file: Path) -> None:
     """A script goes on naming the secret that a machine began with, whatever roots the mesh has had since. Raises
     ConfigError for the secret of another mesh."""
-    root_der = found(_read_secret(secret_file), mesh.owner).root_der
+    root_der = found(read_secret(secret_file), mesh.owner).root_der
     if root_der not in (mesh.root_der, *(rotation.former_root for rotation in mesh.rotations)):
         raise ConfigError(f"{data_dir} belongs to another mesh than {secret_file}")
 
@@ -219,7 +219,8 @@ def owner_key(path: Path, entropy: Entropy) -> KeyPair:
     return owner
 
 
-def _read_secret(path: Path) -> bytes:
+def read_secret(path: Path) -> bytes:
+    """Raises ConfigError."""
     try:
         secret = bytes.fromhex(path.read_text().strip())
     except OSError as error:

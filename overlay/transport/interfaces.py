@@ -37,7 +37,8 @@ def explain(interface: str | None) -> list[Choice]:
     choices = [Choice(name, ip, *_judged(name, ip)) for name, ip in addresses]
     if any(one.used for one in choices):
         return choices
-    return [*choices, Choice("lo", LOOPBACK, True, "no real interface is up: only this machine is reached")]
+    others = [one for one in choices if one.address != LOOPBACK]
+    return [*others, Choice("lo", LOOPBACK, True, "no real interface is up: only this machine is reached")]
 
 
 def _chosen(interface: str, addresses: list[tuple[str, str]]) -> list[Choice]:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from socket import gaierror
 from typing import Final
 
 import msgspec
@@ -211,7 +212,8 @@ async def _connect(address: Address, links: LinksConfig) -> SocketStream:
         raise LinkLost(f"cannot connect to {address}: {error}") from error
     except OSError as error:
         refused = error.errno == errno.ECONNREFUSED
-        why = os.strerror(error.errno) if error.errno else str(error)
+        named = error.errno and not isinstance(error, gaierror)  # whose numbers are others
+        why = os.strerror(error.errno or 0) if named else error.strerror or str(error)
         raise LinkLost(f"cannot connect to {address}: {why}", refused=refused) from error
     return SocketStream.of(trio.SocketStream(socket), _to(address))
 

@@ -28,6 +28,8 @@ _PIECE_BYTES: Final = 128 << 10
 """Of much that comes at once: what stays in a processor's cache until it is taken."""
 _SEND_BYTES: Final = 256 << 10
 _HELLO_BYTES_MAX: Final = 64 << 10
+_NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
+"""What OpenSSL calls bytes that are something else."""
 KNOCK: Final = "pairing"
 """The server name by which a stranger asks to be let in."""
 RETURN: Final = "returning"
@@ -131,7 +133,11 @@ class TlsStream:
                 await self._answer()
                 await self._feed()
             await self._answer()
+        except ssl.SSLEOFError as error:
+            raise LinkLost(f"{self._remote} closed the connection before it was known") from error
         except ssl.SSLError as error:
+            if error.reason in _NO_TLS:
+                raise NotAllowed(f"what answers at {self._remote} is no potluck node") from error
             raise NotAllowed(f"{self._remote} is not of this mesh: {error.reason or error}") from error
         self._leaf_der = self._tls.getpeercert(binary_form=True) or b""
         self._doors, self._hello = None, bytearray()

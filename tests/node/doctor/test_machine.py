@@ -9,6 +9,7 @@ import psutil
 import pytest
 import trio
 from potluck.node.doctor import machine
+from potluck.node.store import SqliteStore
 from potluck.overlay.config import Discovery
 from potluck.overlay.identity.mesh import open_identity, open_mesh
 from potluck.overlay.transport import interfaces
@@ -45,6 +46,33 @@ def test_whatever_others_may_read_is_named_with_the_command_that_ends_it(data_di
     assert f"chmod {mode} {path}" in finding.fix
     path.chmod(int(mode, 8))
     assert machine.files(data_dir).ok
+
+
+@pytest.mark.parametrize("name", ["secret", "owner-key", "mesh.toml", "nodes/m-a/key", "nodes/m-a/state.db"])
+@pytest.mark.parametrize("content", [b"junk\n" * 999, b"-----BEGIN PRIVATE KEY-----\nAAAA\n"], ids=["junk", "cut"])
+def test_whatever_keeps_a_node_from_starting_is_named_with_what_to_do(
+    data_dir: Path, name: str, content: bytes
+) -> None:
+    path = data_dir / name
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+    finding = machine.files(data_dir)
+    assert not finding.ok and finding.matters
+    assert str(path.parent if name == "mesh.toml" else path) in finding.detail
+    assert "put back a copy" in finding.fix or "move" in finding.fix
+    assert "\n" not in finding.detail + finding.fix
+
+
+def test_a_store_that_a_node_has_open_is_well(data_dir: Path) -> None:
+    store = SqliteStore(data_dir / "nodes" / "m-a" / "state.db")
+    assert machine.files(data_dir).ok
+    trio.run(store.aclose)
+    assert machine.files(data_dir).ok
+
+
+def test_where_only_loopback_is_up_it_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interfaces, "_addresses", lambda: [("lo", LOOPBACK)])
+    assert [(one.address, one.used) for one in explain(None)] == [(LOOPBACK, True)]
 
 
 def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
