@@ -12,8 +12,10 @@ import sys
 from concurrent.futures import CancelledError
 from typing import Any, Final
 
+from cloudpickle.cloudpickle import _DYNAMIC_CLASS_TRACKER_BY_CLASS as _TRAVELLED
+
 from ..overlay.errors import Cancelled, PotluckError, RemoteProtocolError, ResultNotEncodable, TaskFailed, from_wire
-from ..overlay.wire import values
+from ..overlay.wire import inside, values
 from ..overlay.wire.raised import Raised, attributes_of, raised_of
 from ..overlay.wire.work import Fault, Inline
 
@@ -140,8 +142,12 @@ def _exception_class(qualified_name: str, *, trusted: bool) -> type[BaseExceptio
 
 
 def _named(qualified_name: str) -> object:
-    """What a name stands for in the modules that are already here."""
+    """What a name stands for in the modules that are already here; in a task also among the program's own classes that
+    have come along with it, which are in no module."""
     parts = qualified_name.split(".")
+    if parts[0] == "__main__" and inside.current() is not None:
+        known = (cls for cls in list(_TRAVELLED) if f"{cls.__module__}.{cls.__qualname__}" == qualified_name)
+        return next(known, None)
     for cut in range(len(parts) - 1, 0, -1):
         found: object = sys.modules.get(".".join(parts[:cut]))
         if found is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from ..errors import RemoteProtocolError
+from ..errors import RemoteProtocolError, TaskFailed
 from . import values
 
 PARTS_MAX: Final = 64
@@ -33,6 +33,8 @@ class Raised(NamedTuple):
 def described(error: BaseException, depth: int = 0) -> Raised:
     """Runs the user's code, as any look at an exception does: raises whatever that raises."""
     kind = type(error)
+    if isinstance(error, TaskFailed) and error.exception_type:  # it stands for what was raised in another task
+        return Raised(error.exception_type, text_of(error), None, {})
     if isinstance(error, BaseExceptionGroup):
         inner = error.exceptions if depth < DEPTH_MAX and len(error.exceptions) <= PARTS_MAX else ()
         arguments: object = (error.message,)

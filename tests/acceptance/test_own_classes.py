@@ -66,8 +66,33 @@ def shared():
         tree = (tree, tree)
     return {"one": part, "other": part, "rows": [part] * 20_000, "tree": tree}
 
+class Own(Exception):
+    pass
+
+def inner():
+    raise Own("m", 1)
+
+def catches():
+    with potluck.Executor() as pool:
+        try:
+            pool.submit(inner).result()
+        except Own as error:
+            return error.args
+
+def passes_on():
+    with potluck.Executor() as pool:
+        return pool.submit(inner).result()
+
 def main():
     with potluck.Executor() as pool:
+        assert pool.submit(catches).result(60) == ("m", 1)
+        for task in (inner, passes_on):
+            try:
+                pool.submit(task).result(60)
+            except Own as error:
+                assert error.args == ("m", 1)
+            else:
+                raise SystemExit("nothing was raised")
         held = pool.submit(shared).result(60)
         assert held["one"] is held["other"] is held["rows"][-1] and held["tree"][0] is held["tree"][1]
         point, derived, loose = pool.submit(slotted).result(60)
