@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..overlay.errors import ConfigError, NoNode
-from ..overlay.wire.control import AskDoctor
+from ..overlay.wire.control import AskDoctor, AskStatus
 from .answer import Answer, Session, verb
 from .asking import ask_json, connected
 from .reading import sandbox_option
@@ -36,7 +36,7 @@ def _of_node(session: Session, interface: str | None) -> list[dict[str, Any]]:
     try:
         with connected(session) as connection:
             rows: list[dict[str, Any]] = ask_json(connection, AskDoctor)
-            return rows
+            return [*rows, *_of_its_mesh(session, ask_json(connection, AskStatus))]
     except NoNode as error:
         if session.node or session.surroundings.node:
             raise
@@ -44,6 +44,23 @@ def _of_node(session: Session, interface: str | None) -> list[dict[str, Any]]:
 
         absent = worth_knowing("node", str(error), "`potluck up`")
         return [finding.as_dict() for finding in (absent, *_of_network(interface))]
+
+
+def _of_its_mesh(session: Session, status: dict[str, Any]) -> list[dict[str, Any]]:
+    """A node that did not follow when its data directory was moved."""
+    from ..node.doctor.findings import wrong
+    from ..overlay.identity.mesh import present_mesh
+
+    try:
+        mesh = present_mesh(session.surroundings.data_dir)
+    except (ConfigError, OSError):
+        return []  # told with the files
+    if mesh is None or mesh.mesh_id == status["mesh"]:
+        return []
+    detail = f"{status['name']} runs in mesh {status['mesh']}, and this machine has joined {mesh.mesh_id} meanwhile"
+    return [
+        wrong("mesh", detail, f"`potluck down {status['name']}`, then `potluck up --name {status['name']}`").as_dict()
+    ]
 
 
 def _of_network(interface: str | None) -> list[Finding]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..client.dialling import running
-from ..overlay.errors import UsageError
+from ..overlay.errors import NoNode, PotluckError, Unavailable, UsageError
 from ..overlay.wire.control import AskStatus, Reload
 from .answer import Answer, Session, verb
 from .asking import ask, ask_json, await_in_mesh, connected
@@ -41,20 +41,53 @@ def command(session: Session, code: tuple[str, ...], peer: str | None, interface
 
     words, address = parse(" ".join(code)), _address(peer) if peer else None
     check_interface(interface)
-    names = running(session.surroundings)
+    names = _nodes_to_follow(session)
     where = Where(address, interface or _interface_of(session, names))
     joined = _pair(session.surroundings.data_dir, words, where, anew=anew)
     move(session.surroundings.data_dir, joined.mesh, anew=anew)
-    asked_s = time.monotonic()
-    for name in names:
-        with connected(replace(session, node=name)) as connection:
-            ask(connection, Reload, [str(joined.address)])
-    for name in names:
-        await_in_mesh(session, name, joined.mesh.mesh_id, asked_s)
+    _have_follow(session, names, joined)
     notes = "" if names else "Start a node here with `potluck up`."
     return Answer(
         {"mesh": joined.mesh.mesh_id, "inviter": joined.inviter}, f"joined the mesh of {joined.inviter}", notes
     )
+
+
+def _nodes_to_follow(session: Session) -> list[str]:
+    """Those that run here. One that cannot be told to follow is found before the invite is used."""
+    from ..node.tenancy import tenants
+
+    names = running(session.surroundings)
+    for name in tenants(session.surroundings.data_dir):
+        if name not in names:
+            raise NoNode(f"{name} runs here, but not where this session looks (XDG_RUNTIME_DIR): end it first")
+    for name in names:
+        with connected(replace(session, node=name)) as connection:
+            ask(connection, AskStatus)
+    return names
+
+
+def _have_follow(session: Session, names: Sequence[str], joined: Joined) -> None:
+    """The move has been made: each is told, whatever has become of the others."""
+    asked_s = time.monotonic()
+    behind: dict[str, PotluckError] = {}
+    for name in names:
+        try:
+            with connected(replace(session, node=name)) as connection:
+                ask(connection, Reload, [str(joined.address)])
+        except PotluckError as error:
+            behind[name] = error
+    for name in names:
+        if name not in behind:
+            try:
+                await_in_mesh(session, name, joined.mesh.mesh_id, asked_s)
+            except PotluckError as error:
+                behind[name] = error
+    if behind:
+        why = "; ".join(map(str, behind.values()))
+        raise Unavailable(
+            f"this machine has joined the mesh of {joined.inviter}, and {', '.join(behind)} did not follow ({why}):"
+            " end it and start it again"
+        )
 
 
 def _interface_of(session: Session, names: Sequence[str]) -> str | None:

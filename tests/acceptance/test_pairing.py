@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -149,3 +153,35 @@ def test_whoever_may_not_invite_is_told_so(machines: tuple[Pool, Pool]) -> None:
     refused = two.call("invite", "--json")
     assert (refused.code, refused.value["error"]["kind"]) == (1, "NotAllowed")
     assert two.call("invite", "--mine", "--json").code == 0, "machines of one's own let in nobody else"
+
+
+def test_a_machine_whose_node_cannot_follow_is_not_moved_and_its_invite_not_used(machines: tuple[Pool, Pool]) -> None:
+    one, two = machines
+    up(one, "north")
+    second = up(two, "south")
+    code = invite(one)
+    with tempfile.TemporaryDirectory(prefix="potluck-") as elsewhere:
+        away = {**two.environment, "XDG_RUNTIME_DIR": elsewhere}
+        command = [sys.executable, "-P", "-m", "potluck", "join", "--interface=127.0.0.1", code]
+        said = subprocess.run(command, env=away, capture_output=True, text=True, timeout=60)
+    assert (said.returncode, said.stderr.count("\n")) == (1, 1)
+    assert "south runs here, but not where this session looks" in said.stderr
+    second.process.send_signal(signal.SIGSTOP)
+    try:
+        silent = join(two, code)
+    finally:
+        second.process.send_signal(signal.SIGCONT)
+    assert (silent.code, silent.value["error"]["kind"]) == (1, "DeadlineExceeded")
+    assert join(two, code).code == 0, "nothing was moved, and the invite is there still"
+
+
+def test_doctor_tells_of_a_node_that_did_not_follow(machines: tuple[Pool, Pool]) -> None:
+    one, two = machines
+    first, second = up(one, "north"), up(two, "south")
+    for name in ("mesh.toml", "owner-key"):
+        (two.data_dir / name).write_bytes((one.data_dir / name).read_bytes())
+    told = two.call("doctor", "--json", "--interface", "127.0.0.1")
+    (row,) = [row for row in told.value if row["check"] == "mesh" and not row["ok"]]
+    assert told.code == 1
+    assert first.ready["mesh"] in row["detail"] and second.ready["mesh"] in row["detail"]
+    assert "potluck down south" in row["fix"]
