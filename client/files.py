@@ -34,9 +34,16 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 def setting_of(env: Mapping[str, str], inputs: Iterable[str | Path], outputs: Iterable[str]) -> Setting | None:
     """None where nothing is asked for. Raises UsageError, and LimitExceeded for inputs that are too large."""
+    if not isinstance(env, Mapping):
+        raise UsageError(f"env {env!r}: a dict of names and values is expected")
     setting = Setting(dict(env), _contents(_several("inputs", inputs)), list(_several("outputs", outputs)))
-    for text in (*setting.env, *setting.env.values(), *setting.inputs, *setting.outputs):
-        _check_text(text)
+    for option, texts in (
+        ("env", (*setting.env, *setting.env.values())),
+        ("inputs", setting.inputs),
+        ("outputs", setting.outputs),
+    ):
+        for text in texts:
+            _check_text(option, text)
     if setting == Setting():
         return None
     if len(setting.env) > ENV_MAX or len(setting.outputs) > GLOBS_MAX:
@@ -61,13 +68,13 @@ def _several(option: str, given: Iterable[T]) -> Iterable[T]:
     return given
 
 
-def _check_text(text: object) -> None:
+def _check_text(option: str, text: object) -> None:
     if not isinstance(text, str):
-        raise UsageError(f"{text!r}: a text is expected")
+        raise UsageError(f"{option}: {text!r} is no text")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"{text!r} is not valid text") from None
+        raise UsageError(f"{option}: {text!r} is not valid text") from None
 
 
 def body_of_setting(setting: Setting | None) -> tuple[Body, ...]:

@@ -41,6 +41,8 @@ class ChunkSizer:
     """How many calls make a task, by how long they took so far. `fixed` 0: by measurement."""
 
     def __init__(self, fixed: int) -> None:
+        if not isinstance(fixed, int):
+            raise TypeError("chunksize must be an integer")
         if fixed < 0:
             raise ValueError("chunksize must be >= 0")
         self.size = fixed or 1
@@ -109,6 +111,8 @@ class Window(Generic[R]):
         on_progress: Callable[[int], None] = lambda _items: None,
         run_at_once: int = 0,
     ) -> None:
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
         self._source: _Source | None = _Source(submit, function, _chunked(function), inputs)

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 import trio
 
 from ..overlay.errors import (
+    ConfigError,
     LimitExceeded,
     LinkLost,
     LocalProtocolError,
@@ -139,7 +140,11 @@ async def listen(path: Path, name: str) -> trio.SocketListener:
         await trio.aclose_forcefully(probe)
         raise taken(name)
     server = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    await server.bind(str(path))
+    try:
+        await server.bind(str(path))
+    except OSError as error:
+        server.close()
+        raise ConfigError(f"{path.parent} cannot be used: {error.strerror or error}") from error
     path.chmod(0o600)
     server.listen(128)
     return trio.SocketListener(server)

@@ -12,9 +12,10 @@ import click
 
 from ..client.memory import checked_amount, checked_key, encoded
 from ..client.options import span_s
-from ..overlay.errors import UsageError
+from ..overlay.errors import LimitExceeded, UsageError
 from ..overlay.wire import values
 from ..overlay.wire.control import MemoryDelete, MemoryGet, MemoryIncrement, MemorySet
+from ..overlay.wire.framing import VALUE_BYTES_MAX
 from .answer import Answer, Session, verb
 from .asking import ask, ask_json, connected
 from .reading import Numbers, json_of
@@ -68,12 +69,20 @@ def _given(value: str | None, value_from: BinaryIO | None, bytes_from: BinaryIO 
             return _parsed(value)
         case None, file, None if file is not None:
             try:
-                return _parsed(file.read().decode())
+                return _parsed(_all_of(file).decode())
             except UnicodeDecodeError:
                 raise UsageError(f"{file.name} holds no text: --bytes-from takes its bytes") from None
         case None, None, file if file is not None:
-            return file.read()
+            return _all_of(file)
     raise UsageError("give either a VALUE, --value-from FILE or --bytes-from FILE")
+
+
+def _all_of(file: BinaryIO) -> bytes:
+    """Raises LimitExceeded for more than a key holds, without reading it."""
+    data = file.read(VALUE_BYTES_MAX + 1)
+    if len(data) > VALUE_BYTES_MAX:
+        raise LimitExceeded(f"{file.name} is too long: a key holds at most {VALUE_BYTES_MAX} bytes")
+    return data
 
 
 @verb("get", summary="Show the value of a key.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -96,3 +97,12 @@ def test_what_makes_no_sense_is_refused_in_a_line(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError):
             setting_of(env, inputs, outputs)
+
+
+@pytest.mark.parametrize(
+    ("env", "outputs", "said"),
+    [("A=1", [], "env 'A=1'"), ({"A": 1}, [], "env: 1 is no text"), ({}, [2], "outputs: 2 is no text")],
+)
+def test_what_is_no_setting_is_refused_by_the_name_of_its_option(env: Any, outputs: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        setting_of(env, [], outputs)

@@ -80,6 +80,12 @@ def test_map_of_several_iterables_is_map(inputs: list[tuple[int, int]], chunksiz
     assert list(found) == list(map(max, *columns))
 
 
+@pytest.mark.parametrize(("chunksize", "buffersize"), [("a", None), (1.5, None), (0, 1.5), (0, "a")])
+def test_sizes_that_are_no_integers_are_refused_as_such(chunksize: Any, buffersize: Any) -> None:
+    with pytest.raises(TypeError, match="must be an integer"):
+        mapped(Submitted(), abs, [1], sizer=ChunkSizer(chunksize), buffersize=buffersize)
+
+
 @pytest.mark.parametrize("chunksize", [1, 5])
 def test_a_call_that_raises_stop_iteration_ends_no_results(chunksize: int) -> None:
     def stop(number: int) -> int:

@@ -213,6 +213,8 @@ def test_a_value_may_come_from_a_file(pair: Mesh) -> None:
     assert pair.json("mem", "get", "from-file")["value"] == {"a": [1, 2]}
     (pair.folder / "data.bin").write_bytes(b"\xff\xfe")
     assert "--bytes-from" in pair.type("mem", "set", "from-file", "--value-from", "data.bin").err
+    endless = pair.type("mem", "set", "endless", "--bytes-from", "/dev/zero", "--json")
+    assert (endless.code, endless.json["error"]["kind"]) == (1, "LimitExceeded")
     assert pair.type("mem", "set", "from-file", "1", "--value-from", "value.json").code == 2
 
 
