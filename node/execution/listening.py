@@ -39,19 +39,25 @@ class Listener:
         self._tell = tell
         self._printed = Printed(kept_bytes_max)
         self._room = trio.Event()
+        self._has_rest = trio.Event()
+        self._settling = trio.CancelScope()
         self._lingering = False
 
     async def run(self, process: WorkerProcess, catch_up: Callable[[], None]) -> None:
         """Until nobody can print any more. `catch_up` hears what the worker has said up to now."""
         async with trio.open_nursery() as nursery:
-            for stream in (1, 2):
-                nursery.start_soon(self._listen, process, stream, catch_up, nursery)
+            nursery.start_soon(self._settle_rest, catch_up, nursery)
+            async with trio.open_nursery() as listening:
+                for stream in (1, 2):
+                    listening.start_soon(self._listen, process, stream, catch_up, nursery)
+            self._settling.cancel()
 
     def ended(self, process: WorkerProcess, stdout_end: int, stderr_end: int) -> Ended:
         """The task has ended, by its worker's word at these positions; all it printed is in the pipes."""
         for stream, end in ((1, stdout_end), (2, stderr_end)):
             self._read_to(process, stream, end)
         ended = self._printed.end(stdout_end, stderr_end)
+        self._look_at_rest()
         self._room.set()  # whoever waited did so for the sake of this task
         return ended
 
@@ -83,9 +89,27 @@ class Listener:
                 await self._room.wait()
             if data := process.read_output(stream):
                 self._printed.read(stream, data)
-                catch_up()
-                self._printed.settle()
-                self._send_on(nursery)
+                self._settle(catch_up, nursery)
+
+    def _settle(self, catch_up: Callable[[], None], nursery: trio.Nursery) -> None:
+        """What is read while it catches up, because a task has ended, may be of tasks whose end it has not heard of."""
+        ends = self._printed.ends
+        catch_up()
+        self._printed.settle(*ends)
+        self._send_on(nursery)
+        self._look_at_rest()
+
+    def _look_at_rest(self) -> None:
+        if self._printed.has_recent:
+            self._has_rest.set()
+
+    async def _settle_rest(self, catch_up: Callable[[], None], nursery: trio.Nursery) -> None:
+        """Of what was read with the end of one task, and is of the next."""
+        with self._settling:
+            while True:
+                await self._has_rest.wait()
+                self._has_rest = trio.Event()
+                self._settle(catch_up, nursery)
 
     def _is_full(self) -> bool:
         outgoing = self._outgoing(self._worker)

@@ -84,10 +84,19 @@ class Printed:
     def position(self, stream: int) -> int:
         return self._settled[stream - 1] + len(self._recent[stream - 1])
 
-    def settle(self) -> None:
-        """Nothing ended before the recent bytes were printed."""
-        for stream in (1, 2):
-            self._take(stream, len(self._recent[stream - 1]))
+    @property
+    def ends(self) -> tuple[int, int]:
+        """How far both have been read."""
+        return self.position(1), self.position(2)
+
+    @property
+    def has_recent(self) -> bool:
+        return any(self._recent)
+
+    def settle(self, stdout_end: int, stderr_end: int) -> None:
+        """Up to there nothing ended before the recent bytes were printed."""
+        for stream, end in ((1, stdout_end), (2, stderr_end)):
+            self._take(stream, max(0, end - self._settled[stream - 1]))
 
     def pending(self) -> tuple[Piece, ...]:
         """What has settled since this was asked last."""

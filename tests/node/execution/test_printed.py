@@ -25,7 +25,7 @@ def test_every_task_has_what_it_printed_however_it_was_read(
             printed.read(stream, written[stream - 1][read[stream - 1] : until])
             read[stream - 1] = until
         if number == 0 and data.draw(st.booleans()) and read == ends:
-            printed.settle()
+            printed.settle(*printed.ends)
             sent += printed.pending()
         ended = printed.end(*ends)
         assert (ended.stdout, ended.stderr) == task
