@@ -46,6 +46,7 @@ FOUND = [
         300022,
         5,
     ),
+    Named("a task was given up while its arguments could not arrive", "every job is done in the end", 400263, 10),
 ]
 
 
