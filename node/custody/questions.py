@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable
 from itertools import chain
 from typing import Final
 
@@ -29,7 +28,6 @@ from ...overlay.links.link import Link
 from ...overlay.links.links import Links
 from ...overlay.membership.service import Membership
 from ...overlay.wire.codec import Message
-from ...overlay.wire.joblog import Entry
 from ...overlay.wire.questions import AskJob, JobSaid, TaskLine
 from ...overlay.wire.streams import TaskOutput
 from ...overlay.wire.work import Reference
@@ -41,6 +39,7 @@ from .live import Live
 from .mastery import Mastery
 from .seats import Seat
 from .service import Custody
+from .story import Counts
 
 logger = logging.getLogger("potluck.node")
 
@@ -291,25 +290,21 @@ class Questions:
         if question.what in ("cancel", "forget"):
             raise Unavailable(f"the master of job {question.job} does not answer, and nobody has taken its place yet")
         entries = list(self._custody.shelf.entries(question.job, head.shown))
-        told = self._shelf_row(question.job, head, entries)
+        counts = telling.counted(entries)
+        told = self._shelf_row(question.job, head, counts)
         if question.what == "explain":
             reason = "its master does not answer, and this part of the mesh cannot agree on another one yet"
             return _said(question.request, [Waiting(0, reason).as_dict(question.job)])
         if question.what == "tasks":
             ended = {line.index: line for line in chain.from_iterable(map(telling.ended_lines, entries))}
-            indexes = range(question.first, telling.counted(entries).tasks)
+            indexes = range(question.first, counts.tasks)
             lines = (self._from_here(ended.get(index) or TaskLine(index, "pending")) for index in indexes)
             return _said(question.request, told, *telling.page(lines))
         return _said(question.request, told)
 
-    def _shelf_row(self, job: str, head: Head, entries: Iterable[Entry]) -> telling.Row:
-        return telling.row(
-            job,
-            telling.counted(entries),
-            master=self._name_of(head.master),
-            epoch=head.log.epoch,
-            unfenced=head.unfenced,
-        )
+    def _shelf_row(self, job: str, head: Head, counts: Counts) -> telling.Row:
+        master = self._name_of(head.master)
+        return telling.row(job, counts, master=master, epoch=head.log.epoch, unfenced=head.unfenced)
 
     def _name_of(self, node_id: bytes) -> str:
         if node_id == self._identity.node_id:
@@ -350,7 +345,7 @@ class Questions:
             if agreed and seat is None:
                 continue
             try:
-                rows.append(self._shelf_row(job, head, shelf.entries(job, head.shown)))
+                rows.append(self._shelf_row(job, head, telling.counted(shelf.entries(job, head.shown))))
             except RemoteProtocolError as error:
                 logger.error("job %s is not listed: %s", job, error)
         return rows
@@ -400,20 +395,21 @@ class Questions:
 
 
 def _rows_in(said: JobSaid) -> list[telling.Row]:
-    """Nothing where another node's words make no sense."""
-    try:
-        rows = json.loads(said.json)
-    except ValueError:
-        return []
+    rows = _told_by(said)
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def _row_in(said: JobSaid) -> telling.Row:
-    try:
-        row = json.loads(said.json)
-    except ValueError:
-        return {}
+    row = _told_by(said)
     return row if isinstance(row, dict) else {}
+
+
+def _told_by(said: JobSaid) -> object:
+    """Nothing where another node's words make no sense."""
+    try:
+        return json.loads(said.json)
+    except ValueError:
+        return None
 
 
 def _since(row: telling.Row) -> float:

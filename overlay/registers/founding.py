@@ -29,6 +29,7 @@ from ..wire.gossip import Status
 from ..wire.registers import Configuration, State, Witness
 from .beliefs import Beliefs, Held
 from .changes import ROOT, Found, SettleFounding, founding_id, root_content, unchanged
+from .choosing import ACCEPTORS
 from .proposer import Register
 from .quorums import FOUNDERS, FOUNDING, is_changing
 from .witnesses import Witnesses, path_of, stand_for
@@ -42,7 +43,6 @@ _TABLE: Final = "founding"
 _KEY: Final = b"root"
 LOOK_AROUND_S: Final = 2.0
 """A node that has just started does not believe that it is alone. Discovery takes a tenth of this on a LAN."""
-_ACCEPTORS: Final = 5
 
 _decoder: Final = msgspec.msgpack.Decoder(Held | None)
 
@@ -134,7 +134,7 @@ class Founding:
         if self._known is not None:
             return
         everyone = self._everyone()
-        acceptors = self._registers.nearest(ROOT, _ACCEPTORS)
+        acceptors = self._registers.nearest(ROOT, ACCEPTORS)
         founding = founding_id(len(everyone.acceptors), self._entropy.token(wire.FOUNDING_BYTES - 1))
         register = Register(b"", ROOT)
         state, _ = await self._registers.operate_from(register, everyone, Found(founding, acceptors))

@@ -63,6 +63,10 @@ def test_every_bad_input_has_its_kind_and_leaves_the_node_well(node: Pool) -> No
     assert well["tasks"][0]["value"] == 1
 
 
+def test_an_inviter_is_not_looked_for_by_ipv6(nodes: Pool) -> None:
+    complains(nodes.call("join", "--json", "3-acorn-acrobat", "--peer", "[::1]:9000"), 2, "IPv4")
+
+
 def test_an_empty_script_is_done_at_once(node: Pool) -> None:
     answer = node.call("run", "-c", "", timeout_s=20)
     assert (answer.code, answer.out) == (0, "")

@@ -147,6 +147,34 @@ def test_who_types_the_code_of_its_own_machine_is_told_so_and_spends_nothing(min
     at_the_door(play)
 
 
+def test_what_is_no_node_is_told_as_what_it_is() -> None:
+    """Something else on that port, a connection that is cut, and a name that nobody knows."""
+
+    async def play(house: House, address: Address) -> None:
+        code = house.invite()
+        for answer, error, said in (
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", NotAllowed, "is no potluck node"),
+            (b"", LinkLost, "closed the connection"),
+        ):
+
+            async def reply(stream: trio.SocketStream, answer: bytes = answer) -> None:
+                await stream.receive_some()
+                await stream.send_all(answer)
+                await stream.aclose()
+
+            async with trio.open_nursery() as nursery:
+                (listener,) = await trio.open_tcp_listeners(0, host=LOOPBACK)
+                nursery.start_soon(trio.serve_listeners, reply, [listener])
+                port = listener.socket.getsockname()[1]
+                with pytest.raises(error, match=said):
+                    await knock(code, Address(LOOPBACK, port))
+                nursery.cancel_scope.cancel()
+        with pytest.raises(LinkLost, match=r"cannot connect to nobody.invalid:9000: [A-Z][a-z]+ (?!error)"):
+            await knock(code, Address("nobody.invalid", 9000))
+
+    at_the_door(play)
+
+
 def test_a_whole_class_comes_at_once() -> None:
     async def play(house: House, address: Address) -> None:
         code = house.invite(count=6)
