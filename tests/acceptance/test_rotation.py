@@ -116,6 +116,20 @@ def test_machines_that_were_given_a_secret_follow_and_their_scripts_go_on_workin
     assert "belongs to another mesh" in refused.err
 
 
+def test_a_machine_that_was_given_a_secret_follows_when_it_joins_another_mesh(machines: list[Pool]) -> None:
+    one, two, _ = machines
+    secret = two.folder / "given"
+    secret.write_text("5c" * 32)
+    secret.chmod(0o600)
+    up(one, "north")
+    up(two, "south", f"--mesh-secret-file={secret}")
+    code = one.call("invite", "--json").value["code"]
+    joined = two.call("join", "--anew", "--interface", "127.0.0.1", code)
+    assert joined.code == 0, joined.err
+    await_alive(two, "north", "south")
+    assert mesh_of(two) == mesh_of(one)
+
+
 def root_check(machine: Pool) -> dict[str, object]:
     answer = machine.call("doctor", "--json")
     return next((row for row in answer.value if row["check"] == "root"), {"ok": None, "detail": ""})
