@@ -60,6 +60,7 @@ def test_a_job_goes_on_when_its_master_is_killed_and_any_node_tells_of_it(nodes:
     listed = nodes.call("jobs", "--json", node="l3").value
     assert [(row["job"], row["master"], row["epoch"]) for row in listed] == [(job, "l1", 1)]
     nodes.nodes["l1"].kill()
+    wait_until(lambda: nodes.call("job", job, "--json", node="l3").value.get("epoch") == 2, "another is master")
     told = await_over(nodes, job, "l3")
     assert told["state"] == "completed" and told["epoch"] == 2 and told["master"] in ("l2", "l3")
     assert not told["unfenced"]
