@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..overlay.errors import LinkLost
 from ..overlay.identity.mesh import Identity
 from ..overlay.ids import NodeId
+from ..overlay.links.link import Link
 from ..overlay.links.links import Links
 from ..overlay.membership.service import Membership
+from ..overlay.wire.codec import Message
 from ..overlay.wire.streams import InputWanted, TaskOutput
 from ..overlay.wire.work import CancelInstructions, ExecutionConfirmation, InstructionAssignment, TaskComplete
 from .execution.service import ExecutionService
@@ -65,3 +69,48 @@ class Elsewhere:
                 link.post(message)
             except LinkLost:
                 pass  # said again when it assigns again
+
+
+class Masters:
+    """What those of other nodes say to this one as their worker."""
+
+    def __init__(
+        self,
+        execution: ExecutionService,
+        links: Links,
+        membership: Membership,
+        released: Callable[[NodeId, str], None],
+    ) -> None:
+        """`released` is told of each job that is over here, with who says so."""
+        self._execution = execution
+        self._links = links
+        self._membership = membership
+        self._released = released
+        links.on(InstructionAssignment, self._assigned)
+        links.on(CancelInstructions, self._cancelled)
+        links.on(TaskComplete, self._completed)
+        links.up.append(self._ask_for_jobs)
+
+    def _assigned(self, link: Link, message: Message) -> None:
+        assert isinstance(message, InstructionAssignment)
+        peer = link.peer
+        master = Elsewhere(self._links, self._membership, peer.node_id)
+        self._execution.assign(peer.node_id, peer.owner_id, master, message)
+
+    def _cancelled(self, link: Link, message: Message) -> None:
+        assert isinstance(message, CancelInstructions)
+        self._execution.cancel(link.peer.node_id, message)
+
+    def _completed(self, link: Link, message: Message) -> None:
+        assert isinstance(message, TaskComplete)
+        self._released(link.peer.node_id, message.job)
+        if self._execution.serves(link.peer.node_id, message.job):  # else it is none of the sender's business
+            self._execution.complete(link.peer.node_id, message)
+
+    def _ask_for_jobs(self, link: Link) -> None:
+        """That a job is over may have been lost with the link before this one."""
+        try:
+            for question in self._execution.held_for(link.peer.node_id):
+                link.post(question)
+        except LinkLost:
+            pass  # asked at the next one

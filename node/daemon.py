@@ -17,7 +17,7 @@ from ..overlay.config import Config
 from ..overlay.dht.handover import HandOver
 from ..overlay.dht.replication import Replication
 from ..overlay.dht.service import Dht
-from ..overlay.errors import LinkLost, NotAllowed
+from ..overlay.errors import NotAllowed
 from ..overlay.identity.bans import BanSet
 from ..overlay.identity.mesh import Identity
 from ..overlay.ids import NodeId, OwnerId
@@ -31,11 +31,9 @@ from ..overlay.ports import Address, Entropy, Host, Network, Sandbox, Store, Wal
 from ..overlay.registers.early import found_early
 from ..overlay.registers.service import Registers
 from ..overlay.registers.upkeep import Upkeep
-from ..overlay.wire.codec import Message
 from ..overlay.wire.gossip import Status
-from ..overlay.wire.work import CancelInstructions, InstructionAssignment, TaskComplete
 from . import capabilities as abilities
-from .assigners import Elsewhere, Here
+from .assigners import Here, Masters
 from .audit.inquiry import Inquiry
 from .audit.log import AuditLog
 from .audit.recording import Recorder
@@ -226,9 +224,7 @@ class Node:
         self.banning.fallen.append(self.upkeep.look_again)
         self.links.bans.fell.append(self._fell)
         self.links.up.append(self._link_up)
-        self.links.on(InstructionAssignment, self._assigned)
-        self.links.on(CancelInstructions, self._cancelled)
-        self.links.on(TaskComplete, self._completed)
+        self.masters = Masters(self.execution, self.links, self.membership, self._released)
         self.execution.load_changed = self._work_changed
         self.execution.serve_line = self._serve_task
         self.streams.overheard = self.questions.overheard
@@ -426,15 +422,6 @@ class Node:
         peer = link.peer
         self._owners[peer.node_id] = peer.owner_id
         self.roster.met(peer.node_id, peer.name, peer.chain)
-        self._ask_for_jobs(link)
-
-    def _ask_for_jobs(self, link: Link) -> None:
-        """That a job is over may have been lost with the link before this one."""
-        try:
-            for question in self.execution.held_for(link.peer.node_id):
-                link.post(question)
-        except LinkLost:
-            pass  # asked at the next one
 
     def _somebody_fell(self) -> None:
         self.membership.expel(self.links.bans.nodes)
@@ -457,23 +444,10 @@ class Node:
 
     # Work from other masters
 
-    def _assigned(self, link: Link, message: Message) -> None:
-        assert isinstance(message, InstructionAssignment)
-        peer = link.peer
-        self.execution.assign(
-            peer.node_id, peer.owner_id, Elsewhere(self.links, self.membership, peer.node_id), message
-        )
-
-    def _cancelled(self, link: Link, message: Message) -> None:
-        assert isinstance(message, CancelInstructions)
-        self.execution.cancel(link.peer.node_id, message)
-
-    def _completed(self, link: Link, message: Message) -> None:
-        assert isinstance(message, TaskComplete)
-        self.custody.released(link.peer.node_id, message.job)
-        if self.execution.serves(link.peer.node_id, message.job):  # else it is none of the sender's business
-            self.execution.complete(link.peer.node_id, message)
-            self.objects.table.release(message.job)
+    def _released(self, master: NodeId, job: str) -> None:
+        self.custody.released(master, job)
+        if self.execution.serves(master, job):  # else it is none of the sender's business
+            self.objects.table.release(job)
 
     async def _serve_task(self, line: TaskLine, task: Task) -> None:
         job = task.job
