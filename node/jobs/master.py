@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from functools import cache
-from itertools import islice
+from functools import cache, partial
 from typing import Final
 
 import msgspec
@@ -43,11 +42,11 @@ from .binding import task_and_target
 from .effects import Drop, Effect, Note, Release, Tell
 from .ends import fault_of, given_up, in_vain
 from .invariants import check
-from .placement import Requirements, Worker, candidates, lacking, room, spread, why_nobody, will_be_lent, window
-from .requirements import refusals_of, requirements_of
+from .placement import Requirements, Worker, candidates, lacking, room, spread, will_be_lent, window
+from .requirements import requirements_of
 from .task import Task
 from .tasks import Job, Origin, ProgramState, by_urgency
-from .waiting import Waiting, why_not
+from .waiting import Waiting, waiting, why_not
 
 _MEAN_WEIGHT: Final = 0.2
 _PROGRAM_MISSING: Final = NotFound.wire_code
@@ -142,19 +141,7 @@ class Master:
         job = self._jobs.get(job_id)
         if job is None:
             return []
-        waiting = [
-            Waiting(index, f"{job.tasks[index].why_it_rests}; it is tried again in {max(0.0, until_s - now_s):.1f} s")
-            for index, until_s in job.resting.items()
-        ]
-        for group, tasks in job.pending.items():
-            needs = self._requirements(job, group)
-            reason = "every slot that could run it is taken"
-            lack: tuple[tuple[str, str], ...] = ()
-            if not candidates(self._workers, needs):
-                reason = why_not(job, group, needs, self._workers.values())
-                lack = tuple((one.name, what) for one in self._workers.values() if (what := lacking(one, needs)))
-            waiting += [Waiting(task.index, reason, lack) for task in islice(tasks, count_max)]
-        return sorted(waiting)[:count_max]
+        return waiting(now_s, job, self._workers, partial(self._requirements, job), count_max)
 
     def open(
         self,
@@ -493,6 +480,3 @@ class Master:
 
     def _requirements(self, job: Job, group: Group) -> Requirements:
         return requirements_of(job, group, self._python)
-
-    def _why_not(self, job: Job, group: Group) -> str:
-        return why_nobody(self._workers, self._requirements(job, group), refusals_of(job, group))

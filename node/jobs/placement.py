@@ -142,16 +142,6 @@ def will_be_lent(workers: Mapping[NodeId, Worker], needs: Requirements) -> bool:
     )
 
 
-def why_nobody(workers: Mapping[NodeId, Worker], needs: Requirements, refusals: Mapping[NodeId, str]) -> str:
-    """May run it, though somebody might; `refusals` are what nodes have said themselves."""
-    if needs.on and needs.on not in {worker.name for worker in workers.values()}:
-        return f"no node named {needs.on} is in the mesh"
-    if needs.kind and not any(needs.kind in worker.capabilities.kinds for worker in workers.values()):
-        return f"no node handles instructions of kind {needs.kind!r}"
-    reasons = [f"{one.name}: {refusals.get(one.node_id) or lacking(one, needs)}" for one in workers.values()]
-    return "no node can run this: " + "; ".join(reasons)
-
-
 def window(slots: int, mean_s: float | None, ahead_s: float, per_slot_max: int) -> int:
     """How many tasks a node may hold at once: one per slot, and as many more as `ahead_s` of work."""
     if mean_s is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from itertools import islice
 from typing import NamedTuple
 
+from ...overlay.ids import NodeId
 from .balance import Group
-from .placement import Requirements, Worker, lacking
+from .placement import Requirements, Worker, candidates, lacking
 from .requirements import refusals_of
 from .tasks import Job
 
@@ -35,3 +37,26 @@ def why_not(job: Job, group: Group, needs: Requirements, workers: Collection[Wor
     refused = refusals_of(job, group)
     reasons = [f"{worker.name}: {refused.get(worker.node_id) or lacking(worker, needs)}" for worker in workers]
     return "no node can run this: " + "; ".join(reasons)
+
+
+def waiting(
+    now_s: float,
+    job: Job,
+    workers: Mapping[NodeId, Worker],
+    requirements: Callable[[Group], Requirements],
+    count_max: int,
+) -> list[Waiting]:
+    """Which of a job's tasks wait, and why."""
+    found = [
+        Waiting(index, f"{job.tasks[index].why_it_rests}; it is tried again in {max(0.0, until_s - now_s):.1f} s")
+        for index, until_s in job.resting.items()
+    ]
+    for group, tasks in job.pending.items():
+        needs = requirements(group)
+        reason = "every slot that could run it is taken"
+        lack: tuple[tuple[str, str], ...] = ()
+        if not candidates(workers, needs):
+            reason = why_not(job, group, needs, workers.values())
+            lack = tuple((one.name, what) for one in workers.values() if (what := lacking(one, needs)))
+        found += [Waiting(task.index, reason, lack) for task in islice(tasks, count_max)]
+    return sorted(found)[:count_max]
