@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -37,15 +37,14 @@ from ...overlay.wire.work import (
     TaskComplete,
 )
 from .assigning import assignments, cancellations
-from .balance import Group, freest, idle_slots, stragglers, to_ask_back
 from .binding import task_and_target
 from .effects import Drop, Effect, Note, Release, Tell
 from .ends import fault_of, given_up, in_vain
 from .invariants import check
-from .placement import Requirements, Worker, candidates, lacking, room, spread, will_be_lent, window
-from .requirements import requirements_of
+from .placement import Worker, lacking, will_be_lent
+from .placing import Placing
 from .task import Task
-from .tasks import Job, Origin, ProgramState, by_urgency
+from .tasks import Job, Origin, ProgramState
 from .waiting import Waiting, waiting, why_not
 
 _MEAN_WEIGHT: Final = 0.2
@@ -61,12 +60,11 @@ class Master:
     def __init__(
         self, config: JobsConfig, python: str, chance: random.Random, unplaceable_grace_s: float = 5.0
     ) -> None:
-        self._chance = chance
         self._config = config
-        self._python = python
         self._grace_s = unplaceable_grace_s
         self._jobs: dict[str, Job] = {}
         self._workers: dict[NodeId, Worker] = {}
+        self._placing = Placing(config, python, chance, self._workers, self._jobs)
         self._unneeded: list[bytes] = []
         self.leaving = False
         """Jobs that last go on when this node is gone, and wait for that."""
@@ -141,7 +139,7 @@ class Master:
         job = self._jobs.get(job_id)
         if job is None:
             return []
-        return waiting(now_s, job, self._workers, partial(self._requirements, job), count_max)
+        return waiting(now_s, job, self._workers, partial(self._placing.requirements, job), count_max)
 
     def open(
         self,
@@ -173,7 +171,7 @@ class Master:
         if job is None:
             raise NotFound(f"no job {job_id} is open here")
         task, target = task_and_target(job, index, node_id, name, self._workers.values())
-        if (lack := lacking(target, self._requirements(job, (task.program, task.kind)))) is not None:
+        if (lack := lacking(target, self._placing.requirements(job, (task.program, task.kind)))) is not None:
             raise NoWorker(f"{name} cannot run task {job_id}/{index}: {lack}")
         task.bound_for = target.node_id
 
@@ -251,16 +249,16 @@ class Master:
             for group, since_s in list(job.unplaceable_since_s.items()):
                 if now_s - since_s < self._grace_s or (self.leaving and job.options.lasting):
                     continue
-                if will_be_lent(self._workers, self._requirements(job, group)):
+                if will_be_lent(self._workers, self._placing.requirements(job, group)):
                     continue
                 del job.unplaceable_since_s[group]
                 tasks = job.impatient(group)
-                reason = NoWorker(why_not(job, group, self._requirements(job, group), self._workers.values()))
+                reason = NoWorker(why_not(job, group, self._placing.requirements(job, group), self._workers.values()))
                 for task in tasks:
                     self._accept(job, task)
                 if tasks:
                     effects.append(Tell(job.job_id, None, [fault_of(task, reason) for task in tasks]))
-        return effects + self._place(now_s) + self._use_idle(now_s)
+        return effects + self._place(now_s) + self._placing.use_idle(now_s)
 
     def check(self) -> None:
         """Every invariant."""
@@ -311,11 +309,10 @@ class Master:
         if report.begun and job.options.at_most_once and not (bound_for and task.checkpoint):
             return self._retry(job, [task], node_id, report.reason)
         task.attempt += report.begun
-        if bound_for in self._able(job, (task.program, task.kind)) and not task.nodes:
+        if bound_for in self._placing.able(job, (task.program, task.kind)) and not task.nodes:
             assert bound_for is not None
             task.node = bound_for
-            self._give(job, bound_for, [task])
-            return [*assignments(job, bound_for, [task])]
+            return [*self._placing.give(job, bound_for, [task])]
         if report.code == _PROGRAM_MISSING:
             programs = job.programs[task.program]
             for program_id in (task.program, *programs.program.libraries):
@@ -399,84 +396,10 @@ class Master:
             worker.outstanding -= 1
         task.take_back(node_id)
 
-    # Placing
-
     def _place(self, now_s: float) -> list[Effect]:
-        """Gives out what can be given out now: higher priority first, then older jobs."""
-        effects: list[Effect] = []
-        for job in by_urgency(job for job in self._jobs.values() if any(job.pending.values())):
-            for group in [key for key, tasks in job.pending.items() if tasks]:
-                effects += self._place_group(now_s, job, group)
+        """What can be given out now, and arguments that nobody needs any more."""
+        effects = self._placing.place(now_s)
         if self._unneeded:
             effects.append(Drop(self._unneeded))
             self._unneeded = []
         return effects
-
-    def _place_group(self, now_s: float, job: Job, group: tuple[bytes, str]) -> list[Effect]:
-        pending = job.pending[group]
-        programs = job.programs[group[0]]
-        able = candidates(self._workers, self._requirements(job, group))
-        if not able:
-            job.unplaceable_since_s.setdefault(group, now_s)
-            return []
-        job.unplaceable_since_s.pop(group, None)
-        free: dict[NodeId, int] = {}
-        for worker in able:
-            size = window(worker.slots, programs.mean_s, self._config.window_s, self._config.window_max)
-            here = len(job.at.get(worker.node_id, ()))
-            free[worker.node_id] = room(worker, job.options.needs, here, size, nested=job.origin is not None)
-        effects: list[Effect] = []
-        for node_id, count in spread(len(pending), able, free, self._chance).items():
-            tasks = [pending.popleft() for _ in range(count)]
-            for task in tasks:
-                task.node = node_id
-            self._give(job, node_id, tasks)
-            effects += assignments(job, node_id, tasks)
-        return effects
-
-    def _give(self, job: Job, node_id: NodeId, tasks: list[Task]) -> None:
-        worker = self._workers[node_id]
-        worker.outstanding += len(tasks)
-        worker.assigned += len(tasks)
-        job.at.setdefault(node_id, set()).update(task.index for task in tasks)
-
-    def _use_idle(self, now_s: float) -> list[Effect]:
-        """Of slots that nobody has anything new for: what waits elsewhere comes first, then what takes too long."""
-        idle = idle_slots(self._workers.values())
-        effects: list[Effect] = []
-        jobs = by_urgency(self._jobs.values()) if idle else []
-        for job in jobs:
-            effects += self._ask_back(job, idle)
-        for job in jobs if not effects else ():
-            effects += self._run_twice(now_s, job, idle)
-        return effects
-
-    def _ask_back(self, job: Job, idle: dict[NodeId, int]) -> list[Effect]:
-        effects: list[Effect] = []
-        able = cache(lambda group: self._able(job, group))
-        for node_id in job.at:
-            worker = self._workers.get(node_id)
-            tasks = to_ask_back(job, worker, idle, able) if worker is not None and node_id not in idle else []
-            for task in tasks:
-                task.asked_back = True
-            effects += cancellations(job, node_id, [task.index for task in tasks], unbegun_only=True)
-        return effects
-
-    def _run_twice(self, now_s: float, job: Job, idle: dict[NodeId, int]) -> list[Effect]:
-        effects: list[Effect] = []
-        able = cache(lambda group: self._able(job, group))
-        for task in stragglers(job, now_s):
-            node_id = freest(idle, able((task.program, task.kind)) - {*task.nodes, *task.earlier})
-            if node_id is None:
-                continue
-            idle[node_id] -= 1
-            task.copy = node_id
-            self._give(job, node_id, [task])
-            effects += assignments(job, node_id, [task])
-        return effects
-
-    def _able(self, job: Job, group: Group) -> frozenset[NodeId]:
-        return frozenset(worker.node_id for worker in candidates(self._workers, self._requirements(job, group)))
-
-    def _requirements(self, job: Job, group: Group) -> Requirements:
-        return requirements_of(job, group, self._python)
