@@ -12,7 +12,14 @@ from ..overlay.links.links import Links
 from ..overlay.membership.service import Membership
 from ..overlay.wire.codec import Message
 from ..overlay.wire.streams import InputWanted, TaskOutput
-from ..overlay.wire.work import CancelInstructions, ExecutionConfirmation, InstructionAssignment, TaskComplete
+from ..overlay.wire.work import (
+    CancelInstructions,
+    ExecutionConfirmation,
+    InstructionAssignment,
+    TaskComplete,
+    TasksHeld,
+    TasksSought,
+)
 from .execution.service import ExecutionService
 from .jobs.batches import cut, report_bytes
 from .jobs.service import Jobs
@@ -36,6 +43,10 @@ class Here:
 
     def complete(self, message: TaskComplete) -> None:
         self._execution.complete(self._identity.node_id, message)
+
+    def seek(self, message: TasksSought) -> TasksHeld:
+        indexes = self._execution.seek(self._identity.node_id, self._identity.owner_id, self, message)
+        return TasksHeld(message.request, indexes)
 
     def confirm(self, confirmation: ExecutionConfirmation) -> None:
         self._jobs.own_confirmed(confirmation)
@@ -79,9 +90,9 @@ class Masters:
         execution: ExecutionService,
         links: Links,
         membership: Membership,
-        released: Callable[[NodeId, str], None],
+        released: Callable[[NodeId, TaskComplete], None],
     ) -> None:
-        """`released` is told of each job that is over here, with who says so."""
+        """`released` is told what is said of jobs that are over, or another's, and by whom."""
         self._execution = execution
         self._links = links
         self._membership = membership
@@ -89,6 +100,7 @@ class Masters:
         links.on(InstructionAssignment, self._assigned)
         links.on(CancelInstructions, self._cancelled)
         links.on(TaskComplete, self._completed)
+        links.on(TasksSought, self._sought)
         links.up.append(self._ask_for_jobs)
 
     def _assigned(self, link: Link, message: Message) -> None:
@@ -103,9 +115,19 @@ class Masters:
 
     def _completed(self, link: Link, message: Message) -> None:
         assert isinstance(message, TaskComplete)
-        self._released(link.peer.node_id, message.job)
+        self._released(link.peer.node_id, message)
         if self._execution.serves(link.peer.node_id, message.job):  # else it is none of the sender's business
             self._execution.complete(link.peer.node_id, message)
+
+    def _sought(self, link: Link, message: Message) -> None:
+        assert isinstance(message, TasksSought)
+        peer = link.peer
+        master = Elsewhere(self._links, self._membership, peer.node_id)
+        indexes = self._execution.seek(peer.node_id, peer.owner_id, master, message)
+        try:
+            link.post(TasksHeld(message.request, indexes))
+        except LinkLost:
+            pass  # it waits for no answer any more
 
     def _ask_for_jobs(self, link: Link) -> None:
         """That a job is over may have been lost with the link before this one."""

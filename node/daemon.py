@@ -32,6 +32,7 @@ from ..overlay.registers.early import found_early
 from ..overlay.registers.service import Registers
 from ..overlay.registers.upkeep import Upkeep
 from ..overlay.wire.gossip import Status
+from ..overlay.wire.work import TaskComplete
 from . import capabilities as abilities
 from .assigners import Here, Masters
 from .audit.inquiry import Inquiry
@@ -40,6 +41,7 @@ from .audit.recording import Recorder
 from .cache import ResultCache
 from .census import Census, load_row
 from .control import serve_task
+from .custody.orphaned import Orphaned
 from .custody.questions import Questions
 from .custody.service import Custody
 from .execution.lines import TaskLine
@@ -258,6 +260,8 @@ class Node:
             await nursery.start(self.jobs.run, here, self.capabilities)
             self._work_changed()
             nursery.start_soon(self.custody.run)
+            orphaned = Orphaned(self.node_id, self.custody, self.execution, self.links, self.membership)
+            nursery.start_soon(orphaned.run)
             nursery.start_soon(self.questions.run)
             nursery.start_soon(self.processes.run)
             self._address = await nursery.start(self.links.run)
@@ -444,10 +448,10 @@ class Node:
 
     # Work from other masters
 
-    def _released(self, master: NodeId, job: str) -> None:
-        self.custody.released(master, job)
-        if self.execution.serves(master, job):  # else it is none of the sender's business
-            self.objects.table.release(job)
+    def _released(self, master: NodeId, message: TaskComplete) -> None:
+        self.custody.released(master, message.job)
+        if self.execution.serves(master, message.job) and not message.passed_on:
+            self.objects.table.release(message.job)
 
     async def _serve_task(self, line: TaskLine, task: Task) -> None:
         job = task.job

@@ -65,6 +65,12 @@ class Job(msgspec.Struct):
     """Who has been its master under which epoch, and since when."""
     assigned: dict[tuple[str, int], float] = {}
     """When each of them first had a task of it run somewhere, or nothing was left to run."""
+    unfenced: bool = False
+    """Of two nodes that could not agree, one went on, and says so."""
+    runs: dict[int, dict[tuple[str, float], float]] = {}
+    """By index, where and when it was begun, as far as it ran for long enough to be seen; and when that was last."""
+    running_on: dict[int, tuple[str, float]] = {}
+    """What ran on machines that stayed when the master's died."""
     unanswered: dict[str, str] = {}
     """By the node that was asked, what is wrong with its answer."""
 
@@ -160,13 +166,22 @@ class SuccessionScenario:
 
     def _look(self) -> None:
         for job in self.outcome.jobs:
+            self._note_runs(job)
             for name, mastery in self._masteries(job):
                 self._note_master(job, name, mastery.epoch)
+                job.unfenced |= mastery.unfenced
                 for entry in mastery.shown_entries(self._looked.get(mastery, 0)):
                     self._looked[mastery] = self._looked.get(mastery, 0) + 1
                     if isinstance(entry, Ended):
                         for report in entry.reports:
                             job.tell(report)
+
+    def _note_runs(self, job: Job) -> None:
+        for machine in self._world.running():
+            if machine.running is not None and machine.running.node.started.is_set():
+                for task in machine.running.node.execution.processes.values():
+                    if task.job.name == job.job_id and task.begun_s is not None:
+                        job.runs.setdefault(task.index, {})[machine.name, task.begun_s] = trio.current_time()
 
     def _note_master(self, job: Job, name: str, epoch: int) -> None:
         now_s, life = trio.current_time(), (name, epoch)
@@ -217,6 +232,7 @@ class SuccessionScenario:
         if master not in victims and self._draws.random() < _MASTER_DIES:
             victims[0] = master
         returning = [name for name in victims if len(self._names) == NODES_MIN or self._draws.random() < 0.5]
+        self._note_what_runs_on(victims)
         for name in victims:
             if self._draws.random() < 0.5:
                 self._world.power_off(name)
@@ -224,6 +240,16 @@ class SuccessionScenario:
                 self._world.kill(name)
         for name in returning:
             await start_later(self._world, name, self._draws.uniform(1, 15))
+
+    def _note_what_runs_on(self, victims: list[str]) -> None:
+        self._look()
+        for job in self.outcome.jobs:
+            if job.acknowledged and job.submitter in victims:
+                for machine in self._world.running():
+                    if machine.running is not None and machine.name not in victims:
+                        for task in machine.running.node.execution.processes.values():
+                            if task.job.name == job.job_id and task.begun_s is not None:
+                                job.running_on[task.index] = machine.name, task.begun_s
 
     async def _part(self) -> None:
         side = self._draws.sample(self._names, self._draws.randint(1, max(1, len(self._names) // 2)))
@@ -281,9 +307,10 @@ async def _cancel_at_end(scope: trio.CancelScope) -> None:
         scope.cancel()
 
 
-def _wrong(job: Job) -> Iterator[str]:
+def _wrong(job: Job, fault: str) -> Iterator[str]:
+    both_go_on = job.unfenced and fault == "islands"
     for index, outcomes in sorted(job.outcomes.items()):
-        if len(outcomes) > 1:
+        if len(outcomes) > 1 and not both_go_on:
             yield f"{job.job_id}/{index} has {len(outcomes)} outcomes: {sorted(outcomes)}"
         for _, value, code in outcomes:
             if code and job.once:
@@ -292,22 +319,34 @@ def _wrong(job: Job) -> Iterator[str]:
                 yield f"{job.job_id}/{index} is wrong: error {code}, {value[:40]!r}"
 
 
+def _begun_again(job: Job) -> Iterator[str]:
+    for index, (name, begun_s) in sorted(job.running_on.items()):
+        until_s = job.runs[index][name, begun_s] + 2 * _POLL_S  # while it goes on, a copy may be begun
+        if again := [run for run in job.runs[index] if run[1] > until_s]:
+            yield f"{job.job_id}/{index} ran at {name} since {begun_s:.2f} s, and again: {sorted(again)}"
+        if job.once and any(code for _, _, code in job.outcomes.get(index, ())):
+            yield f"{job.job_id}/{index} ran at {name}, and was told to be lost"
+
+
 def judge(world: World, scenario: SuccessionScenario) -> tuple[list[Check], dict[str, object]]:
     outcome = scenario.outcome
     jobs = [job for job in outcome.jobs if job.acknowledged]
     lost = [f"{job.job_id} of {job.submitter}" for job in jobs if set(job.outcomes) != set(job.expected)]
-    wrong = [fault for job in outcome.jobs for fault in _wrong(job)]
+    wrong = [fault for job in outcome.jobs for fault in _wrong(job, outcome.fault)]
     joined = "" if outcome.joined_s is None else f"after {outcome.joined_s:.2f} s"
+    again = [fault for job in jobs for fault in _begun_again(job)]
+    ran_on = sum(len(job.running_on) for job in jobs)
     checks = [
         check("no node failed", world.failures, f"{len(world.machines)} nodes"),
         check("everyone joined and knows everyone", [] if joined else ["not in time"], joined),
         check("each task has one outcome, the right one", wrong, f"{len(outcome.jobs)} jobs"),
+        check("what ran elsewhere when its master died ran on", again, f"{ran_on} tasks"),
         check("every acknowledged job is over", lost, f"{len(jobs)} jobs"),
         check("one master is left of each", outcome.several, "after the last fault"),
         check("any node answers", [fault for job in jobs for fault in job.unanswered.values()], f"{len(jobs)} jobs"),
         check("nothing is held for jobs that are over", outcome.busy, "all slots are free"),
     ]
-    again = [
+    assigned_s = [
         job.assigned[life] - outcome.crashed_s
         for job in jobs
         for life, since_s in job.masters.items()
@@ -317,7 +356,8 @@ def judge(world: World, scenario: SuccessionScenario) -> tuple[list[Check], dict
         "fault": outcome.fault,
         "acknowledged": len(jobs),
         "tasks": sum(len(job.expected) for job in jobs),
-        "successions": len(again),
-        "reassigned_s": [round(took_s, 2) for took_s in sorted(again)],
+        "successions": len(assigned_s),
+        "ran_on": ran_on,
+        "reassigned_s": [round(took_s, 2) for took_s in sorted(assigned_s)],
     }
     return checks, figures

@@ -8,6 +8,8 @@
     `mastery`   shell: one job this node is master of
     `shelf`     shell: the logs held here for other masters
     `succession` shell: who goes on when a master is gone
+    `resuming`  shell: how it goes on: from the log, and with what runs on
+    `orphaned`  shell: what a worker does with jobs whose master is gone
     `service`   shell: every lasting job of this node
     `questions` shell: any node answers for any job
     `telling`   what a person is told of a job

@@ -43,7 +43,7 @@ from ...overlay.wire.codec import Message
 from ...overlay.wire.control import JobOptions, NodeReports, TaskSpec
 from ...overlay.wire.gossip import Status
 from ...overlay.wire.joblog import Entry, JobLog, JobLogged, Opened
-from ...overlay.wire.work import Fault, Finished, Inline, Payload, Program, Reference, Report, TaskComplete
+from ...overlay.wire.work import Fault, Finished, Inline, JobOrphaned, Payload, Program, Reference, Report, TaskComplete
 from ..jobs.effects import Assign, Note
 from ..jobs.history import Past
 from ..jobs.service import Jobs
@@ -53,6 +53,7 @@ from .archive import Archive, Head
 from .deputies import choose
 from .journal import Journal, Log
 from .mastery import Mastery, Sink
+from .resuming import Resuming
 from .seats import Change, Seat, Seats, register_of, remove, seats_in, succeed
 from .seats import take as take_seat
 from .shelf import Shelf
@@ -105,10 +106,13 @@ class Custody:
         self._owner_of = owner_of
         self._background = Background()
         self.succession = Succession(self, self.shelf, self.archive, self._background)
+        self._resuming = Resuming(identity, jobs, links, membership, config.links)
+        jobs.may_pass_on = lambda job: job in self.shelf.heads
         jobs.holds_back = self._holds_back
         jobs.noted = self._noted
         objects.kept = self._kept
         links.on(JobLog, self._logged)
+        links.on(JobOrphaned, self._orphaned)
         membership.observers.append(self._member_changed)
 
     async def run(self) -> None:
@@ -205,11 +209,15 @@ class Custody:
         mastery.forgotten = True
         mastery.end()
         for node_id in mastery.seat.deputies:
-            if (link := self._links.get(NodeId(node_id))) is not None:
-                try:
-                    link.post(TaskComplete(job, mastery.epoch))
-                except LinkLost:
-                    logger.debug("a deputy hears later that job %s is forgotten", job)  # it looks over what it has
+            self._release(node_id, TaskComplete(job, mastery.epoch))
+
+    def _release(self, deputy: bytes, message: TaskComplete) -> None:
+        """Who does not hear it looks over what it has, now and then."""
+        if (link := self._links.get(deputy)) is not None:
+            try:
+                link.post(message)
+            except LinkLost:
+                logger.debug("a deputy hears later that job %s is not here any more", message.job)
 
     def released(self, sender: NodeId, job: str) -> None:
         """Its master needs nothing of it any more here: the register knows whether anybody does."""
@@ -271,9 +279,10 @@ class Custody:
 
     # Masteries
 
-    def _begin(self, mastery: Mastery) -> None:
-        self.masteries[mastery.job] = mastery
-        self._jobs.open(mastery.opened.options, mastery.take, job_id=mastery.job, epoch=mastery.epoch)
+    def _begin(self, mastery: Mastery, *, on_hold: bool = False) -> None:
+        job = mastery.job
+        self.masteries[job] = mastery
+        self._jobs.open(mastery.opened.options, mastery.take, job, mastery.epoch, on_hold=on_hold)
         self._background.start(self._hold, mastery)
 
     async def _hold(self, mastery: Mastery) -> None:
@@ -282,7 +291,7 @@ class Custody:
             await mastery.run(lambda: self._over(mastery))
         finally:
             self._part_from_client(mastery)
-            self._jobs.close(job)
+            self._jobs.close(job, passed_on=not mastery.forgotten)
             del self.masteries[job]
         if mastery.forgotten:
             mastery.drop()
@@ -369,6 +378,7 @@ class Custody:
                 else:
                     taken.append(mastery.job)
                     mastery.end()
+                    self._release(node_id, TaskComplete(mastery.job, mastery.epoch, passed_on=True))
                 return
 
     async def _look_over(self) -> None:
@@ -391,31 +401,15 @@ class Custody:
         mastery.resume(counts, story, head.bytes_kept, head.shown)
         logger.info("Node %s is master of job %s now", self._identity.name, job)
         del self.shelf.heads[job]
-        self._begin(mastery)
-        if story.sealed:
-            self._resubmit(mastery, story)
-        else:
-            self._background.start(self._withdraw, job)
+        self._begin(mastery, on_hold=True)
+        self._resuming.submit(mastery, story)
+        self._background.start(self._go_on, mastery, story)
 
-    def _resubmit(self, mastery: Mastery, story: Story) -> None:
-        """What has no outcome runs again, but for what must not."""
-        error = WorkerLost("its master was lost; it may have run, and is not to be run twice")
-        for index, node in story.given.items():
-            lost = Finished(index, 0, fault=Fault(error.wire_code, str(error)))
-            mastery.take(mastery.job, [NodeReports(node, False, [lost])])
-        specs: dict[bytes, list[TaskSpec]] = {program_id: [] for program_id in story.programs}
-        for index, (program_id, spec) in story.tasks.items():
-            if index not in story.given:
-                specs[program_id].append(msgspec.structs.replace(spec, arguments=self._here(spec.arguments)))
-        for program_id, program in story.programs.items():
-            body = None if program.body is None else self._here(program.body)
-            self._jobs.submit(mastery.job, msgspec.structs.replace(program, body=body), specs[program_id])
-
-    def _here(self, payload: Payload) -> Payload:
-        """Written down here, whoever named it first."""
-        if isinstance(payload, Inline):
-            return payload
-        return Reference(payload.object_id, payload.size_bytes, self.own_id)
+    async def _go_on(self, mastery: Mastery, story: Story) -> None:
+        if not story.sealed:
+            await self._withdraw(mastery.job)
+        if story.tasks and not mastery.forgotten:
+            await self._resuming.go_on(mastery, story.given)
 
     # What masteries and the shelf ask
 
@@ -476,6 +470,15 @@ class Custody:
         mastery.end()
         await mastery.ended.wait()
         return None
+
+    def _orphaned(self, link: Link, message: Message) -> None:
+        assert isinstance(message, JobOrphaned)
+        self.claim(link.peer.node_id, message.job)
+
+    def claim(self, node_id: NodeId, job: str) -> None:
+        """That node has something of the job, from a master that is gone."""
+        if (mastery := self.masteries.get(job)) is not None:
+            self._background.start(self._resuming.take_in, node_id, mastery, {})
 
     def _logged(self, link: Link, message: Message) -> None:
         assert isinstance(message, JobLog)

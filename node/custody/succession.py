@@ -70,8 +70,11 @@ class Succession:
         if entries is None:
             await self._pass_on(job, head)
             return
-        if head.master == self._custody.own_id:
+        if head.master == self._custody.own_id and not await self._ask_deputies(job, head):
+            await self._meet_deputies(job)
             await self._ask_deputies(job, head)
+        if self._shelf.heads.get(job) is not head:
+            return  # one of them knows better
         try:
             seat = await self._custody.change(
                 register, succeed(job, self._custody.own_id, head.master, head.log.epoch + 1)
@@ -123,15 +126,36 @@ class Succession:
         logger.error("job %s cannot go on here: the disk has lost %d of its entries", job, head.length - len(entries))
         return None
 
-    async def _ask_deputies(self, job: str, head: Head) -> None:
-        """A master that comes back asks first who went on without it: of two, the register cannot tell."""
+    async def _ask_deputies(self, job: str, head: Head) -> bool:
+        """A master that comes back asks first who went on without it: of two, the register cannot tell. Whether all
+        have answered."""
+        answered = 0
         for node_id in head.deputies:
             try:
                 said = await self._custody.tell(node_id, lambda number: _asking(number, job, head), _RETRY_S)
             except (Unavailable, NotAllowed):
                 continue
+            answered += 1
             if said.epoch > head.log.epoch and job in self._shelf.heads:
-                self._shelf.put(job, msgspec.structs.replace(head, master=node_id))
+                await self._give_way(job, head, node_id, said.epoch)
+        return answered == len(head.deputies)
+
+    async def _give_way(self, job: str, head: Head, deputy: bytes, epoch: int) -> None:
+        """To one that has shown more under that epoch."""
+        try:
+            await self._custody.change(register_of(job), succeed(job, deputy, self._custody.own_id, epoch))
+        except PotluckError as error:
+            logger.debug("that job %s has another master is not agreed yet: %s", job, error)
+        if job in self._shelf.heads:
+            self._shelf.put(job, msgspec.structs.replace(head, master=deputy))
+
+    async def _meet_deputies(self, job: str) -> None:
+        """A node that has just started knows nobody. What agrees on the next master has to be reached in any case, and
+        of two that is the other one."""
+        try:
+            await self._custody.seat_of(job)
+        except Unavailable as error:
+            logger.debug("who is master of job %s cannot be agreed on yet: %s", job, error)
 
     async def look_over(self) -> None:
         """Every register is read once. A master that was cut off and has nothing to tell hears here that it is none."""

@@ -4,6 +4,7 @@
 `intake`, `dispatching`, `account`    … from arrival to queue, to worker, to confirmation
 `claims`                              … what of the machine is set aside for a task before it is ready
 `checkpoints`                         … and what it is to go on from, should it be lost on the way
+`orphans`                             … what is kept of jobs whose master is gone, for the next one
 `turns`, `suspending`, `yielding`     … and back: who is stopped, with its whole tree, for another or for the owner
 `standing`                            … and those that wait for tasks which they have submitted
 `metering`, `limits`                  … what a task has taken, and whether that is more than it may

@@ -63,6 +63,11 @@ class Account:
         """Without a word to its master."""
         self._end_here(task, Cancelled("nobody waits for it any more"))
 
+    def drop_unbegun(self, job: Job) -> None:
+        """Without a word, too: whoever is its master next places that anew."""
+        for task in [task for task in job.tasks.values() if task.begun_s is None]:
+            self.drop(task)
+
     def finish(self, task: Task, report: Finished) -> None:
         if report.fault is not None:
             self.checkpoints.tell(self.now_s, task)

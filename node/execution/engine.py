@@ -39,6 +39,7 @@ from .events import Effect, Event, Reply
 from .intake import Intake, Place, Places
 from .kinds import KindPrograms
 from .metering import Metering
+from .orphans import Orphans
 from .pool import Load, WorkerPool
 from .standing import head_of
 from .streaming import Streaming
@@ -81,6 +82,7 @@ class Engine:
         self._wear, self._warming = Wear(config), Warming()
         self._intake.uses_modules = self._uses_modules
         self._intake.handlers = KindPrograms(handlers, self._numbers)
+        self.orphans = Orphans(self.jobs, self._account, self._end)
         self._suspending = Suspending(self._dispatcher)
         self._yielding = Yielding(self._suspending, self._account, self.jobs.values, where.is_from_elsewhere)
         self._intake.refusal = lambda job: self._yielding.refusal(job) or self._account.meter.refusal(job)
@@ -90,6 +92,8 @@ class Engine:
             events.CancelAsked: self._cancel_asked,
             events.JobCompleted: self._job_completed,
             events.AssignerGone: self._assigner_gone,
+            events.Disowned: self.orphans.disowned,
+            events.Sought: self.orphans.sought,
             events.HandBack: self._hand_back,
             events.Fetched: self._intake.fetched,
             events.WorkerStarted: self._worker_started,
@@ -178,7 +182,7 @@ class Engine:
         return [ExecutionConfirmation(job.name, job.epoch, _running(job)) for job in self._jobs_of(assigner)]
 
     def next_deadline_s(self, now_s: float) -> float:
-        deadline_s = self._account.checkpoints.next_due_s()
+        deadline_s = min(self._account.checkpoints.next_due_s(), self.orphans.next_due_s())
         for worker in self.pool.running():
             deadline_s = min(deadline_s, *self._deadlines_s(worker))
         if (not self._intake.closed or self._policy) and (next_try_s := self.pool.next_try_s(now_s)) is not None:
@@ -198,13 +202,19 @@ class Engine:
                     self._account.hand_over(task, Cancelled("it was asked back"))
 
     def _job_completed(self, now_s: float, event: events.JobCompleted) -> None:
-        for job in self._jobs_of(event.assigner, event.message.job):
-            if event.message.epoch >= job.epoch:
+        message = event.message
+        for job in self._jobs_of(event.assigner, message.job):
+            if message.epoch >= job.epoch and message.passed_on:
+                self.orphans.take(now_s, job)
+            elif message.epoch >= job.epoch:
                 self._end(job)
 
     def _assigner_gone(self, now_s: float, event: events.AssignerGone) -> None:
         for job in self._jobs_of(event.assigner):
-            self._end(job)
+            if job.lasting:
+                self.orphans.take(now_s, job)
+            else:
+                self._end(job)
 
     def _output_shown(self, now_s: float, event: events.OutputShown) -> None:
         self.streaming.shown(self._jobs_of(event.assigner, event.message.job), event.message)
@@ -220,6 +230,7 @@ class Engine:
         return [job for job in self.jobs.values() if job.assigner == assigner and name in (None, job.name)]
 
     def _end(self, job: Job) -> None:
+        job.orphaned_s = None
         for task in list(job.tasks.values()):
             self._account.drop(task)
         for worker in self._intake.leave(job):
@@ -413,6 +424,7 @@ class Engine:
 
     def _tick(self, now_s: float, event: events.Tick) -> None:
         self._account.checkpoints.tick(now_s)
+        self.orphans.tick(now_s)
         for worker in list(self.pool.running()):
             task = worker.pipe[0]
             assert task.begun_s is not None

@@ -22,6 +22,7 @@ from ...overlay.wire.work import (
     Payload,
     Reference,
     TaskComplete,
+    TasksSought,
 )
 from ...overlay.wire.worker import LoadProgram, RunTask, TaskGoesOn, WarmUp, WithdrawTasks
 from .printed import Piece
@@ -48,6 +49,21 @@ class JobCompleted(Struct, frozen=True):
 
 class AssignerGone(Struct, frozen=True):
     assigner: bytes
+
+
+class Disowned(Struct, frozen=True):
+    """An orphaned job will get no master."""
+
+    owner: bytes
+    job: str
+
+
+class Sought(Struct, frozen=True):
+    """By whoever is the job's master from now on."""
+
+    assigner: bytes
+    owner: bytes
+    message: TasksSought
 
 
 class HandBack(Struct, frozen=True):
@@ -203,6 +219,8 @@ Event = (
     | CancelAsked
     | JobCompleted
     | AssignerGone
+    | Disowned
+    | Sought
     | HandBack
     | Fetched
     | WorkerStarted

@@ -11,16 +11,32 @@ from typing import Final
 import msgspec
 
 from ...overlay.config import Execution
-from ...overlay.errors import NotAllowed, NotFound, NoWorker, PotluckError, QuotaExceeded, SandboxUnavailable
+from ...overlay.errors import (
+    NotAllowed,
+    NotFound,
+    NoWorker,
+    PotluckError,
+    QuotaExceeded,
+    SandboxUnavailable,
+    Unavailable,
+)
 from ...overlay.wire.limits import Limits
 from ...overlay.wire.needs import Needs
-from ...overlay.wire.work import Inline, Instruction, InstructionAssignment, Program, Reference
+from ...overlay.wire.work import (
+    ExecutionConfirmation,
+    Inline,
+    Instruction,
+    InstructionAssignment,
+    Program,
+    Reference,
+    Report,
+)
 from ..processes.process import Origin, Process, State
 from ..processes.types import ProcessType
 from ..scheduling.times import Times
 from .account import Account
 from .answers import forgotten, returned, started
-from .events import Assigned, Effect, Fetch, Fetched
+from .events import Assigned, Confirm, Effect, Fetch, Fetched
 from .kinds import KindPrograms
 from .outgoing import Outgoing
 from .pool import WorkerPool
@@ -124,6 +140,7 @@ class Intake:
         message = event.message
         job = self._job_of(event)
         if job is None:
+            self._turn_down(event)
             return
         refusal = self._refusal(now_s, job)
         program = None if refusal else self._program_of(job, message)
@@ -142,16 +159,23 @@ class Intake:
                 self._take(now_s, job, program, message, instruction)
 
     def _job_of(self, event: Assigned) -> Job | None:
-        """None for an epoch that is over: its master has been followed by another."""
+        """None where its master has been followed by another."""
         message = event.message
         key = event.owner, message.job
         job = self.jobs.get(key)
         if job is None:
             job = self.jobs[key] = self._new_job(event)
-        if message.epoch < job.epoch or (message.epoch == job.epoch and event.assigner != job.assigner):
+        if job.is_outranked(event.assigner, message.epoch):
             return None
         job.obey(event.assigner, message.epoch)
         return job
+
+    def _turn_down(self, event: Assigned) -> None:
+        """It may be mistaken, or else we are, and hear so soon: of two nodes, the one may have gone on alone."""
+        message, why = event.message, Unavailable("another master of the job is obeyed there")
+        reports: list[Report] = [returned(one.index, one.attempt, why) for one in message.instructions]
+        if reports:
+            self._effects.append(Confirm(event.assigner, ExecutionConfirmation(message.job, message.epoch, reports)))
 
     def _new_job(self, event: Assigned) -> Job:
         message, owner = event.message, event.owner
@@ -163,6 +187,7 @@ class Intake:
         job.takes_input = message.takes_input
         job.at_most_once = message.at_most_once
         job.network = message.network
+        job.lasting = message.lasting
         job.confidential = message.confidential and self._places.is_here(event.assigner)
         meter = self._account.meter
         job.purse = whose if meter.memory_bytes and not meter.is_free(job) else b""

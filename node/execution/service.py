@@ -26,6 +26,7 @@ from ...overlay.wire.work import (
     Reference,
     Report,
     TaskComplete,
+    TasksSought,
 )
 from ..capabilities import FOR_OTHERS
 from ..lending.lending import Act as LendingAct
@@ -185,6 +186,20 @@ class ExecutionService:
 
     def complete(self, assigner_id: bytes, message: TaskComplete) -> None:
         self._step(events.JobCompleted(assigner_id, message))
+
+    def seek(self, assigner_id: bytes, owner: bytes, assigner: Assigner, message: TasksSought) -> list[int]:
+        """What of the job is here, now that this is its master."""
+        self._assigners[assigner_id] = assigner
+        self._step(events.Sought(assigner_id, owner, message))
+        return self._engine.orphans.held(assigner_id, owner, message.job)
+
+    def orphans(self) -> list[tuple[bytes, str]]:
+        """Owners and names of jobs without a master of which something is here."""
+        return [(job.owner, job.name) for job in self._engine.orphans.all()]
+
+    def disown(self, owner: bytes, job: str) -> None:
+        """It will get none."""
+        self._step(events.Disowned(owner, job))
 
     def serves(self, assigner_id: bytes, job: str) -> bool:
         """Whether this node holds work of that job from that master."""

@@ -14,7 +14,7 @@ from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Limits
 from ...overlay.wire.needs import NO_NEEDS, Needs
 from ...overlay.wire.work import Checkpoint, Fault, Finished, Inline, Lineage, Program
-from ..processes.process import UNKNOWN, Origin, Process
+from ..processes.process import UNKNOWN, Origin, Process, State
 from .outgoing import Outgoing
 
 MEAN_WEIGHT: Final = 0.2
@@ -168,6 +168,10 @@ class Job(msgspec.Struct, eq=False):
     at_most_once: bool = False
     confidential: bool = False
     """Nothing that leaves this node tells of it."""
+    lasting: bool = False
+    """When its master is gone there will be another."""
+    orphaned_s: float | None = None
+    """Since when it has no master."""
 
     @property
     def depth(self) -> int:
@@ -183,12 +187,21 @@ class Job(msgspec.Struct, eq=False):
         """Whether a program talks with its tasks while they run."""
         return self.outgoing is not None or self.takes_input
 
+    def is_outranked(self, assigner: bytes, epoch: int) -> bool:
+        """Whether that master of that epoch has been followed by another. Of two nodes, either may have gone on alone
+        under a later epoch, and given way again: without a master, whoever comes is obeyed."""
+        if self.orphaned_s is not None:
+            return False
+        return epoch < self.epoch or (epoch == self.epoch and assigner != self.assigner)
+
     def obey(self, assigner: bytes, epoch: int) -> None:
-        """A master of a later epoch counts attempts from the beginning: what runs goes on for it, and what is done is
-        its answer. What an earlier master has had cancelled, or lost with a worker, it may want to have done."""
-        if epoch > self.epoch:
+        """Another master counts attempts from the beginning: what runs goes on for it, and what is done is its answer.
+        What an earlier one has had cancelled, or lost with a worker, it may want to have done."""
+        self.orphaned_s = None
+        if (assigner, epoch) != (self.assigner, self.epoch):
             for task in self.tasks.values():
                 task.attempt = 0
+                task.noticed &= task.is_parent or task.process.state is State.SUSPENDED  # what runs is told of again
             for report in list(self.reports.values()):
                 self.forget(report.index)
                 if report.fault is None or report.fault.code == TaskFailed.wire_code:

@@ -61,5 +61,6 @@ def _assignment(
             network=options.network,
             at_most_once=options.at_most_once,
             confidential=options.confidential,
+            lasting=options.lasting,
         ),
     )

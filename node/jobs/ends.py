@@ -31,4 +31,4 @@ def fault_of(task: Task, error: Cancelled | NoWorker | WorkerLost) -> Finished:
 
 def in_vain(job: Job, reports: Iterable[Report]) -> list[int]:
     """What is said to run, though it has its outcome: by a node that was held for dead meanwhile."""
-    return [report.index for report in reports if isinstance(report, Started) and report.index not in job.tasks]
+    return [report.index for report in reports if isinstance(report, Started) and not job.holds(report.index)]

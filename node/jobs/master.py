@@ -16,14 +16,14 @@ table when its first outcome is accepted, and what comes later for it finds noth
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, partial
 from typing import Final
 
 import msgspec
 
 from ...overlay.config import Jobs as JobsConfig
-from ...overlay.errors import BadProgram, Cancelled, LinkLost, NotFound, NotLent, NoWorker, WorkerLost
+from ...overlay.errors import BadProgram, Cancelled, LinkLost, NotFound, NotLent, NoWorker, Unavailable, WorkerLost
 from ...overlay.ids import NodeId
 from ...overlay.wire.capabilities import LoadReport
 from ...overlay.wire.control import JobOptions, TaskSpec
@@ -36,6 +36,7 @@ from ...overlay.wire.work import (
     Started,
     TaskComplete,
 )
+from .adopting import also_at, lost_with_master, may_hold, taken_over
 from .assigning import assignments, cancellations
 from .binding import task_and_target
 from .effects import Drop, Effect, Note, Release, Tell
@@ -49,6 +50,7 @@ from .waiting import Waiting, waiting, why_not
 
 _MEAN_WEIGHT: Final = 0.2
 _PROGRAM_MISSING: Final = NotFound.wire_code
+_NOT_NOW: Final = (LinkLost.wire_code, Unavailable.wire_code)
 _RETURNS_MAX: Final = 16
 """A task that workers keep handing back for no lasting reason is given up, or it would go round for ever."""
 _REST_MAX_S: Final = 300.0
@@ -93,11 +95,15 @@ class Master:
             worker.waiting, worker.shares, worker.closed = known.waiting, known.shares, known.closed
         self._workers[worker.node_id] = worker
         for job in self._jobs.values():
-            again = [job.tasks[index] for index in sorted(job.at.get(worker.node_id, ()))]
-            for task in again:
-                task.asked_back = False  # the question may have been lost with the link
-            effects += assignments(job, worker.node_id, again, known_only=job.options.at_most_once)
+            effects += self._again(job, worker.node_id)
         return effects + self._place(now_s)
+
+    def _again(self, job: Job, node_id: NodeId) -> list[Effect]:
+        """What this node was given may have been lost on the way, or not been obeyed."""
+        tasks = [job.tasks[index] for index in sorted(job.at.get(node_id, ()))]
+        for task in tasks:
+            task.asked_back = False
+        return [*assignments(job, node_id, tasks, known_only=job.options.at_most_once)]
 
     def worker_gone(self, now_s: float, node_id: NodeId, how: str) -> list[Effect]:
         """It died or left: everything it had goes back, with one attempt counted for what it may have begun."""
@@ -148,8 +154,11 @@ class Master:
         epoch: int = 1,
         submitted_s: float = 0.0,
         origin: Origin | None = None,
+        *,
+        on_hold: bool = False,
     ) -> None:
-        self._jobs[job_id] = Job(job_id, epoch=epoch, options=options, submitted_s=submitted_s, origin=origin)
+        """`on_hold`: nothing of it is placed before `adopt`."""
+        self._jobs[job_id] = Job(job_id, epoch, options, origin, submitted_s, on_hold=on_hold)
 
     def submit(self, now_s: float, job_id: str, program: Program, specs: Sequence[TaskSpec]) -> list[Effect]:
         """Raises NotFound for a job that is not open here, or a program that came without its body."""
@@ -164,6 +173,46 @@ class Master:
             job.programs[program.program_id] = ProgramState(program, msgspec.structs.replace(program, body=None))
         job.take_in(program.program_id, specs, self._config.loose_max)
         return self._place(now_s)
+
+    def adopt(self, job_id: str, node_id: NodeId, indexes: Sequence[int]) -> list[Effect]:
+        """Tasks run on where an earlier master gave them, or have ended there: those that wait are there now. By that
+        it has not heard of this master before."""
+        job, worker = self._jobs.get(job_id), self._workers.get(node_id)
+        if job is None or worker is None:
+            return []
+        again = self._again(job, node_id)
+        tasks = taken_over(job, node_id, self._possible(job, worker, indexes))
+        return [*again, *self._placing.give(job, node_id, tasks, known_only=True)]
+
+    def resume(self, now_s: float, job_id: str, begun: Mapping[int, str]) -> list[Effect]:
+        """A job that was opened on hold goes on. Of those that may have `begun`, at the node of that name, and must not
+        run twice, the ones that no node holds are lost."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return []
+        job.on_hold = False
+        job.loosen(begun)
+        lost = [(task, node) for index, node in begun.items() if (task := job.tasks.get(index)) and not task.nodes]
+        for task, _ in lost:
+            self._accept(job, task)
+        told = [Tell(job_id, None, [lost_with_master(task, node) for task, node in lost])] if lost else []
+        return [*told, *self._place(now_s)]
+
+    def _found(self, job: Job, node_id: NodeId, reports: Sequence[Report]) -> list[Effect]:
+        """What runs where only an earlier master can have given it: nobody could ask that node before."""
+        if job.epoch == 1 or job.on_hold:
+            return []
+        strange = [one.index for one in reports if isinstance(one, Started) and not job.is_given(one.index, node_id)]
+        indexes = self._possible(job, self._workers[node_id], strange)
+        tasks = [*taken_over(job, node_id, indexes), *also_at(job, node_id, indexes)]
+        return [*self._placing.give(job, node_id, tasks, known_only=True)]
+
+    def _possible(self, job: Job, worker: Worker, indexes: Sequence[int]) -> list[int]:
+        """Those that an earlier master may have given to it."""
+        job.loosen(indexes)
+        fits = cache(lambda group: may_hold(worker, self._placing.requirements(job, group)))
+        tasks = [task for index in indexes if (task := job.tasks.get(index)) is not None and not task.attempt]
+        return [task.index for task in tasks if fits((task.program, task.kind))]
 
     def bind(self, job_id: str, index: int, node_id: NodeId, name: str) -> None:
         """Once this node returns the task, it goes on at the one named. Raises NotFound, NotAllowed, NoWorker."""
@@ -199,15 +248,16 @@ class Master:
             effects.append(Tell(job_id, None, reports))
         return effects + self._place(now_s)
 
-    def close(self, now_s: float, job_id: str) -> list[Effect]:
-        """The submitter wants no more of it, or is gone."""
+    def close(self, now_s: float, job_id: str, *, passed_on: bool = False) -> list[Effect]:
+        """The submitter wants no more of it, or is gone; or it is `passed_on` to another master, with what runs."""
         job = self._jobs.pop(job_id, None)
         if job is None:
             return []
         for node_id, indexes in job.at.items():
             if (worker := self._workers.get(node_id)) is not None:
                 worker.outstanding -= len(indexes)
-        released: list[Effect] = [Release(node_id, TaskComplete(job_id, job.epoch)) for node_id in job.at]
+        over = TaskComplete(job_id, job.epoch, passed_on)
+        released: list[Effect] = [Release(node_id, over) for node_id in job.at]
         return released + self._place(now_s)
 
     # Workers
@@ -226,6 +276,7 @@ class Master:
         if node_id in self._workers:
             job.at.setdefault(node_id, set())
             effects += cancellations(job, node_id, in_vain(job, reports))
+            effects += self._found(job, node_id, reports)
         for report in reports:
             task = job.tasks.get(report.index)
             if task is None or not task.may_be_answered_by(node_id):
@@ -322,7 +373,7 @@ class Master:
             job.programs[task.program].impossible_at[node_id] = report.reason
         elif report.code == NotLent.wire_code:
             self._workers[node_id].closed = report.reason  # until it says otherwise
-        elif report.code == LinkLost.wire_code:
+        elif report.code in _NOT_NOW:
             if not task.nodes:
                 job.resting[task.index] = now_s + task.fetched_again_s()
             return []

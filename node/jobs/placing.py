@@ -37,7 +37,7 @@ class Placing:
     def place(self, now_s: float) -> list[Effect]:
         """Gives out what can be given out now: higher priority first, then older jobs."""
         effects: list[Effect] = []
-        for job in by_urgency(job for job in self._jobs.values() if any(job.pending.values())):
+        for job in by_urgency(job for job in self._jobs.values() if job.is_due):
             for group in [key for key, tasks in job.pending.items() if tasks]:
                 effects += self._place_group(now_s, job, group)
         return effects

@@ -4,7 +4,7 @@ other."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -37,6 +37,8 @@ from ...overlay.wire.work import (
     Reference,
     Report,
     TaskComplete,
+    TasksHeld,
+    TasksSought,
 )
 from ..objects import Objects
 from .batches import checkpoint_bytes, cut, payload_bytes, report_bytes
@@ -61,6 +63,8 @@ class OwnExecution(Protocol):
     def cancel(self, message: CancelInstructions) -> None: ...
 
     def complete(self, message: TaskComplete) -> None: ...
+
+    def seek(self, message: TasksSought) -> TasksHeld: ...
 
 
 class Jobs:
@@ -94,6 +98,8 @@ class Jobs:
         """Whether an assignment is sent later, by `begin`."""
         self.noted: Callable[[Note], None] = lambda note: None
         """Called with what whoever succeeds this node as a job's master should know of a task."""
+        self.may_pass_on: Callable[[str], bool] = lambda job: False
+        """Whether a job that is not open here may have another master by now, or be about to get one."""
         self.master: Master
         self._config = config
         links.up.append(self._link_up)
@@ -125,12 +131,20 @@ class Jobs:
     # Submitters
 
     def open(
-        self, options: JobOptions, sink: Sink, job_id: str = "", epoch: int = 1, origin: Origin | None = None
+        self,
+        options: JobOptions,
+        sink: Sink,
+        job_id: str = "",
+        epoch: int = 1,
+        origin: Origin | None = None,
+        *,
+        on_hold: bool = False,
     ) -> str:
-        """A job that lasts comes with its name and the epoch of its master's seat, one of a task with its origin."""
+        """A job that lasts comes with its name and the epoch of its master's seat, one of a task with its origin. What
+        is on hold waits for `resume`."""
         job_id = job_id or self._entropy.token(8).hex()
         self._sinks[job_id] = sink
-        self.master.open(job_id, options, epoch, self._mesh_time.now_s(), origin)
+        self.master.open(job_id, options, epoch, self._mesh_time.now_s(), origin, on_hold=on_hold)
         self._courses[job_id] = Course()
         return job_id
 
@@ -146,6 +160,23 @@ class Jobs:
         self._perform(self.master.submit(trio.current_time(), job_id, program, arrived))
         if missing:
             self._refuse(job_id, missing)
+
+    def adopt(self, job_id: str, node_id: NodeId, indexes: Sequence[int]) -> None:
+        """What that node holds of the job, it holds for this master."""
+        self._perform(self.master.adopt(job_id, node_id, indexes))
+
+    def resume(self, job_id: str, begun: Mapping[int, str]) -> None:
+        """What was on hold goes on. `begun`: what must not run twice, and at which node it may have begun."""
+        self._perform(self.master.resume(trio.current_time(), job_id, begun))
+
+    def release(self, node_id: NodeId, job_id: str, epoch: int) -> None:
+        """The job is over for this worker, which has it from an earlier master."""
+        self._send(node_id, TaskComplete(job_id, epoch))
+
+    def seek_here(self, message: TasksSought) -> TasksHeld:
+        """What this node, as its own worker, holds of a job."""
+        assert self._own is not None
+        return self._own.seek(message)
 
     def _split(self, specs: Sequence[TaskSpec]) -> tuple[list[TaskSpec], list[TaskSpec]]:
         """Those whose arguments are here, and those whose upload found no room."""
@@ -168,10 +199,11 @@ class Jobs:
     def cancel(self, job_id: str, indexes: Iterable[int]) -> None:
         self._perform(self.master.cancel(trio.current_time(), job_id, indexes))
 
-    def close(self, job_id: str) -> None:
+    def close(self, job_id: str, *, passed_on: bool = False) -> None:
+        """`passed_on`: what runs of it is its next master's."""
         self._told.unpark_all()
         self._remember(job_id)
-        effects = self.master.close(trio.current_time(), job_id)
+        effects = self.master.close(trio.current_time(), job_id, passed_on=passed_on)
         self._sinks.pop(job_id, None)
         self._labels = {key: label for key, label in self._labels.items() if key[0] != job_id}
         self._objects.table.release(job_id)
@@ -212,6 +244,8 @@ class Jobs:
         if confirmation.leaving:
             self.master.leaves(node_id)
             return
+        if confirmation.job not in self.master.jobs and self.may_pass_on(confirmation.job):
+            return  # whoever is its master next asks for it
         self._log_confirmed(node_id, confirmation)
         job, epoch = confirmation.job, confirmation.epoch
         far = [report for report in confirmation.reports if self._lies_elsewhere(report)]

@@ -76,7 +76,7 @@ class Task:
 
     @property
     def why_it_rests(self) -> str:
-        return "what it needs did not arrive where it was to run" if self.unfetched else "it failed"
+        return "it could not be begun where it was to run" if self.unfetched else "it failed"
 
     @property
     def started(self) -> bool:

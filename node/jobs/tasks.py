@@ -41,6 +41,8 @@ class Job(msgspec.Struct):
     """None: a program has submitted it."""
     submitted_s: float = 0.0
     """Mesh time."""
+    on_hold: bool = False
+    """What runs of it elsewhere is being asked for."""
     total: int = 0
     """Tasks ever submitted."""
     beyond: int = 0
@@ -63,6 +65,11 @@ class Job(msgspec.Struct):
         return 0 if self.options.at_most_once else self.options.retries
 
     @property
+    def is_due(self) -> bool:
+        """Whether some of its tasks want to be placed."""
+        return not self.on_hold and any(self.pending.values())
+
+    @property
     def unfinished(self) -> int:
         return len(self.tasks) + sum(row.count_baled for row in self.pending.values())
 
@@ -78,6 +85,11 @@ class Job(msgspec.Struct):
 
     def holds(self, index: int) -> bool:
         return index in self.tasks or (index < self.beyond and any(index in baled for baled in self.baled()))
+
+    def is_given(self, index: int, node_id: NodeId) -> bool:
+        """Whether this master has given it to that node, now or before."""
+        task = self.tasks.get(index)
+        return task is not None and task.may_be_answered_by(node_id)
 
     def row(self, program: bytes, kind: str) -> Row:
         return self.pending.setdefault((program, kind), Row(self.tasks))

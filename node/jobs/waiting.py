@@ -55,7 +55,9 @@ def waiting(
         needs = requirements(group)
         reason = "every slot that could run it is taken"
         lack: tuple[tuple[str, str], ...] = ()
-        if not candidates(workers, needs):
+        if job.on_hold:
+            reason = "its new master asks which of its tasks run on"
+        elif not candidates(workers, needs):
             reason = why_not(job, group, needs, workers.values())
             lack = tuple((one.name, what) for one in workers.values() if (what := lacking(one, needs)))
         found += [Waiting(task.index, reason, lack) for task in islice(tasks, count_max)]

@@ -136,6 +136,7 @@ ANSWERS: Final[dict[type[Message], type[Message] | tuple[type[Message], ...]]] =
     processes.AskProcesses: processes.Processes,
     processes.ActOnProcesses: processes.Acted,
     processes.MayMove: processes.MoveJudged,
+    work.TasksSought: work.TasksHeld,
     work.ObjectWant: (work.ObjectComes, work.ObjectMissing),
 }
 """Which message answers which request; the two share a `request` number."""

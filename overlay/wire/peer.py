@@ -15,6 +15,9 @@ WORK: Final = (
     work.ExecutionConfirmation,
     work.TaskComplete,
     work.CancelInstructions,
+    work.TasksSought,
+    work.TasksHeld,
+    work.JobOrphaned,
     work.ObjectRelease,
 )
 CUSTODY: Final = (joblog.JobLog, joblog.JobLogged, questions.AskJob, questions.JobSaid)

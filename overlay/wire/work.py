@@ -149,6 +149,8 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     """Its tasks use the worker's."""
     confidential: bool = False
     """Believed of a node's own jobs only, as no others may be: nothing that leaves the node tells of it."""
+    lasting: bool = False
+    """When its master is gone there will be another, who wants what runs."""
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -226,6 +228,8 @@ class TaskComplete(Message, frozen=True, tag=22):
 
     job: JobName
     epoch: Count
+    passed_on: bool = False
+    """It is not over, but this master is not its master any more: the next one will ask for what runs."""
 
 
 class CancelInstructions(Message, frozen=True, tag=23):
@@ -236,6 +240,27 @@ class CancelInstructions(Message, frozen=True, tag=23):
     indexes: Annotated[list[Count], Meta(max_length=65_536)]
     unbegun_only: bool = False
     """They are wanted elsewhere: those that have not begun are Returned as Cancelled, the others go on."""
+
+
+class TasksSought(Message, frozen=True, tag=71):
+    """Master of a new epoch → whoever may be a worker: what of the job runs on with you, or has ended? From now on that
+    is for me; what has not begun I place anew. Answer: TASKS_HELD."""
+
+    request: RequestId
+    job: JobName
+    epoch: Count
+
+
+class TasksHeld(Message, frozen=True, tag=72):
+    request: RequestId
+    indexes: Annotated[list[Count], Meta(max_length=REPORTS_MAX)]
+
+
+class JobOrphaned(Message, frozen=True, tag=73):
+    """Worker → whoever is the job's master as its register has it: I have some of it here, from another one that is
+    gone. Followed by TASKS_SOUGHT, and by TASK_COMPLETE if the job is over."""
+
+    job: JobName
 
 
 class ObjectWant(Message, frozen=True, tag=24):

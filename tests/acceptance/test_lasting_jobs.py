@@ -115,6 +115,27 @@ def test_what_a_task_prints_is_read_at_any_node_while_it_runs(nodes: Pool) -> No
     assert nodes.call("logs", job, node="l3").out == "0  begun\n0  done\n"
 
 
+COUNTED_GATE = GATE.replace('print("begun"', 'potluck.memory.increment("begun"); print("begun"')
+
+
+@pytest.mark.parametrize("options", [(), ("--at-most-once",)], ids=["again if lost", "at most once"])
+def test_what_runs_when_its_master_is_killed_runs_on_and_is_not_begun_again(
+    nodes: Pool, options: tuple[str, ...]
+) -> None:
+    nodes.up_together(*NAMES)
+    script = nodes.folder / "gate.py"
+    script.write_text(COUNTED_GATE)
+    job = nodes.call("run", str(script), "--detach", "--json", "--on", "l3", *options, node="l1").value["job"]
+    wait_until(lambda: nodes.call("mem", "get", "begun", node="l2").out.strip() == "1", "it runs")
+    nodes.nodes["l1"].kill()
+    wait_until(lambda: nodes.call("job", job, "--json", node="l3").value.get("epoch") == 2, "another is master")
+    nodes.call("mem", "set", "gate", "1", node="l2")
+    told = await_over(nodes, job, "l2")
+    assert told["state"] == "completed" and [task["node"] for task in told["tasks"]] == ["l3"]
+    assert nodes.call("mem", "get", "begun", node="l2").out.strip() == "1"
+    assert nodes.call("logs", job, node="l2").out == "0  begun\n0  done\n"
+
+
 def test_a_job_longer_than_what_is_on_its_way_at_once_is_safe_before_its_tasks_end(nodes: Pool) -> None:
     nodes.up_together("l1", "l2", flags=["--slots=1"])
     job = mapped(nodes, "l1", "--detach", cost_s=600.0, tasks=40_000).value["job"]

@@ -24,11 +24,12 @@ from potluck.overlay.wire.work import (
     InstructionAssignment,
     Program,
     Started,
+    TasksSought,
 )
 from potluck.overlay.wire.worker import LoadProgram, RunTask, TaskGoesOn, WarmUp, WithdrawTasks
 
 OWN, OTHER = b"own-owner", b"other-owner"
-MASTERS = {b"master-0": OWN, b"master-1": OTHER}
+MASTERS = {b"master-0": OWN, b"master-1": OTHER, b"master-2": OWN}
 
 
 def program(letter: str, body: Any, libraries: str = "") -> Program:
@@ -224,6 +225,23 @@ class World:
             **options,
         )
         return self.step(events.Assigned(master, owner, message))
+
+    def seek(self, master: bytes, job: str, epoch: int) -> list[int]:
+        """What that master, another one than before, is told to be here. What has not begun is owed no more."""
+        owner = MASTERS[master]
+        known = self.engine.jobs.get((owner, job))
+        begun = {} if known is None else {task.index: task.begun_s is not None for task in known.tasks.values()}
+        self.step(events.Sought(master, owner, TasksSought(0, job, epoch)))
+        for key in [key for key in self.open if key[:2] == (owner, job)]:
+            if begun.get(key[2]):
+                self.open[key] = 0
+            else:
+                del self.open[key]
+        for finished in [finished for finished in self.finished if finished[:2] == (owner, job)]:
+            del self.finished[finished]
+        held = self.engine.orphans.held(master, owner, job)
+        self.finished.update((owner, job, index, 0) for index in held if index not in begun)
+        return held
 
     def starting(self) -> list[int]:
         return [number for number, process in self.processes.items() if not process.ready]

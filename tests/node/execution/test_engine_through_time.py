@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from potluck.node.execution import events
 from potluck.node.execution.suspending import can_be
+from potluck.node.execution.tasks import Task
 from potluck.node.scheduling.catalogue import make
 from potluck.overlay.errors import (
     LinkLost,
@@ -27,11 +28,13 @@ from potluck.overlay.wire.work import (
     Reference,
     Returned,
     TaskComplete,
+    TasksSought,
 )
 
-from .engine_world import MASTERS, World
+from .engine_world import MASTERS, OTHER, OWN, World
 
 LENT_BYTES, GPUS = 3, 2
+LASTING = "j3"
 
 
 class ExecutionThroughTime(RuleBasedStateMachine):
@@ -48,8 +51,12 @@ class ExecutionThroughTime(RuleBasedStateMachine):
         """By the machine's owner."""
         self.suspended: set[int] = set()
         """By number of the process."""
+        self.seats = {OWN: (b"master-0", 1), OTHER: (b"master-1", 1)}
+        """By owner, who is master of what lasts, and in which epoch."""
+        self.orphaned: set[bytes] = set()
+        """Owners of lasting jobs whose master is gone."""
 
-    masters = st.sampled_from(sorted(MASTERS))
+    masters = st.sampled_from([b"master-0", b"master-1"])
     jobs = st.sampled_from(["j1", "j2", "j3"])
 
     @rule(
@@ -73,7 +80,10 @@ class ExecutionThroughTime(RuleBasedStateMachine):
         by_reference: bool,
         priority: int,
     ) -> None:
-        if (MASTERS[master], job) not in self.ended:
+        owner, epoch = MASTERS[master], 1
+        if job == LASTING:
+            master, epoch = self.seats[owner]
+        if (owner, job) not in self.ended and not (job == LASTING and owner in self.orphaned):
             arguments = Reference(b"o" * 16, 5, b"h" * 20) if by_reference else Inline(b"arguments")
             self.world.assign(
                 master,
@@ -85,6 +95,8 @@ class ExecutionThroughTime(RuleBasedStateMachine):
                 arguments=arguments,
                 priority=priority,
                 needs=self.needs.get(job, NO_NEEDS),
+                epoch=epoch,
+                lasting=job == LASTING,
             )
 
     @rule(master=masters, job=jobs, indexes=st.lists(st.integers(0, 12), max_size=6))
@@ -99,16 +111,77 @@ class ExecutionThroughTime(RuleBasedStateMachine):
 
     @rule(master=masters, job=jobs)
     def complete(self, master: bytes, job: str) -> None:
-        self._forget(MASTERS[master], job)
-        self.ended.add((MASTERS[master], job))
-        self.world.step(events.JobCompleted(master, TaskComplete(job, 1)))
+        owner, epoch = MASTERS[master], 1
+        if job == LASTING:
+            master, epoch = self.seats[owner]
+        self._forget(owner, job)
+        self.ended.add((owner, job))
+        self.world.step(events.JobCompleted(master, TaskComplete(job, epoch)))
 
     @rule(master=masters)
     def master_goes(self, master: bytes) -> None:
-        for job in ("j1", "j2", "j3"):
-            self._forget(MASTERS[master], job)
-            self.ended.add((MASTERS[master], job))
+        owner = MASTERS[master]
+        for job in ("j1", "j2"):
+            self._forget(owner, job)
+            self.ended.add((owner, job))
         self.world.step(events.AssignerGone(master))
+        if self.seats[owner][0] == master:
+            self._orphan(owner)
+
+    @rule(owner=st.sampled_from([OWN, OTHER]))
+    def later_master_goes(self, owner: bytes) -> None:
+        master, _ = self.seats[owner]
+        if master == b"master-2":  # master of nothing else
+            self.world.step(events.AssignerGone(master))
+            self._orphan(owner)
+        else:
+            self.master_goes(master)
+
+    @rule(owner=st.sampled_from([OWN, OTHER]))
+    def master_passes_on_what_lasts(self, owner: bytes) -> None:
+        master, epoch = self.seats[owner]
+        self.world.step(events.JobCompleted(master, TaskComplete(LASTING, epoch, passed_on=True)))
+        self._orphan(owner)
+
+    def _orphan(self, owner: bytes) -> None:
+        """What has begun goes on."""
+        self.orphaned.add(owner)
+        left = {task.index for task in self._lasting(owner)}
+        for key in [key for key in self.world.open if key[:2] == (owner, LASTING) and key[2] not in left]:
+            del self.world.open[key]
+        assert all(task.begun_s is not None for task in self._lasting(owner))
+
+    def _lasting(self, owner: bytes) -> list[Task]:
+        job = self.world.engine.jobs.get((owner, LASTING))
+        return [] if job is None else list(job.tasks.values())
+
+    @rule(owner=st.sampled_from([OWN, OTHER]), another=st.booleans())
+    def master_of_what_lasts_is_followed(self, owner: bytes, another: bool) -> None:
+        """By another node, or by the same one in its next life; before this one hears that it is gone, or after."""
+        master, epoch = self.seats[owner]
+        if another and owner == OWN:
+            master = b"master-2" if master == b"master-0" else b"master-0"
+        begun = {task.index for task in self._lasting(owner) if task.begun_s is not None}
+        self.seats[owner] = master, epoch + 1
+        self.orphaned.discard(owner)
+        held = self.world.seek(master, LASTING, epoch + 1)
+        assert begun <= set(held) and len(held) == len(set(held))
+        assert {task.index for task in self._lasting(owner)} == begun, "what has not begun is placed anew"
+
+    @rule(owner=st.sampled_from([OWN, OTHER]))
+    def a_master_of_before_is_not_obeyed(self, owner: bytes) -> None:
+        _, epoch = self.seats[owner]
+        if owner not in self.orphaned and epoch > 1:
+            before = {task.index: task.attempt for task in self._lasting(owner)}
+            self.world.step(events.Sought(b"stale", owner, TasksSought(0, LASTING, epoch)))
+            assert not self.world.engine.orphans.held(b"stale", owner, LASTING)
+            assert {task.index: task.attempt for task in self._lasting(owner)} == before
+
+    @invariant()
+    def nobody_waits_for_ever_for_what_has_no_master(self) -> None:
+        for owner in self.orphaned:
+            if (owner, LASTING) not in self.world.engine.jobs:
+                self._forget(owner, LASTING)
 
     def _forget(self, owner: bytes, job: str) -> None:
         for key in [key for key in self.world.open if key[:2] == (owner, job)]:
@@ -255,6 +328,8 @@ class ExecutionThroughTime(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Without further faults everything that is owed comes."""
         world = self.world
+        for owner in sorted(self.orphaned):
+            self.master_of_what_lasts_is_followed(owner, True)
         if self.held:
             world.step(events.OwnerSaid("go on", ""))
         for _ in range(2_000):

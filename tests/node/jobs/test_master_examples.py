@@ -115,7 +115,7 @@ def test_why_a_task_rests_is_told() -> None:
     submitted(master, 1)
     assert not placed(master.confirmed(1.0, IDS[0], "j", 1, [report_of("unfetched", 0, 0, 0.0)]))
     (waiting,) = master.explain(1.0, "j", 10)
-    assert waiting.reason == "what it needs did not arrive where it was to run; it is tried again in 0.5 s"
+    assert waiting.reason == "it could not be begun where it was to run; it is tried again in 0.5 s"
     assert placed(master.tick(1.5)) == {IDS[0]: [0]}
 
 
