@@ -100,6 +100,9 @@ class MeshTime:
         self._wall_offsets_s: dict[bytes, float] = {}
         self.stepped: list[Callable[[float], None]] = []
         """Called with the seconds by which this node's time was put forward (or back), where they matter."""
+        self.met: list[Callable[[], None]] = []
+        """Called once: a neighbour has said what time it is, and that is this node's time, too."""
+        self._has_met = False
 
     def now_s(self) -> float:
         return self._running_s() + self._offset_s
@@ -127,6 +130,10 @@ class MeshTime:
         if 0 < said.wall_s <= _TIME_MAX_S:
             self._wall_offsets_s[neighbour] = said.wall_s - now_s
         self._settle()
+        if not self._has_met:
+            self._has_met = True
+            for observer in self.met:
+                observer()
 
     def forget(self, neighbour: bytes) -> None:
         """It is no neighbour any more. The time stays what it was."""

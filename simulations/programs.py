@@ -11,12 +11,14 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 import trio
 
 from ..node.daemon import Node
+from ..overlay.dht.restating import moved_version
 from ..overlay.errors import NotFound, PotluckError
 from ..overlay.wire import values
 from ..overlay.wire.control import JobOptions
@@ -100,8 +102,17 @@ class Programs:
 
     def _begin(self, machine: Machine) -> None:
         assert machine.running is not None and machine.running.programs is not None
+        node, began_s = machine.running.node, trio.current_time()
+        node.mesh_time.stepped.append(partial(self._restate, node, began_s))
         draws = named_stream(self._seed, f"program/{machine.name}/{len(machine.lives)}")
-        machine.running.programs.start_soon(self._program, machine.name, machine.running.node, draws)
+        machine.running.programs.start_soon(self._program, machine.name, node, draws)
+
+    def _restate(self, node: Node, began_s: float, step_s: float) -> None:
+        """What was acknowledged to a program of this life, when the node takes on the mesh's time."""
+        if abs(step_s) > node.config.dht.clock_ahead_max_s:
+            for deed in self.diary.of("set", "delete"):
+                if deed.node == node.name and deed.called_s >= began_s and deed.version:
+                    deed.version = moved_version(deed.version, step_s)
 
     async def _program(self, name: str, node: Node, draws: random.Random) -> None:
         deeds: list[tuple[Callable[[str, Node, random.Random], Awaitable[None]], int]] = [

@@ -1,4 +1,5 @@
-"""When this node was in company, on its disk: who is away for as long as a tombstone lives may miss deletions."""
+"""When this node was in company, on its disk: who is away for as long as a tombstone lives may miss deletions, and who
+writes before it has met anybody does so by its own clock."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from ..sealing import opened, sealed
 from .records import TOMBSTONE_S
 
 _ENTRY: Final = ("dht", b"attendance")
+_ALONE: Final = ("dht", b"alone")
 NOTE_EVERY_S: Final = 3600.0
 _decoder: Final = msgspec.msgpack.Decoder(tuple[float, float, list[bytes]])
 
@@ -28,11 +30,24 @@ class Attendance:
         """When it was last there, as far as is noted."""
         self.view: list[bytes] = []
         """Who was near it then."""
+        self.met_version = 0
+        """Records of later versions than this have been written by this node's own clock, unless it has met the others
+        in this life: those before are in the mesh's time."""
 
-    def load(self) -> None:
+    def load(self, newest: int) -> None:
+        """`newest` is the newest version on disk. That counts from here on as in the mesh's time, unless this node was
+        alone in its last life as well."""
+        alone = opened(self._store.get(*_ALONE) or b"")
+        self.met_version = newest if alone is None else min(newest, int.from_bytes(alone))
+        self._store.put(*_ALONE, sealed(self.met_version.to_bytes(8)))
         encoded = opened(self._store.get(*_ENTRY) or b"")
         if encoded is not None:
             self.since_s, self.left_s, self.view = _decoder.decode(encoded)
+
+    def met(self) -> None:
+        """From here on this node writes in the mesh's time, and all that it has written before is in it. On disk with
+        the next commit."""
+        self._store.delete(*_ALONE)
 
     @property
     def had_company(self) -> bool:

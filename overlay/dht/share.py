@@ -90,7 +90,9 @@ class Share:
         self.syncing = Syncing(dht.identity.node_id, dht.config.replicas)
         self.attendance = Attendance(store)
         self._limits = Limits(dht.config)
+        self._restating = 0
         dht.mesh_time.stepped.append(self._stepped)
+        dht.mesh_time.met.append(self._met)
 
     def serve(self, peers: Peers) -> None:
         peers.up.append(self._link_up)
@@ -103,10 +105,11 @@ class Share:
 
     def load(self) -> None:
         self.records.load(self._mesh_time.now_s())
-        self._mesh_time.not_before(self.records.newest_s())
+        newest = self.records.newest()
+        self._mesh_time.not_before(time_of(newest))
         self.publishers.load()
         self.drop_shunned()
-        self.attendance.load()
+        self.attendance.load(newest)
 
     def _link_up(self, link: Peer) -> None:
         self.publishers.know(link.peer.public_key, link.peer.owner_id, link.peer.chain)
@@ -114,13 +117,21 @@ class Share:
     def _stepped(self, step_s: float) -> None:
         """Lesser steps are within what every holder takes."""
         if abs(step_s) > self._config.clock_ahead_max_s:
-            own = [record for record in self.records if record.publisher == self._key.public]
-            self._dht.start(self._restate, own, step_s)
+            own = (record for record in self.records if record.publisher == self._key.public)
+            alone = [record for record in own if record.version > self.attendance.met_version]
+            self._restating += 1
+            self._dht.start(self._restate, alone, step_s)
+
+    def _met(self) -> None:
+        if not self._restating:
+            self.attendance.met()
 
     async def _restate(self, own: list[Record], step_s: float) -> None:
         for record in own:
             self.records.replace(record, restated(record, step_s, self._key))
             await trio.lowlevel.checkpoint()
+        self._restating -= 1
+        self._met()
         try:
             await self.commit()
         except Unavailable as full:

@@ -94,10 +94,9 @@ class RecordStore:
             self._keep(record)
             self._write(record)
 
-    def newest_s(self) -> float:
-        """Mesh time of the newest version that outlasts a run; 0 without any."""
-        lasting = (record.version for record in self if NAMESPACES[record.namespace].persistent)
-        return time_of(max(lasting, default=0))
+    def newest(self) -> int:
+        """The newest version that outlasts a run; 0 without any."""
+        return max((one.version for one in self if NAMESPACES[one.namespace].persistent), default=0)
 
     def replaced_by(self, record: Record) -> Record | None:
         """What stands in its slot."""

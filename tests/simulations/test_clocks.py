@@ -94,3 +94,28 @@ def test_of_three_the_one_whose_clock_is_wrong_is_told_also_when_the_mesh_has_it
         await goes_on(world)
 
     in_world(3, play)
+
+
+def test_what_a_machine_wrote_in_the_meshs_time_is_not_moved_when_it_starts_again_alone_with_a_wrong_clock() -> None:
+    """It was cut off and the only one to know of it; moved by an hour it would lose to what was written before."""
+
+    async def play(world: World) -> None:
+        await world.node("a1").memory.set("k", b"old", None)
+        world.ether.partition({world.machines["c1"].address: 1})
+        await trio.sleep(30)
+        written = await world.node("c1").memory.set("k", b"new", None)
+        world.power_off("c1")
+        world.machines["c1"].clock.offset_s += HOUR_S
+        await world.start("c1")
+        await trio.sleep(5)
+        by_its_clock = await world.node("c1").memory.set("other", b"of this life", None)
+        assert by_its_clock["version"] - written["version"] > int(HOUR_S / 2 * 1000) << 16
+        world.ether.heal()
+        await settle(world, 60)
+        await trio.sleep(30)
+        for name in world.machines:
+            assert await world.node(name).memory.get("k") == (b"new", written["version"])
+            other, version = await world.node(name).memory.get("other")
+            assert other == b"of this life" and version < by_its_clock["version"]
+
+    in_world(3, play)

@@ -7,6 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.overlay.clock import time_of, version_at
+from potluck.overlay.dht.attendance import Attendance
 from potluck.overlay.dht.records import Draft, place_of, refusal, sign
 from potluck.overlay.dht.restating import restated
 from potluck.overlay.dht.store import RecordStore
@@ -53,8 +54,27 @@ def test_a_restated_record_replaces_the_one_it_was_made_of_and_no_other_and_last
     right = restated(wrong, -3600.0, key(1))
     store.replace(wrong, right)
     assert store.get(NOW_S, place_of(wrong)) == [right]
-    assert time_of(version_at(NOW_S)) == store.newest_s()
+    assert time_of(version_at(NOW_S)) == time_of(store.newest())
     later = sign(Draft("mem", b"k", b"w", version_at(NOW_S + 5)), key(2))
     assert store.put(NOW_S + 5, later) is None
     store.replace(right, restated(right, -10.0, key(1)))
     assert store.get(NOW_S, place_of(wrong)) == [later]
+
+
+def test_what_was_written_since_the_node_was_last_in_company_is_by_its_own_clock_over_as_many_lives_as_that_takes() -> (
+    None
+):
+    store = VirtualStore(VirtualDisk(), lambda: 0.0)
+
+    def next_life(newest: int) -> Attendance:
+        attendance = Attendance(store)
+        attendance.load(newest)
+        return attendance
+
+    assert next_life(0).met_version == 0
+    second = next_life(500)
+    assert second.met_version == 0, "it was alone"
+    second.met()
+    assert second.met_version == 0, "still, should its time be moved in this life"
+    assert next_life(900).met_version == 900
+    assert next_life(1000).met_version == 900
