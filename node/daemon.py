@@ -230,6 +230,7 @@ class Node:
         self.execution.load_changed = self._work_changed
         self.execution.serve_line = self._serve_task
         self.streams.overheard = self.questions.overheard
+        self.registers.name_of = self.questions.name_of = self.roster.name_of
         recorder = Recorder(self.audit, self.objects)
         self.execution.ended = (recorder.ended, self.processes.ended)
         self.presence.audit_head = lambda: self.audit.head

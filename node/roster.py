@@ -62,6 +62,11 @@ class Roster:
     def knows(self, node_id: NodeId) -> bool:
         return self._get(node_id) is not None
 
+    def name_of(self, node_id: NodeId) -> str:
+        """As this node has met it; of a stranger the beginning of its id."""
+        known = self._get(node_id)
+        return node_id.hex()[:_ID_DIGITS_MIN] if known is None else known.name
+
     def _get(self, node_id: NodeId) -> Entry | None:
         data = self._store.get(_TABLE, self._mesh + node_id)
         return None if data is None else _decoder.decode(data)

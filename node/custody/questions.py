@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Callable
 from itertools import chain
 from typing import Final
 
@@ -65,6 +66,8 @@ class Questions:
         self._background = Background()
         self._live = Live()
         self._in_vain_until_s: dict[str, float] = {}
+        self.name_of: Callable[[NodeId], str] = lambda node_id: node_id.hex()[:8]
+        """Of one that is no member now."""
         links.on(AskJob, self._asked)
 
     async def run(self) -> None:
@@ -310,7 +313,7 @@ class Questions:
         if node_id == self._identity.node_id:
             return self._identity.name
         member = self._membership.get(NodeId(node_id))
-        return member.name if member is not None else node_id.hex()[:8]
+        return member.name if member is not None else self.name_of(NodeId(node_id))
 
     # All jobs
 

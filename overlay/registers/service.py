@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -68,6 +69,8 @@ class Registers:
         self._began_s = 0.0
         self._background = Background()
         self.start = self._background.start
+        self.name_of: Callable[[NodeId], str] = lambda node_id: node_id.hex()[:8]
+        """Of one that is no member now."""
         links.on(wire.Prepare, self._asked)
         links.on(wire.Accept, self._asked)
 
@@ -134,7 +137,7 @@ class Registers:
 
     def _name_of(self, node_id: bytes) -> str:
         member = self._membership.get(node_id)
-        return node_id.hex()[:8] if member is None else member.name
+        return self.name_of(NodeId(node_id)) if member is None else member.name
 
     def _turn(self, name: bytes) -> _Turn:
         """Operations of this node on one register wait for each other: they would only outrun each other."""

@@ -191,11 +191,15 @@ def test_of_five_who_leave_one_by_one_the_last_two_go_on(pause_s: float) -> None
     play(story, 5)
 
 
-def test_who_is_missing_is_said_by_name() -> None:
+@pytest.mark.parametrize("starts_again", [False, True])
+def test_who_is_missing_is_said_by_name(starts_again: bool) -> None:
     async def story(world: World, names: list[str]) -> None:
         await world.node(names[0]).memory.increment("k", 1)
         await world.leave(names[1])
         world.kill(names[2])
+        if starts_again:
+            world.power_off(names[0])
+            await world.start(names[0])
         for key in ("k", "another"):
             with pytest.raises(Unavailable, match=f"on '{key}' answers: {names[1]}, {names[2]} are missing; start "):
                 await world.node(names[0]).memory.increment(key, 1)
