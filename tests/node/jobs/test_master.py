@@ -37,6 +37,9 @@ class MasterMachine(RuleBasedStateMachine):
         """Submitted and not reported finished: form and kind."""
         self.outcomes: dict[TaskKey, int] = {}
         self.submitted: dict[str, int] = {}
+        self.epochs: dict[str, int] = {}
+        self.on_hold: dict[str, dict[int, str]] = {}
+        """Jobs of an earlier master: what must not run twice and may have begun, and where."""
         self.given: set[tuple[NodeId, TaskKey]] = set()
         self.objects = 0
         self.handed_back: set[tuple[NodeId, TaskKey]] = set()
@@ -103,6 +106,9 @@ class MasterMachine(RuleBasedStateMachine):
         self.programs_at.add(known_at)
         for library in message.program.libraries:
             assert (node_id, message.job, library) in self.programs_at, "what a program needs is there before it"
+        if message.job in self.on_hold:
+            there = {(node_id, (message.job, one.index)) for one in message.instructions}
+            assert there <= self.given, "nothing new is begun before all have been asked"
         for instruction in message.instructions:
             key = (message.job, instruction.index)
             form, kind = self.open_tasks[key]
@@ -196,8 +202,55 @@ class MasterMachine(RuleBasedStateMachine):
             error_retries=errors or 0,
             at_most_once=errors is None,
         )
-        self.options[job], self.submitted[job] = options, 0
+        self.options[job], self.submitted[job], self.epochs[job] = options, 0, 1
         self.master.open(job, options)
+
+    # It becomes master of what another one was
+
+    @rule(count=st.integers(1, 12), once=st.booleans(), data=st.data())
+    def a_job_is_taken_over(self, count: int, once: bool, data: st.DataObject) -> None:
+        job = f"job{len(self.options)}"
+        self.options[job] = JobOptions(at_most_once=once, lasting=True)
+        self.submitted[job], self.epochs[job] = 0, 2
+        begun = data.draw(st.dictionaries(st.integers(0, count - 1), st.sampled_from(IDS))) if once else {}
+        self.on_hold[job] = {index: ABLE[node_id][0] for index, node_id in begun.items()}
+        self.master.open(job, self.options[job], 2, on_hold=True)
+        self.submit_to(job, count, "function", "", by_reference=False)
+        assert not any(self.master.jobs[job].at.values())
+
+    @rule(data=st.data(), node_id=st.sampled_from([*IDS, NodeId(b"stranger" + bytes(12))]))
+    def a_node_says_what_it_holds(self, data: st.DataObject, node_id: NodeId) -> None:
+        """At once or late, and perhaps it lies: what is elsewhere stays there, and constraints hold."""
+        jobs = [job for job, epoch in self.epochs.items() if epoch > 1 and job in self.master.jobs]
+        if not jobs:
+            return
+        job = data.draw(st.sampled_from(jobs))
+        indexes = data.draw(st.lists(st.integers(0, self.submitted[job] + 2), max_size=6, unique=True))
+        if self.options[job].at_most_once:  # of these the log tells who may have them
+            begun = self.on_hold.get(job, {})
+            indexes = [index for index in indexes if node_id in ABLE and begun.get(index) == ABLE[node_id][0]]
+        tasks = self.master.jobs[job].tasks
+        elsewhere = {index: tasks[index].nodes for index in indexes if index in tasks and tasks[index].nodes}
+        moved = {index for index in indexes if index in tasks and (tasks[index].nodes or tasks[index].attempt)}
+        self.given |= {(node_id, (job, index)) for index in indexes if index not in moved}
+        self.follow(self.master.adopt(job, node_id, indexes))
+        assert all(tasks[index].nodes == nodes for index, nodes in elsewhere.items())
+
+    @rule(data=st.data())
+    def all_have_been_asked(self, data: st.DataObject) -> None:
+        if self.on_hold:
+            self.go_on(data.draw(st.sampled_from(sorted(self.on_hold))))
+
+    def go_on(self, job: str) -> None:
+        begun = self.on_hold.pop(job)
+        if job not in self.master.jobs:
+            assert not self.master.resume(self.now_s, job, begun)
+            return
+        tasks = self.master.jobs[job].tasks
+        lost = {index for index in begun if index in tasks and not tasks[index].nodes}
+        self.follow(self.master.resume(self.now_s, job, begun))
+        assert {(job, index) for index in lost} <= set(self.outcomes)
+        assert not lost & set(tasks), "what must not run twice, and nobody holds, is never placed"
 
     def a_job(self, data: st.DataObject) -> str | None:
         return data.draw(st.sampled_from(sorted(self.master.jobs))) if self.master.jobs else None
@@ -265,7 +318,7 @@ class MasterMachine(RuleBasedStateMachine):
                 self.programs_at -= {(node_id, job_id, program_id) for program_id in (task.program, *needed)}
         before = self.outstanding()
         final = [task.index for task in tasks if outcome == "ok" or task.errors == self.options[job_id].error_retries]
-        self.say(node_id, job_id, 1, reports)
+        self.say(node_id, job_id, self.epochs[job_id], reports)
         if outcome in ("ok", "error"):
             assert {index for index in indexes if (job_id, index) in self.outcomes} == set(final)
         assert len(before) == len(self.master.workers)
@@ -289,7 +342,7 @@ class MasterMachine(RuleBasedStateMachine):
             return
         index = data.draw(st.integers(0, self.submitted[job] + 2))
         epoch = data.draw(st.sampled_from([0, 1, 2, (1 << 53) - 1]))
-        if epoch == 1 and (node_id, (job, index)) in self.given:
+        if epoch == self.epochs[job] and (epoch > 1 or (node_id, (job, index)) in self.given):
             return
         before = self.outstanding()
         for outcome in ("started", "ok", "lost", "full", "missing"):
@@ -378,6 +431,8 @@ class MasterMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """When everyone who holds a task answers, every task comes to its one end."""
+        for job in sorted(self.on_hold):
+            self.go_on(job)
         for _ in range(1000):
             held = [
                 (node_id, job.job_id, job.tasks[index])
@@ -388,7 +443,7 @@ class MasterMachine(RuleBasedStateMachine):
             if not held and not any(job.resting for job in self.master.jobs.values()):
                 break
             for node_id, job_id, task in held:
-                self.say(node_id, job_id, 1, [report_of("ok", task.index, task.attempt, 0.001)])
+                self.say(node_id, job_id, self.epochs[job_id], [report_of("ok", task.index, task.attempt, 0.001)])
             self.now_s += 10
             self.follow(self.master.tick(self.now_s))
         self.now_s += GRACE_S + 1
