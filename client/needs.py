@@ -34,9 +34,11 @@ def resources_of(needs: Mapping[str, object]) -> Needs:
 
 def limits_of(limits: Mapping[str, object]) -> Limits:
     """Raises UsageError."""
-    for name in limits:
+    for name, most in limits.items():
         if name not in _LIMITED:
             raise UsageError(f"limits {name!r}: one of {', '.join(_LIMITED)}")
+        if most == 0:
+            raise UsageError(f"limits {name} 0: more than 0; what is left out has no limit")
     cpu_s = limits.get("cpu", 0)
     if not isinstance(cpu_s, int | float) or not 0 <= cpu_s <= COUNT_MAX:
         raise UsageError(f"limits cpu {cpu_s!r}: seconds")

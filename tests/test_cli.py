@@ -85,6 +85,11 @@ USAGE = [
     ["up", "--sandbox", "nonsense"],
     ["up", "--interface", "nonsense"],
     ["up", "--suspicion", "-1"],
+    ["up", "--quota", "cpu=0"],
+    ["up", "--quota", "memory=1G,memory=2G"],
+    ["run", "good.py", "--on", ""],
+    ["run", "good.py", "--limits", "memory=0"],
+    ["run", "good.py", "--limits", "cpu=1,cpu=2"],
     ["join", "7-copper-lantern", "--interface", "nonsense"],
 ]
 FAILED = [

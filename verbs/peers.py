@@ -23,7 +23,7 @@ def _row(peer: dict[str, Any]) -> tuple[str, ...]:
     load = peer.get("load") or {}
     return (
         peer["name"] + (" *" if peer.get("self") else ""),
-        peer["state"],
+        peer["state"] + (f", {load['closed']}" if load.get("closed") else ""),
         peer.get("address") or "-",
         f"{load.get('busy', 0)}/{load.get('slots', 0)}",
         str(load.get("queued", 0)),

@@ -77,12 +77,16 @@ def quota_of(text: str) -> Quota:
         name, _, value = given.partition("=")
         if name not in _QUOTAS or not value:
             raise UsageError(f"quota {given!r}: write it as in {','.join(f'{one}=…' for one in _QUOTAS)}")
+        if name in read:
+            raise UsageError(f"quota: {name} is said twice")
         try:
             read[name] = float(value) if name in ("cpu", "total-cpu") else size_of(value)
         except ValueError:
             raise UsageError(f"quota {given!r}: seconds of CPU time in 24 hours") from None
         if not 0 <= read[name] < math.inf:
             raise UsageError(f"quota {given!r}: an amount is expected")
+        if not read[name]:
+            raise UsageError(f"quota {given!r}: more than 0; whoever lends nothing says so with `potluck pause`")
     kept = {name: int(read.get(name, 0)) for name in ("memory", "disk")}
     return Quota(read.get("cpu", 0.0), read.get("total-cpu", 0.0), kept["memory"], kept["disk"])
 

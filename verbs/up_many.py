@@ -62,7 +62,7 @@ def _lending_arguments(config: Config) -> list[str]:
 
 def _quota_text(quota: Quota) -> str:
     told = {"cpu": quota.cpu_s, "total-cpu": quota.total_cpu_s, "memory": quota.memory_bytes, "disk": quota.disk_bytes}
-    return ",".join(f"{name}={most}" for name, most in told.items())
+    return ",".join(f"{name}={most}" for name, most in told.items() if most)
 
 
 def supervise(session: Session, config: Config, nodes: int, *, background: bool) -> Answer:

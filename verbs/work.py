@@ -55,11 +55,19 @@ def _limits(_context: click.Context, _parameter: click.Parameter, text: str | No
         name, equals, value = given.partition("=")
         if not equals:
             raise click.BadParameter(f"{given!r}: write it NAME=VALUE")
+        if name in limits:
+            raise click.BadParameter(f"{name} is said twice")
         try:
             limits[name] = float(value) if name == "cpu" else int(value) if name == "processes" else size(value)
         except ValueError:
             raise click.BadParameter(f"{given!r}: {value!r} is no number") from None
     return limits
+
+
+def _name(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str:
+    if name is not None and not name.strip():
+        raise click.BadParameter("it names no node")
+    return name or ""
 
 
 def job_options(function: F) -> F:
@@ -85,7 +93,7 @@ def job_options(function: F) -> F:
             help="How long it will run, for nodes that run the shortest first.",
         ),
         click.option("--type", "process_type", type=click.Choice(TYPES), help="What `potluck ps` shows it as."),
-        click.option("--on", metavar="NAME", default="", help="Run on this node only."),
+        click.option("--on", callback=_name, metavar="NAME", help="Run on this node only."),
         click.option("--at-most-once", is_flag=True, help="Never run it again once it may have begun."),
         click.option("--retry-errors", type=click.IntRange(min=0), default=0, metavar="N", help="When it fails.  [0]"),
         click.option("--retries", type=click.IntRange(min=0), metavar="N", help="When a worker is lost.  [3]"),

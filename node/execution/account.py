@@ -13,7 +13,7 @@ from ...overlay.errors import Cancelled, PotluckError
 from ...overlay.parcels import Parcel
 from ...overlay.wire.work import ExecutionConfirmation, Fault, Finished, Report
 from ..resources.grants import Grants
-from .answers import cut_short, fault_for, returned
+from .answers import cut_short, fault_for, returned, started
 from .checkpoints import Checkpoints
 from .dispatching import Dispatcher
 from .events import Confirm, Effect, Ended, LetGo
@@ -62,6 +62,12 @@ class Account:
     def drop(self, task: Task) -> None:
         """Without a word to its master."""
         self._end_here(task, Cancelled("nobody waits for it any more"))
+
+    def tell_again(self, job: Job) -> None:
+        """What its master before this one knew of what runs."""
+        for task in job.tasks.values():
+            if task.noticed:
+                self.report(job, started(task))
 
     def drop_unbegun(self, job: Job) -> None:
         """Without a word, too: whoever is its master next places that anew."""

@@ -167,7 +167,8 @@ class Intake:
             job = self.jobs[key] = self._new_job(event)
         if job.is_outranked(event.assigner, message.epoch):
             return None
-        job.obey(event.assigner, message.epoch)
+        if job.obey(event.assigner, message.epoch):
+            self._account.tell_again(job)
         return job
 
     def _turn_down(self, event: Assigned) -> None:

@@ -52,7 +52,8 @@ class Orphans:
             return
         if (event.assigner, message.epoch) != (job.assigner, job.epoch):
             self._account.drop_unbegun(job)
-        job.obey(event.assigner, message.epoch)
+        if job.obey(event.assigner, message.epoch):
+            self._account.tell_again(job)
         if not (job.tasks or job.reports):
             self._end(job)
 

@@ -14,7 +14,7 @@ from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Limits
 from ...overlay.wire.needs import NO_NEEDS, Needs
 from ...overlay.wire.work import Checkpoint, Fault, Finished, Inline, Lineage, Program
-from ..processes.process import UNKNOWN, Origin, Process, State
+from ..processes.process import UNKNOWN, Origin, Process
 from .outgoing import Outgoing
 
 MEAN_WEIGHT: Final = 0.2
@@ -194,19 +194,21 @@ class Job(msgspec.Struct, eq=False):
             return False
         return epoch < self.epoch or (epoch == self.epoch and assigner != self.assigner)
 
-    def obey(self, assigner: bytes, epoch: int) -> None:
-        """Another master counts attempts from the beginning: what runs goes on for it, and what is done is its answer.
-        What an earlier one has had cancelled, or lost with a worker, it may want to have done."""
+    def obey(self, assigner: bytes, epoch: int) -> bool:
+        """Whether that is another master, who counts attempts from the beginning: what runs goes on for it, and what
+        is done is its answer. What an earlier one has had cancelled, or lost with a worker, it may want to have done.
+        """
         self.orphaned_s = None
-        if (assigner, epoch) != (self.assigner, self.epoch):
+        is_another = (assigner, epoch) != (self.assigner, self.epoch)
+        if is_another:
             for task in self.tasks.values():
                 task.attempt = 0
-                task.noticed &= task.is_parent or task.process.state is State.SUSPENDED  # what runs is told of again
             for report in list(self.reports.values()):
                 self.forget(report.index)
                 if report.fault is None or report.fault.code == TaskFailed.wire_code:
                     self.remember(msgspec.structs.replace(report, attempt=0))
         self.epoch, self.assigner = epoch, assigner
+        return is_another
 
     def forget_program(self, state: ProgramState) -> None:
         """It cannot be had: nor can what needs it."""

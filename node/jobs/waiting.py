@@ -10,6 +10,7 @@ from ...overlay.ids import NodeId
 from .balance import Group
 from .placement import Requirements, Worker, candidates, lacking
 from .requirements import refusals_of
+from .task import Task
 from .tasks import Job
 
 
@@ -39,6 +40,20 @@ def why_not(job: Job, group: Group, needs: Requirements, workers: Collection[Wor
     return "no node can run this: " + "; ".join(reasons)
 
 
+def _why_there(task: Task, workers: Mapping[NodeId, Worker]) -> str | None:
+    """Why a task does not go on where it is; None for one that does, or that runs at another node as well."""
+    worker = workers.get(task.node) if task.node is not None and task.copy is None else None
+    if worker is None:
+        return None
+    if task.suspended:
+        return f"it is suspended at {worker.name}"
+    if worker.closed and not worker.here:
+        return f"it stands still at {worker.name}: {worker.closed}"
+    if not task.started:
+        return f"it is at {worker.name}, where a slot, or something else that it needs, is taken"
+    return None
+
+
 def waiting(
     now_s: float,
     job: Job,
@@ -61,4 +76,6 @@ def waiting(
             reason = why_not(job, group, needs, workers.values())
             lack = tuple((one.name, what) for one in workers.values() if (what := lacking(one, needs)))
         found += [Waiting(task.index, reason, lack) for task in islice(tasks, count_max)]
+    placed = (job.tasks[index] for indexes in job.at.values() for index in indexes)
+    found += [Waiting(task.index, why) for task in placed if (why := _why_there(task, workers)) is not None]
     return sorted(found)[:count_max]

@@ -42,6 +42,8 @@ def test_what_makes_no_sense_is_refused(needs: dict[str, object]) -> None:
 
 def test_sizes_may_be_written_as_people_do() -> None:
     assert resources_of({"ram": "1G"}) == Needs(memory_bytes=1 << 30)
+    with pytest.raises(UsageError, match="limits cpu 0: more than 0; what is left out has no limit"):
+        limits_of({"cpu": 0})
     assert limits_of({"memory": "1.5M", "disk": "2KiB", "cpu": 3}).memory_bytes == 3 << 19
     with pytest.raises(UsageError, match="ram"):
         resources_of({"ram": "1X"})

@@ -416,3 +416,21 @@ def test_a_job_that_lasts_waits_for_the_nodes_that_may_come_when_its_own_leaves(
     master.leaving = True
     assert len(finished(master.tick(GRACE_S + 1))) == 1
     assert list(master.tasks_of("lasts")) == [0]
+
+
+def test_explain_tells_of_tasks_that_do_not_go_on_where_they_are() -> None:
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
+    master.worker_up(0.0, worker(IDS[0]))
+    master.worker_up(0.0, worker(IDS[2]))
+    submitted(master, 4, on="friendly")
+    started = [Started(0, 0), Started(1, 0, waits=True, suspended=True)]
+    master.confirmed(1.0, IDS[2], "j", 1, started)
+    reasons = {waiting.task: waiting.reason for waiting in master.explain(2.0, "j", 9)}
+    assert reasons.pop(3) == "every slot that could run it is taken"
+    assert reasons == {
+        1: "it is suspended at friendly",
+        2: "it is at friendly, where a slot, or something else that it needs, is taken",
+    }
+    master.load_reported(3.0, IDS[2], LoadReport(sequence=1, closed="its owner is using it"))
+    reasons = {waiting.task: waiting.reason for waiting in master.explain(3.0, "j", 9)}
+    assert reasons[0] == "it stands still at friendly: its owner is using it"
