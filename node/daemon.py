@@ -435,6 +435,7 @@ class Node:
     def _fell(self) -> None:
         mesh_id = self.identity.mesh.mesh_id
         logger.warning("Node %s is banned from mesh %s: no member lets it in any more", self.name, mesh_id)
+        self.execution.forsake()
         self._tell({"event": "banned", "node": self.name, "node_id": self.node_id.hex(), "mesh": mesh_id})
 
     def _work_changed(self) -> None:

@@ -17,11 +17,16 @@ class Alone:
     """The office of a confidential job: nobody else hears of it, nothing is written down, and it ends with its node."""
 
     def __init__(
-        self, own_id: NodeId, archive: Archive, lasting: Callable[[Mastery, Sequence[Finished]], list[Finished]]
+        self,
+        own_id: NodeId,
+        archive: Archive,
+        lasting: Callable[[Mastery, Sequence[Finished]], list[Finished]],
+        now_s: Callable[[], float],
     ) -> None:
         self.own_id = own_id
         self.archive = archive
         self.lasting = lasting
+        self.now_s = now_s
 
     def candidates(self, owner: bytes) -> list[bytes]:
         return []

@@ -72,6 +72,9 @@ class Office(Protocol):
     async def tell(self, node_id: bytes, make: Callable[[int], JobLog], timeout_s: float) -> JobLogged:
         """Raises Unavailable, NotAllowed."""
 
+    def now_s(self) -> float:
+        """Mesh time."""
+
     def is_pair(self, register: bytes) -> bool:
         """Whether only two have to agree on it: of these the survivor can never have a majority."""
 
@@ -167,7 +170,7 @@ class Mastery:
             for part in cut(self._office.lasting(self, fresh), report_bytes, _ENTRY_BYTES_MAX):
                 for report in part:
                     self.outcomes.note(report.index, self.journal.log.length)
-                self._append([Ended(batch.node, batch.own, part)])
+                self._append([Ended(batch.node, batch.own, part, self._office.now_s())])
                 self.when_shown(partial(self._show, NodeReports(batch.node, batch.own, list(part))))
                 self._replace(self._milestones.ended(report.index for report in part))
 

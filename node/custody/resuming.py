@@ -21,6 +21,7 @@ from ...overlay.links.links import Links
 from ...overlay.membership.detector import Changed
 from ...overlay.membership.service import Membership
 from ...overlay.wire.control import TaskSpec
+from ...overlay.wire.gossip import Status
 from ...overlay.wire.work import Inline, Payload, Reference, TasksHeld, TasksSought
 from ..jobs.service import Jobs
 from .mastery import Mastery
@@ -62,7 +63,12 @@ class Resuming:
             for node_id in self._workers():
                 nursery.start_soon(self.take_in, node_id, mastery, begun)
         if not mastery.ended.is_set():
-            self._jobs.resume(mastery.job, begun)
+            self._jobs.resume(mastery.job, {index: self._why_lost(name) for index, name in begun.items()})
+
+    def _why_lost(self, name: str) -> str:
+        """Of what nobody holds who may have begun it."""
+        left = any(member.name == name and member.status is Status.LEFT for member in self._membership.members)
+        return f"{name} has left" if left else f"{name} does not say what became of it there"
 
     def _here(self, payload: Payload) -> Payload:
         """Written down here, whoever named it first."""

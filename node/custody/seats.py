@@ -61,13 +61,14 @@ def take(job: str, master: bytes, deputies: Sequence[bytes]) -> Change:
     return _changing(job, change)
 
 
-def succeed(job: str, by: bytes, after: bytes, epoch_least: int) -> Change:
+def succeed(job: str, by: bytes, after: bytes, epoch_least: int, still: Callable[[], bool] = lambda: True) -> Change:
     """The seat afterwards: `by` has it if it is a deputy and `after` was the master, or if it was the master itself, in
-    another life. Raises NotFound for a job that is forgotten."""
+    another life. `still` is asked when it can be agreed: whether a deputy wants it then. Raises NotFound for a job that
+    is forgotten."""
 
     def change(seats: Seats) -> Seat:
         seat = _seat(seats, job)
-        if by != seat.master and (by not in seat.deputies or after != seat.master):
+        if by != seat.master and (by not in seat.deputies or after != seat.master or not still()):
             return seat
         others = [node_id for node_id in seat.deputies if node_id != by]
         return Seat(by, max(seat.epoch + 1, epoch_least), others)

@@ -93,7 +93,7 @@ class Custody:
             self.archive, self, objects.fetch_bytes, bytes(identity.owner_id), config.jobs.kept_owner_bytes_max
         )
         self._unwritten = Archive(Volatile())
-        self._alone = Alone(self.own_id, self._unwritten, self.lasting)
+        self._alone = Alone(self.own_id, self._unwritten, self.lasting, mesh_time.now_s)
         self._config = config.jobs
         self._identity = identity
         self._jobs = jobs
@@ -385,7 +385,8 @@ class Custody:
         await self.succession.look_over()
         now_s = self._mesh_time.now_s()
         for job, mastery in list(self.masteries.items()):
-            if mastery.over and mastery.fetched and now_s > mastery.counts.ended_s + self._config.kept_days * _DAY_S:
+            ended_s = max(mastery.counts.ended_s, mastery.opened.submitted_s)
+            if mastery.over and mastery.fetched and now_s > ended_s + self._config.kept_days * _DAY_S:
                 try:
                     await self.forget(job)
                 except PotluckError as error:
@@ -440,6 +441,9 @@ class Custody:
             link = self._links.get(node_id) or await self._links.link_to(NodeId(node_id), member.address)
             return await link.request(make, JobLogged, timeout_s)
         raise DeadlineExceeded(f"{member.name} did not answer in {timeout_s:g} s")
+
+    def now_s(self) -> float:
+        return self._mesh_time.now_s()
 
     def is_pair(self, register: bytes) -> bool:
         acceptors = self._registers.acceptors_of(register)

@@ -38,7 +38,8 @@ class Counts(msgspec.Struct):
                 self.tasks += len(tasks)
             case Sealed():
                 self.sealed = True
-            case Ended(node, _, reports):
+            case Ended(node, _, reports, at_s):
+                self.ended_s = max(self.ended_s, at_s)
                 for report in reports:
                     self._end(report)
                 if node:

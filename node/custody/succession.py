@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -77,7 +78,8 @@ class Succession:
             return  # one of them knows better
         try:
             seat = await self._custody.change(
-                register, succeed(job, self._custody.own_id, head.master, head.log.epoch + 1)
+                register,
+                succeed(job, self._custody.own_id, head.master, head.log.epoch + 1, partial(self._is_orphaned, job)),
             )
         except NotFound:
             await self.drop(job)
@@ -123,7 +125,8 @@ class Succession:
             return None
         if len(entries) == head.length and entries:
             return entries
-        logger.error("job %s cannot go on here: the disk has lost %d of its entries", job, head.length - len(entries))
+        if lost := head.length - len(entries):
+            logger.error("job %s cannot go on here: the disk has lost %d of its entries", job, lost)
         return None
 
     async def _ask_deputies(self, job: str, head: Head) -> bool:

@@ -93,6 +93,7 @@ class Engine:
             events.JobCompleted: self._job_completed,
             events.AssignerGone: self._assigner_gone,
             events.Disowned: self.orphans.disowned,
+            events.Forsaken: self.orphans.forsaken,
             events.Sought: self.orphans.sought,
             events.HandBack: self._hand_back,
             events.Fetched: self._intake.fetched,

@@ -58,6 +58,10 @@ class Disowned(Struct, frozen=True):
     job: str
 
 
+class Forsaken(Struct, frozen=True):
+    """No master of the mesh will ask this node for anything any more."""
+
+
 class Sought(Struct, frozen=True):
     """By whoever is the job's master from now on."""
 
@@ -220,6 +224,7 @@ Event = (
     | JobCompleted
     | AssignerGone
     | Disowned
+    | Forsaken
     | Sought
     | HandBack
     | Fetched

@@ -18,7 +18,7 @@ from typing import Final
 
 from ...overlay.wire.work import REPORTS_MAX
 from .account import Account
-from .events import Disowned, Sought
+from .events import Disowned, Forsaken, Sought
 from .tasks import Job
 
 KEPT_S: Final = 600.0
@@ -32,10 +32,19 @@ class Orphans:
         self._jobs = jobs
         self._account = account
         self._end = end
+        self._forsaken = False
         self._taken: list[Job] = []
         """Those that have been orphaned, some of which have a master again."""
 
+    def forsaken(self, now_s: float, event: Forsaken) -> None:
+        self._forsaken = True
+        for job in self.all():
+            self._end(job)
+
     def take(self, now_s: float, job: Job) -> None:
+        if self._forsaken:
+            self._end(job)
+            return
         self._account.drop_unbegun(job)
         job.orphaned_s = now_s
         if job not in self._taken:

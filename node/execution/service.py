@@ -201,6 +201,10 @@ class ExecutionService:
         """It will get none."""
         self._step(events.Disowned(owner, job))
 
+    def forsake(self) -> None:
+        """This node is banned: of jobs whose masters it loses it keeps nothing for others."""
+        self._step(events.Forsaken())
+
     def serves(self, assigner_id: bytes, job: str) -> bool:
         """Whether this node holds work of that job from that master."""
         return self._engine.serves(assigner_id, job)

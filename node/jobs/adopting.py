@@ -43,6 +43,5 @@ def also_at(job: Job, node_id: NodeId, indexes: Collection[int]) -> list[Task]:
     return found
 
 
-def lost_with_master(task: Task, node: str) -> Finished:
-    why = f"its master was lost, and {node} does not say what became of it there"
-    return fault_of(task, WorkerLost(f"{why}; it may have run, and is not to be run twice"))
+def lost_with_master(task: Task, why: str) -> Finished:
+    return fault_of(task, WorkerLost(f"its master was lost, and {why}; it may have run, and is not to be run twice"))

@@ -185,17 +185,17 @@ class Master:
         return [*again, *self._placing.give(job, node_id, tasks, known_only=True)]
 
     def resume(self, now_s: float, job_id: str, begun: Mapping[int, str]) -> list[Effect]:
-        """A job that was opened on hold goes on. Of those that may have `begun`, at the node of that name, and must not
-        run twice, the ones that no node holds are lost."""
+        """A job that was opened on hold goes on. Of those that may have `begun` and must not run twice, the ones that
+        no node holds are lost, for the reason beside them."""
         job = self._jobs.get(job_id)
         if job is None:
             return []
         job.on_hold = False
         job.loosen(begun)
-        lost = [(task, node) for index, node in begun.items() if (task := job.tasks.get(index)) and not task.nodes]
+        lost = [(task, why) for index, why in begun.items() if (task := job.tasks.get(index)) and not task.nodes]
         for task, _ in lost:
             self._accept(job, task)
-        told = [Tell(job_id, None, [lost_with_master(task, node) for task, node in lost])] if lost else []
+        told = [Tell(job_id, None, [lost_with_master(task, why) for task, why in lost])] if lost else []
         return [*told, *self._place(now_s)]
 
     def _found(self, job: Job, node_id: NodeId, reports: Sequence[Report]) -> list[Effect]:

@@ -166,7 +166,7 @@ class Jobs:
         self._perform(self.master.adopt(job_id, node_id, indexes))
 
     def resume(self, job_id: str, begun: Mapping[int, str]) -> None:
-        """What was on hold goes on. `begun`: what must not run twice, and at which node it may have begun."""
+        """What was on hold goes on. `begun`: what must not run twice, and why it is lost if nobody holds it."""
         self._perform(self.master.resume(trio.current_time(), job_id, begun))
 
     def release(self, node_id: NodeId, job_id: str, epoch: int) -> None:

@@ -57,6 +57,8 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag=4):
     own: bool
     """Same owner as the job's."""
     reports: Annotated[list[Finished], Meta(max_length=65_536)]
+    at_s: Real = 0.0
+    """Mesh time. Of what has run nowhere no report tells when it ended."""
 
 
 class Came(msgspec.Struct, frozen=True, array_like=True, tag=5):

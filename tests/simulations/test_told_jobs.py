@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 import trio
 from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.questions import AskJob
@@ -28,9 +29,9 @@ class Told(World):
             await self.start(name)
         assert await until(lambda: all_know_all(self), 20, 0.1)
 
-    async def submit(self, name: str, tasks: int, cost_s: float = 0.0) -> str:
+    async def submit(self, name: str, tasks: int, cost_s: float = 0.0, **options: Any) -> str:
         custody = self.node(name).custody
-        job = custody.open(JobOptions(lasting=True), None)
+        job = custody.open(JobOptions(lasting=True, **options), None)
         custody.submit(job, FUNCTION, [TaskSpec(index, encoded_call(index, cost_s)) for index in range(tasks)])
         await custody.seal(job, tasks)
         return job
@@ -148,3 +149,35 @@ def test_history_has_one_row_of_a_job_whoever_its_masters_were() -> None:
             assert sum(row["nodes"].values()) == 60
 
     play(4, story)
+
+
+def test_a_job_of_which_nothing_ever_ran_is_kept_for_as_long_as_others() -> None:
+    async def story(world: Told) -> None:
+        first, second, _ = world.names
+        job = await world.submit(first, 3, on="nowhere")
+        assert await until(lambda: world.node(first).custody.masteries[job].over, 20, 0.1)
+        assert await world.lines(second, job) == 3
+        await trio.sleep(60)
+        assert [row["job"] for row in await world.ask(second, "jobs")] == [job]
+        ended_s = world.node(first).custody.masteries[job].counts.ended_s
+        assert ended_s == pytest.approx(world.node(first).mesh_time.now_s() - 60, abs=10)
+
+    play(3, story)
+
+
+@pytest.mark.parametrize("returns_after_s", [6.0, 20.0])
+def test_of_two_a_master_that_returns_stays_master_where_the_other_waited(returns_after_s: float) -> None:
+    """Of tasks that must not run twice; what it had under way to succeed it does not depose it."""
+
+    async def story(world: Told) -> None:
+        first, second = world.names
+        job = await world.submit(first, 6, 20.0, at_most_once=True)
+        world.power_off(first)
+        await trio.sleep(returns_after_s)
+        await world.start(first)
+        assert await until(lambda: world.masters(job) == [first], 20, 0.1)
+        await trio.sleep(30)
+        row = await world.ask(second, "job", job)
+        assert (row["master"], row["epoch"]) == (first, 2)
+
+    play(2, story)

@@ -56,7 +56,7 @@ async def told(batches: list[list[int]], tasks: int) -> tuple[list[questions.Tas
     """Every page of a job in which the tasks of each batch end together."""
     archive = Watched(Volatile())
     opened = Opened(bytes(20), "me", 1.0, JobOptions(confidential=True))
-    mastery = Mastery(Alone(OWN, archive, lasting), "j", Journal(Log().begun(1)), Seat(OWN, 1), opened)
+    mastery = Mastery(Alone(OWN, archive, lasting, lambda: 0.0), "j", Journal(Log().begun(1)), Seat(OWN, 1), opened)
     mastery.open()
     mastery.add(PROGRAM, [TaskSpec(index, Inline(b"")) for index in range(tasks)])
     mastery.seal()

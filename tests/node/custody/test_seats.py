@@ -63,6 +63,8 @@ def test_a_deputy_succeeds_only_the_master_it_means() -> None:
     assert seat == Seat(NODES[1], 2, [NODES[2]])
     content, seat = succeed(JOBS[0], NODES[2], NODES[0], 2)(content)
     assert seat.master == NODES[1], "it was thinking of the one before"
+    content, seat = succeed(JOBS[0], NODES[2], NODES[1], 2, lambda: False)(content)
+    assert seat.master == NODES[1], "who is back by now"
 
 
 def test_who_went_on_alone_is_seated_under_its_own_epoch() -> None:

@@ -84,3 +84,12 @@ def test_no_task_has_an_outcome_before_it_is_there(index: int) -> None:
 def test_tasks_are_numbered_in_turn() -> None:
     with pytest.raises(RemoteProtocolError):
         story_of([OPENED, Added(PROGRAM, [TaskSpec(1, Inline(b""))])])
+
+
+def test_what_has_run_nowhere_has_ended_all_the_same_when_it_was_given_up() -> None:
+    """Else a job would be as old as time, and be dropped with all that has."""
+    counts = Counts()
+    cancelled = Ended("", False, [Finished(0, 0, fault=Fault(Cancelled.wire_code, "no"))], 1_000.0)
+    for entry in (OPENED, Added(PROGRAM, [TaskSpec(0, Inline(b""))]), Sealed(), cancelled):
+        counts.take(decode_entry(encode_entry(entry)))
+    assert counts.over and counts.ended_s == 1_000.0

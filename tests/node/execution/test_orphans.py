@@ -128,3 +128,11 @@ def test_a_job_of_which_nothing_is_left_is_forgotten_when_it_is_asked_for() -> N
     assert world.engine.jobs
     assert world.seek(SECOND, "j", 2) == []
     assert not world.engine.jobs
+
+
+@pytest.mark.parametrize("first", ["banned", "its master is lost"])
+def test_who_is_banned_keeps_nothing_for_masters_that_will_never_ask(world: World, first: str) -> None:
+    happens = [events.Forsaken(), events.AssignerGone(FIRST)]
+    for event in happens if first == "banned" else reversed(happens):
+        world.step(event)
+    assert not world.engine.jobs and not world.busy()

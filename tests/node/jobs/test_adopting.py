@@ -70,10 +70,10 @@ def test_what_a_person_cancels_meanwhile_stays_cancelled() -> None:
 def test_what_must_not_run_twice_is_lost_only_where_nobody_holds_it() -> None:
     master = taken_over(3, at_most_once=True)
     master.adopt("j", OWN, [0])
-    effects = master.resume(1.0, "j", {0: "own", 1: "friendly"})
+    effects = master.resume(1.0, "j", {0: "own has left", 1: "friendly has left"})
     (told,) = finished(effects)
     assert told.index == 1 and told.fault is not None and told.fault.code == WorkerLost.wire_code
-    assert "friendly does not say what became of it" in told.fault.message
+    assert "its master was lost, and friendly has left; it may have run" in told.fault.message
     assert [one for indexes in placed(effects).values() for one in indexes] == [2], "it had not begun anywhere"
     master.check()
 
