@@ -52,7 +52,7 @@ def _shows_at_once(self: Journal) -> None:
     self.shown = self.log.length
 
 
-def _takes_any_seat(job: str, by: bytes, after: bytes, epoch_least: int) -> seats.Change:
+def _takes_any_seat(job: str, by: bytes, *_conditions: object) -> seats.Change:
     def change(found: seats.Seats) -> seats.Seat:
         return seats.Seat(by, found[job].epoch + 1, [])
 
