@@ -8,6 +8,7 @@
     `mastery`   shell: one job this node is master of
     `shelf`     shell: the logs held here for other masters
     `succession` shell: who goes on when a master is gone
+    `asking`    shell: one node asks another
     `resuming`  shell: how it goes on: from the log, and with what runs on
     `orphaned`  shell: what a worker does with jobs whose master is gone
     `service`   shell: every lasting job of this node

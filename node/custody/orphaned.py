@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import trio
 
-from ...overlay.errors import LinkLost, NotAllowed, Unavailable
+from ...overlay.errors import NotAllowed, Unavailable
 from ...overlay.ids import NodeId
 from ...overlay.links.links import Links
 from ...overlay.membership.service import Membership
@@ -75,5 +75,5 @@ class Orphaned:
         try:
             link = await self._links.link_to(master, member.address)
             link.post(JobOrphaned(job))
-        except (Unavailable, NotAllowed, LinkLost):
+        except (Unavailable, NotAllowed):
             return  # told when it is looked at again

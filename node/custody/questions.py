@@ -14,7 +14,6 @@ import trio
 
 from ...overlay.background import Background
 from ...overlay.errors import (
-    DeadlineExceeded,
     LinkLost,
     NotAllowed,
     NotFound,
@@ -36,6 +35,7 @@ from ..jobs.service import Jobs
 from ..jobs.waiting import Waiting
 from . import telling
 from .archive import Head
+from .asking import Asking
 from .live import Live
 from .mastery import Mastery
 from .seats import Seat
@@ -61,7 +61,7 @@ class Questions:
         self._identity = identity
         self._custody = custody
         self._jobs = jobs
-        self._links = links
+        self._asking = Asking(links, membership)
         self._membership = membership
         self._background = Background()
         self._live = Live()
@@ -246,23 +246,19 @@ class Questions:
 
     async def _ask(self, node_id: NodeId, question: AskJob, patience_s: float = _PATIENCE_S) -> JobSaid | None:
         """None where the node is not there or does not have the job. Raises what it answers otherwise."""
-        member = self._membership.get(node_id)
-        if member is None or not member.present or not self._custody.is_own(node_id):
+        if not self._custody.is_own(node_id):
             return None
-        with trio.move_on_after(patience_s):
-            try:
-                link = self._links.get(node_id) or await self._links.link_to(node_id, member.address)
-                said = await link.request(
-                    lambda number: msgspec.structs.replace(question, request=number), JobSaid, patience_s
-                )
-            except (LinkLost, DeadlineExceeded, NotAllowed):
-                return None
-            if said.code == NotFound.wire_code:
-                return None
-            if said.code:
-                raise from_wire(said.code, said.reason)
-            return msgspec.structs.replace(said, request=question.request)
-        return None
+        try:
+            said = await self._asking.ask(
+                node_id, lambda number: msgspec.structs.replace(question, request=number), JobSaid, patience_s
+            )
+        except (Unavailable, NotAllowed):
+            return None
+        if said.code == NotFound.wire_code:
+            return None
+        if said.code:
+            raise from_wire(said.code, said.reason)
+        return msgspec.structs.replace(said, request=question.request)
 
     async def _ask_everybody(self, question: AskJob, patience_s: float = _ALL_PATIENCE_S) -> JobSaid | None:
         """A job whose client waits for it is known to its master only."""

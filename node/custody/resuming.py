@@ -24,6 +24,7 @@ from ...overlay.wire.control import TaskSpec
 from ...overlay.wire.gossip import Status
 from ...overlay.wire.work import Inline, Payload, Reference, TasksHeld, TasksSought
 from ..jobs.service import Jobs
+from .asking import Asking
 from .mastery import Mastery
 from .story import Story
 
@@ -42,6 +43,7 @@ class Resuming:
         self._own_id, self._own_name = identity.node_id, identity.name
         self._jobs = jobs
         self._links = links
+        self._asking = Asking(links, membership)
         self._membership = membership
         self._config = config
         self._changed = trio.Event()
@@ -106,24 +108,19 @@ class Resuming:
             self._jobs.adopt(mastery.job, node_id, held)
 
     def _name_of(self, node_id: NodeId) -> str:
+        if node_id == self._own_id:
+            return self._own_name
         member = self._membership.get(node_id)
-        return self._own_name if member is None else member.name
+        return "" if member is None else member.name
 
     async def _ask(self, node_id: NodeId, mastery: Mastery) -> list[int]:
         """Empty where it does not answer."""
+        job, epoch = mastery.job, mastery.epoch
         if node_id == self._own_id:
-            return self._jobs.seek_here(TasksSought(0, mastery.job, mastery.epoch)).indexes
-        member = self._membership.get(node_id)
-        if member is None:
+            return self._jobs.seek_here(TasksSought(0, job, epoch)).indexes
+        try:
+            said = await self._asking.ask(node_id, lambda number: TasksSought(number, job, epoch), TasksHeld, _ANSWER_S)
+        except (Unavailable, NotAllowed) as error:
+            logger.debug("a node does not say what it holds of job %s: %s", job, error)
             return []
-        with trio.move_on_after(_ANSWER_S):
-            try:
-                link = await self._links.link_to(node_id, member.address)
-                said = await link.request(
-                    lambda number: TasksSought(number, mastery.job, mastery.epoch), TasksHeld, _ANSWER_S
-                )
-            except (Unavailable, NotAllowed) as error:
-                logger.debug("%s does not say what it holds of job %s: %s", member.name, mastery.job, error)
-            else:
-                return said.indexes
-        return []
+        return said.indexes

@@ -22,7 +22,6 @@ from ...overlay.background import Background
 from ...overlay.clock import MeshTime
 from ...overlay.config import Config
 from ...overlay.errors import (
-    DeadlineExceeded,
     LinkLost,
     NotAllowed,
     NotFound,
@@ -50,6 +49,7 @@ from ..jobs.service import Jobs
 from ..objects import Objects
 from .alone import Alone
 from .archive import Archive, Head
+from .asking import Asking
 from .deputies import choose
 from .journal import Journal, Log
 from .mastery import Mastery, Sink
@@ -99,6 +99,7 @@ class Custody:
         self._jobs = jobs
         self._registers = registers
         self._links = links
+        self._asking = Asking(links, membership)
         self._membership = membership
         self._objects = objects
         self._entropy = entropy
@@ -434,13 +435,7 @@ class Custody:
         return seat
 
     async def tell(self, node_id: bytes, make: Callable[[int], JobLog], timeout_s: float) -> JobLogged:
-        member = self._membership.get(NodeId(node_id))
-        if member is None or not member.present:
-            raise LinkLost("the deputy is not there")
-        with trio.move_on_after(timeout_s):
-            link = self._links.get(node_id) or await self._links.link_to(NodeId(node_id), member.address)
-            return await link.request(make, JobLogged, timeout_s)
-        raise DeadlineExceeded(f"{member.name} did not answer in {timeout_s:g} s")
+        return await self._asking.ask(node_id, make, JobLogged, timeout_s)
 
     def now_s(self) -> float:
         return self._mesh_time.now_s()

@@ -59,9 +59,8 @@ class Orphans:
         job = self._jobs.get((event.owner, message.job))
         if job is None or job.is_outranked(event.assigner, message.epoch):
             return
-        if (event.assigner, message.epoch) != (job.assigner, job.epoch):
-            self._account.drop_unbegun(job)
         if job.obey(event.assigner, message.epoch):
+            self._account.drop_unbegun(job)
             self._account.tell_again(job)
         if not (job.tasks or job.reports):
             self._end(job)
