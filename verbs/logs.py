@@ -62,15 +62,19 @@ class Reading:
 
     def on(self, session: Session) -> Record:
         """Shows what is new, and returns the record of the job without its tasks."""
+        is_another = False
         while True:
             said = said_of(self._connection, self._job, "output", self._position)
             told: dict[str, Any] = json.loads(said.json)
             if told["epoch"] == self._epoch or not self._position:
                 break
-            self._position = 0  # another master counts from when it has begun
+            self._position, self._epoch = 0, told["epoch"]  # another master counts from when it has begun
+            self.printed.another_master()
+            is_another = True
+        gap_bytes = self.printed.gap_bytes
         _show(session, self.printed.came(said.printed))
         self._epoch, self._position = told["epoch"], said.more
-        self.missed_bytes += said.missed_bytes
+        self.missed_bytes += self.printed.gap_bytes - gap_bytes if is_another else said.missed_bytes
         return told
 
 

@@ -2,7 +2,8 @@
 ends.
 
 What holds: of every task that has ended, all that it kept has been told, in order; what has been told of it as it ran
-is told once more only where another attempt, or another node, is the one that counts.
+is told once more only where another attempt, or another node, is the one that counts. When another master takes the job
+over, a task that runs on is told on: its node counts its bytes, whoever asks for them.
 """
 
 from __future__ import annotations
@@ -23,21 +24,33 @@ class Printed:
         self._job = job
         self._over: set[str] = set()
         self._source: dict[int, tuple[str, int]] = {}
-        """By task: the node and attempt whose output has been told."""
+        """By task: the node and attempt whose output is told."""
+        self._node: dict[int, str] = {}
+        """By task: the node whose output was told last."""
+        self._had: dict[str, tuple[int, int]] = {}
+        """By node: when it began to count, and how much of what it has printed has come."""
+        self.gap_bytes = 0
+        """Printed by nodes between what has come of them, and lost with a master."""
         self._begun: dict[tuple[int, int], bytes] = {}
         """By task and stream: a line that has no end yet."""
 
+    def another_master(self) -> None:
+        """Who counts attempts from the beginning, and is told again what nodes have kept: what came is known by its
+        position among all that they have printed."""
+        self._source.clear()
+
     def came(self, pieces: Iterable[PrintedPiece]) -> Iterator[Record]:
         for piece in pieces:
-            index, source = piece.index, (piece.node, piece.attempt)
+            fresh, index, source = self._fresh(piece), piece.index, (piece.node, piece.attempt)
             known = self._source.get(index)
             if known is None or known[1] < piece.attempt:
-                known = self._source[index] = source
-                for stream in _STREAMS:
-                    self._begun.pop((index, stream), None)
+                if known is not None or self._node.get(index) != piece.node:
+                    self._begin(index)
+                known, self._node[index] = source, piece.node
+                self._source[index] = source
             if known != source or f"{self._job}/{index}" in self._over:
                 continue  # a task may run twice at once: one of them is enough to read
-            whole, newline, rest = (self._begun.get((index, piece.stream), b"") + piece.data).rpartition(b"\n")
+            whole, newline, rest = (self._begun.get((index, piece.stream), b"") + fresh).rpartition(b"\n")
             self._begun[index, piece.stream] = rest
             if newline:
                 yield self._record(index, piece.node, {piece.stream: whole + newline})
@@ -61,6 +74,19 @@ class Printed:
         for (index, stream), data in self._begun.items():
             if data:
                 yield self._record(index, self._source[index][0], {stream: data})
+
+    def _begin(self, index: int) -> None:
+        for stream in _STREAMS:
+            self._begun.pop((index, stream), None)
+
+    def _fresh(self, piece: PrintedPiece) -> bytes:
+        """What of it has not come before."""
+        begun, had = self._had.get(piece.node, (piece.begun, piece.position))
+        if begun != piece.begun:
+            had = piece.position
+        self.gap_bytes += max(0, piece.position - had)
+        self._had[piece.node] = piece.begun, max(had, piece.position + len(piece.data))
+        return piece.data[max(0, had - piece.position) :]
 
     def _record(self, index: int, node: str, streams: dict[int, bytes]) -> Record:
         said = {name: streams.get(stream, b"").decode(errors="replace") for stream, name in _STREAMS.items()}

@@ -72,7 +72,8 @@ class Live:
         tail.had[source] = said.begun, max(had, said.position + len(said.data))
         if fresh:
             self._size_bytes -= tail.size_bytes
-            tail.pieces.append(PrintedPiece(said.index, said.attempt, name, said.stream, fresh))
+            position = max(had, said.position)
+            tail.pieces.append(PrintedPiece(said.index, said.attempt, name, said.stream, fresh, position, said.begun))
             tail.end += len(fresh)
             while tail.size_bytes > self._job_bytes_max:
                 tail.drop_first()

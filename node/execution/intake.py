@@ -184,7 +184,8 @@ class Intake:
         sandbox = self._places.sandbox_for(owner, whose)
         lineage = message.lineage
         job = Job(owner, message.job, event.assigner, message.epoch, sandbox, whose, lineage)
-        job.outgoing = Outgoing(message.job, int(self._account.now_s * 1e6)) if message.streams_output else None
+        if message.streams_output:
+            job.outgoing = Outgoing(message.job, int(self._account.now_s * 1e6), lasting=message.lasting)
         job.takes_input = message.takes_input
         job.at_most_once = message.at_most_once
         job.network = message.network

@@ -1,32 +1,39 @@
 """The output of a job's tasks on its way home.
 
 It goes to the job's master as it is printed, and from there to whoever waits for it, who says how much has been taken.
-What has not been taken is kept, and sent again over a new link or to a new master; no more than `WINDOW_BYTES` of it
-and what tasks that end have left in their pipes: until there is room nothing more is read, and tasks that print wait.
+What has not been taken is kept, and sent again over a new link; no more than `WINDOW_BYTES` of it and what tasks that
+end have left in their pipes: until there is room nothing more is read, and tasks that print wait. Of a job that lasts
+the newest that has been taken is kept, too, and another master is told that first, for it died with the one before.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
+
+from msgspec import structs
 
 from ...overlay.ports import OUTPUT_PART_BYTES
 from ...overlay.wire.streams import OutputTaken, TaskOutput
 from .printed import Piece
 
 WINDOW_BYTES: Final = 128 << 10
+TAKEN_BYTES: Final = 64 << 10
+"""Of what has been taken; for a reader who follows, as much as he is behind when a master dies is enough."""
 
 
 class Outgoing:
     """Of one job on one node. Positions count its bytes, whichever task printed them."""
 
-    def __init__(self, job: str, begun: int) -> None:
+    def __init__(self, job: str, begun: int, *, lasting: bool = False) -> None:
         """`begun`: a number that no earlier life of this job on this node has had."""
         self._job = job
         self._begun = begun
+        self._lasting = lasting
         self._position = 0
         self._kept: deque[TaskOutput] = deque()
+        self._taken: deque[TaskOutput] = deque()
 
     @property
     def room(self) -> bool:
@@ -45,8 +52,19 @@ class Outgoing:
     def taken(self, taken: OutputTaken) -> None:
         position = taken.position if taken.begun == self._begun else 0
         while self._kept and self._kept[0].position + len(self._kept[0].data) <= position:
-            self._kept.popleft()
+            part = self._kept.popleft()
+            if self._lasting:
+                self._taken.append(part)
+        while self._taken and self._taken[-1].position - self._taken[0].position >= TAKEN_BYTES:
+            self._taken.popleft()
 
     def again(self) -> list[TaskOutput]:
-        """What may have been lost with a link or a master."""
+        """What may have been lost with a link, or with a master."""
         return list(self._kept)
+
+    def begin_anew(self, attempts: Mapping[int, int]) -> None:
+        """Another master has taken nothing yet, and counts attempts from nothing. `attempts`: those of the tasks that
+        it may take over, by the count of the one before."""
+        parts = [part for part in (*self._taken, *self._kept) if attempts.get(part.index) == part.attempt]
+        self._kept = deque(structs.replace(part, attempt=0) for part in parts)
+        self._taken.clear()

@@ -201,6 +201,9 @@ class Job(msgspec.Struct, eq=False):
         self.orphaned_s = None
         is_another = (assigner, epoch) != (self.assigner, self.epoch)
         if is_another:
+            if self.outgoing is not None:
+                known = (*self.tasks.values(), *self.reports.values())
+                self.outgoing.begin_anew({one.index: one.attempt for one in known})
             for task in self.tasks.values():
                 task.attempt = 0
             for report in list(self.reports.values()):

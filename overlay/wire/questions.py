@@ -49,6 +49,9 @@ class PrintedPiece(msgspec.Struct, frozen=True, array_like=True, gc=False):
     node: ShortText
     stream: Annotated[int, Meta(ge=1, le=2)]
     data: Annotated[bytes, Meta(max_length=65_536)]
+    position: Count = 0
+    """Of the first byte, among all that the job's tasks have printed on that node since `begun`."""
+    begun: Count = 0
 
 
 class JobSaid(Message, frozen=True, tag=57):

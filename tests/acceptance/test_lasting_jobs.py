@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -72,13 +73,21 @@ def test_a_job_goes_on_when_its_master_is_killed_and_any_node_tells_of_it(nodes:
 
 
 @contextmanager
-def ending(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Whatever happens, nobody waits for it for ever."""
-    try:
-        yield
-    except BaseException:
-        process.kill()
-        raise
+def reading(pool: Pool, job: str, node: str) -> Iterator[IO[str]]:
+    """What `logs -f` says there, which ends well; whatever else happens, nobody waits for it for ever."""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "potluck", "logs", "-f", job],
+        env={**pool.environment, "POTLUCK_NODE": node},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as reader:
+        assert reader.stdout is not None
+        try:
+            yield reader.stdout
+        except BaseException:
+            reader.kill()
+            raise
+    assert reader.returncode == 0
 
 
 GATE = """
@@ -95,23 +104,13 @@ def test_what_a_task_prints_is_read_at_any_node_while_it_runs(nodes: Pool) -> No
     script = nodes.folder / "gate.py"
     script.write_text(GATE)
     job = nodes.call("run", str(script), "--detach", "--json", node="l1").value["job"]
-    with (
-        subprocess.Popen(
-            [sys.executable, "-P", "-m", "potluck", "logs", "-f", job],
-            env={**nodes.environment, "POTLUCK_NODE": "l3"},
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as reader,
-        ending(reader),
-    ):
-        assert reader.stdout is not None
-        assert reader.stdout.readline() == "0  begun\n"
+    with reading(nodes, job, "l3") as told:
+        assert told.readline() == "0  begun\n"
         (printed,) = nodes.call("logs", job, "--json", node="l2").value
         assert printed["stdout"] == "begun\n"
         assert nodes.call("job", job, "--json", node="l2").value["state"] == "running"
         assert nodes.call("mem", "set", "gate", "1", node="l2").code == 0
-        assert reader.stdout.read() == "0  done\n"
-    assert reader.returncode == 0
+        assert told.read() == "0  done\n"
     assert nodes.call("logs", job, node="l3").out == "0  begun\n0  done\n"
 
 
@@ -127,9 +126,13 @@ def test_what_runs_when_its_master_is_killed_runs_on_and_is_not_begun_again(
     script.write_text(COUNTED_GATE)
     job = nodes.call("run", str(script), "--detach", "--json", "--on", "l3", *options, node="l1").value["job"]
     wait_until(lambda: nodes.call("mem", "get", "begun", node="l2").out.strip() == "1", "it runs")
-    nodes.nodes["l1"].kill()
-    wait_until(lambda: nodes.call("job", job, "--json", node="l3").value.get("epoch") == 2, "another is master")
-    nodes.call("mem", "set", "gate", "1", node="l2")
+    with reading(nodes, job, "l2") as said:
+        assert said.readline() == "0  begun\n"
+        nodes.nodes["l1"].kill()
+        wait_until(lambda: nodes.call("job", job, "--json", node="l3").value.get("epoch") == 2, "another is master")
+        wait_until(lambda: nodes.call("logs", job, node="l3").out == "0  begun\n", "it knows what was printed", 10)
+        nodes.call("mem", "set", "gate", "1", node="l2")
+        assert said.read() == "0  done\n", "and nothing twice"
     told = await_over(nodes, job, "l2")
     assert told["state"] == "completed" and [task["node"] for task in told["tasks"]] == ["l3"]
     assert nodes.call("mem", "get", "begun", node="l2").out.strip() == "1"
