@@ -202,8 +202,8 @@ class Job(msgspec.Struct, eq=False):
         is_another = (assigner, epoch) != (self.assigner, self.epoch)
         if is_another:
             if self.outgoing is not None:
-                known = (*self.tasks.values(), *self.reports.values())
-                self.outgoing.begin_anew({one.index: one.attempt for one in known})
+                ended = {index: report.attempt for index, report in self.reports.items()}
+                self.outgoing.begin_anew(ended | {index: task.attempt for index, task in self.tasks.items()})
             for task in self.tasks.values():
                 task.attempt = 0
             for report in list(self.reports.values()):
