@@ -33,7 +33,7 @@ class WorkLoad(Protocol):
     queued: int
     queued_by_level: list[int]
     task_mean_s: float
-    shares: bool
+    chooses: bool
     gpus_free: int
     waiting: int
 
@@ -67,7 +67,7 @@ class Presence:
                 queued=work.queued,
                 queued_by_level=list(work.queued_by_level),
                 task_mean_s=round(work.task_mean_s, 6),
-                shares=work.shares,
+                chooses=work.chooses,
                 gpus_free=work.gpus_free,
                 waiting=work.waiting,
             )

@@ -138,9 +138,9 @@ class Engine:
         slots = pool.slots
         begun = sum(worker.active or worker.stands is not None for worker in pool.workers.values())
         queued = max(0, self._account.unfinished - begun)
-        shares, gpus = self._policy.preempts, self._dispatcher.claims.grants.free_gpus
+        chooses, gpus = self._policy.chooses, self._dispatcher.claims.grants.free_gpus
         lengths, waiting = self._policy.lengths(), self._dispatcher.standing.waiting()
-        return Load(slots.count, slots.taken, queued, lengths, self._task_mean_s, shares, gpus, waiting)
+        return Load(slots.count, slots.taken, queued, lengths, self._task_mean_s, chooses, gpus, waiting)
 
     def change_policy(self, now_s: float, policy: Policy[Task]) -> None:
         """Holds from the next step on."""

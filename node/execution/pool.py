@@ -31,8 +31,8 @@ class Load(msgspec.Struct):
     queued: int = 0
     queued_by_level: list[int] = []
     task_mean_s: float = 0.0
-    shares: bool = False
-    """Tasks take turns: one that comes need not wait for those that run."""
+    chooses: bool = False
+    """Its policy has use for tasks of every job, more than there are slots for."""
     gpus_free: int = 0
     waiting: int = 0
     """Tasks that hold no slot while they wait for others."""

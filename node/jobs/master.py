@@ -92,7 +92,7 @@ class Master:
         if known is not None:
             worker.foreign, worker.assigned = known.foreign, known.assigned
             worker.outstanding, worker.leaving = known.outstanding, known.leaving
-            worker.waiting, worker.shares, worker.closed = known.waiting, known.shares, known.closed
+            worker.waiting, worker.chooses, worker.closed = known.waiting, known.chooses, known.closed
         self._workers[worker.node_id] = worker
         for job in self._jobs.values():
             effects += self._again(job, worker.node_id)

@@ -21,7 +21,7 @@ ALL_COMPARED_MAX: Final = 16
 WAITING_MAX: Final = 32
 """Of one node, a quarter of those that may stand waiting there (`config.Execution`)."""
 SHARED_WINDOWS: Final = 16
-"""Of one master's jobs at a node where tasks take turns: so many are known there, and it chooses among them."""
+"""Of one master's jobs at a node whose policy chooses: so many are known there."""
 
 
 class Worker(msgspec.Struct):
@@ -43,8 +43,8 @@ class Worker(msgspec.Struct):
     """This master's tasks there."""
     waiting: int = 0
     """Tasks there that wait for others and hold no slot, by its last report."""
-    shares: bool = False
-    """Tasks take turns there."""
+    chooses: bool = False
+    """Its policy does: among tasks of every job, if they are there."""
     closed: str = ""
     """Why it takes nothing from elsewhere now."""
     assigned: int = 0
@@ -62,9 +62,9 @@ class Worker(msgspec.Struct):
 
     def reported(self, load: LoadReport) -> bool:
         """Whether more may be given to it now."""
-        opened = (load.shares and not self.shares) or (bool(self.closed) and not load.closed)
+        opened = (load.chooses and not self.chooses) or (bool(self.closed) and not load.closed)
         has_more_room = opened or load.waiting > self.waiting
-        self.shares, self.closed = load.shares, load.closed
+        self.chooses, self.closed = load.chooses, load.closed
         self.waiting = load.waiting
         self.foreign = max(0, load.busy + load.queued - self.engaged)
         return has_more_room
@@ -167,10 +167,10 @@ def lanes(can: Capabilities, needs: Needs) -> int:
 def room(worker: Worker, needs: Needs, of_job: int, window_size: int, *, nested: bool = False) -> int:
     """How many more tasks of a job a node may be given that has `of_job` of them: its window, and nothing ahead where
     not every slot can run one. What a task has submitted counts for itself: that task has a place in the window of its
-    own job, and in no other's, for as long as it waits for these. Where tasks take turns a job's window is its own, up
+    own job, and in no other's, for as long as it waits for these. Where a policy chooses, a job's window is its own, up
     to `SHARED_WINDOWS` together."""
     free = window_size - (of_job if nested else max(of_job, worker.engaged))
-    if worker.shares and not nested:
+    if worker.chooses and not nested:
         free = min(window_size - of_job, SHARED_WINDOWS * window_size - worker.engaged)
     beside = lanes(worker.capabilities, needs)
     return free if beside == worker.slots else min(free, beside - of_job)

@@ -31,6 +31,7 @@ class _Account(msgspec.Struct):
 class FairShare(Generic[Item]):
     name = "fair"
     preempts = True
+    chooses = True
 
     def __init__(self, *, time_quantum_ms: int = 1000) -> None:
         self._quantum_s = time_quantum_ms / 1000

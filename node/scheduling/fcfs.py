@@ -10,6 +10,7 @@ class FirstCome(RunsToItsEnd[Item]):
     """Every operation takes constant time."""
 
     name = "fcfs"
+    chooses = False
 
     def __init__(self) -> None:
         self._ready: Line[Item] = Line()

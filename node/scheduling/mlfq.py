@@ -48,6 +48,7 @@ class _Level(Generic[Item]):
 class FeedbackQueue(Generic[Item]):
     name = "mlfq"
     preempts = True
+    chooses = True
 
     def __init__(self, *, time_quanta_ms: Sequence[int] = (100, 200, 400), aging_ms: int = 5000) -> None:
         self._quanta_s = [quantum_ms / 1000 for quantum_ms in time_quanta_ms]

@@ -46,6 +46,10 @@ class DeepestFirst(Generic[Item]):
     def preempts(self) -> bool:
         return self.outermost.preempts
 
+    @property
+    def chooses(self) -> bool:
+        return self.outermost.chooses
+
     def add(self, now_s: float, item: Item) -> None:
         if item.depth:
             self._level(item).append(item)

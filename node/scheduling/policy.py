@@ -54,6 +54,11 @@ class Policy(Protocol[Item]):
     def preempts(self) -> bool:
         """Whether it ever stops what runs: by slices, or for what is ready."""
 
+    @property
+    def chooses(self) -> bool:
+        """Whether it is better when more is ready than there is room for: it takes another than the first that came, or
+        lets them take turns."""
+
     def add(self, now_s: float, item: Item) -> None:
         """It is ready: it is new, or no longer blocked. Its key must not be ready already."""
 
@@ -93,6 +98,7 @@ class RunsToItsEnd(Generic[Item]):
     """What a policy says that stops nothing and learns nothing."""
 
     preempts = False
+    chooses = True
 
     def slice_s(self, item: Item) -> float:
         return math.inf

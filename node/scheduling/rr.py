@@ -12,6 +12,7 @@ from .policy import SLICE_TOLERANCE_S, Item
 class RoundRobin(FirstCome[Item]):
     name = "rr"
     preempts = True
+    chooses = True
 
     def __init__(self, *, time_quantum_ms: int = 1000) -> None:
         super().__init__()

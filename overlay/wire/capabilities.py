@@ -63,8 +63,8 @@ class LoadReport(msgspec.Struct, frozen=True, array_like=True):
     """Exponentially smoothed run time of a task; 0 when none has run."""
     queued_by_level: Annotated[list[Count], Meta(max_length=16)] = []
     gpus_free: Count = 0
-    shares: bool = False
-    """Its tasks take turns: one more need not wait for those that run."""
+    chooses: bool = False
+    """Its policy has use for tasks of every job, more than there are slots for."""
     closed: ShortText = ""
     """Why it takes nothing from elsewhere now; empty while it does."""
     waiting: Count = 0

@@ -72,7 +72,7 @@ class MasterMachine(RuleBasedStateMachine):
                     self.dropped.update(objects)
         for node_id, known in self.master.workers.items():
             if before is not None and known.outstanding > before.get(node_id, 0):
-                together = SHARED_WINDOWS if known.shares else 1  # of jobs whose tasks take turns each has its own
+                together = SHARED_WINDOWS if known.chooses else 1  # where it chooses, each job has its own
                 assert known.engaged <= together * max(self.windows(known)), "windows are respected"
         for job in self.master.jobs.values():
             for node_id in job.at if job.options.needs.cpus else ():
@@ -354,11 +354,11 @@ class MasterMachine(RuleBasedStateMachine):
         node_id=st.sampled_from(IDS),
         busy=st.integers(0, 100),
         queued=st.integers(0, 1 << 53),
-        shares=st.booleans(),
+        chooses=st.booleans(),
         waiting=st.just(0) | st.integers(0, 20),
     )
-    def load_reported(self, node_id: NodeId, busy: int, queued: int, shares: bool, waiting: int) -> None:
-        load = LoadReport(busy=busy, queued=queued, shares=shares, waiting=waiting)
+    def load_reported(self, node_id: NodeId, busy: int, queued: int, chooses: bool, waiting: int) -> None:
+        load = LoadReport(busy=busy, queued=queued, chooses=chooses, waiting=waiting)
         self.follow(self.master.load_reported(self.now_s, node_id, load))
 
     @rule(seconds=st.floats(0, 4))
@@ -383,7 +383,7 @@ class MasterMachine(RuleBasedStateMachine):
             self.follow(self.master.cancel(self.now_s, job.job_id, list(job.indexes())))
         for node_id in IDS:
             if node_id in self.boots:
-                self.load_reported(node_id, 0, 0, shares=False, waiting=0)
+                self.load_reported(node_id, 0, 0, chooses=False, waiting=0)
                 self.worker_gone(node_id, "left")
         self.worker_up(IDS[1], restarted=False)
         self.open(3, 0, confidential=False, on="", errors=errors)

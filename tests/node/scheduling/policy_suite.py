@@ -103,6 +103,10 @@ class PolicySuite(RuleBasedStateMachine):
         assert self.policy.remove(key) is self.ready.pop(key, None)
 
     @invariant()
+    def what_stops_anything_chooses(self) -> None:
+        assert self.policy.chooses or not self.policy.preempts
+
+    @invariant()
     def what_stops_nothing_says_so(self) -> None:
         if not self.policy.preempts:
             for item in self.ready.values():
