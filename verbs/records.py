@@ -19,6 +19,7 @@ from ..overlay.errors import (
     from_wire,
 )
 from ..overlay.wire import values
+from ..overlay.wire.questions import TaskLine
 from ..overlay.wire.work import Fault, Finished
 from .rendering import duration_text, jsonable, printable
 
@@ -74,7 +75,8 @@ class Done(msgspec.Struct, frozen=True):
             if task["node"] is None:
                 return "ran nowhere"
             if task["state"] not in OVER:
-                return f"runs on {task['node']}"
+                begun = f" for {duration_text(task['elapsed_s'])}" if task["state"] == "running" else ""
+                return f"runs on {task['node']}{begun}{attempts}"
             if task["error"] is not None and task["error"]["kind"] == WorkerLost.__name__:
                 return f"was lost on {task['node']}{attempts}"
             if task["cached"]:
@@ -138,18 +140,18 @@ def _first_line(text: str) -> str:
     return printable(next((line for line in text.splitlines() if line.strip()), text))
 
 
-def open_task(name: str, state: str, node: str) -> Record:
+def open_task(name: str, line: TaskLine) -> Record:
     """One without an outcome."""
     return {
         "task": name,
-        "state": state,
+        "state": line.state,
         "value": None,
         "error": None,
-        "node": node or None,
-        "attempts": 0,
+        "node": line.node or None,
+        "attempts": line.attempts,
         "cached": False,
-        "started_s": 0.0,
-        "elapsed_s": 0.0,
+        "started_s": line.started_s,
+        "elapsed_s": line.ran_s,
         "stdout": "",
         "stderr": "",
         "guarantees": {},

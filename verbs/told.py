@@ -56,7 +56,7 @@ def _tasks_in(
     for line in lines:
         name, finished = f"{job}/{line.index}", line.finished
         if finished is None:
-            yield open_task(name, line.state, line.node), None
+            yield open_task(name, line), None
             continue
         files: list[str] = []
         value, error = None, None

@@ -132,7 +132,7 @@ class Questions:
 
     def _page(self, question: AskJob, mastery: Mastery) -> JobSaid:
         job = self._jobs.master.jobs.get(mastery.job)
-        lines = telling.lines_of(mastery, job, self._worker_names(), question.first)
+        lines = telling.lines_of(mastery, job, self._worker_names(), question.first, self._now())
         page, more = telling.page(map(self._from_here, lines))
         if not more:
             mastery.note_fetched()
@@ -169,6 +169,9 @@ class Questions:
             waiting += [Waiting(index, why) for index in sorted(mastery.unshown())[:_EXPLAINED_MAX]]
         return waiting
 
+    def _now(self) -> telling.Now:
+        return telling.Now(trio.current_time(), self._custody.now_s())
+
     def _of_attached(self, question: AskJob) -> JobSaid:
         job, request = self._jobs.master.jobs[question.job], question.request
         told = telling.attached_row(job, self._identity.name)
@@ -181,8 +184,8 @@ class Questions:
                 return _said(request, [one.as_dict(job.job_id) for one in waiting])
             case "tasks":
                 indexes = sorted(index for index in job.indexes() if index >= question.first)
-                names = self._worker_names()
-                lines = (telling.open_line(job, index, names) for index in indexes)
+                names, now = self._worker_names(), self._now()
+                lines = (telling.open_line(job, index, names, now) for index in indexes)
                 return _said(request, told, *telling.page(lines))
             case "forget":
                 raise NotAllowed(f"job {question.job} is forgotten when its program ends, which waits for it")

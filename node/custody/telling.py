@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from ...overlay.ids import NodeId
 from ...overlay.wire.joblog import Ended, Entry
@@ -71,23 +72,35 @@ def ended_lines(entry: Entry | None) -> Iterator[TaskLine]:
             yield TaskLine(report.index, "ended", entry.node, entry.own, report)
 
 
-def open_line(job: Job | None, index: int, names: Mapping[NodeId, str]) -> TaskLine:
+class Now(NamedTuple):
+    """The same moment by the clock of this process, which engines go by, and by the mesh's."""
+
+    here_s: float
+    mesh_s: float
+
+
+def open_line(job: Job | None, index: int, names: Mapping[NodeId, str], now: Now) -> TaskLine:
     """Of a task without an outcome, as its master's engine has it."""
     task = job.tasks.get(index) if job is not None else None
     if task is None:
         return TaskLine(index, "pending")
     node = names.get(task.node, "") if task.node is not None else ""
-    return TaskLine(index, "running" if task.started else "pending", node)
+    if task.started_s is None:
+        return TaskLine(index, "pending", node, attempts=task.begun)
+    ran_s = max(0.0, now.here_s - task.started_s)
+    return TaskLine(index, "running", node, attempts=task.begun, started_s=now.mesh_s - ran_s, ran_s=ran_s)
 
 
-def lines_of(mastery: Mastery, job: Job | None, names: Mapping[NodeId, str], first: int) -> Iterator[TaskLine]:
+def lines_of(
+    mastery: Mastery, job: Job | None, names: Mapping[NodeId, str], first: int, now: Now
+) -> Iterator[TaskLine]:
     """Of every task from index `first` on, in order. An entry of the log is decoded once for all in it that follow each
     other, and what ended together mostly does."""
     number, ended = 0, dict[int, TaskLine]()
     for index in range(first, mastery.counts.tasks):
         wanted = mastery.outcomes.entry_of(index)
         if not wanted:
-            yield open_line(job, index, names)
+            yield open_line(job, index, names, now)
             continue
         if wanted != number:
             number, ended = wanted, {line.index: line for line in ended_lines(mastery.shown_entry(wanted))}

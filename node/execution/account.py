@@ -67,7 +67,7 @@ class Account:
         """What its master before this one knew of what runs."""
         for task in job.tasks.values():
             if task.noticed:
-                self.report(job, started(task))
+                self.report(job, started(self.now_s, task))
 
     def drop_unbegun(self, job: Job) -> None:
         """Without a word, too: whoever is its master next places that anew."""

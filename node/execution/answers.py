@@ -30,11 +30,12 @@ def fault_for(error: PotluckError) -> Fault:
     return Fault(error.wire_code, str(error))
 
 
-def started(task: Task, *, brief: bool = False) -> Started:
+def started(now_s: float, task: Task, *, brief: bool = False) -> Started:
     """How it is with it; `brief`: without its checkpoint."""
     suspended = task.process.state is State.SUSPENDED and not task.yields
     checkpoint = None if brief else task.checkpoint
-    return Started(task.index, task.attempt, task.is_parent or suspended, suspended, checkpoint)
+    ran_s = 0.0 if task.begun_s is None else now_s - task.begun_s
+    return Started(task.index, task.attempt, task.is_parent or suspended, suspended, checkpoint, ran_s)
 
 
 def returned(index: int, attempt: int, reason: PotluckError, *, begun: bool = False) -> Returned:

@@ -53,7 +53,7 @@ class Checkpoints:
         if self._untold.pop(task.process.number, None) is not None:
             task.told_s = now_s
             task.noticed = True
-            self._report(task.job, started(task))
+            self._report(task.job, started(now_s, task))
 
     def forget(self, task: Task) -> None:
         self._untold.pop(task.process.number, None)

@@ -180,7 +180,10 @@ class Engine:
 
     def held_for(self, assigner: bytes) -> list[ExecutionConfirmation]:
         """Of every job of this master that has anything here, which of its tasks run."""
-        return [ExecutionConfirmation(job.name, job.epoch, _running(job)) for job in self._jobs_of(assigner)]
+        return [
+            ExecutionConfirmation(job.name, job.epoch, _running(self._account.now_s, job))
+            for job in self._jobs_of(assigner)
+        ]
 
     def next_deadline_s(self, now_s: float) -> float:
         deadline_s = min(self._account.checkpoints.next_due_s(), self.orphans.next_due_s())
@@ -252,7 +255,7 @@ class Engine:
                 task.noticed = True
                 # It may take for ever, and that is meant: nobody is to run it a second time, and wherever it comes
                 # to, it stands still there, too.
-                self._account.report(task.job, started(task))
+                self._account.report(task.job, started(now_s, task))
 
     def _owner_said(self, now_s: float, event: events.OwnerSaid) -> None:
         if event.act == "hold":
@@ -413,7 +416,7 @@ class Engine:
         standing.waits(worker, event.turn)
         if not task.is_parent:
             task.is_parent = task.noticed = True
-            self._account.report(task.job, started(task, brief=True))
+            self._account.report(task.job, started(now_s, task, brief=True))
 
     def _wants(self, now_s: float, event: events.Wants) -> None:
         worker = self.pool.workers[event.worker]
@@ -434,7 +437,7 @@ class Engine:
                 self._dispatcher.condemn(worker, fault_for(limit))
             elif not task.noticed and now_s >= task.begun_s + self._config.started_notice_s:
                 task.noticed = True
-                self._account.report(task.job, started(task, brief=True))
+                self._account.report(task.job, started(now_s, task, brief=True))
 
     def _deadlines_s(self, worker: Worker) -> tuple[float, ...]:
         task = worker.pipe[0]
@@ -480,6 +483,6 @@ def _time_out_s(task: Task) -> float:
     return math.inf if task.timeout_s is None else task.begun_s + task.timeout_s + task.stood_s
 
 
-def _running(job: Job) -> list[Report]:
+def _running(now_s: float, job: Job) -> list[Report]:
     begun = (task for task in job.tasks.values() if task.begun_s is not None)
-    return [started(task, brief=True) for task in islice(begun, REPORTS_MAX)]
+    return [started(now_s, task, brief=True) for task in islice(begun, REPORTS_MAX)]

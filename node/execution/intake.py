@@ -147,7 +147,7 @@ class Intake:
         if job.is_followed and any(self._knows(job, instruction) for instruction in message.instructions):
             self._streaming.again(job)
         for instruction in message.instructions:
-            if self._answered_already(job, instruction):
+            if self._answered_already(now_s, job, instruction):
                 continue
             if message.known_only:
                 self._account.report(job, forgotten(instruction.index, instruction.attempt))
@@ -293,7 +293,7 @@ class Intake:
     def _knows(self, job: Job, instruction: Instruction) -> bool:
         return instruction.index in job.tasks or instruction.index in job.reports
 
-    def _answered_already(self, job: Job, instruction: Instruction) -> bool:
+    def _answered_already(self, now_s: float, job: Job, instruction: Instruction) -> bool:
         known = job.reports.get(instruction.index)
         if known is not None and known.attempt >= instruction.attempt:
             if known.attempt == instruction.attempt:
@@ -304,7 +304,7 @@ class Intake:
             return False
         if task.attempt >= instruction.attempt:
             if task.noticed and task.attempt == instruction.attempt:
-                self._account.report(job, started(task))
+                self._account.report(job, started(now_s, task))
             return True
         self._account.drop(task)
         return False
@@ -335,7 +335,7 @@ class Intake:
         if instruction.suspended:
             task.process.move(now_s, State.SUSPENDED)
             task.noticed = True
-            self._account.report(job, started(task))
+            self._account.report(job, started(now_s, task))
         if isinstance(arguments, Reference):
             self._fetch(task, arguments)
         else:

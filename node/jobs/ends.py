@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from msgspec import structs
 
@@ -10,6 +11,8 @@ from ...overlay.errors import Cancelled, NoWorker, WorkerLost
 from ...overlay.wire.work import Fault, Finished, Report, Started
 from .task import Task
 from .tasks import Job
+
+_SHOWN_MAX: Final = 200
 
 
 def given_up(job: Job, task: Task, why: str, last: Finished | None) -> Finished:
@@ -23,6 +26,13 @@ def _why_no_more(job: Job, task: Task) -> str:
     if job.options.at_most_once:
         return "it may have run, and is not to be run twice"
     return f"given up after {task.attempt} {'try' if task.attempt == 1 else 'tries'}"
+
+
+def why_again(job: Job, task: Task, node: str, fault: Fault) -> str:
+    """Of one that has failed there, and is tried again."""
+    name, message = fault.exception_type.rpartition(".")[2], fault.message.partition("\n")[0][:_SHOWN_MAX]
+    what = message if not name or message.startswith(name) else f"{name}: {message}" if message else name
+    return f"it failed at {node}, try {task.errors} of {job.options.error_retries + 1} ({what})"
 
 
 def fault_of(task: Task, error: Cancelled | NoWorker | WorkerLost) -> Finished:

@@ -28,6 +28,7 @@ from ...overlay.ids import NodeId
 from ...overlay.wire.capabilities import LoadReport
 from ...overlay.wire.control import JobOptions, TaskSpec
 from ...overlay.wire.work import (
+    Fault,
     Finished,
     Program,
     Reference,
@@ -40,7 +41,7 @@ from .adopting import also_at, lost_with_master, may_hold, taken_over
 from .assigning import assignments, cancellations
 from .binding import task_and_target
 from .effects import Drop, Effect, Note, Release, Tell
-from .ends import fault_of, given_up, in_vain
+from .ends import fault_of, given_up, in_vain, why_again
 from .invariants import check
 from .placement import Worker, lacking, will_be_lent
 from .placing import Placing
@@ -327,7 +328,7 @@ class Master:
             return self._retry(job, [task], node_id, fault.message, report)
         if fault is not None and task.errors < job.options.error_retries:
             if current:
-                self._rest(now_s, job, task, node_id)
+                self._rest(now_s, job, task, node_id, fault)
             return []
         programs = job.programs[task.program]
         if fault is None:
@@ -346,7 +347,7 @@ class Master:
         checkpoint = report.checkpoint if task.came(report.checkpoint) else None
         before = task.suspended
         if node_id == task.node:
-            task.started_s = now_s if task.started_s is None else task.started_s
+            task.started_s = now_s - report.ran_s if task.started_s is None else task.started_s
             task.is_parent |= report.waits
             task.suspended = report.suspended
             told.append(msgspec.structs.replace(report, checkpoint=None))
@@ -375,7 +376,8 @@ class Master:
             self._workers[node_id].closed = report.reason  # until it says otherwise
         elif report.code in _NOT_NOW:
             if not task.nodes:
-                job.resting[task.index] = now_s + task.fetched_again_s()
+                why = f"it could not be begun at {self._workers[node_id].name}: {report.reason}"
+                job.resting[task.index] = now_s + task.fetched_again_s(why)
             return []
         elif report.code == Cancelled.wire_code:
             task.returns += not was_asked
@@ -407,13 +409,14 @@ class Master:
         self._queue(job, again, first=True)
         return [Tell(job.job_id, node_id, ended)] if ended else []
 
-    def _rest(self, now_s: float, job: Job, task: Task, node_id: NodeId) -> None:
+    def _rest(self, now_s: float, job: Job, task: Task, node_id: NodeId, fault: Fault) -> None:
         """It failed: once more, after a pause that doubles from one failure to the next."""
         self._unassign(job, task, node_id)
         if task.nodes:
             return
         job.resting[task.index] = now_s + min(job.options.backoff_s * 2.0**task.errors, _REST_MAX_S)
         task.errors += 1
+        task.why_it_rests = why_again(job, task, self._workers[node_id].name, fault)
         task.unfetched = 0
         task.attempt += 1
 

@@ -35,6 +35,7 @@ class Task:
         "started_s",
         "suspended",
         "unfetched",
+        "why_it_rests",
     )
 
     def __init__(self, program: bytes, spec: TaskSpec) -> None:
@@ -57,7 +58,7 @@ class Task:
         self.copy: NodeId | None = None
         """Where it runs a second time; never without the first."""
         self.started_s: float | None = None
-        """When `node` said that it runs there."""
+        """When it began at `node`, as soon as that has said so."""
         self.is_parent = False
         """It has been waiting for tasks that it has submitted."""
         self.asked_back = False
@@ -65,22 +66,26 @@ class Task:
         self.returns = 0
         self.unfetched = 0
         """Times in a row that what it needs did not arrive where it was to begin."""
+        self.why_it_rests = ""
+        """Or did last."""
         self.earlier: tuple[NodeId, ...] = ()
         """Nodes it was taken back from, whose answer would still do."""
 
-    def fetched_again_s(self) -> float:
+    def fetched_again_s(self, why: str) -> float:
         """How long it rests because something has not arrived, once more in a row."""
+        self.why_it_rests = why
         pause_s = min(_FETCHED_AGAIN_S * 2.0**self.unfetched, _FETCHED_AGAIN_MAX_S)
         self.unfetched += 1
         return pause_s
 
     @property
-    def why_it_rests(self) -> str:
-        return "it could not be begun where it was to run" if self.unfetched else "it failed"
-
-    @property
     def started(self) -> bool:
         return self.started_s is not None
+
+    @property
+    def begun(self) -> int:
+        """How many of its attempts have."""
+        return self.attempt + self.started
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from .codec import Count, LongText, Message, RequestId, ShortText
+from .codec import Count, LongText, Message, Real, RequestId, ShortText, Span
 from .work import Finished
 
 What = Literal["job", "jobs", "tasks", "explain", "cancel", "forget", "history", "output"]
@@ -41,6 +41,11 @@ class TaskLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
     node: ShortText = ""
     own: bool = True
     finished: Finished | None = None
+    attempts: Count = 0
+    """Without an outcome: how many have begun."""
+    started_s: Real = 0.0
+    """Mesh time; 0 for what does not run."""
+    ran_s: Span = 0.0
 
 
 class PrintedPiece(msgspec.Struct, frozen=True, array_like=True, gc=False):

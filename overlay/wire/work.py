@@ -175,6 +175,8 @@ class Started(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):
     """It stands still until somebody says otherwise, wherever it is by then."""
     checkpoint: Checkpoint | None = None
     """How far it has come, if it has said so since this was told."""
+    ran_s: Span = 0.0
+    """For how long it has, up to now."""
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):

@@ -70,7 +70,7 @@ async def told(batches: list[list[int]], tasks: int) -> tuple[list[questions.Tas
         counts = mastery.shown_counts
         archive.reads, more = 0, 0
         while True:
-            page, more = telling.page(telling.lines_of(mastery, None, {}, more))
+            page, more = telling.page(telling.lines_of(mastery, None, {}, more, telling.Now(0.0, 0.0)))
             lines += page
             if not more:
                 break

@@ -67,7 +67,7 @@ def test_the_next_master_is_told_that_it_runs_and_how_it_ends(world: World) -> N
     world.step(events.AssignerGone(FIRST))
     world.seek(SECOND, "j", 2)
     known_only(world, 1)
-    assert Started(1, 0) in world.advance(0.06)
+    assert Started(1, 0, ran_s=pytest.approx(0.06)) in world.advance(0.06)
     ended = [report for number in world.busy() for report in world.reply(number)]
     assert sorted(report.index for report in ended) == [1, 2]
 

@@ -125,7 +125,7 @@ def test_who_obeyed_another_master_is_given_everything_again() -> None:
     turned_down = Returned(0, 0, Unavailable.wire_code, "another master of the job is obeyed there")
     assert not placed(master.confirmed(2.0, HERE, "j", 2, [turned_down]))
     (waiting,) = master.explain(2.0, "j", 1)
-    assert waiting.reason == "it could not be begun where it was to run; it is tried again in 0.5 s"
+    assert waiting.reason.startswith("it could not be begun at here: another master of the job is obeyed there;")
     assert placed(master.tick(2.6)) == {HERE: [0]}
     assert placed(master.adopt("j", HERE, [])) == {HERE: [0]}
     master.check()

@@ -115,7 +115,7 @@ def test_why_a_task_rests_is_told() -> None:
     submitted(master, 1)
     assert not placed(master.confirmed(1.0, IDS[0], "j", 1, [report_of("unfetched", 0, 0, 0.0)]))
     (waiting,) = master.explain(1.0, "j", 10)
-    assert waiting.reason == "it could not be begun where it was to run; it is tried again in 0.5 s"
+    assert waiting.reason == "it could not be begun at here: an object did not arrive; it is tried again in 0.5 s"
     assert placed(master.tick(1.5)) == {IDS[0]: [0]}
 
 
@@ -175,6 +175,9 @@ def test_what_fails_rests_twice_as_long_each_time_and_then_its_error_is_told() -
     for attempt, rest_s in ((0, 1.0), (1, 2.0)):
         assert master.confirmed(now_s, IDS[0], "j", 1, [report_of("error", 0, attempt, 0.1)]) == []
         assert master.tick(now_s + rest_s - 0.01) == []
+        (waiting,) = master.explain(now_s, "j", 1)
+        failed = f"it failed at here, try {attempt + 1} of 3 (ValueError)"
+        assert waiting.reason == f"{failed}; it is tried again in {rest_s} s"
         now_s += rest_s
         (again,) = master.tick(now_s)
         assert isinstance(again, Assign)
