@@ -67,13 +67,14 @@ class Leaving:
         with trio.move_on_after(drain_s):
             await self._execution.drained()
             await self._jobs.finished()
-        left = self._execution.running()
+        left, lost = self._execution.running(), self._execution.running_once()
         self._execution.give_up()
         return {
             "jobs_handed_over": handed_over,
             "handed_back": handed_back,
             "finished": max(0, running - left),
-            "given_up": left,
+            "given_up": left - lost,
+            "lost": lost,
         }
 
     async def _tell_masters(self) -> None:

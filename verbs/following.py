@@ -24,30 +24,38 @@ LOOK_AGAIN_S: Final = 0.2
 
 
 def finish_lasting(session: Session, connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> Done:
-    """Once it is safe, other nodes can tell of it as well. Raises as `seal`, `finish` and `_told_elsewhere`."""
+    """Once it is safe, other nodes can tell of it as well. Raises as `seal`, `finish` and `told_elsewhere`."""
     try:
         name = seal(connection, job, futures)
         try:
             return finish(connection, job, futures)
         except LinkLost as lost:
-            return _told_elsewhere(session, name, lost, job.home)
+            return told_elsewhere(session, name, lost, job.home)
     except KeyboardInterrupt:
         if not job.id:
             raise
-        goes_on = f"the job goes on: `potluck job {job.id}`, or `potluck cancel {job.id}`"
-        raise Cancelled(f"interrupted; {goes_on}") from None
+        raise Cancelled(f"interrupted; {_goes_on(job.id)}") from None
 
 
-def _told_elsewhere(session: Session, job: str, lost: LinkLost, home: Home | None) -> Done:
+def _goes_on(job: str) -> str:
+    return f"the job goes on: `potluck job {job}`, or `potluck cancel {job}`"
+
+
+def told_elsewhere(
+    session: Session, job: str, lost: LinkLost, home: Home | None, patience_s: float = PATIENCE_S
+) -> Done:
     """Raises LinkLost when no node comes back, and Unavailable when those that are there cannot tell for as long."""
-    redialler = Redialler(partial(reach, session))
-    while (link := redialler.again(lost)) is not None:
-        with talking(link) as connection:
-            try:
-                return _await_end(connection, redialler, job, home)
-            except LinkLost as error:
-                lost = error
-    raise lost
+    redialler = Redialler(partial(reach, session), patience_s)
+    try:
+        while (link := redialler.again(lost)) is not None:
+            with talking(link) as connection:
+                try:
+                    return _await_end(connection, redialler, job, home)
+                except LinkLost as error:
+                    lost = error
+        raise lost
+    except Unavailable as error:
+        raise type(error)(f"{error}; {_goes_on(job)}") from error
 
 
 def _await_end(connection: Connection, redialler: Redialler, job: str, home: Home | None) -> Done:

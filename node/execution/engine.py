@@ -169,11 +169,10 @@ class Engine:
         known = self.pool.workers.get(worker)
         return known.pipe[0] if known is not None and known.pipe else None
 
-    @property
-    def running(self) -> int:
-        """Tasks that have begun, without what tasks have submitted."""
-        tasks = (task for job in self.jobs.values() if not job.depth for task in job.tasks.values())
-        return sum(task.begun_s is not None for task in tasks)
+    def running(self, *, at_most_once: bool = False) -> int:
+        """Tasks that have begun, without what tasks have submitted; all of them, or those that must not run twice."""
+        jobs = (job for job in self.jobs.values() if not job.depth and job.at_most_once >= at_most_once)
+        return sum(task.begun_s is not None for job in jobs for task in job.tasks.values())
 
     def serves(self, assigner: bytes, job: str) -> bool:
         return bool(self._jobs_of(assigner, job))

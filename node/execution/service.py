@@ -229,7 +229,11 @@ class ExecutionService:
         self._step(events.HandBack(begun=True))
 
     def running(self) -> int:
-        return self._engine.running
+        return self._engine.running()
+
+    def running_once(self) -> int:
+        """Those that must not run twice."""
+        return self._engine.running(at_most_once=True)
 
     async def drained(self) -> None:
         """Returns when no task is left."""

@@ -258,7 +258,7 @@ class MemoryDelete(Message, frozen=True, tag=16):
 
 class ShutDown(Message, frozen=True, tag=17):
     """Leave gracefully. Answer before the node goes: JSON `{"stopped", "jobs_handed_over", "handed_back", "finished",
-    "given_up"}`. When the connection ends earlier, it goes at once."""
+    "given_up", "lost"}`. When the connection ends earlier, it goes at once."""
 
     request: RequestId
     drain: bool = False
