@@ -58,8 +58,6 @@ VERBS: Final = {
     "sim": "Run thousands of nodes in virtual time.",
 }
 
-_PARAMETERS: Final = {"peer": "peers", "label": "labels", "mesh-secret-file": "mesh_secret_file"}
-
 _CONFIGURED: Final = ("up", "doctor")
 """The doctor looks at what a node would use."""
 
@@ -149,7 +147,8 @@ def _answer(arguments: list[str], environment: Mapping[str, str]) -> Answer:
 
 
 def settings_of(session: Session, command: click.Command) -> dict[str, str | list[str]]:
-    """Of the user's config.toml, as they would be typed: below the environment, which is below the flags."""
+    """Of the user's config.toml, as they would be typed: below the environment, which is below the flags. What is no
+    setting is for the command to refuse."""
     import tomllib
 
     file = session.surroundings.data_dir / "config.toml"
@@ -162,17 +161,21 @@ def settings_of(session: Session, command: click.Command) -> dict[str, str | lis
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{file}: {error}") from None
     session.settings = settings
-    lists = {parameter.name for parameter in command.params if parameter.multiple}
+    options = {flag: one for one in command.params if isinstance(one, click.Option) for flag in one.opts}
     typed = {}
     for name, value in settings.items():
-        parameter = _PARAMETERS.get(name, name)
-        if (parameter in lists) != isinstance(value, list):
-            raise UsageError(f"{file}: {name} {'is a list' if parameter in lists else 'is one value, no list'}")
-        typed[parameter] = _typed(file, name, value)
+        if (option := options.get(f"--{name}")) is not None and option.name:
+            if option.multiple != isinstance(value, list):
+                raise UsageError(f"{file}: {name} {'is a list' if option.multiple else 'is one value, no list'}")
+            if (words := _typed(file, name, value, option)) is not None:
+                typed[option.name] = words
     return typed
 
 
-def _typed(file: Path, name: str, value: object) -> str | list[str]:
+def _typed(file: Path, name: str, value: object, option: click.Option) -> str | list[str] | None:
+    """None for what is left out. Where a flag has a value of its own, true is that."""
+    if isinstance(value, bool) and not option.is_flag and isinstance(option.flag_value, str):
+        return option.flag_value if value else None
     if isinstance(value, list):
         return [_word(file, name, one) for one in value]
     return _word(file, name, value)

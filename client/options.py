@@ -194,7 +194,15 @@ def job_options_of(
         raise UsageError(f"on: must be the name of a node, which has {ON_LENGTH_MAX} letters at most")
     for name, given in (("needs", needs), ("limits", limits)):
         if given is not None and not isinstance(given, Mapping):
-            raise UsageError(f"{name} {given!r}: a mapping is expected, as in {{'memory': '1G'}}")
+            raise UsageError(f"{name} {given!r}: a mapping is expected, as in {_AS_IN[name]}")
+    for name, flag in (
+        ("at_most_once", at_most_once),
+        ("confidential", confidential),
+        ("network", network),
+        ("cache", cache),
+    ):
+        if not isinstance(flag, bool):
+            raise UsageError(f"{name} {flag!r}: True or False is expected")
     if process_type not in (None, *TYPES):
         raise UsageError(f"type {process_type!r}: one of {', '.join(TYPES)}")
     default = JobOptions()
@@ -202,13 +210,13 @@ def job_options_of(
         timeout_s=None if timeout is None else span_s("timeout", timeout),
         retries=default.retries if retries is None else int(retries),
         priority=priority_of(priority),
-        confidential=bool(confidential),
-        network=bool(network),
+        confidential=confidential,
+        network=network,
         on=on,
         error_retries=int(retry_errors),
         backoff_s=span_s("backoff", backoff),
-        at_most_once=bool(at_most_once),
-        cache=bool(cache),
+        at_most_once=at_most_once,
+        cache=cache,
         needs=resources_of(needs or {}),
         needs_kind=kind_of(needs or {}),
         limits=limits_of(limits or {}),
@@ -220,6 +228,7 @@ def job_options_of(
     return made
 
 
+_AS_IN: Final = {"needs": "{'cpu': 2}", "limits": "{'memory': '1G'}"}
 _ONCE: Final = "what runs at most once is not tried again: leave out retries and retry_errors"
 
 

@@ -90,6 +90,10 @@ USAGE = [
     ["run", "good.py", "--on", ""],
     ["run", "good.py", "--limits", "memory=0"],
     ["run", "good.py", "--limits", "cpu=1,cpu=2"],
+    ["run", "good.py", "--limits", ""],
+    ["run", "good.py", "--needs", ""],
+    ["up", "--quota", ""],
+    ["up", "--lend-hours", ""],
     ["join", "7-copper-lantern", "--interface", "nonsense"],
 ]
 FAILED = [

@@ -10,12 +10,13 @@ import click
 from ..overlay.wire.control import AskAudit
 from .answer import Answer, Session, verb
 from .asking import ask_json, connected
+from .reading import Counts
 from .rendering import duration_text, table
 
 
 @verb("audit", summary="Who has run whose what on a node, and whether its log is as it was.")
 @click.argument("name", required=False, default="", metavar="[NODE]")
-@click.option("--last", type=click.IntRange(0, 1000), default=20, metavar="N", help="Show so many entries.  [20]")
+@click.option("--last", type=Counts(0, 1000), default=20, metavar="N", help="Show so many entries.  [20]")
 def command(session: Session, /, name: str, last: int) -> Answer:
     """Show the end of a node's audit log, and hold all of it against what its neighbours keep. Exit 1 if it differs."""
     with connected(session) as connection:

@@ -9,7 +9,7 @@ import click
 from ..overlay.wire.control import Invite
 from .answer import Answer, Session, verb
 from .asking import ask_json, connected
-from .reading import Numbers
+from .reading import Counts, Numbers
 from .rendering import duration_text
 
 MINUTES: Final = 10.0
@@ -20,7 +20,7 @@ COUNT_MAX: Final = 1000
 @verb("invite", summary="Let another machine into the mesh.")
 @click.option("--mine", is_flag=True, help="It is another machine of yours.")
 @click.option("--may-invite", is_flag=True, help="Its owner may let others in.")
-@click.option("--count", type=click.IntRange(1, COUNT_MAX), default=1, metavar="N", help="For N machines.  [1]")
+@click.option("--count", type=Counts(1, COUNT_MAX), default=1, metavar="N", help="For N machines.  [1]")
 @click.option(
     "--hours",
     type=Numbers(0, HOURS_MAX, min_open=True),

@@ -18,7 +18,7 @@ from ..overlay.wire.control import MemoryDelete, MemoryGet, MemoryIncrement, Mem
 from ..overlay.wire.framing import VALUE_BYTES_MAX
 from .answer import Answer, Session, verb
 from .asking import ask, ask_json, connected
-from .reading import Numbers, json_of
+from .reading import Counts, Numbers, json_of
 from .rendering import jsonable
 
 _FILE: Final = click.File("rb")
@@ -41,7 +41,7 @@ class _TakesNumbers(click.Command):
 @click.option("--bytes-from", type=_FILE, metavar="FILE", help="Store a file's bytes; `-`: those of standard input.")
 @click.option(
     "--if-version",
-    type=click.IntRange(0, (1 << 63) - 1),
+    type=Counts(0, (1 << 63) - 1),
     metavar="V",
     help="Only if the key has this version now; 0: only if it has no value. Makes the key agreed for ever.",
 )

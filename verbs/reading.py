@@ -39,8 +39,16 @@ def _no_number(text: str) -> float:
     raise ValueError(f"JSON knows no {text}")
 
 
+class Counts(click.IntRange):
+    """Whole numbers of a range."""
+
+    name = "whole number"
+
+
 class Numbers(click.FloatRange):
     """Those of a range; what Python also takes for a number and is none, or has no end, lies in no range."""
+
+    name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
@@ -87,6 +95,8 @@ def quota_of(text: str) -> Quota:
             raise UsageError(f"quota {given!r}: an amount is expected")
         if not read[name]:
             raise UsageError(f"quota {given!r}: more than 0; whoever lends nothing says so with `potluck pause`")
+    if not read:
+        raise UsageError("quota: it is empty; leave it out, or write cpu=SECONDS")
     kept = {name: int(read.get(name, 0)) for name in ("memory", "disk")}
     return Quota(read.get("cpu", 0.0), read.get("total-cpu", 0.0), kept["memory"], kept["disk"])
 

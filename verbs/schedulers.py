@@ -20,7 +20,7 @@ from ..overlay.wire.control import AskAudit
 from .answer import Answer, Session, verb
 from .asking import ask_json, connected
 from .gantt import chart, page
-from .reading import Numbers
+from .reading import Counts, Numbers
 from .rendering import table
 
 _ENTRIES_MAX: Final = 1000
@@ -37,11 +37,11 @@ _HEADINGS: Final = ("policy", "wait s", "turnaround s", "response s", "tasks/s",
     help="Tasks, as JSON; `-`: standard input. `docs/scheduling.md` has the fields.",
 )
 @click.option("--recorded", is_flag=True, help="What this node has run lately, by its audit log.")
-@click.option("--tasks", type=click.IntRange(1, workload.TASKS_MAX), help="Otherwise so many are drawn.  [30]")
+@click.option("--tasks", type=Counts(1, workload.TASKS_MAX), help="Otherwise so many are drawn.  [30]")
 @click.option("--seed", type=int, help="Draws them.  [1]")
 @click.option("--live", is_flag=True, help="Run it for real, in sandboxes of this machine.")
 @click.option("--within", "within_s", type=Numbers(1, 3600), metavar="S", help=_WITHIN)
-@click.option("--processors", type=click.IntRange(1, 64), default=1, help="[1]")
+@click.option("--processors", type=Counts(1, 64), default=1, help="[1]")
 @click.option("--policy", "specs", multiple=True, metavar="NAME[:SETTING=VALUE]", help="Only these.  [all]")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Draws the charts into this file.")
 @click.option("--no-emoji", is_flag=True, help="Plain letters only.")

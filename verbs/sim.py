@@ -11,13 +11,13 @@ import click
 
 from ..overlay.errors import UsageError
 from .answer import Answer, Session, verb
-from .reading import Numbers
+from .reading import Counts, Numbers
 from .rendering import duration_text
 
 
 @verb("sim", summary="Run thousands of nodes in virtual time.")
 @click.argument("scenario")
-@click.option("--nodes", type=click.IntRange(min=1), help="How many nodes.  [20; mixed: drawn, 3 to 10]")
+@click.option("--nodes", type=Counts(min=1), help="How many nodes.  [20; mixed: drawn, 3 to 10]")
 @click.option("--seed", type=int, help="Draws everything; the same seed gives the same run.  [1]")
 @click.option("--seeds", metavar="A..B", help="All of these, on all cores; shows only what failed.")
 @click.option("--kill", type=Numbers(0, 1), help="The fraction of nodes that die.  [0.1]")

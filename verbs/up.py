@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,13 +19,13 @@ import click
 import msgspec
 
 from ..client.surroundings import ensure_own_folder
-from ..overlay.config import Config, Lending, loopback
+from ..overlay.config import Config, Lending, Quota, loopback
 from ..overlay.errors import ConfigError, UsageError
 from ..overlay.ids import leading_letters
 from .announcing import event_line, silence_output
 from .answer import Answer, Session, verb
 from .handlers import handlers_in
-from .reading import Numbers, check_interface, policy, quota_of, sandbox_option, size
+from .reading import Counts, Numbers, check_interface, policy, quota_of, sandbox_option, size
 from .up_many import detach, supervise
 
 PRIVATE_NAME: Final = "private"
@@ -51,12 +51,12 @@ def _both(variable: str) -> list[str]:
 @click.option("--interface", metavar="IP|IFNAME", envvar=_variables("INTERFACE"), help="Stay on this interface.")
 @click.option(
     "--port",
-    type=click.IntRange(0, 65_535),
+    type=Counts(0, 65_535),
     metavar="P",
     envvar=_variables("PORT", "PEER_PORT"),
     help="Default: 9000 or the next free one.",
 )
-@click.option("--slots", type=click.IntRange(min=0), envvar=_variables("SLOTS"), help="Tasks at once.  [CPUs]")
+@click.option("--slots", type=Counts(min=0), envvar=_variables("SLOTS"), help="Tasks at once.  [CPUs]")
 @click.option("--memory", type=size, envvar=_variables("MEMORY"), help="Memory to lend.  [25 % of what is free]")
 @click.option("--disk", type=size, envvar=_variables("DISK"), help="Disk to lend.  [10 % of what is free]")
 @click.option("--gpus", metavar="all|none|0,2", default="all", envvar=_variables("GPUS"), help="GPUs to lend.  [all]")
@@ -104,7 +104,7 @@ def _both(variable: str) -> list[str]:
     envvar=_variables("MESH_SECRET_FILE"),
     help="Found or join the mesh of this secret.",
 )
-@click.option("--nodes", type=click.IntRange(1, 64), default=1, help="Run several nodes, N-1, N-2, …")
+@click.option("--nodes", type=Counts(1, 64), default=1, help="Run several nodes, N-1, N-2, …")
 @click.option("--detach", is_flag=True, help="Go to the background once ready.")
 @click.option("--dial-timeout", type=_DURATION, envvar=_both("SOCKET_TIMEOUT"), hidden=True)
 @click.option("--probe-interval", type=_DURATION, envvar=_both("HEARTBEAT_INTERVAL"), hidden=True)
@@ -132,13 +132,18 @@ def checked(session: Session, options: Mapping[str, Any]) -> Config:
     known = {option for parameter in command.params for option in parameter.opts}
     unknown = sorted(name for name in session.settings if f"--{name}" not in known)
     if unknown:
-        raise UsageError("; ".join(f"config.toml: there is no setting {name!r}" for name in unknown))
+        raise UsageError("; ".join(f"config.toml: there is no setting {_meant(name, known)}" for name in unknown))
     try:
         config = config_of(session, **options)
     except ConfigError as error:
         raise UsageError(str(error)) from None
     check_interface(config.interface)
     return config
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    hyphened = name.replace("_", "-")
+    return f"{name!r}: it is written {hyphened}" if f"--{hyphened}" in known else repr(name)
 
 
 def config_of(
@@ -180,7 +185,7 @@ def config_of(
         handlers=handlers_in(handlers) if handlers else None,
         labels=_pairs(labels),
         private=private,
-        quota=quota_of(quota or ""),
+        quota=Quota() if quota is None else quota_of(quota),
         lending=msgspec.structs.replace(
             _lending(lend_hours, only_when_idle, idle_cpus, idle_device, lend_grace), network=task_network
         ),
@@ -208,7 +213,7 @@ def _lending(
 ) -> Lending:
     """Raises ConfigError."""
     rules = Lending(hours=hours or "", idle_s=idle_s or 0.0, devices=devices)
-    if hours:
+    if hours is not None:
         from ..node.lending.hours import parse
 
         parse(hours)

@@ -19,12 +19,13 @@ from ..overlay.wire.processes import TYPES
 from ..overlay.wire.setting import Setting
 from ..overlay.wire.work import Inline
 from .answer import Answer
-from .reading import Numbers, size
+from .reading import Counts, Numbers, size
 from .records import Done, done_of, ended_task, state_of
 from .sealing import send_detached
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_EMPTY: Final = "it is empty: leave it out, or write NAME=VALUE"
 EPOCH: Final = 1
 """Of a job whose client waits for it: its master is the node the client talks to, from beginning to end."""
 
@@ -32,6 +33,8 @@ EPOCH: Final = 1
 def _needs(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, object]:
     needs: dict[str, object] = {}
     labels: list[str] = []
+    if not all(map(str.strip, texts)):
+        raise click.BadParameter(_EMPTY)
     for given in filter(None, map(str.strip, ",".join(texts).split(","))):
         name, equals, value = given.partition("=")
         if not equals:
@@ -51,6 +54,8 @@ def _need(name: str, value: str) -> object:
 
 def _limits(_context: click.Context, _parameter: click.Parameter, text: str | None) -> dict[str, object]:
     limits: dict[str, object] = {}
+    if text is not None and not text.strip():
+        raise click.BadParameter(_EMPTY)
     for given in filter(None, map(str.strip, (text or "").split(","))):
         name, equals, value = given.partition("=")
         if not equals:
@@ -95,8 +100,8 @@ def job_options(function: F) -> F:
         click.option("--type", "process_type", type=click.Choice(TYPES), help="What `potluck ps` shows it as."),
         click.option("--on", callback=_name, metavar="NAME", help="Run on this node only."),
         click.option("--at-most-once", is_flag=True, help="Never run it again once it may have begun."),
-        click.option("--retry-errors", type=click.IntRange(min=0), default=0, metavar="N", help="When it fails.  [0]"),
-        click.option("--retries", type=click.IntRange(min=0), metavar="N", help="When a worker is lost.  [3]"),
+        click.option("--retry-errors", type=Counts(min=0), default=0, metavar="N", help="When it fails.  [0]"),
+        click.option("--retries", type=Counts(min=0), metavar="N", help="When a worker is lost.  [3]"),
         click.option(
             "--timeout",
             type=Numbers(min=0, min_open=True),

@@ -36,6 +36,7 @@ def test_a_wrapped_function_is_still_the_function() -> None:
         *({"retries": retries} for retries in (-1, 1 << 53, 1.5, "1")),
         *({"priority": priority} for priority in ("urgent", 1 << 63, -(1 << 64), str(1 << 70), 1.5, None, ["high"])),
         *({"on": name} for name in ("n" * 257, 7)),
+        *({flag: "no"} for flag in ("confidential", "network", "at_most_once", "cache")),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_once(wrong: dict[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,44 @@ def test_a_setting_that_could_not_be_typed_is_refused_by_name(tmp_path: Path, li
     (tmp_path / "config.toml").write_text(line)
     with pytest.raises(UsageError, match=complaint):
         settings(tmp_path)
+
+
+SAID = {
+    "lend-hours": ("22:00-07:00", "22:00-07:00"),
+    "task-network": ("own", "own"),
+    "only-when-idle": (60, 60.0),
+    "idle-cpus": (0.25, 0.25),
+    "idle-device": (["/dev/input"], ("/dev/input",)),
+    "lend-grace": (5, 5.0),
+    "probe-interval": (2, 2.0),
+    "label": (["room=1"], ("room=1",)),
+    "mesh-secret-file": ("secret", "secret"),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_a_setting_of_several_words_is_taken_from_the_file_too(tmp_path: Path, name: str) -> None:
+    value, meant = SAID[name]
+    (tmp_path / "config.toml").write_text(f"{name} = {json.dumps(value)}")
+    (taken,) = [settings(tmp_path)[one.name] for one in up.command.params if f"--{name}" in one.opts and one.name]
+    assert taken == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("slot", "'slot'"), ("lend_hours", "'lend_hours': it is written lend-hours")]
+)
+def test_what_is_no_setting_is_refused_with_what_was_meant(tmp_path: Path, name: str, told: str) -> None:
+    session = Session({"POTLUCK_DATA_DIR": str(tmp_path)}, lambda _event, _line: None, settings={name: 1})
+    with pytest.raises(UsageError, match=f"there is no setting {told}$"):
+        up.checked(session, {})
+
+
+@pytest.mark.parametrize(("said", "meant"), [("true", float(up.IDLE_S)), ("false", None), ("60", 60.0)])
+def test_a_flag_that_may_stand_alone_is_true_or_false_in_the_file(
+    tmp_path: Path, said: str, meant: float | None
+) -> None:
+    (tmp_path / "config.toml").write_text(f"only-when-idle = {said}")
+    assert settings(tmp_path)["only_when_idle"] == meant
 
 
 def config(tmp_path: Path, *arguments: str) -> Config:
