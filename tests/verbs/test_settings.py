@@ -63,7 +63,6 @@ SAID = {
     "lend-grace": (5, 5.0),
     "probe-interval": (2, 2.0),
     "label": (["room=1"], ("room=1",)),
-    "mesh-secret-file": ("secret", "secret"),
 }
 
 
