@@ -54,7 +54,7 @@ def _lending_arguments(config: Config) -> list[str]:
         f"--only-when-idle={rules.idle_s}",
         f"--idle-cpus={rules.idle_cpus}",
         f"--lend-grace={rules.grace_s}",
-        f"--quota={_quota_text(config.quota)}",
+        *([f"--quota={quota}"] if (quota := _quota_text(config.quota)) else []),
         *([f"--lend-hours={rules.hours}"] if rules.hours else []),
         *[f"--idle-device={device}" for device in rules.devices],
     ]
