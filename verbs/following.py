@@ -28,7 +28,7 @@ def finish_lasting(session: Session, connection: Connection, job: Job, futures: 
     try:
         name = seal(connection, job, futures)
         try:
-            return finish(connection, job, futures)
+            return finish(session, connection, job, futures)
         except LinkLost as lost:
             return told_elsewhere(session, name, lost, job.home)
     except KeyboardInterrupt:

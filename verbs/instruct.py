@@ -31,7 +31,7 @@ def command(session: Session, /, instructions: tuple[str, ...], **options: Any) 
         for text in instructions:
             arguments = values.encode(text)
             futures.append(job.submit(body, arguments, kind=leading_letters(text)))
-        done = finish(connection, job, futures)
+        done = finish(session, connection, job, futures)
     lines = [
         f"{text}: {text_of(value)} ({task['node']})" if task["error"] is None else f"{text}: {task['error']['message']}"
         for text, task, value in zip(instructions, done.tasks, done.values, strict=True)

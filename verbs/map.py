@@ -71,7 +71,7 @@ def command(
         job = connection.open_job(wanted, as_reports=True)
         bring_home(job, setting)
         futures = [job.submit(body, inline) for inline in arguments]
-        done = finish_lasting(session, connection, job, futures) if durable else finish(connection, job, futures)
+        done = (finish_lasting if durable else finish)(session, connection, job, futures)
     lines = [
         text_of(value) if task["error"] is None else f"{task['error']['kind']}: {task['error']['message']}"
         for task, value in zip(done.tasks, done.values, strict=True)

@@ -79,7 +79,7 @@ def command(
             done = finish_lasting(session, connection, job, [future])
             return _whole_answer(done, with_value=function is not None)
         connection.printer.on_broken = future.kill
-        done = finish(connection, job, [future])
+        done = finish(session, connection, job, [future])
         connection.printer.flush()
         if connection.printer.broken is not None:
             raise BrokenPipeError from connection.printer.broken

@@ -18,7 +18,8 @@ from ..overlay.wire.control import JobOptions
 from ..overlay.wire.processes import TYPES
 from ..overlay.wire.setting import Setting
 from ..overlay.wire.work import Inline
-from .answer import Answer
+from .answer import Answer, Session
+from .patience import Patience
 from .reading import Counts, Numbers, size
 from .records import Done, done_of, ended_task, state_of
 from .sealing import send_detached
@@ -185,11 +186,12 @@ def options_from(**given: Any) -> JobOptions:
     return job_options_of(**given)
 
 
-def finish(connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> Done:
+def finish(session: Session, connection: Connection, job: Job, futures: Sequence[TaskFuture]) -> Done:
     """Waits for all. Raises what befell the job as a whole: the node gone, or the job refused."""
     tasks, values = [], []
+    patience = Patience(session, connection, job, futures)
     for future in futures:
-        error = future.exception()
+        error = patience.wait(future)
         if future.finished is None and isinstance(error, PotluckError):
             raise error
         value = future.result() if error is None else None
