@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from ..client.connection import Connection
-from ..overlay.errors import UsageError
+from ..overlay.errors import Cancelled, UsageError
 from ..overlay.wire.control import AskMembers, Ban, Rotate
 from .answer import Answer, Session, verb
 from .asking import ask_json, await_in_mesh, connected
@@ -69,11 +69,12 @@ def _rotate(session: Session, without: tuple[str, ...]) -> Answer:
 
 
 def _confirm(connection: Connection, name: str, *, as_json: bool) -> None:
-    """Raises UsageError without a person to ask."""
+    """Raises UsageError without a person to ask, and Cancelled when that says no."""
     falls = ask_json(connection, Ban, name, True)["banned"]
     if as_json or not sys.stdin.isatty():
         raise UsageError(f"this bans {', '.join(falls)} for ever: say --yes")
-    click.confirm(f"This bans {', '.join(falls)} for ever. Go on?", abort=True, err=True)
+    if not click.confirm(f"This bans {', '.join(falls)} for ever. Go on?", err=True):
+        raise Cancelled("nobody was banned")
 
 
 command = click.Group(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -50,6 +53,7 @@ def test_whoever_is_banned_is_out_within_seconds_everywhere_also_where_a_node_wa
     assert two.call("mem", "set", "from-south", "1").code == 0
     refused = one.call("mesh", "ban", "south", "--json")
     assert (refused.code, refused.value["error"]["kind"]) == (2, "UsageError"), "nobody is there to ask"
+    assert "Go on? [y/N]" in (told := said_no(one, "mesh", "ban", "south")) and "nobody was banned" in told
     began_s = time.monotonic()
     assert one.call("mesh", "ban", "south", "--yes", "--json").value == {"banned": ["south"]}
     await_gone(began_s, north, "south")
@@ -67,6 +71,26 @@ def test_whoever_is_banned_is_out_within_seconds_everywhere_also_where_a_node_wa
     assert south.process.poll() is None
     assert one.call("mem", "get", "from-south").code == 1, "what it wrote is dropped"
     assert one.call("run", "--json", "-c", "def main(): return 7", "--function", "main", "--on", "south").code == 1
+
+
+def said_no(machine: Pool, *words: str) -> str:
+    """By a person at a terminal, to whom the verb says so much."""
+    here, there = os.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", "potluck", *words],
+            env=machine.environment,
+            stdin=there,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as asked:
+            os.write(here, b"n\n")
+            _, told = asked.communicate(timeout=30)
+    finally:
+        os.close(here)
+        os.close(there)
+    assert asked.returncode == 1
+    return told
 
 
 def assert_no_further_than_the_handshake(machine: Pool, port: int) -> None:
