@@ -32,6 +32,7 @@ from .private import OF_PROGRAM
 from .programs import Arguments, Body, Packer, body_of
 from .progress import Wish, bar_for
 from .redialling import Redialler
+from .references import References, is_stateful
 from .surroundings import Surroundings, here
 
 P = ParamSpec("P")
@@ -50,6 +51,8 @@ class _Line(NamedTuple):
     """Why the function cannot travel."""
     libraries: tuple[Body, ...]
     """Those of the program when the function was pickled."""
+    references: References
+    """What it referred to then."""
     kind: str = ""
     """Whatever handles it is at the nodes."""
 
@@ -62,10 +65,14 @@ class _Lines:
 
     def get(self, function: object) -> _Line | None:
         known = self._found.get(id(function))
-        return known[1] if known is not None and known[0]() is function else None
+        if known is None or known[0]() is not function or not known[1].references.hold():
+            return None
+        return known[1]
 
     def keep(self, function: object, line: _Line) -> None:
-        """For a function that knows no weak references, every call is the first."""
+        """For what changes as it likes, or knows no weak references, every call is the first."""
+        if is_stateful(function):
+            return
         key, found = id(function), self._found
         try:
             found[key] = weakref.ref(function, lambda _gone: found.pop(key, None)), line
@@ -83,9 +90,11 @@ class Executor(concurrent.futures.Executor):
     output         what tasks print is shown here, as lines, while they run; `future.stdout` has its beginning and end
     surroundings   where the user's nodes lie; default: what the environment says
 
-    A function is pickled when it is first submitted and remembered by identity: what it closes over is taken as it
-    was then. `submit` never blocks; what the node has no room for waits in this program. After `os.fork` the child's
-    calls go over a connection of its own, and futures it has copied fail there if they were pending.
+    A function is pickled when it is first submitted, and again when a name that it refers to stands for something else,
+    as in a notebook; what is changed in place is taken as it was. Other objects that can be called are pickled at each
+    call, or once for a `map`. `submit` never blocks; what the node has no room for waits in this program. After
+    `os.fork` the child's calls go over a connection of its own, and futures it has copied fail there if they were
+    pending.
     """
 
     def __init__(
@@ -187,7 +196,7 @@ class Executor(concurrent.futures.Executor):
     ) -> Window[R]:
         """What a map is made of, for those who wait in another way than by blocking a thread."""
         self._check_open()
-        fn = lifted(fn)
+        fn = lifted(partial(fn) if is_stateful(fn) else fn)
         return Window(
             self._submit,
             fn,
@@ -267,14 +276,21 @@ class Executor(concurrent.futures.Executor):
             job, needs = self._job(wanted, setting), body_of_setting(setting)
             function = plain(of)
             if isinstance(function, Kind):
-                line = _Line(job, body_of("kind", b""), _fault_of_kind(options), self._packer.libraries, function.name)
+                line = _Line(
+                    job,
+                    body_of("kind", b""),
+                    _fault_of_kind(options),
+                    self._packer.libraries,
+                    References(function),
+                    function.name,
+                )
                 self._lines.keep(fn, line)
                 return line
             try:
                 body, fault = self._packer.body(function, needs), None
             except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
                 body, fault = body_of("callable", b""), error
-            line = _Line(job, body, fault, self._packer.libraries)
+            line = _Line(job, body, fault, self._packer.libraries, References(function))
             self._lines.keep(fn, line)
             return line
 

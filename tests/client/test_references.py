@@ -1,0 +1,138 @@
+"""A function that a program has submitted once is sent anew when what it refers to has changed, and only then."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from potluck.client.executor import Executor
+from potluck.client.references import References, is_stateful
+
+from ..verbs.mesh import mesh
+
+CELL = """
+import math
+limit = 5
+def inner(x): return x + limit
+def helper(x): return inner(x)
+def task(x): return helper(x) * factor
+"""
+
+
+def notebook(cell: str = CELL) -> dict[str, Any]:
+    """What a notebook's names stand for, after its first cell."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(cell, names)
+    return names
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "limit = 6",
+        "def inner(x): return x",
+        "def helper(x): return 0",
+        "factor = 2",
+        "del limit",
+        "del inner",
+    ],
+)
+def test_whatever_it_comes_to_counts(changed: str) -> None:
+    names = notebook()
+    for function in (names["task"], functools.partial(names["task"], 1), functools.lru_cache(names["task"])):
+        references = References(function)
+        assert references.hold()
+        exec(changed, names)
+        assert not references.hold()
+        assert References(function).hold()
+        exec(CELL, names)
+        names.pop("factor", None)
+
+
+@pytest.mark.parametrize("changed", ["unrelated = 1", "limit = limit", "def other(x): return limit"])
+def test_whatever_it_does_not_come_to_does_not(changed: str) -> None:
+    names = notebook()
+    references = References(names["task"])
+    exec(changed, names)
+    assert references.hold()
+
+
+def test_what_it_closes_over_counts() -> None:
+    factor, later = 2, None
+
+    def inner(x: int) -> int:
+        return x * factor
+
+    def task(x: int) -> object:
+        return inner(x), later
+
+    references = References(task)
+    assert references.hold()
+    factor = 3
+    assert not references.hold()
+
+
+def test_a_function_of_an_importable_module_is_its_modules_whatever_that_does() -> None:
+    references = References(counted)
+    counted()
+    assert references.hold()
+
+
+calls = 0
+
+
+def counted() -> None:
+    global calls
+    calls += 1
+
+
+class Model:
+    factor = 1
+
+    def __init__(self) -> None:
+        self.factor = 2
+
+    def __call__(self, x: int) -> int:
+        return x * self.factor
+
+
+@pytest.mark.parametrize(
+    ("function", "stateful"),
+    [(counted, False), (len, False), (Model, False), (functools.partial(counted), False), (Model(), True)],
+)
+def test_objects_that_can_be_called_are_told_from_functions(function: Callable[..., Any], stateful: bool) -> None:
+    assert is_stateful(function) == stateful
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
+    folder: Path = tmp_path_factory.mktemp("one")
+    with mesh(folder, ["ant"]) as made, Executor(surroundings=made.surroundings) as executor:
+        yield executor
+
+
+@pytest.mark.processes
+def test_a_notebooks_changed_helper_is_the_one_that_runs(pool: Executor) -> None:
+    names = notebook("def task(x): return helper(x)")
+    with pytest.raises(NameError):
+        pool.submit(names["task"], 1).result()
+    for cell, result in (
+        ("def helper(x): return x + 1", 2),
+        ("def helper(x): return x + limit\nlimit = 10", 11),
+        ("limit = 20", 21),
+    ):
+        exec(cell, names)
+        assert pool.submit(names["task"], 1).result() == result
+        assert list(pool.map(names["task"], [1, 2])) == [result, result + 1]
+
+
+@pytest.mark.processes
+def test_an_object_that_can_be_called_is_taken_as_it_is_at_each_call(pool: Executor) -> None:
+    model = Model()
+    assert pool.submit(model, 1).result() == 2
+    model.factor = 5
+    assert pool.submit(model, 1).result() == 5
+    assert list(pool.map(model, [1, 2], chunksize=1)) == [5, 10]
