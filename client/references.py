@@ -45,10 +45,7 @@ class References:
         for namespace, name, known in self._names:
             if id(namespace.get(name, _MISSING)) != known:
                 return False
-        for cell, known in self._cells:
-            if id(_contents(cell)) != known:
-                return False
-        return True
+        return not self._cells or all(id(_contents(cell)) == known for cell, known in self._cells)
 
 
 def _plain(function: Callable[..., Any]) -> object:
