@@ -95,8 +95,13 @@ class Connection:
         """
         atexit.register(self._finish)
         forgets_parent(self)
-        self._reader.start()  # first: the writer joins it in the end, which may come at once
-        self._writer.start()
+        try:
+            self._reader.start()  # first: the writer joins it in the end, which may come at once
+            self._writer.start()
+        except BaseException:  # Ctrl+C: there may be one without the other
+            self._fail(LinkLost("starting was interrupted"))
+            self._to_read.put(None)
+            raise
 
     def ask(self, message: Callable[..., Message], /, *arguments: object) -> Future[Any]:
         """Sends a request; the future has the answer's message, or raises what the node reported, or LinkLost."""
@@ -141,6 +146,11 @@ class Connection:
         return all(job.is_idle for job in self._window.jobs)
 
     @property
+    def is_own_thread(self) -> bool:
+        """Whether whoever asks is called back by it, and so would wait for himself."""
+        return threading.current_thread() in (self._reader, self._writer)
+
+    @property
     def was_greeted(self) -> bool:
         """Whether a node has been told anything."""
         return self.greeted.done() and self.greeted.exception() is None
@@ -153,10 +163,10 @@ class Connection:
     def wait_idle(self) -> None:
         """Returns when every task has finished, and what they printed is shown.
 
-        Not to be waited for in a callback: the reader is who finishes them.
+        Not to be waited for in a callback.
         """
         self._awaited = True
-        if threading.current_thread() is self._reader:
+        if self.is_own_thread:
             return
         self._ring()
         if not self.is_idle:
@@ -173,7 +183,7 @@ class Connection:
         """At once. What is unfinished fails with LinkLost, and the node drops it."""
         self._fail(LinkLost("the connection was closed"))
         for thread in (self._writer, self._reader):
-            if thread.is_alive() and thread is not threading.current_thread():
+            if thread.is_alive() and not self.is_own_thread:
                 thread.join(CLOSE_TIMEOUT_S)
 
     def forget_parent(self) -> None:

@@ -217,7 +217,7 @@ class Executor(concurrent.futures.Executor):
             for job in self._jobs.values():
                 for future in job.unfinished():
                     future.cancel()
-        if not wait:
+        if not wait or connection.is_own_thread:  # a callback of a task that waits for the others would wait for ever
             connection.close_when_idle()
             return
         connection.wait_idle()
@@ -241,8 +241,12 @@ class Executor(concurrent.futures.Executor):
     ) -> None:
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             self.abandon()  # who pressed Ctrl+C does not want to wait for the rest
-        else:
+            return
+        try:
             self.shutdown(wait=True)
+        except KeyboardInterrupt:
+            self.abandon()
+            raise
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an Executor belongs to its program: a task cannot be given one")
@@ -316,7 +320,11 @@ class Executor(concurrent.futures.Executor):
             forgets_parent(self)
             if (pipe := inside.current()) is not None:
                 pipe.when_task_ends(partial(_end_with_task, weakref.ref(self)))
-            connection.start()
+            try:
+                connection.start()
+            except BaseException:
+                self._connection = None
+                raise
             # An executor that nobody holds any more is shut down without waiting.
             weakref.finalize(self, connection.close_when_idle).atexit = False
         return self._connection

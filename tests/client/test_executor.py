@@ -324,17 +324,19 @@ def test_a_killed_program_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("potluck-private-*"))
 
 
-def test_ctrl_c_ends_a_waiting_program_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("waits_in", ["its body", "its end"])
+def test_ctrl_c_ends_a_waiting_program_at_once(tmp_path: Path, waits_in: str) -> None:
     process = program(
         tmp_path,
-        """
+        f"""
         import concurrent.futures, potluck, time
         with potluck.Executor() as pool:
             future = pool.submit(time.sleep, 60)
             while not (future.running() or future.done()):
                 concurrent.futures.wait([future], 0.02)
             print("running", flush=True)
-            future.result()
+            if {waits_in == "its body"}:
+                future.result()
         """,
     )
     assert process.stdout is not None
@@ -343,3 +345,43 @@ def test_ctrl_c_ends_a_waiting_program_at_once(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=10)
     assert "KeyboardInterrupt" in err
     assert not private_nodes(tmp_path)
+
+
+def test_whoever_shuts_it_down_in_a_callback_loses_nothing(pair: Mesh) -> None:
+    executor = Executor(surroundings=pair.surroundings)
+    futures = [executor.submit(time.sleep, cost_s) for cost_s in (0.1, 1, 1, 1)]
+    took_s: list[float] = []
+
+    def shut_down(_done: object) -> None:
+        began_s = time.monotonic()
+        executor.shutdown()
+        took_s.append(time.monotonic() - began_s)
+
+    futures[0].add_done_callback(shut_down)
+    assert [future.result(30) for future in futures] == [None] * 4
+    assert took_s[0] < 1.0
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(abs, 1)
+
+
+@pytest.mark.parametrize("thread", ["potluck-reader", "potluck-writer"])
+@pytest.mark.parametrize("has_started", [False, True])
+def test_an_executor_whose_first_call_was_interrupted_begins_anew(
+    pair: Mesh, monkeypatch: pytest.MonkeyPatch, thread: str, has_started: bool
+) -> None:
+    start, interrupted = threading.Thread.start, list[str]()
+
+    def interrupt(self: threading.Thread) -> None:
+        if self.name == thread and not interrupted:
+            interrupted.append(thread)
+            if has_started:
+                start(self)
+            raise KeyboardInterrupt
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupt)
+    executor = Executor(surroundings=pair.surroundings)
+    with pytest.raises(KeyboardInterrupt):
+        executor.submit(abs, -1)
+    assert executor.submit(abs, -2).result(30) == 2
+    executor.shutdown()
