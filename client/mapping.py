@@ -8,10 +8,11 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from ..overlay.errors import Cancelled
 from ..overlay.wire import inside
 from ..overlay.wire.raised import raised_of
 from .chunks import Chunk
@@ -231,7 +232,8 @@ def _observe(sizer: ChunkSizer, on_progress: Callable[[int], None], items: int, 
     assert isinstance(done, TaskFuture)
     if done.attempts:
         sizer.observe(items, done.elapsed_s, done.size_bytes, done.result_bytes)
-    on_progress(items)
+    was_cancelled = done.cancelled() or isinstance(done.exception(), Cancelled)
+    on_progress(0 if was_cancelled else items)
 
 
 class Pulse:
@@ -259,12 +261,26 @@ class Pulse:
             self._bar.end()
 
 
-class Mapping(itertools.chain[R]):
-    """One call of `map`, whose iterator waits. Made by `mapping`; it goes through one task's results after another
-    without a call of ours for each of them."""
+class Mapping(Iterator[R]):
+    """One call of `map`, whose iterator waits. Made by `mapping`.
 
-    _window: Window[R]
-    _pulse: Pulse
+    It is iterated by its generator, which goes through one task's results after another without a call of ours for each
+    of them, and lets a second thread know that the first one is at it.
+    """
+
+    def __init__(self, window: Window[R], pulse: Pulse, results: Generator[R, None, None]) -> None:
+        self._window = window
+        self._pulse = pulse
+        self._results = results
+        self._is_left = True
+
+    def __iter__(self) -> Iterator[R]:
+        self._is_left = False
+        return self._results
+
+    def __next__(self) -> R:
+        self._is_left = False
+        return next(self._results)
 
     def close(self) -> None:
         """Cancels what is not taken yet."""
@@ -272,7 +288,7 @@ class Mapping(itertools.chain[R]):
         self._pulse.end()
 
     def __del__(self) -> None:
-        if "_pulse" in self.__dict__:  # a bar nobody watches any more; the rest is `_batches`' to end
+        if self._is_left:  # a bar nobody watches; the rest is the generator's to end
             self._pulse.end()
 
 
@@ -280,15 +296,12 @@ def mapping(window: Window[R], pulse: Pulse, *, timeout_s: float | None = None) 
     """The first tasks are submitted now, and from now on time runs."""
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
     window.fill()
-    made = Mapping.from_iterable(_batches(window, pulse, deadline_s))
-    assert isinstance(made, Mapping)
-    made._window, made._pulse = window, pulse
-    return made
+    return Mapping(window, pulse, _results(window, pulse, deadline_s))
 
 
-def _batches(window: Window[R], pulse: Pulse, deadline_s: float | None) -> Iterator[Iterator[R]]:
-    """Every task's results. Like the standard executors' generator: what nobody came for is left to run, and what
-    nobody comes for any more is cancelled."""
+def _results(window: Window[R], pulse: Pulse, deadline_s: float | None) -> Generator[R, None, None]:
+    """Like the standard executors': what nobody came for is left to run, and what nobody comes for any more is
+    cancelled."""
     try:
         while True:
             beats = pulse.beats
@@ -299,7 +312,7 @@ def _batches(window: Window[R], pulse: Pulse, deadline_s: float | None) -> Itera
                 beats = pulse.beats
             if window.is_empty:
                 return
-            yield _given_away(window.take())
+            yield from _given_away(window.take())
     finally:
         window.close()
         pulse.end()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -108,6 +110,44 @@ def test_whoever_takes_results_takes_from_the_same() -> None:
         if number % 3 == 0:
             found.append(next(results))
     assert found == list(range(100))
+
+
+def test_a_second_thread_is_turned_away_and_the_first_loses_nothing() -> None:
+    submit, found = Submitted(at_once=False), list[int]()
+    results = mapped(submit, abs, range(20), sizer=ChunkSizer(1))
+    first = threading.Thread(target=lambda: found.extend(results))
+    first.start()
+    until_s = time.monotonic() + 30
+    while inspect.getgeneratorstate(iter(results)) != inspect.GEN_RUNNING:  # type: ignore[arg-type]
+        assert time.monotonic() < until_s
+    with pytest.raises(ValueError, match="already executing"):
+        next(results)
+    submit.finish()
+    first.join(30)
+    assert found == list(range(20))
+
+
+class Counted:
+    """A bar."""
+
+    count = 0
+
+    def advance(self, items: int) -> None:
+        self.count += items
+
+    def end(self) -> None:
+        """Nothing to draw."""
+
+
+def test_what_was_cancelled_is_no_progress() -> None:
+    submit, bar = Submitted(at_once=False), Counted()
+    results = mapped(submit, abs, range(20), sizer=ChunkSizer(1), bar=bar)
+    submit.waiting, left = submit.waiting[:5], submit.waiting[5:]
+    submit.finish()
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    results.close()
+    assert left and all(future.cancelled() for future, _, _ in left)
+    assert bar.count == 5
 
 
 def test_endless_inputs_are_taken_as_needed() -> None:
