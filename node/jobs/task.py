@@ -51,9 +51,9 @@ class Task:
         """Where it goes on when its node has returned it."""
         self.attempt = 0
         self.losses = 0
-        """Workers it has lost since its last checkpoint."""
+        """Workers it has lost since it has come further."""
         self.errors = 0
-        """Times it has failed and was to be tried again."""
+        """Times it has failed since then, and was to be tried again."""
         self.node: NodeId | None = None
         self.copy: NodeId | None = None
         """Where it runs a second time; never without the first."""
@@ -95,10 +95,13 @@ class Task:
         return (self.node,) if self.copy is None else (self.node, self.copy)
 
     def came(self, checkpoint: Checkpoint | None) -> bool:
-        """Whether that is further than it was known to be."""
+        """Whether that is a newer one. One that says what the last one said is no progress: who says it and ends badly
+        each time would be tried for ever."""
         if checkpoint is None or checkpoint.number <= self.reached:
             return False
-        self.checkpoint, self.losses = checkpoint, 0
+        if self.checkpoint is None or checkpoint.state != self.checkpoint.state:
+            self.losses = self.errors = 0
+        self.checkpoint = checkpoint
         return True
 
     @property

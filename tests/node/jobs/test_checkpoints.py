@@ -31,9 +31,9 @@ def instructions(effects: list[Effect]) -> list[Instruction]:
     return [instruction for effect in given for instruction in effect.assignment.instructions]
 
 
-def says(one: Master, number: int, attempt: int = 0, **more: bool) -> list[Effect]:
-    state = Checkpoint(number, bytes([number]))
-    return one.confirmed(0.0, HERE, "j", 1, [Started(0, attempt, checkpoint=state, **more)])
+def says(one: Master, number: int, attempt: int = 0, state: bytes = b"", **more: bool) -> list[Effect]:
+    checkpoint = Checkpoint(number, state or bytes([number]))
+    return one.confirmed(0.0, HERE, "j", 1, [Started(0, attempt, checkpoint=checkpoint, **more)])
 
 
 def test_a_lost_task_goes_on_from_its_last_checkpoint() -> None:
@@ -62,6 +62,18 @@ def test_a_task_that_comes_further_each_time_is_never_given_up() -> None:
         assert not finished(one.confirmed(0.0, HERE, "j", 1, [report_of("lost", 0, attempt, 0.0)]))
     (report,) = finished(one.confirmed(0.0, HERE, "j", 1, [report_of("lost", 0, 10, 0.0)]))
     assert report.fault is not None and report.fault.code == WorkerLost.wire_code
+
+
+@pytest.mark.parametrize("outcome", ["lost", "error"])
+def test_retries_are_counted_from_where_it_came_to_last_and_what_comes_no_further_is_given_up(outcome: str) -> None:
+    one = Master(CONFIG, "3.11", Random(0))
+    one.worker_up(0.0, worker(HERE))
+    submitted(one, 1, retries=1, error_retries=1, backoff_s=0.001)
+    for attempt in range(11):
+        says(one, attempt + 1, attempt, state=bytes([min(attempt, 9)]))
+        ended = finished(one.confirmed(0.0, HERE, "j", 1, [report_of(outcome, 0, attempt, 0.0)]))
+        assert bool(ended) == (attempt == 10)
+        one.tick(100.0)
 
 
 def test_a_suspended_one_is_given_as_suspended_and_loses_nothing_by_the_end_of_its_node() -> None:
