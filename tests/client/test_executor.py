@@ -58,6 +58,10 @@ def fail(error: BaseException) -> None:
     raise error
 
 
+def work(cost_s: float) -> None:
+    time.sleep(cost_s)
+
+
 def sleep(duration_s: float) -> float:
     time.sleep(duration_s)
     return duration_s
@@ -349,7 +353,7 @@ def test_ctrl_c_ends_a_waiting_program_at_once(tmp_path: Path, waits_in: str) ->
 
 def test_whoever_shuts_it_down_in_a_callback_loses_nothing(pair: Mesh) -> None:
     executor = Executor(surroundings=pair.surroundings)
-    futures = [executor.submit(time.sleep, cost_s) for cost_s in (0.1, 1, 1, 1)]
+    futures = [executor.submit(work, cost_s) for cost_s in (0.1, 1, 1, 1)]
     took_s: list[float] = []
 
     def shut_down(_done: object) -> None:
