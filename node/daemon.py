@@ -431,6 +431,7 @@ class Node:
     def _somebody_fell(self) -> None:
         self.membership.expel(self.links.bans.nodes)
         self.dht.share.drop_shunned()
+        self.execution.outlaw(self.roster.owners(self.links.bans.is_banned))
 
     def _fell(self) -> None:
         mesh_id = self.identity.mesh.mesh_id

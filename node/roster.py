@@ -11,7 +11,7 @@ from ..overlay.errors import NotFound, UsageError
 from ..overlay.identity.certificates import owners_of
 from ..overlay.identity.mesh import Identity, mesh_id_of
 from ..overlay.identity.rotation import Succession
-from ..overlay.ids import ID_BYTES, NodeId
+from ..overlay.ids import ID_BYTES, NodeId, OwnerId
 from ..overlay.ports import Store
 from ..overlay.wire.rotation import Rotation
 
@@ -81,6 +81,10 @@ class Roster:
     def chains(self) -> Iterator[tuple[NodeId, Sequence[bytes]]]:
         for node_id, entry in self.entries():
             yield node_id, entry.chain
+
+    def owners(self, of: Callable[[Sequence[bytes]], bool]) -> set[OwnerId]:
+        """Of the nodes whose chains are such."""
+        return {owners_of(chain)[0] for _, chain in self.chains() if of(chain)}
 
     def owner_chain(self, name: str) -> list[bytes]:
         """Of the owner of the node of this name, or whose id begins like this. Raises NotFound, and UsageError where

@@ -94,6 +94,7 @@ class Engine:
             events.AssignerGone: self._assigner_gone,
             events.Disowned: self.orphans.disowned,
             events.Forsaken: self.orphans.forsaken,
+            events.Outlawed: self._outlawed,
             events.Sought: self.orphans.sought,
             events.HandBack: self._hand_back,
             events.Fetched: self._intake.fetched,
@@ -218,6 +219,10 @@ class Engine:
                 self.orphans.take(now_s, job)
             else:
                 self._end(job)
+
+    def _outlawed(self, now_s: float, event: events.Outlawed) -> None:
+        for job in [job for job in self.jobs.values() if job.owner in event.owners]:
+            self._end(job)
 
     def _output_shown(self, now_s: float, event: events.OutputShown) -> None:
         self.streaming.shown(self._jobs_of(event.assigner, event.message.job), event.message)

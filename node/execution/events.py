@@ -62,6 +62,12 @@ class Forsaken(Struct, frozen=True):
     """No master of the mesh will ask this node for anything any more."""
 
 
+class Outlawed(Struct, frozen=True):
+    """These owners are banned: nothing of theirs runs here any more."""
+
+    owners: frozenset[bytes]
+
+
 class Sought(Struct, frozen=True):
     """By whoever is the job's master from now on."""
 
@@ -225,6 +231,7 @@ Event = (
     | AssignerGone
     | Disowned
     | Forsaken
+    | Outlawed
     | Sought
     | HandBack
     | Fetched

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 import trio
@@ -204,6 +204,10 @@ class ExecutionService:
     def forsake(self) -> None:
         """This node is banned: of jobs whose masters it loses it keeps nothing for others."""
         self._step(events.Forsaken())
+
+    def outlaw(self, owners: Collection[bytes]) -> None:
+        """They are banned: what runs for them ends."""
+        self._step(events.Outlawed(frozenset(owners)))
 
     def serves(self, assigner_id: bytes, job: str) -> bool:
         """Whether this node holds work of that job from that master."""

@@ -168,6 +168,18 @@ def bans_check(machine: Pool) -> dict[str, Any]:
     return next(row for row in rows if row["check"] == "bans")
 
 
+def test_what_runs_for_a_banned_owner_ends_everywhere_though_its_job_would_last(machines: list[Pool]) -> None:
+    one, two, _ = machines
+    up(one, "north")
+    up(two, "south")
+    let_in(one, two)
+    await_alive(one, "north", "south")
+    assert two.call("run", "--detach", "--on", "north", "-c", "import time; time.sleep(600)").code == 0
+    wait_until(lambda: [row["state"] for row in one.call("ps", "--json").value] == ["RUNNING"], "it runs at north")
+    assert one.call("mesh", "ban", "south", "--yes").code == 0
+    wait_until(lambda: one.call("ps", "--json").value == [], "it has ended there", 5)
+
+
 def test_a_banned_machine_is_told_so_and_comes_back_with_one_command_and_its_data(machines: list[Pool]) -> None:
     one, two, _ = machines
     up(one, "north")

@@ -38,6 +38,16 @@ def test_what_runs_goes_on_without_a_master_and_what_waits_is_dropped(world: Wor
     assert len(world.busy()) == 2
 
 
+@pytest.mark.parametrize("orphaned", [True, False], ids=["whose master is gone", "whose master is here"])
+def test_nothing_of_a_banned_owner_runs_on(world: World, orphaned: bool) -> None:
+    if orphaned:
+        world.step(events.AssignerGone(FIRST))
+    world.step(events.Outlawed(frozenset([b"somebody else"])))
+    assert running(world)
+    world.step(events.Outlawed(frozenset([MASTERS[FIRST]])))
+    assert not running(world) and not world.engine.jobs
+
+
 def test_of_a_job_that_does_not_last_nothing_is_kept() -> None:
     world = World()
     world.ready()
