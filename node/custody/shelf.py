@@ -6,12 +6,13 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
+import msgspec
 import trio
 
 from ...overlay.errors import LimitExceeded, LinkLost, NotFound, PotluckError, RemoteProtocolError, Unavailable
 from ...overlay.ids import NodeId
 from ...overlay.links.link import Link
-from ...overlay.wire.joblog import Added, Came, Ended, Entry, JobLog, JobLogged, Opened, decode_entry
+from ...overlay.wire.joblog import Added, Came, Ended, Entry, JobLog, JobLogged, Opened, decode_entry, encode_entry
 from ...overlay.wire.work import Reference
 from .archive import Archive, Head
 from .journal import Log, is_sound, take
@@ -53,6 +54,20 @@ class Shelf:
 
     def load(self) -> None:
         self.heads = self._archive.heads()
+        for job, head in list(self.heads.items()):
+            if head.owner != self._owner:
+                self._bring_along(job, head)
+
+    def _bring_along(self, job: str, head: Head) -> None:
+        """It was written when this machine belonged to another owner, before it came to where it is now. Who has the
+        machine has its jobs."""
+        self.put(job, msgspec.structs.replace(head, owner=self._owner))
+        try:
+            for opened in self.entries(job, 1):
+                assert isinstance(opened, Opened)
+                self._archive.write(job, 0, [encode_entry(msgspec.structs.replace(opened, owner=self._owner))])
+        except RemoteProtocolError as error:
+            logger.error("job %s is not brought along: %s", job, error)
 
     def put(self, job: str, head: Head) -> None:
         self.heads[job] = head

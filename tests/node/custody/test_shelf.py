@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import trio
 from potluck.node.custody.archive import Archive
 from potluck.node.custody.questions import _rows_in
@@ -12,12 +13,13 @@ from potluck.node.custody.shelf import Shelf
 from potluck.node.custody.volatile import Volatile
 from potluck.overlay.errors import NotFound, Unavailable
 from potluck.overlay.wire.control import JobOptions, TaskSpec
-from potluck.overlay.wire.joblog import Added, Entry, Era, JobLog, JobLogged, Opened, encode_entry
+from potluck.overlay.wire.joblog import Added, Entry, Era, JobLog, JobLogged, Opened, Sealed, encode_entry
 from potluck.overlay.wire.questions import JobSaid
 from potluck.overlay.wire.work import Inline, Program, Reference
 
 JOB, OWNER, MASTER, OTHER = "00" * 8, b"o" * 20, b"m" * 20, b"x" * 20
 OPENED = Opened(OWNER, "ana", 1.0, JobOptions(lasting=True))
+SEALED = Sealed()
 LONG = Added(Program(bytes(32), "function", "f"), [TaskSpec(0, Reference(b"r" * 16, 9, MASTER))])
 
 
@@ -78,6 +80,25 @@ def test_nothing_is_kept_for_another_owner() -> None:
     shelf = shelf_on(Volatile())
     answer = taken(shelf, log([OPENED]), Link(owner=b"guest" * 4))
     assert answer is not None and answer.refused and not shelf.heads
+
+
+def test_the_logs_of_a_machine_that_has_another_owner_now_are_that_owners() -> None:
+    store = Volatile()
+    taken(shelf_on(store), log([OPENED, SEALED]))
+    later = Shelf(Archive(store), Judge(), nothing_there, OTHER, 1 << 20)  # type: ignore[arg-type]
+    for _ in range(2):
+        later.load()
+        assert later.heads[JOB].owner == OTHER
+        assert list(later.entries(JOB, 2)) == [msgspec.structs.replace(OPENED, owner=OTHER), SEALED]
+
+
+def test_a_log_that_does_not_parse_keeps_no_machine_from_starting() -> None:
+    store = Volatile()
+    taken(shelf_on(store), log([OPENED]))
+    Archive(store).write(JOB, 0, [b"damaged"])
+    later = Shelf(Archive(store), Judge(), nothing_there, OTHER, 1 << 20)  # type: ignore[arg-type]
+    later.load()
+    assert JOB in later.heads
 
 
 def test_whoever_the_register_does_not_name_changes_nothing_at_any_epoch() -> None:
