@@ -118,6 +118,9 @@ class Mastery:
         self._streams: dict[bytes, trio.CancelScope] = {}
         self._unwilling: dict[bytes, float] = {}
         self._wanted_since: tuple[frozenset[bytes], float] = (frozenset(), 0.0)
+        self._settled = 0
+        self._waits_since_s = 0.0
+        """Not all is shown, and no more of it than what is settled has been since."""
         self._on_over: Callable[[], None] | None = None
         self._scope = trio.CancelScope()
         self._added = trio.Event()
@@ -220,8 +223,16 @@ class Mastery:
             self._added = trio.Event()
             await self._added.wait()
 
+    @property
+    def hindrance(self) -> str:
+        """Why nothing new is shown, or is not for a while; empty while that goes well."""
+        slow = self.journal.shown < self.journal.log.length and trio.current_time() > self._waits_since_s + _PATIENCE_S
+        return self.waits_for or ("its deputies do not answer" if slow else "")
+
     def _append(self, entries: Iterable[Entry]) -> None:
         encoded = []
+        if self.journal.shown == self.journal.log.length:
+            self._waits_since_s = trio.current_time()
         for entry in entries:
             self.counts.take(entry)
             encoded.append(encode_entry(entry))
@@ -351,6 +362,8 @@ class Mastery:
 
     def _settle(self) -> None:
         """Something has moved: does what is due, and wakes the streams."""
+        if self.journal.shown > self._settled:
+            self._settled, self._waits_since_s = self.journal.shown, trio.current_time()
         while self._due and self._due[0][0] <= self.journal.shown:
             self._due.popleft()[1]()
         if self.over and self._on_over is not None:

@@ -51,6 +51,7 @@ _IN_VAIN_MAX: Final = 1000
 _ALL_PATIENCE_S: Final = 2.0
 """For everybody's list of jobs."""
 _CANCEL_S: Final = 5.0
+_CANCEL_TRIES_MAX: Final = 12
 _EXPLAINED_MAX: Final = 1000
 
 
@@ -66,6 +67,9 @@ class Questions:
         self._background = Background()
         self._live = Live()
         self._in_vain_until_s: dict[str, float] = {}
+        self._cancelling: set[str] = set()
+        """Jobs for which somebody here was told that it was not safe yet."""
+        custody.gave_way = self._gave_way
         self.name_of: Callable[[NodeId], str] = lambda node_id: node_id.hex()[:8]
         """Of one that is no member now."""
         links.on(AskJob, self._asked)
@@ -103,13 +107,7 @@ class Questions:
         job, request = question.job, question.request
         match question.what:
             case "cancel":
-                self._jobs.cancel(job, list(self._jobs.master.tasks_of(job)))
-                mastery.seal()
-                with trio.move_on_after(_CANCEL_S) as scope:
-                    await mastery.shown()
-                if scope.cancelled_caught or mastery.ended.is_set():
-                    why = mastery.waits_for or "its deputies do not answer"
-                    raise Unavailable(f"job {job} is being cancelled, which is not safe yet: {why}")
+                await self._cancel(mastery)
             case "forget":
                 told = self._mastery_row(mastery)
                 await self._custody.forget(job)
@@ -129,6 +127,37 @@ class Questions:
                     missed_bytes=read.missed_bytes,
                 )
         return _said(request, self._mastery_row(mastery))
+
+    async def _cancel(self, mastery: Mastery) -> None:
+        """Raises Unavailable while it is not safe. Should another node be master in the end, that one is asked."""
+        job = mastery.job
+        self._cancelling.add(job)
+        self._jobs.cancel(job, list(self._jobs.master.tasks_of(job)))
+        mastery.seal()
+        with trio.move_on_after(_CANCEL_S) as scope:
+            await mastery.shown()
+        if scope.cancelled_caught or mastery.ended.is_set():
+            why = mastery.hindrance or "its deputies do not answer"
+            raise Unavailable(f"job {job} is being cancelled, which is not safe yet: {why}")
+        self._cancelling.discard(job)
+
+    def _gave_way(self, job: str) -> None:
+        if job in self._cancelling:
+            self._cancelling.discard(job)
+            self._background.start(self._cancel_elsewhere, job)
+
+    async def _cancel_elsewhere(self, job: str) -> None:
+        for _ in range(_CANCEL_TRIES_MAX):
+            try:
+                await self._ask_on(AskJob(0, job, "cancel"))
+            except NotFound:
+                return
+            except (Unavailable, NotAllowed) as error:
+                logger.debug("job %s is not cancelled by whoever is its master now: %s", job, error)
+                await trio.sleep(_CANCEL_S)
+            else:
+                logger.info("job %s is cancelled by whoever is its master now, as was asked here", job)
+                return
 
     def _page(self, question: AskJob, mastery: Mastery) -> JobSaid:
         job = self._jobs.master.jobs.get(mastery.job)
@@ -164,10 +193,13 @@ class Questions:
 
     def _why(self, mastery: Mastery) -> list[Waiting]:
         waiting = self._jobs.master.explain(trio.current_time(), mastery.job, _EXPLAINED_MAX)
-        if mastery.waits_for:
-            why = f"its outcome is not safe yet: {mastery.waits_for}"
-            waiting += [Waiting(index, why) for index in sorted(mastery.unshown())[:_EXPLAINED_MAX]]
-        return waiting
+        if not (hindrance := mastery.hindrance):
+            return waiting
+        if mastery.opened.options.at_most_once:  # whatever else they wait for, they may not begin
+            why = f"it must not run twice, and those who may become its master do not know that it begins: {hindrance}"
+            waiting = [one if one.lacking else Waiting(one.task, why) for one in waiting]
+        why = f"its outcome is not safe yet: {hindrance}"
+        return [*waiting, *(Waiting(index, why) for index in sorted(mastery.unshown())[:_EXPLAINED_MAX])]
 
     def _now(self) -> telling.Now:
         return telling.Now(trio.current_time(), self._custody.now_s())

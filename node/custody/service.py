@@ -108,6 +108,8 @@ class Custody:
         self._background = Background()
         self.succession = Succession(self, self.shelf, self.archive, self._background)
         self._resuming = Resuming(identity, jobs, links, membership, config.links)
+        self.gave_way: Callable[[str], None] = lambda job: None
+        """Told of jobs that have another master."""
         jobs.may_pass_on = lambda job: job in self.shelf.heads
         jobs.holds_back = self._holds_back
         jobs.noted = self._noted
@@ -183,7 +185,7 @@ class Custody:
                 if job not in self.masteries:
                     raise Unavailable(f"job {job} has got another master")
                 return
-        why = mastery.waits_for or "its deputies do not answer"
+        why = mastery.hindrance or "its deputies do not answer"
         raise Unavailable(f"job {job} is not safe yet, and goes on trying: {why}")
 
     def let_go(self, job: str) -> None:
@@ -299,6 +301,7 @@ class Custody:
             await self.succession.drop(job)
         else:  # another one is master; which one, its log or the register will say
             self.shelf.put(job, mastery.head())
+            self.gave_way(job)
             await self.succession.look_at(job)
 
     def _over(self, mastery: Mastery) -> None:

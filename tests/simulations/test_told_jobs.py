@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+from potluck.overlay.errors import Unavailable
 from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.questions import AskJob
 from potluck.simulations import determinism
@@ -181,3 +182,44 @@ def test_of_two_a_master_that_returns_stays_master_where_the_other_waited(return
         assert (row["master"], row["epoch"]) == (first, 2)
 
     play(2, story)
+
+
+def cut_off(world: Told, minority: list[str]) -> None:
+    world.ether.partition({world.machines[name].address: 1 for name in minority})
+
+
+async def why(world: Told, name: str, job: str) -> str:
+    return " | ".join(one["reason"] for one in await world.ask(name, "explain", job))
+
+
+def test_a_job_that_was_cancelled_where_nobody_could_know_of_it_is_cancelled_by_its_next_master() -> None:
+    async def story(world: Told) -> None:
+        master = world.names[0]
+        job = await world.submit(master, 200, 2.0)
+        cut_off(world, world.names[:2])
+        await trio.sleep(7)
+        with pytest.raises(Unavailable, match="is being cancelled, which is not safe yet"):
+            await world.ask(master, "cancel", job)
+        assert "its outcome is not safe yet" in await why(world, master, job)
+        assert await until(lambda: any(name in world.names[2:] for name in world.masters(job)), 30, 0.1)
+        world.ether.heal()
+        for name in world.names:
+            for _ in range(60):
+                if (told := await world.ask(name, "job", job))["state"] == "cancelled":
+                    break
+                await trio.sleep(0.5)
+            assert told["state"] == "cancelled" and told["epoch"] > 1
+
+    play(5, story)
+
+
+def test_what_must_not_run_twice_says_in_a_minority_that_it_waits_for_the_others() -> None:
+    async def story(world: Told) -> None:
+        master = world.names[0]
+        job = await world.submit(master, 200, 2.0, at_most_once=True)
+        cut_off(world, world.names[:2])
+        await trio.sleep(20)
+        told = await why(world, master, job)
+        assert "it must not run twice" in told and "every slot" not in told and "a slot" not in told
+
+    play(5, story)
