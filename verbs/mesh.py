@@ -71,9 +71,10 @@ def _rotate(session: Session, without: tuple[str, ...]) -> Answer:
 def _confirm(connection: Connection, name: str, *, as_json: bool) -> None:
     """Raises UsageError without a person to ask, and Cancelled when that says no."""
     falls = ask_json(connection, Ban, name, True)["banned"]
+    told = f"this bans {', '.join(falls)} for ever, and drops what they were the last to write in the mesh's memory"
     if as_json or not sys.stdin.isatty():
-        raise UsageError(f"this bans {', '.join(falls)} for ever: say --yes")
-    if not click.confirm(f"This bans {', '.join(falls)} for ever. Go on?", err=True):
+        raise UsageError(f"{told}: say --yes")
+    if not click.confirm(f"{told}. Go on?", err=True):
         raise Cancelled("nobody was banned")
 
 

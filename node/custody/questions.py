@@ -369,10 +369,14 @@ class Questions:
         return rows if confidential else [row for row in rows if not self._is_confidential(str(row["job"]))]
 
     async def _orphans(self) -> list[telling.Row]:
-        """Jobs whose master is gone and has no successor yet, by the logs that lie here; not those that were forgotten,
-        as far as that can be told."""
-        shelf, rows = self._custody.shelf, list[telling.Row]()
-        orphaned = [(job, head) for job, head in shelf.heads.items() if not self._custody.is_present(head.master)]
+        """Jobs whose master is gone and has no successor yet, or has started and goes on with them in a moment, by the
+        logs that lie here; not those that were forgotten, as far as that can be told."""
+        shelf, rows, own = self._custody.shelf, list[telling.Row](), self._identity.node_id
+        orphaned = [
+            (job, head)
+            for job, head in shelf.heads.items()
+            if head.master == own or not self._custody.is_present(head.master)
+        ]
         agreed = True
         for job, head in orphaned:
             agreed, seat = await self._seat(job) if agreed else (False, None)

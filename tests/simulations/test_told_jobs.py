@@ -223,3 +223,18 @@ def test_what_must_not_run_twice_says_in_a_minority_that_it_waits_for_the_others
         assert "it must not run twice" in told and "every slot" not in told and "a slot" not in told
 
     play(5, story)
+
+
+def test_jobs_are_listed_all_the_while_their_master_starts() -> None:
+    async def story(world: Told) -> None:
+        master, _, asked = world.names
+        job = await world.submit(master, 5)
+        assert await until(lambda: world.node(master).custody.masteries[job].over, 10, 0.1)
+        world.power_off(master)
+        await world.start(master)
+        for _ in range(100):
+            for name in (master, asked):
+                assert [row["job"] for row in await world.ask(name, "jobs")] == [job]
+            await trio.sleep(0.1)
+
+    play(3, story)
