@@ -11,6 +11,7 @@ import msgspec
 from ..overlay.errors import (
     Cancelled,
     NotAllowed,
+    NoWorker,
     RemoteProtocolError,
     ResultNotEncodable,
     TaskFailed,
@@ -111,7 +112,7 @@ def ended_task(name: str, node: str, finished: Finished, value: object, error: B
         "value": jsonable(value),
         "error": None if error is None else _error(finished.fault, error),
         "node": node or None,
-        "attempts": finished.attempt + 1,
+        "attempts": finished.attempt + (not isinstance(error, NoWorker)),
         "cached": finished.cached,
         "started_s": finished.started_s,
         "elapsed_s": finished.elapsed_s,

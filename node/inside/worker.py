@@ -48,6 +48,7 @@ class Output:
     def __init__(self, written: Written) -> None:
         self._written = written
         self._kept = (os.dup(1), os.dup(2))
+        self._ends = tuple(map(_end_of, self._kept))
         self._ours = (self._open(1), self._open(2))
         sys.stdout, sys.stderr = self._ours
 
@@ -64,7 +65,7 @@ class Output:
         try:
             sys.stdout.flush()
             sys.stderr.flush()
-            if (sys.stdout, sys.stderr) == self._ours:
+            if (sys.stdout, sys.stderr) == self._ours and (_end_of(1), _end_of(2)) == self._ends:
                 return
         except (OSError, ValueError, AttributeError):
             pass  # closed or replaced by something that cannot be flushed; either way the next task gets a sound one
@@ -81,6 +82,12 @@ class Output:
                 sound.append(self._open(descriptor))
         self._ours = (sound[0], sound[1])
         sys.stdout, sys.stderr = self._ours
+
+
+def _end_of(descriptor: int) -> tuple[int, int]:
+    """Which pipe it is: what a task has opened in its place is another file. Raises OSError for one that is closed."""
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 class StandardInput:

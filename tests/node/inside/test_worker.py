@@ -320,11 +320,12 @@ async def test_a_task_may_close_or_replace_its_output_without_harm_to_the_next(s
         "import io, sys\ndef task(): sys.stdout = io.StringIO()",
         "import os\ndef task(): os.dup2(os.open('/dev/null', os.O_WRONLY), 1); print('lost')",
         "import sys\ndef task():\n    sys.stdout.detach()",
+        "import os\ndef task(): os.close(1); os.close(2)",
+        "import os\ndef task(): os.close(1); os.open('/dev/null', os.O_WRONLY)",
     ):
         await session.run(function("task", source), call())
-        await session.value_of("import sys\nsys.stdout = sys.stdout\ndef task(): print('sound')")
-        if "dup2" not in source:
-            assert session.stdout == b"sound\n", source
+        await session.value_of("import sys\ndef task(): print('sound'); print('too', file=sys.stderr)")
+        assert (session.stdout, session.stderr) == (b"sound\n", b"too\n"), source
 
 
 @worker
