@@ -95,6 +95,8 @@ class Node:
         self.identity = identity
         self._ports = ports
         self._watchers: list[Callable[[Event], None]] = [announce]
+        self._policy = config.policy
+        """With its settings, as it was asked for last."""
         self.capabilities = abilities.describe(config, ports.host, ports.sandboxes)
         self._owners: dict[NodeId, OwnerId] = {}
         self.turned_away: Callable[[Address], None] = lambda address: None
@@ -172,7 +174,7 @@ class Node:
                 network=config.lending.network,
             ),
             slots=self.capabilities.slots,
-            policy=make(config.policy),
+            policy=make(self._policy),
             sandboxes=ports.sandboxes,
             own_owner=identity.owner_id,
             here=identity.node_id,
@@ -381,7 +383,8 @@ class Node:
         """Statistics of scheduling here; with a name, under that policy from now on. Raises ConfigError."""
         if spec:
             self.execution.change_policy(make(spec))
-        return self.execution.statistics()
+            self._policy = spec
+        return {**self.execution.statistics(), "settings": self._policy.partition(":")[2]}
 
     async def peers(self) -> list[dict[str, object]]:
         """Every member that is or lately was, this node first."""

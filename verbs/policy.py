@@ -21,12 +21,17 @@ def command(session: Session, /, name: str, stats: bool) -> Answer:
     settings, such as rr:time_quantum_ms=100. What runs goes on; what waits moves over."""
     with connected(session) as connection:
         told: dict[str, Any] = ask_json(connection, AskPolicy, name)
-    return Answer(told, _shown(told) if stats else told["policy"])
+    return Answer(told, _shown(told) if stats else _named(told))
+
+
+def _named(told: dict[str, Any]) -> str:
+    """As it would be typed."""
+    return ":".join(filter(None, (told["policy"], told["settings"])))
 
 
 def _shown(told: dict[str, Any]) -> str:
     rows = (
-        ("policy", told["policy"]),
+        ("policy", _named(told)),
         ("mean wait", f"{told['wait_s_mean']:.3f} s"),
         ("mean turnaround", f"{told['turnaround_s_mean']:.3f} s"),
         ("mean response", f"{told['response_s_mean']:.3f} s"),

@@ -29,7 +29,7 @@ def test_jobs_take_turns_on_one_slot_and_the_policy_changes_meanwhile(tmp_path: 
         assert made.json("status")["policy"] == "rr"
         jobs = [at_once.submit(made.type, "run", "-c", SPIN) for _ in range(3)]
         await_that(lambda: made.json("policy")["context_switches"] > 0)
-        assert made.type("policy", "fair:time_quantum_ms=50").out == "fair\n"
+        assert made.type("policy", "fair:time_quantum_ms=50").out == "fair:time_quantum_ms=50\n"
         for job in jobs:
             said = job.result()
             assert (said.code, said.out) == (0, "done\n"), said.err
