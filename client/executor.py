@@ -129,7 +129,7 @@ class Executor(concurrent.futures.Executor):
         return self._submit(fn, *args, **kwargs)
 
     def _submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
-        line = self._lines.get(fn) or self._line(fn)
+        line = self._line_of(fn)
         try:
             arguments = self._arguments(line, (args, kwargs))
         except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
@@ -144,7 +144,7 @@ class Executor(concurrent.futures.Executor):
         return call_of(line.kind, *call) if line.kind else self._packer.arguments(*call)
 
     def _submit_later(self, fn: Callable[..., Any], call: Call, awaited: Sequence[Future[Any]]) -> TaskFuture:
-        line = self._lines.get(fn) or self._line(fn)
+        line = self._line_of(fn)
         if line.fault is not None:
             return line.job.failed(line.body, line.fault)
         future = line.job.defer(line.body)
@@ -260,6 +260,9 @@ class Executor(concurrent.futures.Executor):
     def forget_parent(self) -> None:
         """In a forked child: the next call begins a connection of the child's own."""
         self._lock = threading.RLock()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._connection = None
         self._jobs = {}
         self._lines = _Lines()
@@ -270,9 +273,18 @@ class Executor(concurrent.futures.Executor):
         if not threading.main_thread().is_alive():  # what is pending is finished, and nothing is begun any more
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
+    def _line_of(self, fn: Callable[..., Any]) -> _Line:
+        line = self._lines.get(fn)
+        if line is None or line.job.connection.error is not None:
+            return self._line(fn)
+        return line
+
     def _line(self, fn: Callable[..., Any]) -> _Line:
         """Raises NoNode where the named node does not run."""
         with self._lock:
+            lost = self._connection
+            if lost is not None and lost.error is not None and lost.was_greeted:
+                self._begin_anew()  # whoever calls from now on is served by whoever runs by now
             of = lifted(fn)
             options, setting = (of.options, of.setting) if isinstance(of, Optioned) else (JobOptions(), None)
             trusts, shows = self._trust_results, self._output

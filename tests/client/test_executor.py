@@ -21,6 +21,8 @@ import potluck
 import psutil
 import pytest
 from potluck.client.executor import Executor
+from potluck.client.redialling import Redialler
+from potluck.overlay.errors import LinkLost
 
 from ..kin import descendants
 from ..verbs.mesh import Mesh, mesh
@@ -389,3 +391,17 @@ def test_an_executor_whose_first_call_was_interrupted_begins_anew(
         executor.submit(abs, -1)
     assert executor.submit(abs, -2).result(30) == 2
     executor.shutdown()
+
+
+def test_an_executor_that_has_given_up_its_node_goes_on_with_one_that_runs_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("potluck.client.executor.Redialler", functools.partial(Redialler, patience_s=0.2))
+    with mesh(tmp_path, ["ant"]) as made, Executor(surroundings=made.surroundings) as executor:
+        assert executor.submit(abs, -1).result(30) == 1
+        made.nodes["ant"].process.kill()
+        with pytest.raises(LinkLost):
+            executor.submit(work, 60).result(30)
+        made.up("ant")
+        assert executor.submit(abs, -2).result(30) == 2
+        assert list(executor.map(abs, [-3, -4])) == [3, 4]
