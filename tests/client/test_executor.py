@@ -399,7 +399,9 @@ def test_an_executor_that_has_given_up_its_node_goes_on_with_one_that_runs_later
     monkeypatch.setattr("potluck.client.executor.Redialler", functools.partial(Redialler, patience_s=0.2))
     with mesh(tmp_path, ["ant"]) as made, Executor(surroundings=made.surroundings) as executor:
         assert executor.submit(abs, -1).result(30) == 1
-        made.nodes["ant"].process.kill()
+        killed = made.nodes.pop("ant")
+        killed.process.kill()
+        killed.stop()
         with pytest.raises(LinkLost):
             executor.submit(work, 60).result(30)
         made.up("ant")
