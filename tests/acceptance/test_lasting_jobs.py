@@ -62,6 +62,7 @@ def test_a_job_goes_on_when_its_master_is_killed_and_any_node_tells_of_it(nodes:
     assert [(row["job"], row["master"], row["epoch"]) for row in listed] == [(job, "l1", 1)]
     nodes.nodes["l1"].kill()
     wait_until(lambda: nodes.call("job", job, "--json", node="l3").value.get("epoch") == 2, "another is master")
+    assert nodes.call("jobs", node="l3").err == "not listed is what only l1 may know of, lost from sight\n"
     told = await_over(nodes, job, "l3")
     assert told["state"] == "completed" and told["epoch"] == 2 and told["master"] in ("l2", "l3")
     assert not told["unfenced"]
