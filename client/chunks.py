@@ -15,6 +15,16 @@ Failure = tuple[tuple[Any, ...], str]
 """`raised.Raised` as data, and the traceback."""
 
 
+class Taken:
+    """What is called, as it was when a map began."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+
 class Chunk:
     """Calls a function with the first of every column, then with the second, and so on: as `map`, by which no bytecode
     of ours runs for each of them. Ends at the first call that raises, so that the results before it are not lost."""

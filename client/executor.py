@@ -32,7 +32,8 @@ from .private import OF_PROGRAM
 from .programs import Arguments, Body, Packer, body_of
 from .progress import Wish, bar_for
 from .redialling import Redialler
-from .references import References, is_stateful
+from .references import References
+from .stateful import is_stateful, taken
 from .surroundings import Surroundings, here
 
 P = ParamSpec("P")
@@ -92,9 +93,9 @@ class Executor(concurrent.futures.Executor):
 
     A function is pickled when it is first submitted, and again when a name that it refers to stands for something else,
     as in a notebook; what is changed in place is taken as it was. Other objects that can be called are pickled at each
-    call, or once for a `map`. `submit` never blocks; what the node has no room for waits in this program. After
-    `os.fork` the child's calls go over a connection of its own, and futures it has copied fail there if they were
-    pending.
+    call, or once for a `map`; each state of them that is sent is kept at the node until the executor is shut down.
+    `submit` never blocks; what the node has no room for waits in this program. After `os.fork` the child's calls go
+    over a connection of its own, and futures it has copied fail there if they were pending.
     """
 
     def __init__(
@@ -196,7 +197,7 @@ class Executor(concurrent.futures.Executor):
     ) -> Window[R]:
         """What a map is made of, for those who wait in another way than by blocking a thread."""
         self._check_open()
-        fn = lifted(partial(fn) if is_stateful(fn) else fn)
+        fn = taken(fn)
         return Window(
             self._submit,
             fn,
@@ -302,11 +303,12 @@ class Executor(concurrent.futures.Executor):
                 )
                 self._lines.keep(fn, line)
                 return line
+            references = References(function)  # before it is pickled, which may take a while
             try:
                 body, fault = self._packer.body(function, needs), None
             except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
                 body, fault = body_of("callable", b""), error
-            line = _Line(job, body, fault, self._packer.libraries, References(function))
+            line = _Line(job, body, fault, self._packer.libraries, references)
             self._lines.keep(fn, line)
             return line
 

@@ -6,10 +6,10 @@ stays, the pickle grows old: another helper, another setting, or one that was mi
 
 from __future__ import annotations
 
-import builtins
 import functools
-from collections.abc import Callable, Iterator
-from types import CellType, CodeType, FunctionType, ModuleType
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
 _MISSING: Final = object()
@@ -17,41 +17,46 @@ _BY_VALUE: Final = "__main__"
 """The module whose functions no other process has; those that are made within functions are no module's."""
 
 
-def is_stateful(function: object) -> bool:
-    """Whether it is an object of somebody's class, which changes as it likes: no pickle of it stays true."""
-    return type(function).__module__.partition(".")[0] not in _OURS
+class _Referrer:
+    """One function, by the names in it, and what they stood for. Nothing is kept alive by this that can be held weakly:
+    what has gone since stands for nothing any more."""
 
+    __slots__ = ("_cells", "_function", "_names")
 
-_OURS: Final = frozenset({"builtins", "functools", __name__.partition(".")[0]})
+    def __init__(self, function: FunctionType) -> None:
+        namespace = function.__globals__
+        self._function = weakref.ref(function)
+        self._names = [(name, _held(namespace.get(name, _MISSING))) for name in {*_names(function.__code__)}]
+        self._cells = [_held(_contents(cell)) for cell in function.__closure__ or ()]
+
+    def holds(self) -> bool:
+        function = self._function()
+        if function is None:
+            return False
+        namespace = function.__globals__
+        for name, held in self._names:
+            if held() is not namespace.get(name, _MISSING):
+                return False
+        return not self._cells or all(
+            held() is _contents(cell) for held, cell in zip(self._cells, function.__closure__ or (), strict=True)
+        )
 
 
 class References:
     """By identity. What is changed in place stays the same; a list that grows is seen where it is an argument."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        names: dict[tuple[int, str], tuple[dict[str, Any], str, int]] = {}
-        cells: dict[int, tuple[CellType, int]] = {}
-        for one in _reached(_plain(function)):
-            for name in _names(one.__code__):
-                value = one.__globals__.get(name, _MISSING)
-                if not isinstance(value, ModuleType) and not (value is _MISSING and hasattr(builtins, name)):
-                    names[id(one.__globals__), name] = one.__globals__, name, id(value)
-            for cell in one.__closure__ or ():
-                cells[id(cell)] = cell, id(_contents(cell))
-        self._names = tuple(names.values())
-        self._cells = tuple(cells.values())
+        self._referrers = [_Referrer(one) for one in _reached(function)]
 
     def hold(self) -> bool:
-        for namespace, name, known in self._names:
-            if id(namespace.get(name, _MISSING)) != known:
-                return False
-        return not self._cells or all(id(_contents(cell)) == known for cell, known in self._cells)
+        return all(map(_Referrer.holds, self._referrers))
 
 
-def _plain(function: Callable[..., Any]) -> object:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function if isinstance(function, FunctionType) else getattr(function, "__wrapped__", function)
+def _held(value: object) -> Callable[[], object]:
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return lambda: value
 
 
 def _reached(function: object) -> Iterator[FunctionType]:
@@ -60,12 +65,30 @@ def _reached(function: object) -> Iterator[FunctionType]:
     waiting = [function]
     while waiting:
         one = waiting.pop()
-        if not isinstance(one, FunctionType) or id(one) in seen or not _is_by_value(one):
+        if id(one) in seen:
             continue
         seen.add(id(one))
-        yield one
-        waiting += [one.__globals__.get(name) for name in _names(one.__code__)]
-        waiting += [_contents(cell) for cell in one.__closure__ or ()]
+        if isinstance(one, functools.partial):
+            waiting.append(one.func)
+        elif isinstance(one, FunctionType):
+            if _is_by_value(one):
+                yield one
+                waiting += [one.__globals__.get(name) for name in _names(one.__code__)]
+                waiting += [_contents(cell) for cell in one.__closure__ or ()]
+        elif isinstance(one, type):
+            waiting += _functions_of(one)
+        else:
+            waiting.append(_wrapped_in(one))
+
+
+def _functions_of(kind: type) -> list[object]:
+    of: Mapping[str, object] = vars(kind) if kind.__module__ == _BY_VALUE else {}
+    return [getattr(one, "__func__", getattr(one, "fget", one)) for one in of.values()]
+
+
+def _wrapped_in(one: object) -> object:
+    """Of what `functools` has made of a function, that function."""
+    return getattr(one, "__wrapped__", None) if type(one).__module__ == "functools" else None
 
 
 def _is_by_value(function: FunctionType) -> bool:

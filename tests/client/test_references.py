@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import functools
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from potluck.client.executor import Executor
-from potluck.client.references import References, is_stateful
+from potluck.client.options import options
+from potluck.client.references import References
+from potluck.client.stateful import is_stateful
 
 from ..verbs.mesh import mesh
 
 CELL = """
-import math
+import math, functools
 limit = 5
 def inner(x): return x + limit
+@functools.lru_cache
 def helper(x): return inner(x)
-def task(x): return helper(x) * factor
+class Model:
+    def apply(self, x): return base(math.floor(x))
+def task(x): return max(helper(x) * factor, Model().apply(x))
 """
 
 
@@ -38,6 +45,10 @@ def notebook(cell: str = CELL) -> dict[str, Any]:
         "factor = 2",
         "del limit",
         "del inner",
+        "def base(x): return x",
+        "class Model: pass",
+        "import cmath as math",
+        "def max(*numbers): return 0",
     ],
 )
 def test_whatever_it_comes_to_counts(changed: str) -> None:
@@ -49,7 +60,38 @@ def test_whatever_it_comes_to_counts(changed: str) -> None:
         assert not references.hold()
         assert References(function).hold()
         exec(CELL, names)
-        names.pop("factor", None)
+        for name in ("factor", "base", "max"):
+            names.pop(name, None)
+
+
+def test_what_is_bound_anew_more_than_once_counts() -> None:
+    """The second may lie in memory where the one lay that was seen."""
+    names = notebook()
+    for _ in range(50):
+        references = References(names["task"])
+        for _ in range(2):
+            exec("def inner(x): return x", names)
+        assert not references.hold()
+        references = References(names["task"])
+        names["limit"] = None
+        names["limit"] = {"a": 1}
+        exec("def inner(x): return limit", names)
+        assert not references.hold()
+
+
+def test_it_keeps_no_function_alive_that_comes_to_itself() -> None:
+    def made() -> Callable[[int], int]:
+        def count(n: int) -> int:
+            return 0 if not n else count(n - 1)
+
+        return count
+
+    function = made()
+    references, gone = References(function), weakref.ref(function)
+    assert references.hold()
+    del function
+    gc.collect()
+    assert gone() is None and not references.hold()
 
 
 @pytest.mark.parametrize("changed", ["unrelated = 1", "limit = limit", "def other(x): return limit"])
@@ -101,7 +143,15 @@ class Model:
 
 @pytest.mark.parametrize(
     ("function", "stateful"),
-    [(counted, False), (len, False), (Model, False), (functools.partial(counted), False), (Model(), True)],
+    [
+        (counted, False),
+        (len, False),
+        (Model, False),
+        (functools.partial(counted), False),
+        (Model(), True),
+        (functools.partial(Model(), 1), True),
+        (options(retries=1)(Model()), True),
+    ],
 )
 def test_objects_that_can_be_called_are_told_from_functions(function: Callable[..., Any], stateful: bool) -> None:
     assert is_stateful(function) == stateful
@@ -136,3 +186,9 @@ def test_an_object_that_can_be_called_is_taken_as_it_is_at_each_call(pool: Execu
     model.factor = 5
     assert pool.submit(model, 1).result() == 5
     assert list(pool.map(model, [1, 2], chunksize=1)) == [5, 10]
+    part, lasting = functools.partial(model), options(retries=1)(model)
+    for model.factor in (6, 7):
+        for function in (part, lasting):
+            assert pool.submit(function, 1).result() == model.factor
+            for chunksize in (0, 1):
+                assert list(pool.map(function, [1, 2], chunksize=chunksize)) == [model.factor, 2 * model.factor]
