@@ -100,7 +100,10 @@ class Connection:
             self._writer.start()
         except BaseException:  # Ctrl+C: there may be one without the other
             self._fail(LinkLost("starting was interrupted"))
-            self._to_read.put(None)
+            if self._writer.ident is None:  # else it ends what there is
+                self._to_read.put(None)
+                self._release()
+                atexit.unregister(self._finish)
             raise
 
     def ask(self, message: Callable[..., Message], /, *arguments: object) -> Future[Any]:

@@ -7,6 +7,7 @@ import inspect
 import itertools
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -272,24 +273,18 @@ class Mapping(Iterator[R]):
         self._window = window
         self._pulse = pulse
         self._results = results
-        self._is_left = True
+        weakref.finalize(results, pulse.end)  # a generator that never began has no end of its own
 
     def __iter__(self) -> Iterator[R]:
-        self._is_left = False
         return self._results
 
     def __next__(self) -> R:
-        self._is_left = False
         return next(self._results)
 
     def close(self) -> None:
         """Cancels what is not taken yet."""
         self._window.close()
         self._pulse.end()
-
-    def __del__(self) -> None:
-        if self._is_left:  # a bar nobody watches; the rest is the generator's to end
-            self._pulse.end()
 
 
 def mapping(window: Window[R], pulse: Pulse, *, timeout_s: float | None = None) -> Mapping[R]:

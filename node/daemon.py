@@ -434,7 +434,9 @@ class Node:
     def _somebody_fell(self) -> None:
         self.membership.expel(self.links.bans.nodes)
         self.dht.share.drop_shunned()
-        self.execution.outlaw(self.roster.owners(self.links.bans.is_banned))
+        bans = self.links.bans  # of places: an owner who has another one, too, is in the mesh
+        standing = self.roster.owners(lambda chain: not bans.is_banned(chain))
+        self.execution.outlaw(self.roster.owners(bans.is_banned) - standing)
 
     def _fell(self) -> None:
         mesh_id = self.identity.mesh.mesh_id

@@ -58,7 +58,7 @@ class Reading:
         self._connection = connection
         self._job = job
         self._position = 0
-        self._epoch = -1
+        self._epoch: int | None = None
 
     def on(self, session: Session) -> Record:
         """Shows what is new, and returns the record of the job without its tasks."""
@@ -66,14 +66,15 @@ class Reading:
         while True:
             said = said_of(self._connection, self._job, "output", self._position)
             told: dict[str, Any] = json.loads(said.json)
-            if told["epoch"] == self._epoch or not self._position:
+            if self._epoch in (None, told["epoch"]):
                 break
             self._position, self._epoch = 0, told["epoch"]  # another master counts from when it has begun
             self.printed.another_master()
             is_another = True
         gap_bytes = self.printed.gap_bytes
         _show(session, self.printed.came(said.printed))
-        self._epoch, self._position = told["epoch"], said.more
+        self._epoch = told["epoch"]
+        self._position = max(self._position, said.more)  # a deputy that answers for its master has heard of nothing
         self.missed_bytes += self.printed.gap_bytes - gap_bytes if is_another else said.missed_bytes
         return told
 

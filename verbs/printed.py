@@ -25,6 +25,8 @@ class Printed:
         self._over: set[str] = set()
         self._source: dict[int, tuple[str, int]] = {}
         """By task: the node and attempt whose output is told."""
+        self._source_before: dict[int, tuple[str, int]] = {}
+        """Under the master before."""
         self._node: dict[int, str] = {}
         """By task: the node whose output was told last."""
         self._had: dict[str, tuple[int, int]] = {}
@@ -37,6 +39,7 @@ class Printed:
     def another_master(self) -> None:
         """Who counts attempts from the beginning, and is told again what nodes have kept: what came is known by its
         position among all that they have printed."""
+        self._source_before |= self._source
         self._source.clear()
 
     def came(self, pieces: Iterable[PrintedPiece]) -> Iterator[Record]:
@@ -63,7 +66,8 @@ class Printed:
             self._over.add(task["task"])
             index = int(task["task"].rpartition("/")[2])
             rest = {stream: self._begun.pop((index, stream), b"") for stream in _STREAMS}
-            if self._source.pop(index, None) == (task["node"], task["attempts"] - 1):
+            told = self._source.pop(index, None), self._source_before.pop(index, None)
+            if (task["node"], task["attempts"] - 1) in told:
                 if any(rest.values()):
                     yield self._record(index, task["node"], rest)
             elif task["stdout"] or task["stderr"]:

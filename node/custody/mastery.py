@@ -274,10 +274,9 @@ class Mastery:
     def _entries(self, first: int, end: int) -> Iterator[Entry]:
         return map(decode_entry, self._office.archive.entries(self.job, first, end))
 
-    def unshown(self) -> set[int]:
-        """Tasks whose outcome is here and not yet at every deputy."""
-        entries = self._entries(self.journal.shown, self.journal.log.length)
-        return {line.index for entry in entries if isinstance(entry, Ended) for line in entry.reports}
+    def unshown_entries(self) -> Iterator[Entry]:
+        """Those that are here and not yet at every deputy."""
+        return self._entries(self.journal.shown, self.journal.log.length)
 
     def note_fetched(self) -> None:
         if self.over and not self.fetched:

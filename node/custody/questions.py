@@ -152,7 +152,7 @@ class Questions:
                 await self._ask_on(AskJob(0, job, "cancel"))
             except NotFound:
                 return
-            except (Unavailable, NotAllowed) as error:
+            except PotluckError as error:
                 logger.debug("job %s is not cancelled by whoever is its master now: %s", job, error)
                 await trio.sleep(_CANCEL_S)
             else:
@@ -196,10 +196,14 @@ class Questions:
         if not (hindrance := mastery.hindrance):
             return waiting
         if mastery.opened.options.at_most_once:  # whatever else they wait for, they may not begin
+            job = self._jobs.master.jobs.get(mastery.job)
+            held_back = telling.beginnings_in(mastery.unshown_entries())
+            held_back |= {one.task for one in waiting if job is None or not job.tasks[one.task].nodes}
             why = f"it must not run twice, and those who may become its master do not know that it begins: {hindrance}"
-            waiting = [one if one.lacking else Waiting(one.task, why) for one in waiting]
+            waiting = [Waiting(one.task, why) if one.task in held_back and not one.lacking else one for one in waiting]
         why = f"its outcome is not safe yet: {hindrance}"
-        return [*waiting, *(Waiting(index, why) for index in sorted(mastery.unshown())[:_EXPLAINED_MAX])]
+        ended = sorted(telling.outcomes_in(mastery.unshown_entries()))
+        return [*waiting, *(Waiting(index, why) for index in ended[:_EXPLAINED_MAX])]
 
     def _now(self) -> telling.Now:
         return telling.Now(trio.current_time(), self._custody.now_s())

@@ -47,6 +47,7 @@ from ..jobs.effects import Assign, Note
 from ..jobs.history import Past
 from ..jobs.service import Jobs
 from ..objects import Objects
+from . import telling
 from .alone import Alone
 from .archive import Archive, Head
 from .asking import Asking
@@ -328,7 +329,7 @@ class Custody:
         if mastery.sink is None:
             return
         error = Unavailable(f"job {mastery.job} goes on elsewhere: `potluck result {mastery.job}`")
-        left = sorted({*self._jobs.master.tasks_of(mastery.job), *mastery.unshown()})
+        left = sorted({*self._jobs.master.tasks_of(mastery.job), *telling.outcomes_in(mastery.unshown_entries())})
         faults: list[Report] = [Finished(index, 0, fault=Fault(error.wire_code, str(error))) for index in left]
         mastery.sink(mastery.job, [NodeReports("", True, faults)])
 

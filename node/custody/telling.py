@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ...overlay.ids import NodeId
-from ...overlay.wire.joblog import Ended, Entry
+from ...overlay.wire.joblog import Ended, Entry, Given
 from ...overlay.wire.questions import LINES_MAX, TaskLine
 from ..jobs.batches import report_bytes
 from ..jobs.tasks import Job
@@ -64,6 +64,16 @@ def counted(entries: Iterable[Entry]) -> Counts:
     for entry in entries:
         counts.take(entry)
     return counts
+
+
+def outcomes_in(entries: Iterable[Entry]) -> set[int]:
+    """Tasks whose outcomes stand there."""
+    return {report.index for entry in entries if isinstance(entry, Ended) for report in entry.reports}
+
+
+def beginnings_in(entries: Iterable[Entry]) -> set[int]:
+    """Tasks of which it stands there that they may begin."""
+    return {index for entry in entries if isinstance(entry, Given) for index in entry.indexes}
 
 
 def ended_lines(entry: Entry | None) -> Iterator[TaskLine]:

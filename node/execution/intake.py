@@ -144,7 +144,8 @@ class Intake:
             return
         refusal = self._refusal(now_s, job)
         program = None if refusal else self._program_of(job, message)
-        if job.is_followed and any(self._knows(job, instruction) for instruction in message.instructions):
+        is_unsaid = job.outgoing is not None and job.outgoing.is_unsaid
+        if is_unsaid or (job.is_followed and any(self._knows(job, one) for one in message.instructions)):
             self._streaming.again(job)
         for instruction in message.instructions:
             if self._answered_already(now_s, job, instruction):

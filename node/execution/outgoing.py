@@ -21,6 +21,7 @@ from .printed import Piece
 WINDOW_BYTES: Final = 128 << 10
 TAKEN_BYTES: Final = 64 << 10
 """Of what has been taken; for a reader who follows, as much as he is behind when a master dies is enough."""
+TAKEN_PARTS_MAX: Final = 512
 
 
 class Outgoing:
@@ -34,6 +35,8 @@ class Outgoing:
         self._position = 0
         self._kept: deque[TaskOutput] = deque()
         self._taken: deque[TaskOutput] = deque()
+        self.is_unsaid = False
+        """To another master, who has to be told before he can take anything."""
 
     @property
     def room(self) -> bool:
@@ -55,11 +58,14 @@ class Outgoing:
             part = self._kept.popleft()
             if self._lasting:
                 self._taken.append(part)
-        while self._taken and self._taken[-1].position - self._taken[0].position >= TAKEN_BYTES:
+        while self._taken and (
+            len(self._taken) > TAKEN_PARTS_MAX or self._taken[-1].position - self._taken[0].position >= TAKEN_BYTES
+        ):
             self._taken.popleft()
 
     def again(self) -> list[TaskOutput]:
         """What may have been lost with a link, or with a master."""
+        self.is_unsaid = False
         return list(self._kept)
 
     def begin_anew(self, attempts: Mapping[int, int]) -> None:
@@ -68,3 +74,4 @@ class Outgoing:
         parts = [part for part in (*self._taken, *self._kept) if attempts.get(part.index) == part.attempt]
         self._kept = deque(structs.replace(part, attempt=0) for part in parts)
         self._taken.clear()
+        self.is_unsaid = bool(self._kept)

@@ -83,11 +83,15 @@ def reading(pool: Pool, job: str, node: str) -> Iterator[IO[str]]:
         text=True,
     ) as reader:
         assert reader.stdout is not None
+        in_vain = threading.Timer(60, reader.kill)
+        in_vain.start()
         try:
             yield reader.stdout
         except BaseException:
             reader.kill()
             raise
+        finally:
+            in_vain.cancel()
     assert reader.returncode == 0
 
 
@@ -113,6 +117,20 @@ def test_what_a_task_prints_is_read_at_any_node_while_it_runs(nodes: Pool) -> No
         assert nodes.call("mem", "set", "gate", "1", node="l2").code == 0
         assert told.read() == "0  done\n"
     assert nodes.call("logs", job, node="l3").out == "0  begun\n0  done\n"
+
+
+def test_what_a_task_prints_that_begins_anew_with_its_next_master_is_read_while_it_runs(nodes: Pool) -> None:
+    """Of two: until it is known that the first is gone, the other one answers for it, who has heard of nothing."""
+    nodes.up_together("l1", "l2", flags=["--slots=1"])
+    script = nodes.folder / "gate.py"
+    script.write_text(GATE)
+    job = nodes.call("run", str(script), "--detach", "--json", node="l1").value["job"]
+    with reading(nodes, job, "l2") as told:
+        assert told.readline() == "0  begun\n"
+        nodes.nodes["l1"].kill()
+        assert told.readline() == "0  begun\n", "at the other one"
+        assert nodes.call("mem", "set", "gate", "1", node="l2").code == 0
+        assert told.read() == "0  done\n"
 
 
 COUNTED_GATE = GATE.replace('print("begun"', 'potluck.memory.increment("begun"); print("begun"')

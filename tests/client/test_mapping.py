@@ -136,7 +136,19 @@ class Counted:
         self.count += items
 
     def end(self) -> None:
-        """Nothing to draw."""
+        self.ended = True
+
+    ended = False
+
+
+def test_a_map_that_nobody_takes_anything_of_ends_its_bar() -> None:
+    for leave in (lambda results: None, iter, lambda results: list(zip([], results, strict=False))):
+        bar = Counted()
+        results = mapped(Submitted(), abs, range(20), bar=bar)
+        leave(results)
+        assert not bar.ended
+        del results
+        assert bar.ended
 
 
 def test_what_was_cancelled_is_no_progress() -> None:

@@ -104,6 +104,13 @@ def test_a_task_that_begins_anew_under_another_master_is_told_from_its_beginning
     assert told(printed.came([second.prints("one\n")])) == [("j/0", "one\n")]
 
 
+def test_a_task_that_ended_just_before_another_master_came_is_not_told_again() -> None:
+    printed, node = Printed("j"), Node("n1")
+    assert told(printed.came([node.prints("one\n", attempt=1)])) == [("j/0", "one\n")]
+    printed.another_master()
+    assert told(printed.ended([task(0, "one\n", attempts=2)])) == []
+
+
 def test_a_node_that_has_restarted_counts_from_nothing() -> None:
     printed = Printed("j")
     assert told(printed.came([Node("n1", begun=1).prints("one\n")])) == [("j/0", "one\n")]

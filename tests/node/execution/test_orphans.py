@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from potluck.node.execution import events
 from potluck.node.execution.orphans import KEPT_S
+from potluck.node.execution.outgoing import WINDOW_BYTES
 from potluck.overlay.errors import Unavailable, WorkerLost
 from potluck.overlay.wire.work import Finished, Returned, Started, TaskComplete
 
@@ -122,6 +123,26 @@ def test_a_master_that_gives_way_leaves_what_runs_to_whoever_comes_though_his_ep
     world.step(events.JobCompleted(SECOND, TaskComplete("j", 2, passed_on=True)))
     assert running(world) == [1, 2]
     assert sorted(world.seek(FIRST, "j", 1)) == [0, 1, 2]
+
+
+def test_whoever_gives_more_of_it_is_told_first_what_was_printed_whatever_he_gives() -> None:
+    """Or what waits to be taken by the one who is gone would be in the way for ever."""
+    world = World()
+    world.ready()
+    world.assign(FIRST, "j", [0, 1], lasting=True, streams_output=True)
+    ends, _ = world.busy()
+    for worker in (ends, ends):
+        world.step(events.Printed(worker, ((1, bytes(WINDOW_BYTES // 2)),)))
+    assert not world.engine.streaming.outgoing_of(ends).room  # type: ignore[union-attr]
+    world.reply(ends)
+    world.step(events.AssignerGone(FIRST))
+    world.seek(SECOND, "j", 2)
+    world.said.clear()
+    world.assign(SECOND, "j", [2], epoch=2, lasting=True, streams_output=True)
+    assert sum(len(said.data) for said in world.said) == WINDOW_BYTES
+    world.said.clear()
+    world.assign(SECOND, "j", [3], epoch=2, lasting=True, streams_output=True)
+    assert not world.said, "once is enough"
 
 
 def test_another_owners_master_learns_nothing(world: World) -> None:
