@@ -372,4 +372,4 @@ def _connection_to(node: str | None, surroundings: Surroundings) -> Connection:
             raise
         OF_PROGRAM.want()
         return Connection(OF_PROGRAM.dial, OF_PROGRAM.let_go, Redialler(OF_PROGRAM.dial))
-    return Connection(lambda: greet(link), redialler=Redialler(lambda: greet(dial(surroundings, node))))
+    return Connection(lambda: greet(link), link.close, Redialler(lambda: greet(dial(surroundings, node))))

@@ -146,8 +146,9 @@ def is_own_file(file: str) -> bool:
 
 
 def own_modules() -> list[ModuleType]:
-    """The program's own among those imported, `__main__` not included."""
-    return [module for name, module in list(sys.modules.items()) if _is_own(name, module)]
+    """The program's own among those imported, `__main__` not included. A copy is made at once: while a list is made of
+    them, the garbage collector may come, and what it ends may import more."""
+    return [module for name, module in sys.modules.copy().items() if _is_own(name, module)]
 
 
 def _is_own(name: str, module: ModuleType) -> bool:

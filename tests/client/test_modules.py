@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from potluck.client.modules import LIBRARY_BYTES_MAX, Library, Modules
+from potluck.client.modules import LIBRARY_BYTES_MAX, Library, Modules, own_modules
 from potluck.overlay.errors import BadProgram
 
 NAMES = [f"own_module_{letter}" for letter in "abcde"]
@@ -108,3 +110,27 @@ def test_loaded_modules_that_no_library_holds_are_told_apart(tmp_path: Path, mon
     monkeypatch.delitem(sys.modules, "held_here")
     libraries, strays = Modules().imported([held, stray])
     assert (named(libraries), strays) == (["held_here"], [stray])
+
+
+class Importing:
+    """Garbage that imports something when it is collected, as a warning that is shown then does."""
+
+    name = "imported_by_garbage"
+
+    def __del__(self) -> None:
+        sys.modules[self.name] = ModuleType(self.name)
+
+
+def test_the_garbage_collector_may_come_while_modules_are_looked_at() -> None:
+    thresholds = gc.get_threshold()
+    gc.collect()
+    garbage: list[object] = [Importing()]
+    garbage.append(garbage)
+    try:
+        gc.set_threshold(gc.get_count()[0] + 50)
+        del garbage
+        assert own_modules()
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.collect()
+        assert sys.modules.pop(Importing.name, None) is not None
