@@ -15,6 +15,7 @@ from ..overlay.errors import (
     LinkLost,
     NotAllowed,
     NotFound,
+    OutOfMemory,
     RemoteProtocolError,
     Unavailable,
 )
@@ -45,6 +46,7 @@ PART_BYTES: Final = 512 << 10
 PIECE_BYTES: Final = 256 << 10
 """To other nodes."""
 _FETCHES_AT_ONCE: Final = 4
+_RESULTS_TIMES: Final = 2
 _PATIENCE_S: Final = 30.0
 _RATE_MIN_BYTES_PER_S: Final = 256 << 10
 """Whoever sends an object more slowly, after a while, is not waited for."""
@@ -59,19 +61,28 @@ class ObjectTable:
         self._by_job: dict[str, set[bytes]] = {}
         self.size_bytes = 0
 
-    def put(self, object_id: bytes, held: Held, job: str) -> None:
-        """Raises LimitExceeded when the node lends no more memory."""
+    def put(self, object_id: bytes, held: Held, job: str, *, is_result: bool = False) -> None:
+        """Raises LimitExceeded when the node lends no more memory. Results of what has run here may take as much again:
+        they are there, and while they are too many nothing more is begun."""
         if object_id in self._objects:
             return
-        self.check_room(size_of(held))
+        self.check_room(size_of(held), _RESULTS_TIMES if is_result else 1)
         self._objects[object_id] = held if isinstance(held, bytes) else held.kept()
         self._by_job.setdefault(job, set()).add(object_id)
         self.size_bytes += size_of(held)
 
-    def check_room(self, size_bytes: int) -> None:
+    def check_room(self, size_bytes: int, times: int = 1) -> None:
         """Raises LimitExceeded when so much more would be too much."""
-        if self.size_bytes + size_bytes > self._bytes_max:
+        if self.size_bytes + size_bytes > times * self._bytes_max:
             raise LimitExceeded(f"{size_bytes} bytes more exceed the memory this node lends")
+
+    def could_hold(self, size_bytes: int) -> bool:
+        """Once there is room."""
+        return size_bytes <= self._bytes_max
+
+    @property
+    def is_full(self) -> bool:
+        return self.size_bytes > self._bytes_max
 
     def get(self, object_id: bytes) -> Held | None:
         return self._objects.get(object_id)
@@ -128,13 +139,27 @@ class Objects:
         links.on_bulk(self._serve)
         links.on(ObjectRelease, self._released)
 
-    def keep(self, payload: Inline | Parcel, job: str) -> Payload:
+    @property
+    def is_full(self) -> bool:
+        return self.table.is_full
+
+    def keep_result(self, payload: Inline | Parcel, job: str) -> Payload:
+        """Of a task that has run here. Raises LimitExceeded for what is too long, OutOfMemory where there is no room
+        now."""
+        try:
+            return self.keep(payload, job, is_result=True)
+        except LimitExceeded as error:
+            if not self.table.could_hold(payload.size_bytes):
+                raise
+            raise OutOfMemory(str(error)) from error
+
+    def keep(self, payload: Inline | Parcel, job: str, *, is_result: bool = False) -> Payload:
         """The payload itself where it is short, else a reference to it here. Raises LimitExceeded."""
         if isinstance(payload, Inline) and payload.size_bytes <= INLINE_BYTES_MAX:
             return payload
         held = encode_inline(payload) if isinstance(payload, Inline) else payload
         object_id = self._entropy.token(16)
-        self.table.put(object_id, held, job)
+        self.table.put(object_id, held, job, is_result=is_result)
         return Reference(object_id, size_of(held), self._identity.node_id)
 
     def get(self, object_id: bytes) -> Held | None:

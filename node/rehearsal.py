@@ -170,7 +170,9 @@ class _Nothing:
         await trio.lowlevel.checkpoint()
         raise NotFound("a rehearsal keeps nothing")
 
-    def keep(self, payload: Inline | Parcel, job: str) -> Payload:
+    is_full = False
+
+    def keep_result(self, payload: Inline | Parcel, job: str) -> Payload:
         raise LimitExceeded("a rehearsal keeps nothing")
 
 

@@ -6,10 +6,12 @@ another key: a node that came back under its old one without what it had promise
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Final
 
 import trio
 
@@ -18,6 +20,13 @@ from ..overlay.errors import ConfigError, Unavailable
 _SCHEMA = "CREATE TABLE IF NOT EXISTS entries (name TEXT, key BLOB, value BLOB, PRIMARY KEY (name, key)) WITHOUT ROWID"
 _SCAN = "SELECT key, value FROM entries WHERE name = ?1 AND key >= ?2 AND (?2 = x'' OR substr(key, 1, ?3) = ?2)"
 """substr of an empty blob is NULL, so that an empty prefix is asked for on its own."""
+
+_ROOM_BYTES_MIN: Final = 64 << 10
+"""With less on its disk SQLite cannot even begin."""
+_JOURNAL_BYTES_MAX: Final = 16 << 20
+_FREE_PAGES_MAX: Final = 4096
+_FREED_PAGES: Final = 8192
+"""At once, with the writes of a commit: what was large and is gone is given back to the disk little by little."""
 
 Batch = dict[tuple[str, bytes], bytes | None]
 """New values by table and key; None deletes."""
@@ -85,6 +94,10 @@ class SqliteStore:
                     self._writer.execute("DELETE FROM entries WHERE name = ? AND key = ?", (table, key))
                 else:
                     self._writer.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", (table, key, value))
+        (free_pages,) = self._writer.execute("PRAGMA freelist_count").fetchone()
+        if free_pages > _FREE_PAGES_MAX:
+            self._writer.executescript(f"PRAGMA incremental_vacuum({_FREED_PAGES})")
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     async def aclose(self) -> None:
         await self.commit()
@@ -108,6 +121,11 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        if is_full or shutil.disk_usage(path.parent).free < _ROOM_BYTES_MIN:
+            raise ConfigError(
+                f"{path} cannot be used ({error}): no space is left on its disk, make room there"
+            ) from error
         raise ConfigError(
             f"{path} cannot be read ({error}): move {path.parent} away, and the node begins anew"
         ) from error
@@ -115,8 +133,10 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _prepared(writer: sqlite3.Connection) -> sqlite3.Connection:
     try:
+        writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("PRAGMA synchronous = FULL")
+        writer.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES_MAX}")
         writer.execute(_SCHEMA)
     except BaseException:
         writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from typing import Any
 
 import click
@@ -79,7 +80,11 @@ def command(
             done = finish_lasting(session, connection, job, [future])
             return _whole_answer(done, with_value=function is not None)
         connection.printer.on_broken = future.kill
-        done = finish(session, connection, job, [future])
+        try:
+            done = finish(session, connection, job, [future])
+        except CancelledError:
+            assert connection.printer.broken is not None, "nobody else cancels it"
+            raise BrokenPipeError from connection.printer.broken
         connection.printer.flush()
         if connection.printer.broken is not None:
             raise BrokenPipeError from connection.printer.broken

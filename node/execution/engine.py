@@ -21,6 +21,7 @@ from ...overlay.errors import (
     NoWorker,
     SandboxUnavailable,
     TaskTimedOut,
+    Unavailable,
     WorkerLost,
 )
 from ...overlay.wire.kinds import Handlers
@@ -133,6 +134,10 @@ class Engine:
     def jobs(self) -> dict[tuple[bytes, str], Job]:
         """By owner and name."""
         return self._intake.jobs
+
+    def begin_nothing_while(self, is_full: Callable[[], bool]) -> None:
+        """Results that nobody has fetched yet take all the memory that is lent."""
+        self._intake.is_full = is_full
 
     def load(self) -> Load:
         pool = self.pool
@@ -377,7 +382,10 @@ class Engine:
         self._task_mean_s += (elapsed_s - self._task_mean_s) * (MEAN_WEIGHT if self._task_mean_s else 1)
         self.streaming.ends(task, reply.rest)
         self._dispatcher.standing.ends(worker)
-        self._account.finish(task, judged(task, reply, elapsed_s, self.mesh_ahead_s, worker))
+        if reply.no_room and not task.job.at_most_once:
+            self._account.give_back(task, Unavailable("there is no room for its result"))
+        else:
+            self._account.finish(task, judged(task, reply, elapsed_s, self.mesh_ahead_s, worker))
         if worker.pipe:
             self._dispatcher.begin(now_s, worker.pipe[0])
 

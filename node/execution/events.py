@@ -111,6 +111,8 @@ class Reply(NamedTuple):
     rest: Sequence[Piece] = ()
     """What it printed last, that has not been told as Printed."""
     with_files: bool = False
+    no_room: bool = False
+    """It has a value, and there is no room for that now; the fault says so."""
 
 
 class WorkerReplied(Struct, frozen=True):

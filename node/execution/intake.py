@@ -124,6 +124,8 @@ class Intake:
         """The node leaves: nothing new is taken."""
         self.refusal: Callable[[Job], PotluckError | None] = lambda job: None
         """Why the machine's owner does not want this job's tasks now."""
+        self.is_full: Callable[[], bool] = lambda: False
+        """Whether there is no room for results."""
         self._ready = ready
         self._pids = Numbers()
         self._pool = pool
@@ -246,6 +248,8 @@ class Intake:
             return NoWorker("the node leaves")
         if (refusal := self.refusal(job)) is not None:
             return refusal
+        if self.is_full() and not job.depth:  # whoever has submitted the others waits for them
+            return Unavailable("results that nobody has fetched fill the memory that is lent")
         slots, grants, meter = self._pool.slots, self._account.grants, self._account.meter
         if job.purse and job.needs.memory_bytes > meter.memory_bytes:
             return QuotaExceeded(f"its owner lends each of the others {meter.memory_bytes} bytes of memory")

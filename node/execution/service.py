@@ -70,8 +70,13 @@ class Objects(Protocol):
     async def fetch(self, reference: Reference) -> Inline | Parcel:
         """Raises LinkLost, NotFound and other errors of ours."""
 
-    def keep(self, payload: Inline | Parcel, job: str) -> Payload:
-        """The payload itself if it is small. Raises LimitExceeded."""
+    def keep_result(self, payload: Inline | Parcel, job: str) -> Payload:
+        """The payload itself if it is small. Raises LimitExceeded for what is too long, OutOfMemory where there is no
+        room now."""
+
+    @property
+    def is_full(self) -> bool:
+        """Of results that nobody has fetched."""
 
 
 NodeCall = Callable[[str, str, object], Awaitable[object]]
@@ -128,6 +133,7 @@ class ExecutionService:
             here=here,
             handlers=handlers,
         )
+        self._engine.begin_nothing_while(lambda: objects.is_full)
         self._assigners: dict[bytes, Assigner] = {}
         self._workers: dict[int, WorkerLife] = {}
         self._starting = trio.CapacityLimiter(STARTS_AT_ONCE_MAX)

@@ -13,6 +13,7 @@ from ...overlay.errors import (
     LinkLost,
     LocalProtocolError,
     NotAllowed,
+    OutOfMemory,
     PotluckError,
     RemoteProtocolError,
     SandboxUnavailable,
@@ -56,7 +57,7 @@ Order = Literal["stop", "resume"]
 
 
 class Keeper(Protocol):
-    def keep(self, payload: Inline | Parcel, job: str) -> Payload: ...
+    def keep_result(self, payload: Inline | Parcel, job: str) -> Payload: ...
 
 
 class WorkerLife:
@@ -235,7 +236,7 @@ class WorkerLife:
             raise RemoteProtocolError("it said twice that it is ready")
 
     def _reply(self, process: WorkerProcess, message: TaskFinished) -> events.Reply:
-        fault, kept = message.fault, None
+        fault, kept, no_room = message.fault, None, False
         if (passed := self._overseer.ended(process, message)) is not None:
             fault = _fault(passed)
         elif message.value is not None:
@@ -243,6 +244,8 @@ class WorkerLife:
                 kept = self._kept(process, message.value)
             except LimitExceeded as error:
                 fault = _fault(error)
+            except OutOfMemory as error:
+                fault, no_room = _fault(error), True
         return events.Reply(
             message.task,
             kept if fault is None else None,
@@ -251,17 +254,19 @@ class WorkerLife:
             message.elapsed_s,
             *self.listener.ended(process, message.stdout_end, message.stderr_end),
             with_files=message.with_files,
+            no_room=no_room,
         )
 
     def _kept(self, process: WorkerProcess, value: Inline | Attached) -> Payload:
-        """Raises RemoteProtocolError for a parcel that is none, LimitExceeded for a value that is too long."""
+        """Raises RemoteProtocolError for a parcel that is none, LimitExceeded for what is too long, OutOfMemory where
+        there is no room now."""
         payload = process.claim(value.size_bytes) if isinstance(value, Attached) else value
         if payload.size_bytes > self._config.result_bytes_max:
             raise LimitExceeded(f"a result of {payload.size_bytes} bytes; {self._config.result_bytes_max} may be")
         if isinstance(payload, Inline) and payload.size_bytes <= INLINE_BYTES_MAX:
             return payload
         running = self._running_on(self.number)
-        return self._objects.keep(payload, "" if running is None else running.job.name)
+        return self._objects.keep_result(payload, "" if running is None else running.job.name)
 
     def _called(self, call: NodeCall, nursery: trio.Nursery) -> None:
         """Raises RemoteProtocolError once too many answers lie unread."""

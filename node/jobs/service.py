@@ -51,6 +51,8 @@ from .tasks import Origin
 logger = logging.getLogger("potluck.node")
 
 _TICK_S: Final = 0.5
+_ROOM_PATIENCE_S: Final = 300.0
+_ROOM_PAUSE_S: Final = 0.1
 Sink = Callable[[str, list[NodeReports]], None]
 """Takes a job's reports for its submitter; must not wait."""
 
@@ -265,7 +267,7 @@ class Jobs:
         """A long result is accepted when it is here: one that lies at its worker would be lost with it."""
         assert isinstance(report.value, Reference)
         try:
-            home = await self._objects.bring_home(report.value, job)
+            home = await self._brought_home(report.value, job)
             report = msgspec.structs.replace(report, value=home)
         except LimitExceeded as error:
             full = OutOfMemory(f"the result does not fit into the memory that this node lends: {error}")
@@ -278,6 +280,18 @@ class Jobs:
         if job not in self.master.jobs:
             self._objects.table.release(job)
         self._perform(self.master.confirmed(trio.current_time(), node_id, job, epoch, [report]))
+
+    async def _brought_home(self, reference: Reference, job: str) -> Reference:
+        """There is room once its program has taken what came before. Raises as `bring_home`."""
+        until_s = trio.current_time() + _ROOM_PATIENCE_S
+        while True:
+            try:
+                return await self._objects.bring_home(reference, job)
+            except LimitExceeded:
+                in_vain = not self._objects.table.could_hold(reference.size_bytes) or job not in self.master.jobs
+                if in_vain or trio.current_time() > until_s:
+                    raise
+                await trio.sleep(_ROOM_PAUSE_S)
 
     def _link_up(self, link: Link) -> None:
         peer = link.peer

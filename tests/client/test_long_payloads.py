@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import signal
 import threading
@@ -147,3 +148,20 @@ def test_a_program_that_goes_leaves_nothing_at_its_node(pair: Pair) -> None:
         wait_until(lambda: payloads(pair.pids["ant"], MIB) == 5)
         pool.abandon()
     wait_until_gone([pair.pids["ant"]], MIB)
+
+
+def made(size_bytes: int) -> bytes:
+    return os.urandom(size_bytes)
+
+
+def test_results_that_come_faster_than_they_are_taken_wait_where_there_is_room(tmp_path: Path) -> None:
+    """On nodes that lend little, and each of them would do."""
+    with mesh(tmp_path) as small:
+        small.up("ant", "--memory=40M")
+        small.up("bee", "--memory=20M", "--slots=4")
+        small.await_seen("bee", by="ant")
+        with Executor("ant", surroundings=small.surroundings) as pool:
+            futures = [pool.submit(made, 300_000) for _ in range(600)]
+            assert {len(future.result(PATIENCE_S)) for future in futures} == {300_000}
+            lengths = [len(hashlib.sha256(4 * value).hexdigest()) for value in pool.map(made, [MIB] * 200)]
+            assert lengths == [64] * 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -44,6 +45,40 @@ def test_it_is_said_in_one_line_with_what_to_do(tmp_path: Path, start: int) -> N
     with pytest.raises(ConfigError, match=f"move {path.parent} away, and the node begins anew") as raised:
         read(path)
     assert "\n" not in str(raised.value)
+
+
+def test_whose_disk_is_full_is_not_told_to_give_up_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.db"
+    write(path)
+    path.write_bytes(path.read_bytes()[:5000])  # as SQLite finds it that can make no journal beside it
+    monkeypatch.setattr("potluck.node.store.shutil.disk_usage", lambda _folder: SimpleNamespace(free=4096))
+    with pytest.raises(ConfigError, match="no space is left on its disk, make room there"):
+        read(path)
+
+
+def test_what_was_large_and_is_gone_is_given_back_to_the_disk(tmp_path: Path) -> None:
+    async def grow_and_shrink() -> None:
+        path = tmp_path / "state.db"
+        store = SqliteStore(path)
+        for number in range(60):
+            store.put("t", bytes([number]), bytes(1 << 20))
+        await store.commit()
+        assert path.stat().st_size + journal_bytes(path) > 60 << 20
+        for number in range(60):
+            store.delete("t", bytes([number]))
+        for number in range(8):
+            store.put("t", b"other", bytes([number]))
+            await store.commit()
+        assert path.stat().st_size < 24 << 20 and journal_bytes(path) <= 16 << 20
+        await store.aclose()
+
+    trio.run(grow_and_shrink)
+
+
+def journal_bytes(path: Path) -> int:
+    return path.with_name(f"{path.name}-wal").stat().st_size
 
 
 @pytest.mark.parametrize("how", ["gone", "emptied"])

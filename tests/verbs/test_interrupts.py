@@ -88,3 +88,23 @@ def test_a_join_that_still_looks_for_its_inviter_ends_and_changes_nothing(tmp_pa
     assert (process.returncode, out, err) == (1, "", "potluck: interrupted\n")
     assert took_s < SOON_S + SLOW_MACHINE_S
     assert not (tmp_path / "data" / "mesh.toml").exists()
+
+
+def test_whoever_reads_no_further_ends_the_run_without_a_word(tmp_path: Path) -> None:
+    with mesh(tmp_path) as made:
+        made.up("ant")
+        source = "while True: print('y' * 100)"
+        with subprocess.Popen(
+            [sys.executable, "-m", "potluck", "run", "-c", source],
+            env=made.environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as run:
+            assert run.stdout is not None and run.stderr is not None
+            assert run.stdout.readline() == "y" * 100 + "\n"
+            run.stdout.close()
+            assert run.wait(30) == 1
+            assert run.stderr.read() == ""
+        made.await_processes("ant")

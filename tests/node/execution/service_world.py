@@ -65,7 +65,9 @@ class Kept:
             raise NotFound("no such object")
         return self.objects[reference.object_id]
 
-    def keep(self, payload: Inline | Parcel, job: str) -> Payload:
+    is_full = False
+
+    def keep_result(self, payload: Inline | Parcel, job: str) -> Payload:
         object_id = len(self.objects).to_bytes(16, "big")
         self.objects[object_id] = payload.open() if isinstance(payload, Parcel) else payload
         return Reference(object_id, payload.size_bytes, b"h" * 20)

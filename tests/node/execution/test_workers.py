@@ -120,7 +120,7 @@ async def for_ever(line: TaskLine, task: Task) -> None:
 
 
 class Nothing:
-    def keep(self, inline: Inline, job: str) -> Payload:
+    def keep_result(self, inline: Inline, job: str) -> Payload:
         raise LimitExceeded("nothing is kept here")
 
 
