@@ -330,15 +330,12 @@ class Executor(concurrent.futures.Executor):
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = connection = _connection_to(self._node, self._surroundings or here())
+            connection = _connection_to(self._node, self._surroundings or here())
             forgets_parent(self)
             if (pipe := inside.current()) is not None:
                 pipe.when_task_ends(partial(_end_with_task, weakref.ref(self)))
-            try:
-                connection.start()
-            except BaseException:
-                self._connection = None
-                raise
+            connection.start()
+            self._connection = connection  # not before: one whose start was interrupted serves nobody
             # An executor that nobody holds any more is shut down without waiting.
             weakref.finalize(self, connection.close_when_idle).atexit = False
         return self._connection
