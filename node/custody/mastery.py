@@ -14,11 +14,10 @@ from typing import Final, Protocol
 
 import trio
 
-from ...overlay.errors import NotAllowed, NotFound, PotluckError, Unavailable
+from ...overlay.errors import NotFound, PotluckError, Unavailable
 from ...overlay.ids import NodeId
 from ...overlay.wire.control import NodeReports, TaskSpec
 from ...overlay.wire.joblog import (
-    ENTRIES_MAX,
     Added,
     Came,
     Ended,
@@ -32,13 +31,14 @@ from ...overlay.wire.joblog import (
     encode_entry,
 )
 from ...overlay.wire.work import Finished, Program, Report
-from ..jobs.batches import BATCH_BYTES_MAX, checkpoint_bytes, cut, payload_bytes, report_bytes
+from ..jobs.batches import checkpoint_bytes, cut, payload_bytes, report_bytes
 from ..jobs.effects import Note
 from .archive import Archive, Head
 from .deputies import choose
 from .journal import Journal
 from .milestones import Milestones
 from .outcomes import Outcomes
+from .replication import Replication
 from .seats import Change, Seat, hold, register_of
 from .story import Counts, Story
 
@@ -47,9 +47,7 @@ logger = logging.getLogger("potluck.node")
 _REVIEW_S: Final = 1.0
 _PATIENCE_S: Final = 2.0
 """For a new deputy to take in what was shown, before the job goes on with fewer."""
-_UNWILLING_S: Final = 60.0
 _ENTRY_BYTES_MAX: Final = 256 << 10
-_STREAM_TIMEOUT_S: Final = 10.0
 _PAUSE_S: Final = 0.3
 
 Sink = Callable[[str, list[NodeReports]], None]
@@ -115,8 +113,7 @@ class Mastery:
         """Entries of the log that are in it."""
         self._due: deque[tuple[int, Callable[[], None]]] = deque()
         """What is to be done once so much is shown."""
-        self._streams: dict[bytes, trio.CancelScope] = {}
-        self._unwilling: dict[bytes, float] = {}
+        self._replication = Replication(office, job, journal, self)
         self._wanted_since: tuple[frozenset[bytes], float] = (frozenset(), 0.0)
         self._settled = 0
         self._waits_since_s = 0.0
@@ -124,7 +121,6 @@ class Mastery:
         self._on_over: Callable[[], None] | None = None
         self._scope = trio.CancelScope()
         self._added = trio.Event()
-        self._changed = trio.Event()
         self._dirty = trio.Event()
         self._stirred = trio.Event()
         journal.name_deputies(seat.deputies)
@@ -132,6 +128,10 @@ class Mastery:
     @property
     def epoch(self) -> int:
         return self.seat.epoch
+
+    @property
+    def deputies(self) -> list[bytes]:
+        return list(self.seat.deputies)
 
     @property
     def over(self) -> bool:
@@ -292,7 +292,7 @@ class Mastery:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._sync)
-                    self._follow(self.seat.deputies, nursery)
+                    self._replication.follow(self.seat.deputies, nursery)
                     if self.first_seat is not None:
                         await self._be_seated(self.first_seat)
                     await self._tend(nursery)
@@ -359,6 +359,12 @@ class Mastery:
                 self.journal.on_disk(length)
                 self._settle()
 
+    def acknowledged(self) -> None:
+        self._settle()
+
+    def outranked(self) -> None:
+        self.end()
+
     def _settle(self) -> None:
         """Something has moved: does what is due, and wakes the streams."""
         if self.journal.shown > self._settled:
@@ -368,69 +374,7 @@ class Mastery:
         if self.over and self._on_over is not None:
             on_over, self._on_over = self._on_over, None
             on_over()
-        self._changed.set()
-        self._changed = trio.Event()
-
-    # Deputies
-
-    def _follow(self, node_ids: Iterable[bytes], nursery: trio.Nursery) -> None:
-        """Streams to these and to nobody else."""
-        wanted = set(node_ids)
-        for node_id in set(self._streams) - wanted:
-            self._streams.pop(node_id).cancel()
-            self.journal.forgotten(node_id)
-        for node_id in sorted(wanted - set(self._streams)):
-            scope = self._streams[node_id] = trio.CancelScope()
-            nursery.start_soon(self._stream, node_id, scope)
-
-    async def _stream(self, node_id: bytes, scope: trio.CancelScope) -> None:
-        told = -1
-        with scope:
-            while True:
-                journal, changed = self.journal, self._changed
-                held = journal.held_by(node_id)
-                if held is not None and held >= journal.synced and told == journal.shown:
-                    await changed.wait()
-                    continue
-                shown = journal.shown
-                try:
-                    answer = await self._tell(node_id, held)
-                except (Unavailable, NotAllowed) as error:
-                    logger.debug("the log of job %s did not reach a deputy: %s", self.job, error)
-                    await trio.sleep(_PAUSE_S)
-                    continue
-                told = shown
-                self._heard(node_id, answer)
-                if held is not None and answer.length <= held < journal.synced:
-                    await trio.sleep(_PAUSE_S)  # it has taken nothing in
-
-    def _tell(self, node_id: bytes, held: int | None) -> Awaitable[JobLogged]:
-        """The next entries; to one that has not said what it holds, none."""
-        log, synced = self.journal.log, self.journal.synced
-        first = synced if held is None else held
-        entries = self._office.archive.read(self.job, first, min(synced, first + ENTRIES_MAX), BATCH_BYTES_MAX)
-        shown, deputies = self.journal.shown, list(self.seat.deputies)
-        return self._office.tell(
-            node_id,
-            lambda number: JobLog(number, self.job, list(log.eras), log.length, shown, first, entries, deputies),
-            _STREAM_TIMEOUT_S,
-        )
-
-    def _heard(self, node_id: bytes, answer: JobLogged) -> None:
-        if answer.epoch > self.epoch:
-            logger.info("job %s has another master by now", self.job)
-            self.end()
-        elif answer.refused:
-            self._unwilling[node_id] = trio.current_time() + _UNWILLING_S
-            if (stream := self._streams.pop(node_id, None)) is not None:
-                stream.cancel()
-            self.stir()
-        else:
-            before = self.journal.is_ready(node_id)
-            self.journal.acknowledged(node_id, answer.length)
-            self._settle()
-            if not before:
-                self.stir()
+        self._replication.wake()
 
     # The seat
 
@@ -444,10 +388,14 @@ class Mastery:
     async def _review(self, nursery: trio.Nursery) -> None:
         """Whoever died is replaced by one who has caught up."""
         now_s, named = trio.current_time(), self.seat.deputies
-        present = [node_id for node_id in named if self._office.is_present(node_id) and not self._refuses(node_id)]
-        able = [node_id for node_id in self._office.candidates(self.opened.owner) if not self._refuses(node_id)]
+        present = [
+            node_id for node_id in named if self._office.is_present(node_id) and not self._replication.refuses(node_id)
+        ]
+        able = [
+            node_id for node_id in self._office.candidates(self.opened.owner) if not self._replication.refuses(node_id)
+        ]
         wanted = choose(self.job, present, able)
-        self._follow({*named, *wanted}, nursery)
+        self._replication.follow({*named, *wanted}, nursery)
         if self._wanted_since[0] != frozenset(wanted):
             self._wanted_since = frozenset(wanted), now_s
         ready = [node_id for node_id in wanted if node_id in present or self.journal.is_ready(node_id)]
@@ -455,9 +403,6 @@ class Mastery:
         in_doubt = not self._fenced or self.journal.deputies != frozenset(named)
         if in_doubt or (set(ready) != set(named) and not waits):
             await self._hold(ready)
-
-    def _refuses(self, node_id: bytes) -> bool:
-        return self._unwilling.get(node_id, 0.0) > trio.current_time()
 
     async def _hold(self, deputies: list[bytes]) -> None:
         """While it is not known whether the change was made, those of before and after both count."""
