@@ -6,6 +6,7 @@ another key: a node that came back under its old one without what it had promise
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -17,9 +18,19 @@ import trio
 
 from ..overlay.errors import ConfigError, Unavailable
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS entries (name TEXT, key BLOB, value BLOB, PRIMARY KEY (name, key)) WITHOUT ROWID"
-_SCAN = "SELECT key, value FROM entries WHERE name = ?1 AND key >= ?2 AND (?2 = x'' OR substr(key, 1, ?3) = ?2)"
-"""substr of an empty blob is NULL, so that an empty prefix is asked for on its own."""
+logger = logging.getLogger("potluck.node")
+
+_LAYOUT: Final = 1
+"""Of what is on disk; what is older is laid out anew at a start."""
+_CREATE: Final = "CREATE TABLE entries (name TEXT, key BLOB, value BLOB, PRIMARY KEY (name, key));"
+"""With row ids: in an index that holds the rows themselves every look for a key reads whole values on its way."""
+_SET_ASIDE: Final = "ALTER TABLE entries RENAME TO laid_out_before;"
+_TAKE_OVER: Final = """
+INSERT INTO entries SELECT name, key, value FROM laid_out_before;
+DROP TABLE laid_out_before;
+"""
+_SCAN: Final = "SELECT key, value FROM entries WHERE name = ? AND key >= ?"
+_SCAN_UNTIL: Final = f"{_SCAN} AND key < ?"
 
 _ROOM_BYTES_MIN: Final = 64 << 10
 """With less on its disk SQLite cannot even begin."""
@@ -64,7 +75,8 @@ class SqliteStore:
 
     def scan(self, table: str, prefix: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
         with self._readable():
-            rows = self._reader.execute(_SCAN, (table, prefix, len(prefix)))
+            end = _end_of(prefix)
+            rows = self._reader.execute(_SCAN_UNTIL if end else _SCAN, (table, prefix, end) if end else (table, prefix))
             found: dict[bytes, bytes | None] = dict(rows)
         for batch in (self._being_written, self._pending):
             found |= {key: value for (name, key), value in batch.items() if name == table and key.startswith(prefix)}
@@ -131,14 +143,35 @@ def _readable(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _end_of(prefix: bytes) -> bytes:
+    """What comes right after all keys that begin so; nothing, where nothing does."""
+    head = prefix.rstrip(b"\xff")
+    return head[:-1] + bytes([head[-1] + 1]) if head else b""
+
+
 def _prepared(writer: sqlite3.Connection) -> sqlite3.Connection:
     try:
         writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("PRAGMA synchronous = FULL")
         writer.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES_MAX}")
-        writer.execute(_SCHEMA)
+        lay_out(writer)
     except BaseException:
         writer.close()
         raise
     return writer
+
+
+def lay_out(writer: sqlite3.Connection) -> None:
+    """A disk without room to lay out anew what is there leaves it as it is: slower, and otherwise the same."""
+    if not writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'entries'").fetchone():
+        writer.executescript(f"BEGIN; {_CREATE} PRAGMA user_version = {_LAYOUT}; COMMIT")
+    elif writer.execute("PRAGMA user_version").fetchone()[0] < _LAYOUT:
+        try:
+            writer.executescript(f"BEGIN IMMEDIATE; {_SET_ASIDE} {_CREATE} {_TAKE_OVER} COMMIT")
+            writer.executescript(f"VACUUM; PRAGMA user_version = {_LAYOUT}")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            writer.rollback()
+            logger.warning("%s: the node's state stays as it was laid out", error)

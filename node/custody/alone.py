@@ -9,6 +9,7 @@ from ...overlay.ids import NodeId
 from ...overlay.wire.joblog import JobLog, JobLogged
 from ...overlay.wire.work import Finished
 from .archive import Archive
+from .backlog import Backlog
 from .mastery import Mastery
 from .seats import Change, Seat
 
@@ -24,6 +25,7 @@ class Alone:
         now_s: Callable[[], float],
     ) -> None:
         self.own_id = own_id
+        self.backlog = Backlog()
         self.archive = archive
         self.lasting = lasting
         self.now_s = now_s

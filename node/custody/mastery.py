@@ -34,6 +34,7 @@ from ...overlay.wire.work import Finished, Program, Report
 from ..jobs.batches import checkpoint_bytes, cut, payload_bytes, report_bytes
 from ..jobs.effects import Note
 from .archive import Archive, Head
+from .backlog import Backlog
 from .deputies import choose
 from .journal import Journal
 from .milestones import Milestones
@@ -58,6 +59,7 @@ class Office(Protocol):
 
     own_id: NodeId
     archive: Archive
+    backlog: Backlog
 
     def candidates(self, owner: bytes) -> list[bytes]:
         """The owner's nodes that are there, without this one."""
@@ -106,6 +108,8 @@ class Mastery:
         self.forgotten = False
         """Nothing of it is to be kept."""
         self.bytes_kept = 0
+        self._unwritten_bytes = 0
+        """Of its payloads in the backlog."""
         self._office = office
         self._fenced = not unfenced
         self._shown_counts = Counts()
@@ -297,6 +301,7 @@ class Mastery:
                         await self._be_seated(self.first_seat)
                     await self._tend(nursery)
         finally:
+            self._written(self._unwritten_bytes)
             self.ended.set()
             self._added.set()
 
@@ -310,6 +315,12 @@ class Mastery:
         """A payload that the log names lies on disk, here and at deputies."""
         self._office.archive.put_object(self.job, object_id, data)
         self.bytes_kept += len(data)
+        self._unwritten_bytes += len(data)
+        self._office.backlog.add(len(data))
+
+    def _written(self, size_bytes: int) -> None:
+        self._unwritten_bytes -= size_bytes
+        self._office.backlog.remove(size_bytes)
 
     @property
     def is_seated(self) -> bool:
@@ -347,7 +358,7 @@ class Mastery:
         while True:
             await self._dirty.wait()
             self._dirty = trio.Event()
-            length = self.journal.log.length
+            length, in_this_commit_bytes = self.journal.log.length, self._unwritten_bytes
             self._office.archive.put_head(self.job, self.head())
             try:
                 await self._office.archive.commit()
@@ -356,6 +367,7 @@ class Mastery:
                 self._dirty.set()
                 await trio.sleep(_PAUSE_S)
             else:
+                self._written(in_this_commit_bytes)
                 self.journal.on_disk(length)
                 self._settle()
 
@@ -388,12 +400,9 @@ class Mastery:
     async def _review(self, nursery: trio.Nursery) -> None:
         """Whoever died is replaced by one who has caught up."""
         now_s, named = trio.current_time(), self.seat.deputies
-        present = [
-            node_id for node_id in named if self._office.is_present(node_id) and not self._replication.refuses(node_id)
-        ]
-        able = [
-            node_id for node_id in self._office.candidates(self.opened.owner) if not self._replication.refuses(node_id)
-        ]
+        refuses = self._replication.refuses
+        present = [node_id for node_id in named if self._office.is_present(node_id) and not refuses(node_id)]
+        able = [node_id for node_id in self._office.candidates(self.opened.owner) if not refuses(node_id)]
         wanted = choose(self.job, present, able)
         self._replication.follow({*named, *wanted}, nursery)
         if self._wanted_since[0] != frozenset(wanted):

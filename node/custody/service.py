@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final
 
@@ -51,6 +52,7 @@ from . import telling
 from .alone import Alone
 from .archive import Archive, Head
 from .asking import Asking
+from .backlog import Backlog
 from .deputies import choose
 from .journal import Journal, Log
 from .mastery import Mastery, Sink
@@ -93,6 +95,7 @@ class Custody:
         self.shelf = Shelf(
             self.archive, self, objects.fetch_bytes, bytes(identity.owner_id), config.jobs.kept_owner_bytes_max
         )
+        self.backlog = Backlog()
         self._unwritten = Archive(Volatile())
         self._alone = Alone(self.own_id, self._unwritten, self.lasting, mesh_time.now_s)
         self._config = config.jobs
@@ -114,6 +117,7 @@ class Custody:
         jobs.may_pass_on = lambda job: job in self.shelf.heads
         jobs.holds_back = self._holds_back
         jobs.noted = self._noted
+        jobs.turn = self._turn
         objects.kept = self._kept
         links.on(JobLog, self._logged)
         links.on(JobOrphaned, self._orphaned)
@@ -277,6 +281,9 @@ class Custody:
             error = WorkerLost("its worker named a result that is not there")
             return Finished(report.index, report.attempt, fault=Fault(error.wire_code, str(error)))
         return msgspec.structs.replace(report, value=value)
+
+    def _turn(self, job: str, size_bytes: int) -> AbstractAsyncContextManager[None] | None:
+        return self.backlog.turn(size_bytes) if job in self.masteries else None
 
     def _kept(self, object_id: bytes) -> bytes | None:
         return self._unwritten.get_object(object_id) or self.archive.get_object(object_id)

@@ -20,6 +20,7 @@ from .journal import Log, is_sound, take
 logger = logging.getLogger("potluck.node")
 
 _TAKING_AT_ONCE: Final = 64
+_AT_ONCE_BYTES_MAX: Final = 8 << 20
 
 
 class Judge(Protocol):
@@ -123,10 +124,11 @@ class Shelf:
                 return JobLogged(request, theirs.epoch + 1, 0)
         if self.kept_bytes(self._owner) + sum(map(len, message.entries)) > self._owner_bytes_max:
             return JobLogged(request, theirs.epoch, own.length, refused=True)
-        taken = take(own, theirs, message.first, len(message.entries))
+        entries = self._at_once(message.entries)
+        taken = take(own, theirs, message.first, len(entries))
         if taken is None:
             return JobLogged(request, own.epoch, own.length)
-        fresh = message.entries[taken.skip :][: taken.log.length - taken.keep]
+        fresh = entries[taken.skip :][: taken.log.length - taken.keep]
         try:
             kept_bytes = await self._fetch_objects(job, sender, fresh)
         except (NotFound, LimitExceeded, LinkLost) as error:
@@ -161,6 +163,16 @@ class Shelf:
         """Takes out what these make needless; how many bytes that frees."""
         came = (entry for entry in map(decode_entry, entries) if isinstance(entry, Came))
         return sum(self._archive.strip(job, entry.replaces) for entry in came if entry.replaces)
+
+    def _at_once(self, entries: list[bytes]) -> list[bytes]:
+        """As many as are fetched and written in one go, at least one: their long payloads are in memory until then, and
+        its master waits for the answer."""
+        size_bytes = 0
+        for number, data in enumerate(entries):
+            size_bytes += sum(one.size_bytes for one in references_in(iter([decode_entry(data)])))
+            if number and size_bytes > _AT_ONCE_BYTES_MAX:
+                return entries[:number]
+        return entries
 
     async def _fetch_objects(self, job: str, sender: NodeId, entries: list[bytes]) -> int:
         """Long payloads come on a connection of their own, and are here before the entries that name them."""

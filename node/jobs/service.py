@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, Protocol
 
 import msgspec
@@ -102,6 +103,8 @@ class Jobs:
         """Called with what whoever succeeds this node as a job's master should know of a task."""
         self.may_pass_on: Callable[[str], bool] = lambda job: False
         """Whether a job that is not open here may have another master by now, or be about to get one."""
+        self.turn: Callable[[str, int], AbstractAsyncContextManager[None] | None] = lambda job, size_bytes: None
+        """In which so many bytes of a job's results are accepted; None where it is always its turn."""
         self.master: Master
         self._config = config
         links.up.append(self._link_up)
@@ -250,7 +253,7 @@ class Jobs:
             return  # whoever is its master next asks for it
         self._log_confirmed(node_id, confirmation)
         job, epoch = confirmation.job, confirmation.epoch
-        far = [report for report in confirmation.reports if self._lies_elsewhere(report)]
+        far = [report for report in confirmation.reports if self._is_to_come(job, report)]
         for report in far:
             assert isinstance(report, Finished)
             if job in self.master.jobs and (job, report.index) not in self._coming_home:
@@ -259,30 +262,38 @@ class Jobs:
         near = [report for report in confirmation.reports if report not in far] if far else confirmation.reports
         self._perform(self.master.confirmed(trio.current_time(), node_id, job, epoch, near))
 
-    def _lies_elsewhere(self, report: Report) -> bool:
+    def _is_to_come(self, job: str, report: Report) -> bool:
         value = report.value if isinstance(report, Finished) else None
-        return isinstance(value, Reference) and value.holder != self._identity.node_id
+        if not isinstance(value, Reference):
+            return False
+        return value.holder != self._identity.node_id or self.turn(job, value.size_bytes) is not None
 
     async def _bring_home(self, node_id: NodeId, job: str, epoch: int, report: Finished) -> None:
         """A long result is accepted when it is here: one that lies at its worker would be lost with it."""
         assert isinstance(report.value, Reference)
         try:
-            home = await self._brought_home(report.value, job)
-            report = msgspec.structs.replace(report, value=home)
-        except LimitExceeded as error:
-            full = OutOfMemory(f"the result does not fit into the memory that this node lends: {error}")
-            report = Finished(report.index, report.attempt, fault=Fault(full.wire_code, str(full)))
-        except (LinkLost, NotFound) as error:
-            lost = WorkerLost(f"its result was lost: {error}")
-            report = Finished(report.index, report.attempt, fault=Fault(lost.wire_code, str(lost)))
+            async with self.turn(job, report.value.size_bytes) or nullcontext():
+                report = await self._come_home(report, report.value, job)
+                if job not in self.master.jobs:
+                    self._objects.table.release(job)
+                self._perform(self.master.confirmed(trio.current_time(), node_id, job, epoch, [report]))
         finally:
             self._coming_home.discard((job, report.index))
-        if job not in self.master.jobs:
-            self._objects.table.release(job)
-        self._perform(self.master.confirmed(trio.current_time(), node_id, job, epoch, [report]))
+
+    async def _come_home(self, report: Finished, value: Reference, job: str) -> Finished:
+        try:
+            return msgspec.structs.replace(report, value=await self._brought_home(value, job))
+        except LimitExceeded as error:
+            full = OutOfMemory(f"the result does not fit into the memory that this node lends: {error}")
+            return Finished(report.index, report.attempt, fault=Fault(full.wire_code, str(full)))
+        except (LinkLost, NotFound) as error:
+            lost = WorkerLost(f"its result was lost: {error}")
+            return Finished(report.index, report.attempt, fault=Fault(lost.wire_code, str(lost)))
 
     async def _brought_home(self, reference: Reference, job: str) -> Reference:
         """There is room once its program has taken what came before. Raises as `bring_home`."""
+        if reference.holder == self._identity.node_id:
+            return reference
         until_s = trio.current_time() + _ROOM_PATIENCE_S
         while True:
             try:

@@ -146,3 +146,45 @@ def test_what_another_node_says_of_jobs_may_be_nonsense() -> None:
 def test_payloads_by_value_need_nobody() -> None:
     short = Added(Program(bytes(32), "function", "f"), [TaskSpec(0, Inline(b"x"))])
     assert taken(shelf_on(Volatile()), log([OPENED, short])) == JobLogged(1, 1, 2)
+
+
+def test_long_payloads_are_taken_a_few_at_a_time() -> None:
+    size_bytes = 3 << 20
+    names = [bytes([number]) * 16 for number in range(5)]
+    program = Program(bytes(32), "function", "f")
+    added = [Added(program, [TaskSpec(0, Reference(name, size_bytes, MASTER))]) for name in names]
+    unwritten: list[int] = []
+
+    class Counted(Volatile):
+        fresh = 0
+
+        def put(self, table: str, key: bytes, value: bytes) -> None:
+            self.fresh += len(value) > 1000
+            super().put(table, key, value)
+
+        async def commit(self) -> None:
+            unwritten.append(self.fresh)
+            self.fresh = 0
+
+    async def at_master(reference: Reference) -> bytes:
+        return bytes(1001)  # a shelf counts what is announced
+
+    shelf = shelf_on(Counted(), at_master)
+    held = 0
+    for _ in range(4):
+        answer = taken(shelf, log([OPENED, *added][held:], first=held, length=6))
+        assert answer is not None and answer.length > held
+        held = answer.length
+        if held == 6:
+            break
+    assert unwritten == [2, 2, 1]
+
+
+def test_one_that_is_too_long_for_a_few_comes_alone() -> None:
+    async def at_master(reference: Reference) -> bytes:
+        return b"payload"
+
+    longer = Added(Program(bytes(32), "function", "f"), [TaskSpec(0, Reference(b"l" * 16, 1 << 30, MASTER))])
+    shelf = shelf_on(Volatile(), at_master)
+    assert taken(shelf, log([OPENED, longer, SEALED])) == JobLogged(1, 1, 1)
+    assert taken(shelf, log([longer, SEALED], first=1, length=3)) == JobLogged(1, 1, 2)
