@@ -25,7 +25,7 @@ from ..overlay.places import control_socket_path, machine_id, node_dir
 from ..overlay.ports import Sandbox, Store, WallClock
 from ..overlay.transport.interfaces import choose
 from ..overlay.transport.tcp import TcpNetwork, TlsFiles
-from . import control
+from . import control, heap
 from .daemon import BOOTS, Event, Node, Ports
 from .house import House
 from .lending.desk import Desk
@@ -112,6 +112,7 @@ async def _run(
         await node.started.wait()
         nursery.start_soon(control.serve, node, house, *control_socket)
         nursery.start_soon(house.door.run, node.address.port)
+        nursery.start_soon(heap.keep_tidy)
         if config.discovery.zeroconf and not config.private:
             nursery.start_soon(_be_found, config, node, entropy.token(8), (mesh.tag_key, wall_clock))
     with trio.CancelScope(shield=True):
