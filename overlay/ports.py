@@ -245,6 +245,9 @@ class WorkerProcess(Protocol):
     async def resume(self) -> None:
         """Lets it all run again. Raises LinkLost when it has gone."""
 
+    def begin_to_kill(self) -> None:
+        """What `kill` ends comes to its end already, where that takes no waiting."""
+
     async def kill(self) -> None:
         """Ends the process and everything it started; returns when none of it is left."""
 

@@ -229,6 +229,9 @@ class VirtualWorker:
         if self._ended.is_set():
             raise LinkLost("the worker has ended")
 
+    def begin_to_kill(self) -> None:
+        pass
+
     async def kill(self) -> None:
         if not self._ended.is_set():
             self._ended.set()

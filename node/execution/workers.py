@@ -133,6 +133,8 @@ class WorkerLife:
         return self._end
 
     def kill(self) -> None:
+        if self._process is not None:  # of many at once, the last would run until all others are seen to
+            self._process.begin_to_kill()
         self._scope.cancel()
 
     def bind(self, cores: Sequence[int]) -> None:

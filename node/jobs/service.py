@@ -378,10 +378,19 @@ class Jobs:
         match message:
             case InstructionAssignment():
                 self._own.assign(message)
-            case CancelInstructions():
+            case CancelInstructions(unbegun_only=True):
                 self._own.cancel(message)
+            case CancelInstructions():
+                self._background.start(self._cancel_here, message)
             case TaskComplete():
                 self._own.complete(message)
+
+    async def _cancel_here(self, message: CancelInstructions) -> None:
+        """Others hear of theirs first: to end what runs takes all the processors there are."""
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        assert self._own is not None
+        self._own.cancel(message)
 
     def _tell(self, tell: Tell) -> None:
         if self._told:

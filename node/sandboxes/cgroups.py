@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -177,6 +178,20 @@ class Group:
         folder = next(self._folders())
         return {int(line) for line in _lines(folder / _MEMBERS)}
 
+    def kill(self, apart: int) -> None:
+        """All but the one that is set apart."""
+        if self._two is not None and not self._one:
+            with suppress(OSError):
+                _write(self._two, "cgroup.kill", 1)
+            return
+        handles = {pid: handle for pid in self.members() - {apart} if (handle := _handle_on(pid)) is not None}
+        members = self.members()
+        for pid, handle in handles.items():
+            if pid in members:  # else the number is somebody else's by now
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+            os.close(handle)
+
     def remove(self) -> None:
         """When nobody is in it any more."""
         for folder in (*self._folders(), *([self._apart] if self._apart else [])):
@@ -187,6 +202,13 @@ class Group:
         yield from dict.fromkeys(self._one.values())
         if self._two is not None:
             yield self._two
+
+
+def _handle_on(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
 
 
 class _FoundGroup(Group):

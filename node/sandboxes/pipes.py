@@ -149,6 +149,9 @@ class PipedWorker:
             os.close(self._input)
             self._input = None
 
+    def begin_to_kill(self) -> None:
+        """All of it waits for `kill`."""
+
     async def kill(self) -> None:
         with trio.CancelScope(shield=True):
             async with self._killing:

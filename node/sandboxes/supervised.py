@@ -97,10 +97,22 @@ class SupervisedWorker(PipedWorker):
             memory_bytes=usage.memory_bytes + (0 if self._group is not None else disk_bytes),
         )
 
+    def begin_to_kill(self) -> None:
+        """What the task has started ends before what is ours: of many at once, all of that would wait for all of this.
+        Process 1 is held where it is meanwhile; it would take its turns to end when the worker does."""
+        if self._group is None or self._closed:
+            self._kill_first()
+        else:
+            self._signal_first(signal.SIGSTOP)
+            self._group.kill(apart=self._first_pid)
+
     def _kill_first(self) -> None:
-        if self._first is not None:
+        self._signal_first(signal.SIGKILL)
+
+    def _signal_first(self, number: signal.Signals) -> None:
+        if self._first is not None and not self._closed:
             with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._first, signal.SIGKILL)
+                signal.pidfd_send_signal(self._first, number)
 
     def _close(self) -> None:
         super()._close()

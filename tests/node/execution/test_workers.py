@@ -96,6 +96,9 @@ class Hostile:
         await self._ended.wait()
         return "killed"
 
+    def begin_to_kill(self) -> None:
+        pass
+
     async def kill(self) -> None:
         self._ended.set()
 

@@ -14,7 +14,8 @@ import pytest
 import trio
 from potluck.node.sandboxes.backends import available_sandboxes
 from potluck.node.sandboxes.bare import BareSandbox
-from potluck.node.sandboxes.bubblewrap import BubblewrapWorker
+from potluck.node.sandboxes.bubblewrap import BubblewrapSandbox, BubblewrapWorker
+from potluck.node.sandboxes.cgroups import Hierarchy
 from potluck.overlay.ports import Sandbox
 from potluck.overlay.wire.worker import RunTask
 
@@ -149,3 +150,33 @@ def test_the_supervisor_shares_no_turns_with_those_whom_it_stops() -> None:
             assert not any(line.rpartition("/")[2].startswith("potluck-") for line in shares), shares
 
     assert run(sandbox, "def task(): return 1", after=lives) == 1
+
+
+@pytest.mark.parametrize("groups", [None, Hierarchy.find()], ids=["alone", "with control groups"])
+def test_what_begins_to_be_killed_runs_nothing_more_and_what_is_ours_ends_last(groups: Hierarchy | None) -> None:
+    bubblewrap_or_skip()
+    sandbox = BubblewrapSandbox.find(groups=groups)
+    mark = f"potluck-test-{os.getpid()}-begun-{groups is None}"
+    source = """
+import subprocess, sys
+
+def task(mark, count):
+    for _ in range(count):
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", mark], start_new_session=True)
+"""
+
+    async def begin(talk: Talk) -> None:
+        await until_marked(mark, 3)(talk)
+        worker = talk.process
+        assert isinstance(worker, BubblewrapWorker)
+        supervisor = psutil.Process(worker._first_pid)
+        worker.begin_to_kill()
+        while marked(mark):  # noqa: ASYNC110 (the process table tells nobody)
+            await trio.sleep(0.01)
+        if groups is not None:
+            assert supervisor.status() == psutil.STATUS_STOPPED
+        await worker.kill()
+        assert not supervisor.is_running()
+        worker.begin_to_kill()
+
+    run(sandbox, source, mark, 3, after=begin)
