@@ -91,9 +91,10 @@ class Executor(concurrent.futures.Executor):
     output         what tasks print is shown here, as lines, while they run; `future.stdout` has its beginning and end
     surroundings   where the user's nodes lie; default: what the environment says
 
-    A function is pickled when it is first submitted, and again when a name that it refers to stands for something else,
-    as in a notebook; what is changed in place is taken as it was. Other objects that can be called are pickled at each
-    call, or once for a `map`; each state of them that is sent is kept at the node until the executor is shut down.
+    A function is pickled when it is first submitted, and again when a name that it refers to stands for something else
+    or modules of the program are loaded again, as in a notebook; what is changed in place is taken as it was. Other
+    objects that can be called are pickled at each call, or once for a `map`; each state of them that is sent is kept at
+    the node until the executor is shut down.
     `submit` never blocks; what the node has no room for waits in this program. After `os.fork` the child's calls go
     over a connection of its own, and futures it has copied fail there if they were pending.
     """
@@ -111,8 +112,8 @@ class Executor(concurrent.futures.Executor):
         self._surroundings = surroundings
         self._trust_results = trust_results
         self._connection: Connection | None = None
-        self._jobs: dict[tuple[JobOptions, bytes | None], Job] = {}
-        """By options, and the setting that their tasks run in."""
+        self._jobs: dict[tuple[JobOptions, bytes | None, int], Job] = {}
+        """By options, the setting that their tasks run in, and the generation of the program's own modules."""
         self._lines = _Lines()
         self._packer = Packer()
         self._lock = threading.RLock()
@@ -275,8 +276,9 @@ class Executor(concurrent.futures.Executor):
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
     def _line_of(self, fn: Callable[..., Any]) -> _Line:
+        self._packer.look_again()
         line = self._lines.get(fn)
-        if line is None or line.job.connection.error is not None:
+        if line is None or line.libraries is not self._packer.libraries or line.job.connection.error is not None:
             return self._line(fn)
         return line
 
@@ -313,7 +315,7 @@ class Executor(concurrent.futures.Executor):
             return line
 
     def _job(self, options: JobOptions, setting: Setting | None) -> Job:
-        key = options, None if setting is None else encoded(setting).data
+        key = options, None if setting is None else encoded(setting).data, self._packer.generation
         job = self._jobs.get(key)
         if job is None:
             job = self._jobs[key] = self._connected().open_job(options)

@@ -43,21 +43,32 @@ class Library(NamedTuple):
 
 
 class Modules:
-    """Of one program. Files are read once, when their library is first needed."""
+    """Of one program. Files are read when their library is first needed, and when a module of it is loaded again."""
 
     def __init__(self, beside: Path | None = None) -> None:
         """`beside`: a folder whose modules the program may import, before all others."""
         self._beside = None if beside is None else str(beside)
         self._libraries: dict[str, Library | None] = {}
+        self._specs: dict[str, ModuleSpec | None] = {}
+        """Of those loaded, by which one that is loaded again is known."""
 
     def imported(
         self, loaded: Iterable[ModuleType], source: str | bytes = b""
     ) -> tuple[list[Library], list[ModuleType]]:
         """Of those loaded, and of what they or `source` could import: the libraries; and modules that none holds."""
         loaded = list(loaded)
+        self._forget_reloaded(loaded)
         libraries = self._closure([*(module.__name__.partition(".")[0] for module in loaded), *_names_in(source)])
         strays = [module for module in loaded if not self._holds(module)]
         return libraries, strays
+
+    def _forget_reloaded(self, loaded: Iterable[ModuleType]) -> None:
+        """Its file is another since then."""
+        for module in loaded:
+            name, spec = module.__name__, module.__spec__
+            if self._specs.setdefault(name, spec) is not spec:
+                self._specs[name] = spec
+                self._libraries.pop(name.partition(".")[0], None)
 
     def imported_by(self, source: str | bytes) -> list[Library]:
         """What this source could import."""
@@ -149,6 +160,16 @@ def own_modules() -> list[ModuleType]:
     """The program's own among those imported, `__main__` not included. A copy is made at once: while a list is made of
     them, the garbage collector may come, and what it ends may import more."""
     return [module for name, module in sys.modules.copy().items() if _is_own(name, module)]
+
+
+def latest() -> tuple[int, object, object]:
+    """Another one when modules have been loaded, also one again: those that are loaded come last."""
+    try:
+        name = next(reversed(sys.modules))
+        module = sys.modules[name]
+    except (LookupError, RuntimeError):  # another thread imports
+        return 0, None, None
+    return len(sys.modules), module, getattr(module, "__spec__", None)
 
 
 def _is_own(name: str, module: ModuleType) -> bool:

@@ -26,7 +26,7 @@ from ..overlay.errors import LimitExceeded
 from ..overlay.parcels import Parcel
 from ..overlay.wire.work import INLINE_BYTES_MAX, MODULES_MAX, Inline, Program, ProgramForm
 from .anew import reduced, with_slots
-from .modules import Library, Modules, main_source, own_modules
+from .modules import Library, Modules, latest, main_source, own_modules
 
 _BUFFER_BYTES_MIN: Final = 4096
 """Shorter buffers travel in the pickle: out of band they would cost more than they save."""
@@ -84,7 +84,17 @@ class Packer:
         """What functions and arguments pickled from now on need; another object when it has changed."""
         self._modules = Modules()
         self._strays: tuple[ModuleType, ...] = ()
-        self._modules_seen = 0
+        self.generation = 0
+        """Another one when a module that travels has been loaded again, from a file that is another now: who has
+        imported it as it was, goes on with that."""
+        self._taken: dict[str, Library] = {}
+        self._seen: tuple[int, object, object] = (0, None, None)
+
+    def look_again(self) -> None:
+        """Where modules have been loaded since, also some of them again."""
+        if not _is_same(self._seen, latest()):
+            with _registry:
+                self._look()
 
     def body(self, function: Callable[..., Any], needs: tuple[Body, ...] = ()) -> Body:
         """`needs` beside the libraries. Raises whatever cloudpickle raises for a function that cannot travel."""
@@ -125,7 +135,7 @@ class Packer:
     @contextmanager
     def _strays_by_value(self) -> Iterator[None]:
         with _registry:
-            if self._modules_seen != len(sys.modules):
+            if not _is_same(self._seen, latest()):
                 self._look()
             already = cloudpickle.list_registry_pickle_by_value()
             added = [module for module in self._strays if module.__name__ not in already]
@@ -138,12 +148,22 @@ class Packer:
                     cloudpickle.unregister_pickle_by_value(module)
 
     def _look(self) -> None:
+        seen = latest()
         libraries, strays = self._modules.imported(own_modules(), main_source())
-        known = {body.program.file_name for body in self.libraries}
-        if fresh := [library for library in libraries if library.name not in known]:
-            self.libraries = (*self.libraries, *bodies_of(fresh))
+        taken = self._taken
+        if fresh := [library for library in libraries if taken.get(library.name) != library]:
+            self.generation += any(library.name in taken for library in fresh)
+            taken.update((library.name, library) for library in fresh)
+            names = {library.name for library in fresh}
+            stay = [body for body in self.libraries if body.program.file_name not in names]
+            self.libraries = (*stay, *bodies_of(fresh))
         self._strays = tuple(strays)
-        self._modules_seen = len(sys.modules)
+        self._seen = seen
+
+
+def _is_same(one: tuple[int, object, object], other: tuple[int, object, object]) -> bool:
+    """Not equal: a module that is loaded again has an equal spec."""
+    return one[0] == other[0] and one[1] is other[1] and one[2] is other[2]
 
 
 _EVERYWHERE: Final = frozenset({"__main__", "cloudpickle", __name__.partition(".")[0]})

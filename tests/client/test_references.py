@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -192,3 +194,31 @@ def test_an_object_that_can_be_called_is_taken_as_it_is_at_each_call(pool: Execu
             assert pool.submit(function, 1).result() == model.factor
             for chunksize in (0, 1):
                 assert list(pool.map(function, [1, 2], chunksize=chunksize)) == [model.factor, 2 * model.factor]
+
+
+@pytest.mark.processes
+def test_what_is_loaded_again_runs_as_it_is_then_and_what_was_only_edited_does_not(
+    pool: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "loaded_again"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .inner import factor\n")
+    (package / "inner.py").write_text("factor = 2\ndef task(x): return x * factor\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    whole, inner = importlib.import_module("loaded_again"), importlib.import_module("loaded_again.inner")
+    try:
+        names = notebook("def task(x): return inner.task(x) + whole.factor")
+        names.update(inner=inner, whole=whole)
+        assert pool.submit(inner.task, 3).result() == 6
+        assert pool.submit(names["task"], 3).result() == 8
+        (package / "inner.py").write_text("factor = 10\ndef task(x): return x * factor\n")
+        assert pool.submit(names["task"], 3).result() == names["task"](3) == 8
+        importlib.reload(inner)
+        importlib.reload(whole)
+        for _ in range(2):
+            assert pool.submit(inner.task, 3).result() == 30
+            assert pool.submit(names["task"], 3).result() == names["task"](3) == 40
+            assert list(pool.map(names["task"], [1, 2])) == [20, 30]
+    finally:
+        del sys.modules["loaded_again"], sys.modules["loaded_again.inner"]
