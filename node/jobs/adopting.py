@@ -26,7 +26,7 @@ def taken_over(job: Job, node_id: NodeId, indexes: Collection[int]) -> list[Task
     for index in indexes:
         task = job.tasks.get(index)
         if task is not None and not task.nodes and index not in job.resting:
-            job.row(task.program, task.kind).discard(task)
+            job.pending.discard((task.program, task.kind), task)
             task.node = node_id
             found.append(task)
     return found

@@ -14,13 +14,12 @@ from typing import Final
 from ...overlay.ids import NodeId
 from ...overlay.wire.needs import NO_NEEDS
 from .placement import Worker
+from .queue import Group
 from .task import Task
 from .tasks import Job
 
 STRAGGLES_AFTER_S: Final = 1.0
 STRAGGLES_AFTER_MEANS: Final = 2.0
-
-Group = tuple[bytes, str]
 
 
 def idle_slots(workers: Iterable[Worker]) -> dict[NodeId, int]:
@@ -59,7 +58,7 @@ def stragglers(job: Job, now_s: float) -> list[Task]:
     MapReduce, 2004, §3.6). None where somebody would notice that they run twice: who may run once only, who is read
     from or listened to, who has submitted tasks."""
     options = job.options
-    if any(job.pending.values()) or options.at_most_once or options.streams_output or options.takes_input:
+    if job.pending or options.at_most_once or options.streams_output or options.takes_input:
         return []
     if options.needs != NO_NEEDS:  # a free slot may not have what it needs beside what runs there
         return []

@@ -13,13 +13,14 @@ def check(workers: Mapping[NodeId, Worker], jobs: Iterable[Job]) -> None:
     """Raises AssertionError."""
     outstanding = dict.fromkeys(workers, 0)
     for job in jobs:
-        waiting = {task.index for group in job.pending.values() for task in group}
+        job.pending.check()
+        waiting = {task.index for _group, row in job.pending.items() for task in row}
         placed = {index for indexes in job.at.values() for index in indexes}
         assert not waiting & placed, "a task is pending or assigned, not both"
         assert not (waiting | placed) & set(job.resting), "who rests does nothing else"
         assert waiting | placed | set(job.resting) == set(job.indexes()), "no task is lost"
         assert len(set(job.indexes())) == job.unfinished
-        assert sum(len(group) for group in job.pending.values()) == len(waiting), "no task is queued twice"
+        assert sum(len(row) for _group, row in job.pending.items()) == len(waiting), "no task is queued twice"
         for node_id, indexes in job.at.items():
             outstanding[node_id] += len(indexes)
             assert all(node_id in job.tasks[index].nodes for index in indexes)

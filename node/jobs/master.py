@@ -45,6 +45,7 @@ from .ends import fault_of, given_up, in_vain, why_again
 from .invariants import check
 from .placement import Worker, lacking, will_be_lent
 from .placing import Placing
+from .queue import Queue
 from .task import Task
 from .tasks import Job, Origin, ProgramState
 from .waiting import Waiting, waiting, why_not
@@ -117,6 +118,7 @@ class Master:
             for programs in job.programs.values():
                 programs.known_at.discard(node_id)
                 programs.impossible_at.pop(node_id, None)
+            job.pending.asks_anew()
             lost = [job.tasks[index] for index in sorted(job.at.pop(node_id, ()))]
             for task in lost:
                 task.take_back(node_id)
@@ -159,7 +161,8 @@ class Master:
         on_hold: bool = False,
     ) -> None:
         """`on_hold`: nothing of it is placed before `adopt`."""
-        self._jobs[job_id] = Job(job_id, epoch, options, origin, submitted_s, on_hold=on_hold)
+        job = self._jobs[job_id] = Job(job_id, epoch, options, origin, submitted_s, on_hold=on_hold)
+        job.pending = Queue(job.tasks, partial(self._placing.ask, job))
 
     def submit(self, now_s: float, job_id: str, program: Program, specs: Sequence[TaskSpec]) -> list[Effect]:
         """Raises NotFound for a job that is not open here, or a program that came without its body."""
@@ -298,12 +301,11 @@ class Master:
         effects: list[Effect] = []
         for job in self._jobs.values():
             self._queue(job, job.rested(now_s))
-            for group, since_s in list(job.unplaceable_since_s.items()):
+            for group, since_s in list(job.pending.unplaceable_since_s.items()):
                 if now_s - since_s < self._grace_s or (self.leaving and job.options.lasting):
                     continue
                 if will_be_lent(self._workers, self._placing.requirements(job, group)):
                     continue
-                del job.unplaceable_since_s[group]
                 tasks = job.impatient(group)
                 reason = NoWorker(why_not(job, group, self._placing.requirements(job, group), self._workers.values()))
                 for task in tasks:
@@ -334,6 +336,7 @@ class Master:
         if fault is None:
             sample_s, mean_s = report.elapsed_s, programs.mean_s
             programs.mean_s = sample_s if mean_s is None else mean_s + _MEAN_WEIGHT * (sample_s - mean_s)
+            job.pending.asks_anew((task.program, task.kind))
         effects: list[Effect] = []
         for other in task.nodes:
             effects += cancellations(job, other, [task.index]) if other != node_id else []
@@ -372,6 +375,7 @@ class Master:
             task.returns += 1
         elif report.code == BadProgram.wire_code:
             job.programs[task.program].impossible_at[node_id] = report.reason
+            job.pending.asks_anew((task.program, task.kind))
         elif report.code == NotLent.wire_code:
             self._workers[node_id].closed = report.reason  # until it says otherwise
         elif report.code in _NOT_NOW:
@@ -422,11 +426,10 @@ class Master:
 
     def _queue(self, job: Job, tasks: list[Task], *, first: bool = False) -> None:
         for task in reversed(tasks) if first else tasks:
-            group = job.row(task.program, task.kind)
             if first:
-                group.appendleft(task)
+                job.pending.appendleft((task.program, task.kind), task)
             else:
-                group.append(task)
+                job.pending.append((task.program, task.kind), task)
 
     def _accept(self, job: Job, task: Task) -> None:
         """The task has its outcome and leaves every table."""
@@ -434,12 +437,7 @@ class Master:
             for node_id in task.nodes:
                 self._unassign(job, task, node_id)
         elif job.resting.pop(task.index, None) is None:
-            key = (task.program, task.kind)
-            group = job.pending.get(key)
-            if group is not None:
-                group.discard(task)
-            if not group:
-                job.unplaceable_since_s.pop(key, None)
+            job.pending.discard((task.program, task.kind), task)
         job.tasks.pop(task.index, None)
         if isinstance(task.arguments, Reference):
             self._unneeded.append(task.arguments.object_id)

@@ -142,13 +142,13 @@ def will_be_lent(workers: Mapping[NodeId, Worker], needs: Requirements) -> bool:
     )
 
 
-def window(slots: int, mean_s: float | None, ahead_s: float, per_slot_max: int) -> int:
-    """How many tasks a node may hold at once: one per slot, and as many more as `ahead_s` of work."""
+def tasks_per_slot(mean_s: float | None, ahead_s: float, per_slot_max: int) -> int:
+    """How many tasks a node may hold at once for each of its slots: one, and as many more as `ahead_s` of work."""
     if mean_s is None:
-        return slots
+        return 1
     if mean_s * per_slot_max <= ahead_s:  # as for zero, and for times so short that dividing by them overflows
-        return slots * per_slot_max
-    return slots * min(1 + math.floor(ahead_s / mean_s), per_slot_max)
+        return per_slot_max
+    return min(1 + math.floor(ahead_s / mean_s), per_slot_max)
 
 
 def lent_cpus(can: Capabilities) -> int:

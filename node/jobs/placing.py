@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
 
 from ...overlay.config import Jobs as JobsConfig
 from ...overlay.ids import NodeId
 from .assigning import assignments, cancellations
-from .balance import Group, freest, idle_slots, stragglers, to_ask_back
+from .balance import freest, idle_slots, stragglers, to_ask_back
 from .effects import Assign, CancelAt, Effect
-from .placement import Requirements, Worker, candidates, room, spread, window
+from .placement import Requirements, Worker, candidates, room, spread, tasks_per_slot
+from .queue import Group, Line
 from .requirements import requirements_of
 from .task import Task
 from .tasks import Job, by_urgency
@@ -38,9 +39,19 @@ class Placing:
         """Gives out what can be given out now: higher priority first, then older jobs."""
         effects: list[Effect] = []
         for job in by_urgency(job for job in self._jobs.values() if job.is_due):
-            for group in [key for key, tasks in job.pending.items() if tasks]:
-                effects += self._place_group(now_s, job, group)
+            full: list[Line] = []
+            while (line := job.pending.next_line(full)) is not None:
+                group = line.first
+                effects += self._place_group(now_s, job, line)
+                if group in line.groups:
+                    full.append(line)
         return effects
+
+    def ask(self, job: Job, group: Group) -> Hashable:
+        """Equal for groups for which the same nodes have room."""
+        programs, config = job.programs[group[0]], self._config
+        per_slot = tasks_per_slot(programs.mean_s, config.window_s, config.window_max)
+        return group[1], programs.program.form, programs.program.python, frozenset(programs.impossible_at), per_slot
 
     def give(self, job: Job, node_id: NodeId, tasks: list[Task], *, known_only: bool = False) -> list[Assign]:
         """Tasks that say already that they are there."""
@@ -67,22 +78,23 @@ class Placing:
     def requirements(self, job: Job, group: Group) -> Requirements:
         return requirements_of(job, group, self._python)
 
-    def _place_group(self, now_s: float, job: Job, group: Group) -> Iterable[Effect]:
-        pending = job.pending[group]
-        programs = job.programs[group[0]]
+    def _place_group(self, now_s: float, job: Job, line: Line) -> Iterable[Effect]:
+        """The first of its line."""
+        group, config = line.first, self._config
         able = candidates(self._workers, self.requirements(job, group))
         if not able:
-            job.unplaceable_since_s.setdefault(group, now_s)
+            job.pending.note_unplaceable(line, now_s)
             return []
-        job.unplaceable_since_s.pop(group, None)
+        job.pending.note_placeable(line)
+        per_slot = tasks_per_slot(job.programs[group[0]].mean_s, config.window_s, config.window_max)
         free: dict[NodeId, int] = {}
         for worker in able:
-            size = window(worker.slots, programs.mean_s, self._config.window_s, self._config.window_max)
+            size = worker.slots * per_slot
             here = len(job.at.get(worker.node_id, ()))
             free[worker.node_id] = room(worker, job.options.needs, here, size, nested=job.origin is not None)
         effects: list[Assign] = []
-        for node_id, count in spread(len(pending), able, free, self._chance).items():
-            tasks = [pending.popleft() for _ in range(count)]
+        for node_id, count in spread(job.pending.count(group), able, free, self._chance).items():
+            tasks = job.pending.take(group, count)
             for task in tasks:
                 task.node = node_id
             effects += self.give(job, node_id, tasks)

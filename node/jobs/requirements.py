@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...overlay.ids import NodeId
-from .balance import Group
 from .placement import Requirements
+from .queue import Group
 from .tasks import Job
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
 from ...overlay.ids import NodeId
 from ...overlay.wire.control import JobOptions, TaskSpec
 from ...overlay.wire.work import Lineage, Program
-from .bales import Bale, Row, fits_a_bale
+from .bales import Bale, fits_a_bale
+from .queue import Group, Queue
 from .task import Task
 
 
@@ -50,14 +51,12 @@ class Job(msgspec.Struct):
     tasks: dict[int, Task] = {}
     """Those without an outcome; of those that lie in bales, ask `holds`, `indexes` and `unfinished`."""
     programs: dict[bytes, ProgramState] = {}
-    pending: dict[tuple[bytes, str], Row] = {}
-    """By program and kind, in order."""
+    pending: Queue = msgspec.field(default_factory=lambda: Queue({}, hash))
     resting: dict[int, float] = {}
     """Tasks that failed or could not be begun, by index, and when they are tried again."""
     at: dict[NodeId, set[int]] = {}
     """Indexes assigned to each node that has ever been given a task of this job."""
     refused_by: dict[NodeId, str] = {}
-    unplaceable_since_s: dict[tuple[bytes, str], float] = {}
 
     @property
     def losses_max(self) -> int:
@@ -67,52 +66,44 @@ class Job(msgspec.Struct):
     @property
     def is_due(self) -> bool:
         """Whether some of its tasks want to be placed."""
-        return not self.on_hold and any(self.pending.values())
+        return not self.on_hold and bool(self.pending)
 
     @property
     def unfinished(self) -> int:
-        return len(self.tasks) + sum(row.count_baled for row in self.pending.values())
-
-    def baled(self) -> Iterator[range]:
-        for row in self.pending.values():
-            yield from row.baled()
+        return len(self.tasks) + self.pending.count_baled
 
     def indexes(self) -> Iterator[int]:
         """Of all without an outcome."""
         yield from self.tasks
-        for baled in self.baled():
+        for baled in self.pending.baled():
             yield from baled
 
     def holds(self, index: int) -> bool:
-        return index in self.tasks or (index < self.beyond and any(index in baled for baled in self.baled()))
+        return index in self.tasks or (index < self.beyond and any(index in baled for baled in self.pending.baled()))
 
     def is_given(self, index: int, node_id: NodeId) -> bool:
         """Whether this master has given it to that node, now or before."""
         task = self.tasks.get(index)
         return task is not None and task.may_be_answered_by(node_id)
 
-    def row(self, program: bytes, kind: str) -> Row:
-        return self.pending.setdefault((program, kind), Row(self.tasks))
-
     def take_in(self, program: bytes, specs: Sequence[TaskSpec], loose_max: int) -> None:
         """New tasks at the end of their row, in a bale where so many are before them. What is known is left."""
-        row = self.pending.get((program, specs[0].kind)) if specs else None
-        if row is not None and len(row) >= loose_max and specs[0].index >= self.beyond and fits_a_bale(specs):
-            row.put_up(Bale(program, specs))
+        before = self.pending.count((program, specs[0].kind)) if specs else 0
+        if before >= max(loose_max, 1) and specs[0].index >= self.beyond and fits_a_bale(specs):
+            self.pending.put_up((program, specs[0].kind), Bale(program, specs))
             self.total += len(specs)
             self.beyond = specs[-1].index + 1
             return
         for spec in specs:
             if not self.holds(spec.index):
                 task = self.tasks[spec.index] = Task(program, spec)
-                self.row(program, spec.kind).append(task)
+                self.pending.append((program, spec.kind), task)
                 self.total += 1
                 self.beyond = max(self.beyond, spec.index + 1)
 
-    def loosen(self, indexes: Iterable[int]) -> None:
+    def loosen(self, indexes: Collection[int]) -> None:
         """Has them among `tasks`, if they have no outcome."""
-        for row in self.pending.values():
-            row.loosen(indexes)
+        self.pending.loosen(indexes)
 
     def rested(self, now_s: float) -> list[Task]:
         """Takes out the tasks that have."""
@@ -121,14 +112,14 @@ class Job(msgspec.Struct):
             del self.resting[index]
         return [self.tasks[index] for index in over]
 
-    def impatient(self, group: tuple[bytes, str]) -> list[Task]:
+    def impatient(self, group: Group) -> list[Task]:
         """Takes out of their row all but those that stand still: these can wait for their node for as long as nobody
         says otherwise; not for one that is there and does not take them."""
         given_up: list[Task] = []
-        for task in list(self.pending.pop(group, ())):
+        for task in self.pending.pop(group):
             if task.suspended and self.refused_by.keys().isdisjoint(task.earlier):
                 self.tasks[task.index] = task  # it may come out of a bale
-                self.row(*group).append(task)
+                self.pending.append(group, task)
             else:
                 given_up.append(task)
         return given_up

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from ...overlay.ids import NodeId
-from .balance import Group
 from .placement import Requirements, Worker, candidates, lacking
+from .queue import Group
 from .requirements import refusals_of
 from .task import Task
 from .tasks import Job

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from potluck.node.jobs.effects import Assign, CancelAt, Drop, Effect, Release, Tell
 from potluck.node.jobs.master import Master
-from potluck.node.jobs.placement import SHARED_WINDOWS, Worker, window
+from potluck.node.jobs.placement import SHARED_WINDOWS, Worker, tasks_per_slot
 from potluck.overlay.errors import NoWorker
 from potluck.overlay.ids import NodeId
 from potluck.overlay.wire.capabilities import LoadReport
@@ -95,7 +95,7 @@ class MasterMachine(RuleBasedStateMachine):
 
     def windows(self, known: Worker) -> list[int]:
         means = [programs.mean_s for job in self.master.jobs.values() for programs in job.programs.values()]
-        return [window(known.slots, mean_s, CONFIG.window_s, CONFIG.window_max) for mean_s in means]
+        return [known.slots * tasks_per_slot(mean_s, CONFIG.window_s, CONFIG.window_max) for mean_s in means]
 
     def assigned(self, effect: Assign) -> None:
         node_id, message = effect.node_id, effect.assignment

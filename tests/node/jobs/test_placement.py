@@ -20,8 +20,8 @@ from potluck.node.jobs.placement import (
     lanes,
     room,
     spread,
+    tasks_per_slot,
     will_be_lent,
-    window,
 )
 from potluck.overlay.ids import NodeId
 from potluck.overlay.wire.capabilities import Capabilities, LoadReport
@@ -164,17 +164,15 @@ def test_masters_that_know_the_same_do_not_all_choose_the_same_of_many() -> None
 times_s = st.floats(0, 10) | st.sampled_from([math.inf, 5e-324, 1e308, 1e-300, 0.0])
 
 
-@given(slots=st.integers(1, 64), mean_s=st.none() | times_s, ahead_s=st.floats(0, 10), most=st.integers(1, 4096))
-def test_a_window_is_one_task_per_slot_and_some_time_ahead(
-    slots: int, mean_s: float | None, ahead_s: float, most: int
-) -> None:
-    assert window(slots, 5e-324, 0.05, most) == slots * most
-    size = window(slots, mean_s, ahead_s, most)
-    assert slots <= size <= slots * most
+@given(mean_s=st.none() | times_s, ahead_s=st.floats(0, 10), most=st.integers(1, 4096))
+def test_a_window_is_one_task_per_slot_and_some_time_ahead(mean_s: float | None, ahead_s: float, most: int) -> None:
+    assert tasks_per_slot(5e-324, 0.05, most) == most
+    size = tasks_per_slot(mean_s, ahead_s, most)
+    assert 1 <= size <= most
     if mean_s is None:
-        assert size == slots
+        assert size == 1
     elif mean_s > 0 and math.isfinite(ahead_s / mean_s):
-        assert size == slots * min(1 + math.floor(ahead_s / mean_s), most)
+        assert size == min(1 + math.floor(ahead_s / mean_s), most)
 
 
 @given(
