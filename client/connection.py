@@ -70,6 +70,7 @@ class Connection:
         """Of the node there was last."""
         self._window = Window()
         self._by_id: dict[str, Job] = {}
+        self._window.closed = lambda job_id: self._by_id.pop(job_id, None)
         self._questions = Questions()
         self._lock = threading.Lock()
         self.futures_lock = threading.RLock()
@@ -388,6 +389,8 @@ class Connection:
         job.in_flight.pop(future.index, None)
         if future.index >= job.safe_tasks:
             self._window.landed(future)
+        if job.wants_closing:
+            self._ring()
 
     def _take_safe(self, message: control.TasksSafe) -> None:
         """What a lasting job has taken in is its own: there is room for more on the way."""

@@ -42,6 +42,9 @@ R = TypeVar("R")
 FUNCTIONS_KEPT: Final = 256
 """Pickled functions an executor remembers. More serve programs that go round many; a lambda is new each time."""
 
+PROGRAMS_MAX: Final = 8192
+"""Of one job, that a node keeps for it: of a program that makes a function for each call, the next is another job's."""
+
 
 class _Line(NamedTuple):
     """Where calls of one function go."""
@@ -93,8 +96,8 @@ class Executor(concurrent.futures.Executor):
 
     A function is pickled when it is first submitted, and again when a name that it refers to stands for something else
     or modules of the program are loaded again, as in a notebook; what is changed in place is taken as it was. Other
-    objects that can be called are pickled at each call, or once for a `map`; each state of them that is sent is kept at
-    the node until the executor is shut down.
+    objects that can be called are pickled at each call, or once for a `map`. A node keeps thousands of functions and
+    states of such objects; after that the next ones go to sandboxes of their own, and it forgets the others.
     `submit` never blocks; what the node has no room for waits in this program. After `os.fork` the child's calls go
     over a connection of its own, and futures it has copied fail there if they were pending.
     """
@@ -278,9 +281,9 @@ class Executor(concurrent.futures.Executor):
     def _line_of(self, fn: Callable[..., Any]) -> _Line:
         self._packer.look_again()
         line = self._lines.get(fn)
-        if line is None or line.libraries is not self._packer.libraries or line.job.connection.error is not None:
+        if line is None or line.libraries is not self._packer.libraries or line.job.is_retired:
             return self._line(fn)
-        return line
+        return line if line.job.connection.error is None else self._line(fn)
 
     def _line(self, fn: Callable[..., Any]) -> _Line:
         """Raises NoNode where the named node does not run."""
@@ -316,6 +319,10 @@ class Executor(concurrent.futures.Executor):
 
     def _job(self, options: JobOptions, setting: Setting | None) -> Job:
         key = options, None if setting is None else encoded(setting).data, self._packer.generation
+        for known, one in list(self._jobs.items()):
+            if known[2] != key[2] or len(one.programs_sent) >= PROGRAMS_MAX:
+                one.is_retired = True
+                del self._jobs[known]
         job = self._jobs.get(key)
         if job is None:
             job = self._jobs[key] = self._connected().open_job(options)

@@ -64,6 +64,25 @@ class Job:
         self.input = StandardInput(connection.tell) if options.takes_input else None
         self.next_index = 0
         self.programs_sent: set[bytes] = set()
+        self.is_retired = False
+        """Whoever submits has gone on to another job. Once nothing of it is to be done, the node forgets it, with all
+        its programs; whoever comes too late has it opened again."""
+
+    @property
+    def wants_opening(self) -> bool:
+        return not self.is_asked_for and (not self.is_retired or bool(self.backlog))
+
+    @property
+    def wants_closing(self) -> bool:
+        return self.is_retired and self.id is not None and self.is_idle
+
+    def forget_node(self) -> None:
+        """There, it is as if there had been no such job."""
+        self.id, self.is_asked_for = None, False
+        self.next_index = 0
+        self.programs_sent.clear()
+        if self.output is not None:
+            self.output.begin_again()
 
     def hear(self, message: Printed | InputAsked) -> None:
         """What its tasks say while they run."""
@@ -102,11 +121,7 @@ class Job:
 
     def take_back(self) -> list[TaskFuture]:
         """For another node, which knows nothing of it: what was in flight goes first. As `Window.take_back`."""
-        self.id, self.is_asked_for = None, False
-        self.next_index = 0
-        self.programs_sent.clear()
-        if self.output is not None:
-            self.output.begin_again()
+        self.forget_node()
         flying = [future for _index, future in sorted(self.in_flight.items())]
         again = [future for future in flying if future.may_go_again()]
         for future in again:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..overlay.wire import control
@@ -30,6 +30,8 @@ class Window:
         """By priority."""
         self.towards = Towards(b"", takes_parcels=False)
         """Known once there is a connection."""
+        self.closed: Callable[[str], object] = lambda job_id: None
+        """Told of jobs that the node is told to forget."""
         self._sent_tasks = self._sent_bytes = 0
         self._done_tasks = self._done_bytes = 0
 
@@ -37,7 +39,7 @@ class Window:
     def has_work(self) -> bool:
         if self.urgent or self.cancels:
             return True
-        if any(not job.is_asked_for for job in self.jobs):
+        if any(job.wants_opening or job.wants_closing for job in self.jobs):
             return True
         return self._room() > 0 and any(job.backlog for job in self.jobs if job.id is not None)
 
@@ -90,7 +92,7 @@ class Window:
     def unasked(self) -> Iterator[Job]:
         """Those the node is to open first."""
         for job in self.jobs:
-            if not job.is_asked_for:
+            if job.wants_opening:
                 job.is_asked_for = True
                 yield job
 
@@ -99,6 +101,7 @@ class Window:
         while self.urgent:
             yield self.urgent.popleft()
         yield from self._withdrawals()
+        yield from self._farewells()
         for job in self.jobs:
             while job.id is not None and job.backlog and (room := self._room()) > 0:
                 yield from self._batch(job, job.id, min(room, BATCH_TASKS))
@@ -112,6 +115,15 @@ class Window:
         for job, indexes in by_job.items():
             for start in range(0, len(indexes), BATCH_TASKS):
                 yield TO_NODE.encode(control.CancelTasks(job, indexes[start : start + BATCH_TASKS]))
+
+    def _farewells(self) -> Iterator[bytes]:
+        for job in self.jobs:
+            if job.wants_closing:
+                job_id = job.id
+                assert job_id is not None
+                job.forget_node()
+                self.closed(job_id)
+                yield TO_NODE.encode(control.CloseJob(job_id))
 
     def _batch(self, job: Job, job_id: str, tasks_max: int) -> Iterator[Sent]:
         """The next tasks that share a program. A payload too long for a frame goes ahead."""

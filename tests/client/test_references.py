@@ -6,6 +6,8 @@ import functools
 import gc
 import importlib
 import sys
+import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 from potluck.client.executor import Executor
+from potluck.client.futures import Job, TaskFuture
 from potluck.client.options import options
 from potluck.client.references import References
 from potluck.client.stateful import is_stateful
@@ -222,3 +225,36 @@ def test_what_is_loaded_again_runs_as_it_is_then_and_what_was_only_edited_does_n
             assert list(pool.map(names["task"], [1, 2])) == [20, 30]
     finally:
         del sys.modules["loaded_again"], sys.modules["loaded_again.inner"]
+
+
+def rest(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@pytest.mark.processes
+def test_a_program_that_makes_a_function_for_each_call_is_not_kept_with_all_of_them(
+    pool: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("potluck.client.executor.PROGRAMS_MAX", 8)
+    kept = notebook("def kept(x): return -x")["kept"]
+    jobs: list[Job] = []
+    with Executor(surroundings=pool._surroundings) as executor:
+        slow = executor.submit(rest, 2)
+        for number in range(60):
+            made = executor.submit(lambda x, number=number: x + number, 1)
+            again = executor.submit(kept, number)
+            assert (made.result(), again.result()) == (1 + number, -number)
+            assert isinstance(made, TaskFuture)
+            if made.job not in jobs:
+                jobs.append(made.job)
+        assert slow.result() is None
+        *retired, last = jobs
+        assert len(retired) >= 60 // 8
+        deadline_s = time.monotonic() + 10
+        while any(job.id is not None for job in retired):
+            assert time.monotonic() < deadline_s, "the node is told to forget them"
+            threading.Event().wait(0.01)
+        assert last.id is not None
+        assert len(last.programs_sent) <= 9
+        late = retired[0].submit(executor._line(kept).body, executor._packer.arguments((5,), {}))
+        assert late.result(10) == -5, "what comes too late is done all the same"
