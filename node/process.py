@@ -31,7 +31,7 @@ from .house import House
 from .lending.desk import Desk
 from .resources.gpus import find_gpus, lent
 from .store import SqliteStore
-from .system import SystemEntropy, SystemHost, SystemWallClock
+from .system import SystemEntropy, SystemHost, SystemWallClock, allow_descriptors
 from .tenancy import held
 
 logger = logging.getLogger("potluck.node")
@@ -47,6 +47,7 @@ def serve(config: Config, announce: Callable[[Event], None], sandboxes: Callable
 
     Raises NameInUse, ConfigError, SandboxUnavailable for a node that cannot start.
     """
+    allow_descriptors()
     try:
         trio.run(_serve, config, announce, sandboxes, restrict_keyboard_interrupt_to_checkpoints=True)
     except BaseExceptionGroup as group:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import resource
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -18,6 +20,8 @@ from ..overlay.ports import Gpu, HostSample, Look
 from .lending.desk import Desk
 
 _PACKAGE_FOLDERS: Final = ("site-packages", "dist-packages")
+
+_DESCRIPTORS_MAX: Final = 65_536
 
 
 class SystemWallClock:
@@ -41,6 +45,7 @@ class SystemHost:
     def __init__(self, data_dir: Path, gpus: Sequence[Gpu] = (), desk: Desk | None = None) -> None:
         self._data_dir = data_dir
         self._desk = desk or Desk()
+        self._sampled = HostSample(0.0, 0, 0)
         self.cores: Sequence[int] = sorted(os.sched_getaffinity(0))
         self.gpus = gpus
         self.memory_bytes: int = psutil.virtual_memory().total
@@ -63,11 +68,23 @@ class SystemHost:
         return datetime.now().astimezone()
 
     def sample(self) -> HostSample:
-        return HostSample(
-            cpu_percent=psutil.cpu_percent(interval=None),
-            memory_free_bytes=psutil.virtual_memory().available,
-            disk_free_bytes=psutil.disk_usage(str(self._data_dir)).free,
-        )
+        """The one before, where the machine does not tell: no more files can be opened, or the disk is gone."""
+        with suppress(OSError):
+            self._sampled = HostSample(
+                cpu_percent=psutil.cpu_percent(interval=None),
+                memory_free_bytes=psutil.virtual_memory().available,
+                disk_free_bytes=psutil.disk_usage(str(self._data_dir)).free,
+            )
+        return self._sampled
+
+
+def allow_descriptors() -> None:
+    """As many open files as this process may have, within reason: a sandbox takes nine, a connection one or two, and
+    what a login allows without being asked is little."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS_MAX)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _changed_ns(folder: Path) -> int:

@@ -16,6 +16,7 @@ Where the system has no such files, payloads travel within frames.
 from __future__ import annotations
 
 import fcntl
+import functools
 import mmap
 import os
 import resource
@@ -171,6 +172,8 @@ class Arrivals:
     def __init__(self, source: socket.socket) -> None:
         self.source = source
         self._waiting: deque[int] = deque()
+        with suppress(OSError):
+            _ordinary_memory()
 
     def receive(self, bytes_max: int) -> bytes:
         """As `recv`. Raises RemoteProtocolError for more descriptors than anybody sends, LinkLost where this process
@@ -230,8 +233,14 @@ def _is_sealed(descriptor: int) -> bool:
 
 
 def _is_ordinary(descriptor: int) -> bool:
+    return os.fstat(descriptor).st_dev == _ordinary_memory()
+
+
+@functools.cache
+def _ordinary_memory() -> int:
+    """The device of such files, found once: later there may be no descriptor left to find it by."""
     own = os.memfd_create(_NAME, os.MFD_CLOEXEC)
     try:
-        return os.fstat(own).st_dev == os.fstat(descriptor).st_dev
+        return os.fstat(own).st_dev
     finally:
         os.close(own)

@@ -333,7 +333,7 @@ class Engine:
         if not starts.given_up(now_s):
             return
         for job in self.jobs.values():
-            for task in list(job.tasks.values()) if job.sandbox == worker.sandbox else ():
+            for task in list(job.tasks.values()) if job.sandbox == worker.sandbox and not job.lease.is_served else ():
                 self._account.hand_over(task, SandboxUnavailable(reason))
 
     def _worker_replied(self, now_s: float, event: events.WorkerReplied) -> None:

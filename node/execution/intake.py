@@ -262,7 +262,7 @@ class Intake:
         if job.sandbox is None:
             return SandboxUnavailable(f"this node has no sandbox for tasks of other owners{self._places.lacking}")
         starts = self._pool.starts[job.sandbox]
-        return SandboxUnavailable(starts.reason) if starts.given_up(now_s) else None
+        return SandboxUnavailable(starts.reason) if starts.given_up(now_s) and not job.lease.is_served else None
 
     def _is_awaited_here(self, job: Job) -> bool:
         """By a task from the same root: the node does not leave without that."""

@@ -56,6 +56,11 @@ class Lease(msgspec.Struct, eq=False):
     used_once: bool = False
     """Each worker runs one task: it can be fed no second time."""
 
+    @property
+    def is_served(self) -> bool:
+        """What waits has somebody to wait for, also where no other worker can be started."""
+        return any(worker.ready and not worker.dying for worker in self.workers.values())
+
 
 class ProgramState(msgspec.Struct, eq=False):
     """A program of one job. `number` is what workers know it by."""

@@ -108,7 +108,7 @@ class WorkerLife:
             try:
                 async with starting:
                     process = await start()
-            except SandboxUnavailable as error:
+            except (SandboxUnavailable, OSError) as error:  # no file can be opened, no folder made
                 self._end = events.WorkerNotStarted(self.number, str(error))
                 return
             self._process = process

@@ -23,7 +23,17 @@ from typing import Final
 import msgspec
 
 from ...overlay.config import Jobs as JobsConfig
-from ...overlay.errors import BadProgram, Cancelled, LinkLost, NotFound, NotLent, NoWorker, Unavailable, WorkerLost
+from ...overlay.errors import (
+    BadProgram,
+    Cancelled,
+    LinkLost,
+    NotFound,
+    NotLent,
+    NoWorker,
+    SandboxUnavailable,
+    Unavailable,
+    WorkerLost,
+)
 from ...overlay.ids import NodeId
 from ...overlay.wire.capabilities import LoadReport
 from ...overlay.wire.control import JobOptions, TaskSpec
@@ -56,6 +66,8 @@ _NOT_NOW: Final = (LinkLost.wire_code, Unavailable.wire_code)
 _RETURNS_MAX: Final = 16
 """A task that workers keep handing back for no lasting reason is given up, or it would go round for ever."""
 _REST_MAX_S: Final = 300.0
+_REFUSED_S: Final = 10.0
+"""No sandbox could be started there: for want of something that may be there again."""
 
 
 class Master:
@@ -114,7 +126,7 @@ class Master:
             return []
         effects: list[Effect] = []
         for job in self._jobs.values():
-            job.refused_by.pop(node_id, None)  # its next life may have another mind
+            job.welcome(node_id)  # its next life may have another mind
             for programs in job.programs.values():
                 programs.known_at.discard(node_id)
                 programs.impossible_at.pop(node_id, None)
@@ -301,13 +313,15 @@ class Master:
         effects: list[Effect] = []
         for job in self._jobs.values():
             self._queue(job, job.rested(now_s))
+            job.forget_refusals(now_s)
             for group, since_s in list(job.pending.unplaceable_since_s.items()):
                 if now_s - since_s < self._grace_s or (self.leaving and job.options.lasting):
                     continue
-                if will_be_lent(self._workers, self._placing.requirements(job, group)):
+                needs = self._placing.requirements(job, group)
+                if self._placing.able(job, group) or will_be_lent(self._workers, needs):
                     continue
                 tasks = job.impatient(group)
-                reason = NoWorker(why_not(job, group, self._placing.requirements(job, group), self._workers.values()))
+                reason = NoWorker(why_not(job, group, needs, self._workers.values()))
                 for task in tasks:
                     self._accept(job, task)
                 if tasks:
@@ -387,6 +401,8 @@ class Master:
             task.returns += not was_asked
         else:
             job.refused_by[node_id] = report.reason  # every node says so once in its life, however many there are
+            if report.code == SandboxUnavailable.wire_code:
+                job.refused_until_s[node_id] = now_s + _REFUSED_S
         if task.nodes:
             return []
         self._queue(job, [task], first=True)

@@ -57,6 +57,8 @@ class Job(msgspec.Struct):
     at: dict[NodeId, set[int]] = {}
     """Indexes assigned to each node that has ever been given a task of this job."""
     refused_by: dict[NodeId, str] = {}
+    refused_until_s: dict[NodeId, float] = {}
+    """Of those, where they may have another mind soon."""
 
     @property
     def losses_max(self) -> int:
@@ -111,6 +113,16 @@ class Job(msgspec.Struct):
         for index in over:
             del self.resting[index]
         return [self.tasks[index] for index in over]
+
+    def forget_refusals(self, now_s: float) -> None:
+        """That are old."""
+        for node_id in [node_id for node_id, until_s in self.refused_until_s.items() if until_s <= now_s]:
+            self.welcome(node_id)
+
+    def welcome(self, node_id: NodeId) -> None:
+        """It may be asked whatever it has said."""
+        self.refused_by.pop(node_id, None)
+        self.refused_until_s.pop(node_id, None)
 
     def impatient(self, group: Group) -> list[Task]:
         """Takes out of their row all but those that stand still: these can wait for their node for as long as nobody

@@ -140,6 +140,13 @@ class BubblewrapSandbox:
         return worker
 
     def _spawn(self, access: Access) -> BubblewrapWorker:
+        try:
+            return self._spawned(access)
+        except OSError as error:
+            raise SandboxUnavailable(f"a worker process cannot be started: {error}") from error
+
+    def _spawned(self, access: Access) -> BubblewrapWorker:
+        """Raises OSError, SandboxUnavailable."""
         with ExitStack() as theirs, ExitStack() as ours:
             told, tells = os.pipe()
             ours.callback(os.close, told)

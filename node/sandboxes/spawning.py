@@ -78,10 +78,21 @@ def spawn(
                 cwd=cwd,
                 start_new_session=True,
             )
+            child = _held(popen)
         except OSError as error:
             raise SandboxUnavailable(f"a worker process cannot be started: {error}") from error
         ours.pop_all()
-    return Spawned(Child(popen), pipes)
+    return Spawned(child, pipes)
+
+
+def _held(popen: subprocess.Popen[bytes]) -> Child:
+    """Raises OSError, and nothing is left."""
+    try:
+        return Child(popen)
+    except OSError:
+        popen.kill()
+        popen.wait()
+        raise
 
 
 def clean_environment(home: str, gpus: Sequence[Gpu] = ()) -> dict[str, str]:

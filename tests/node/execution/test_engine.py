@@ -254,6 +254,26 @@ def test_a_sandbox_that_never_starts_gives_the_work_back_and_rests() -> None:
     assert world.busy()
 
 
+def test_what_waits_goes_on_with_the_workers_that_there_are_when_no_other_can_be_started() -> None:
+    world = World(slots=3)
+    world.assign(M, "j", [1, 2, 3])
+    first = world.starting()[0]
+    world.start(first)
+    reports = []
+    for _ in range(12):
+        world.advance(world.engine.next_deadline_s(world.now_s) - world.now_s)
+        for number in world.starting():
+            reports += world.end(number, "too many open files")
+    assert reports == []
+    assert world.assign(M, "j", [4]) == [], "nor is anything new refused"
+    (refused,) = world.assign(M, "another job", [1])
+    assert refused.code == SandboxUnavailable.wire_code
+    done = []
+    while world.busy():
+        done += [report.index for report in world.reply(first) if report.index not in done]
+    assert sorted(done) == [1, 2, 3, 4]
+
+
 def test_a_pickled_result_is_passed_on_only_where_pickles_are_opened(world: World) -> None:
     world.assign(b"master-1", "j", [1])
     (report,) = world.reply(world.busy()[0], pickled=True)

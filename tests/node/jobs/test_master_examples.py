@@ -8,7 +8,7 @@ import pytest
 from potluck.node.jobs.effects import Assign, CancelAt, Release
 from potluck.node.jobs.master import Master
 from potluck.overlay.config import Jobs
-from potluck.overlay.errors import BadProgram, NotFound, NotLent, NoWorker, Unavailable, WorkerLost
+from potluck.overlay.errors import BadProgram, NotFound, NotLent, NoWorker, SandboxUnavailable, Unavailable, WorkerLost
 from potluck.overlay.wire.capabilities import LoadReport
 from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.peer import PEER
@@ -89,6 +89,18 @@ def test_what_an_owner_does_not_lend_for_now_is_waited_for_and_costs_no_try() ->
         assert placed(master.load_reported(1_001.0, IDS[1], LoadReport(slots=1))) == {IDS[1]: [0]}
     report = report_of("ok", 0, master.jobs["j"].tasks[0].attempt, 0.1)
     assert len(finished(master.confirmed(1_002.0, IDS[1], "j", 1, [report]))) == 1
+
+
+def test_where_no_sandbox_could_be_started_one_is_asked_for_again_after_a_while() -> None:
+    master = Master(CONFIG, "3.11", Random(0), GRACE_S)
+    master.worker_up(0.0, worker(IDS[1]))
+    submitted(master, 1)
+    refusal = Returned(0, 0, SandboxUnavailable.wire_code, "too many open files")
+    assert not placed(master.confirmed(0.0, IDS[1], "j", 1, [refusal]))
+    (told,) = finished(master.tick(GRACE_S))
+    assert told.fault is not None and told.fault.code == NoWorker.wire_code
+    assert not placed(master.submit(GRACE_S, "j", PROGRAMS["function"], [TaskSpec(1, Inline(b"x"))]))
+    assert placed(master.tick(10.0)) == {IDS[1]: [1]} and not finished(master.tick(10.0))
 
 
 def test_what_does_not_arrive_is_sent_again_for_as_long_as_it_takes_and_holds_up_nothing_else() -> None:
