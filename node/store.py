@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from ..overlay.errors import ConfigError, Unavailable
+from ..overlay.threads import beside
 
 logger = logging.getLogger("potluck.node")
 
@@ -89,7 +90,7 @@ class SqliteStore:
                 return
             self._being_written, self._pending = self._pending, {}
             try:
-                await trio.to_thread.run_sync(self._write, self._being_written)
+                await beside(self._write, self._being_written)
             except BaseException as error:  # cancelled on the way, too: those who wait count on these writes
                 self._pending = self._being_written | self._pending
                 if isinstance(error, sqlite3.Error):

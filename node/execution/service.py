@@ -13,6 +13,7 @@ from ...overlay.config import Execution
 from ...overlay.errors import BadProgram, PotluckError
 from ...overlay.parcels import Parcel
 from ...overlay.ports import Access, Host, Sandbox
+from ...overlay.threads import beside
 from ...overlay.wire.kinds import Handlers, label_of
 from ...overlay.wire.processes import Act
 from ...overlay.wire.streams import InputPart, InputWanted, OutputTaken, TaskOutput
@@ -323,7 +324,7 @@ class ExecutionService:
             for heard in self.ended:
                 heard(effect.runs)
         elif isinstance(effect, events.LetGo):
-            nursery.start_soon(trio.to_thread.run_sync, effect.parcels.clear)  # takes the system milliseconds
+            nursery.start_soon(beside, effect.parcels.clear)  # takes the system milliseconds
         elif isinstance(effect, events.Say):
             if (assigner := self._assigners.get(effect.assigner)) is not None:
                 assigner.say(effect.message)

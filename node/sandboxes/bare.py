@@ -22,6 +22,7 @@ import trio
 
 from ...overlay.errors import LinkLost
 from ...overlay.ports import NO_ACCESS, Access, Gpu
+from ...overlay.threads import beside
 from ...overlay.wire.capabilities import Guarantees
 from .cgroups import Group, Hierarchy, make_group
 from .pipes import END_TIMEOUT_S, PipedWorker
@@ -148,7 +149,7 @@ class BareWorker(PipedWorker):
             while victims := {pid for pid in victims | self._all() if entry_of(pid).is_alive}:
                 _signal_all(victims, signal.SIGKILL)
                 await trio.sleep(_SWEEP_INTERVAL_S)
-        await trio.to_thread.run_sync(self._scratch.remove)
+        await beside(self._scratch.remove)
 
     def _close(self) -> None:
         super()._close()

@@ -26,6 +26,7 @@ import trio
 
 from ...overlay.errors import RemoteProtocolError, SandboxUnavailable
 from ...overlay.ports import NO_ACCESS, Access, Gpu
+from ...overlay.threads import beside
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Limits
 from ..inside.seccomp import filter_here
@@ -271,7 +272,7 @@ class BubblewrapWorker(SupervisedWorker):
         await self._enter_group(self._first_pid)
         await self._begin()
         if self._group is not None:  # the supervisor stops them at once, whatever they do
-            await trio.to_thread.run_sync(self._group.set_apart, self._first_pid)
+            await beside(self._group.set_apart, self._first_pid)
         await super()._receive_ready()
 
     def _find_first(self) -> None:

@@ -33,6 +33,7 @@ import trio
 
 from ...overlay.errors import SandboxUnavailable
 from ...overlay.ports import NO_ACCESS, Access, Gpu
+from ...overlay.threads import beside
 from ...overlay.wire.capabilities import Guarantees
 from ..inside.entrance import hand_over
 from ..resources.gpus import devices_of
@@ -157,7 +158,7 @@ class DockerSandbox:
                 raise
 
     async def _in_thread(self, call: Callable[[Argument], Result], argument: Argument) -> Result:
-        return await trio.to_thread.run_sync(call, argument, limiter=self._calls)
+        return await beside(call, argument, limiter=self._calls)
 
     def _user(self) -> int:
         """A node that is not root's can be sure of reading its own Python as itself only."""

@@ -20,6 +20,7 @@ import trio
 from ...overlay.errors import LinkLost, RemoteProtocolError, SandboxUnavailable
 from ...overlay.parcels import Parcel
 from ...overlay.ports import OUTPUT_PART_BYTES
+from ...overlay.threads import beside
 from ...overlay.transport.sockets import SocketStream
 from ...overlay.wire.capabilities import Guarantees
 from ...overlay.wire.limits import Limits, Usage
@@ -165,7 +166,7 @@ class PipedWorker:
         self._counted = pid
         if self._group is not None:
             try:
-                await trio.to_thread.run_sync(self._group.enter, pid)
+                await beside(self._group.enter, pid)
             except OSError as error:
                 raise RemoteProtocolError(f"it could not be put into its control group: {error}") from error
 

@@ -1,0 +1,44 @@
+"""Calls that wait go on where the system has no thread for them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+import trio
+from potluck.overlay.threads import beside
+
+NO_THREAD_LEFT = """
+import threading, trio
+from potluck.overlay.threads import beside
+
+threading.stack_size(1 << 46)
+try:
+    threading.Thread(target=print).start()
+except RuntimeError:
+    print(trio.run(beside, threading.current_thread) is threading.main_thread())
+"""
+
+
+def test_where_there_is_a_thread_it_is_another_one() -> None:
+    assert trio.run(beside, threading.current_thread) is not threading.current_thread()
+
+
+def test_where_there_is_none_the_call_is_made_all_the_same() -> None:
+    done = subprocess.run([sys.executable, "-c", NO_THREAD_LEFT], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+def test_what_the_call_raises_is_its_own_and_it_is_made_once() -> None:
+    calls = 0
+
+    def wrong() -> None:
+        nonlocal calls
+        calls += 1
+        raise RuntimeError("another matter")
+
+    with pytest.raises(RuntimeError, match="another matter"):
+        trio.run(beside, wrong)
+    assert calls == 1
