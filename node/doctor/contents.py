@@ -20,7 +20,7 @@ def unusable(data_dir: Path) -> Iterator[_Fault]:
     anew = f"put back a copy, or move {data_dir} away: this machine then begins as a stranger, to be invited again"
     folders = [data_dir, data_dir / "nodes", *sorted(data_dir.glob("nodes/*"))]
     if closed := [one for one in folders if one.is_dir() and not os.access(one, os.R_OK | os.W_OK | os.X_OK)]:
-        yield from ((f"{one} cannot be used", f"`chmod 700 {one}`") for one in closed)
+        yield from ((f"{one} cannot be used", _opening(one)) for one in closed)
         return
     yield from _tried(lambda: present_mesh(data_dir), anew)
     if (data_dir / "secret").exists():
@@ -34,6 +34,11 @@ def unusable(data_dir: Path) -> Iterator[_Fault]:
             yield from _tried(lambda key=key: KeyPair.from_pem(key.read_bytes(), str(key)), fix)  # type: ignore[misc]
         if state.exists():
             yield from _tried(lambda state=state: check_readable(state), fix)  # type: ignore[misc]
+
+
+def _opening(folder: Path) -> str:
+    is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+    return f"mount what {folder} lies on for writing" if is_read_only else f"`chmod 700 {folder}`"
 
 
 def _tried(read: Callable[[], object], fix: str) -> Iterator[_Fault]:

@@ -97,7 +97,9 @@ def files(data_dir: Path) -> Finding:
         return well("data", f"{data_dir} will be made by the first `potluck up`")
     faults = [*_too_open(data_dir), *unusable(data_dir)]
     if faults:
-        return wrong("data", several([fault for fault, _ in faults]), several([fix for _, fix in faults]))
+        return wrong(
+            "data", several([fault for fault, _ in faults]), several(list(dict.fromkeys(fix for _, fix in faults)))
+        )
     return well("data", f"{data_dir}, whole, its secrets readable by you alone")
 
 

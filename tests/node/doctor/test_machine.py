@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -116,3 +118,17 @@ def test_a_sandbox_that_is_not_there_is_missed(monkeypatch: pytest.MonkeyPatch) 
     finding = machine.sandbox()
     assert not finding.ok
     assert "install" in finding.fix
+
+
+def test_a_data_directory_on_what_is_mounted_for_reading_is_told_once_and_is_no_matter_of_its_mode(
+    tmp_path: Path,
+) -> None:
+    program = "import sys; from pathlib import Path; from potluck.node.doctor.machine import files; "
+    program += "print(files(Path(sys.argv[1])).fix)"
+    steps = 'mount -t tmpfs none "$0" && mkdir "$0/d" && chmod 700 "$0/d" && mount -o remount,ro "$0" && '
+    line = ["unshare", "-m", "sh", "-c", steps + 'exec "$1" -c "$2" "$0/d"', str(tmp_path), sys.executable, program]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no mounts here: {error}")
+    assert done.stdout == f"mount what {tmp_path}/d lies on for writing\n"
