@@ -60,6 +60,10 @@ class _Line(NamedTuple):
     kind: str = ""
     """Whatever handles it is at the nodes."""
 
+    def serves(self, libraries: tuple[Body, ...]) -> bool:
+        """A call of now, when these are the program's libraries."""
+        return self.libraries is libraries and not self.job.is_retired and self.job.connection.error is None
+
 
 class _Lines:
     """Lines of functions by identity, for as long as somebody else holds the function: none is kept alive here."""
@@ -281,9 +285,7 @@ class Executor(concurrent.futures.Executor):
     def _line_of(self, fn: Callable[..., Any]) -> _Line:
         self._packer.look_again()
         line = self._lines.get(fn)
-        if line is None or line.libraries is not self._packer.libraries or line.job.is_retired:
-            return self._line(fn)
-        return line if line.job.connection.error is None else self._line(fn)
+        return line if line is not None and line.serves(self._packer.libraries) else self._line(fn)
 
     def _line(self, fn: Callable[..., Any]) -> _Line:
         """Raises NoNode where the named node does not run."""

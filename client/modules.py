@@ -65,7 +65,7 @@ class Modules:
     def _forget_reloaded(self, loaded: Iterable[ModuleType]) -> None:
         """Its file is another since then."""
         for module in loaded:
-            name, spec = module.__name__, module.__spec__
+            name, spec = module.__name__, getattr(module, "__spec__", None)
             if self._specs.setdefault(name, spec) is not spec:
                 self._specs[name] = spec
                 self._libraries.pop(name.partition(".")[0], None)

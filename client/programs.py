@@ -135,8 +135,7 @@ class Packer:
     @contextmanager
     def _strays_by_value(self) -> Iterator[None]:
         with _registry:
-            if not _is_same(self._seen, latest()):
-                self._look()
+            self._look()
             already = cloudpickle.list_registry_pickle_by_value()
             added = [module for module in self._strays if module.__name__ not in already]
             for module in added:
@@ -149,6 +148,8 @@ class Packer:
 
     def _look(self) -> None:
         seen = latest()
+        if _is_same(self._seen, seen):
+            return
         libraries, strays = self._modules.imported(own_modules(), main_source())
         taken = self._taken
         if fresh := [library for library in libraries if taken.get(library.name) != library]:

@@ -60,6 +60,7 @@ class ObjectTable:
         self._objects: dict[bytes, Held] = {}
         self._by_job: dict[str, set[bytes]] = {}
         self.size_bytes = 0
+        self.on_freed: Callable[[], object] = lambda: None
 
     def put(self, object_id: bytes, held: Held, job: str, *, is_result: bool = False) -> None:
         """Raises LimitExceeded when the node lends no more memory. Results of what has run here may take as much again:
@@ -103,10 +104,12 @@ class ObjectTable:
         held = self._objects.pop(object_id, None)
         if held is not None:
             self.size_bytes -= size_of(held)
+            self.on_freed()
 
     def release(self, job: str) -> None:
         for object_id in self._by_job.pop(job, ()):
             self.drop(object_id)
+        self.on_freed()  # whoever waits for room for this job waits in vain
 
 
 class Objects:
@@ -134,10 +137,17 @@ class Objects:
         self._idle: dict[NodeId, list[Conversation]] = {}
         self._limits: dict[NodeId, trio.CapacityLimiter] = {}
         self._arriving_bytes = 0
+        self.freed = trio.Event()
+        """Set when there may be more room than there was; the next one is another."""
+        table.on_freed = self._note_freed
         self.kept: Callable[[bytes], bytes | None] = lambda object_id: None
         """Payloads that lie on disk, beside those of the table."""
         links.on_bulk(self._serve)
         links.on(ObjectRelease, self._released)
+
+    def _note_freed(self) -> None:
+        self.freed.set()
+        self.freed = trio.Event()
 
     @property
     def is_full(self) -> bool:
@@ -213,6 +223,7 @@ class Objects:
                 return await self._fetch_from(holder, reference)
             finally:
                 self._arriving_bytes -= reference.size_bytes
+                self._note_freed()
 
     async def _fetch_from(self, holder: NodeId, reference: Reference) -> Held:
         patience_s = _PATIENCE_S + reference.size_bytes / _RATE_MIN_BYTES_PER_S

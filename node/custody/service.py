@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final
 
@@ -117,7 +116,7 @@ class Custody:
         jobs.may_pass_on = lambda job: job in self.shelf.heads
         jobs.holds_back = self._holds_back
         jobs.noted = self._noted
-        jobs.turn = self._turn
+        jobs.turns = self._turns
         objects.kept = self._kept
         links.on(JobLog, self._logged)
         links.on(JobOrphaned, self._orphaned)
@@ -282,8 +281,9 @@ class Custody:
             return Finished(report.index, report.attempt, fault=Fault(error.wire_code, str(error)))
         return msgspec.structs.replace(report, value=value)
 
-    def _turn(self, job: str, size_bytes: int) -> AbstractAsyncContextManager[None] | None:
-        return self.backlog.turn(size_bytes) if job in self.masteries else None
+    def _turns(self, job: str) -> Backlog | None:
+        mastery = self.masteries.get(job)
+        return self.backlog if mastery is not None and not mastery.opened.options.confidential else None
 
     def _kept(self, object_id: bytes) -> bytes | None:
         return self._unwritten.get_object(object_id) or self.archive.get_object(object_id)

@@ -108,7 +108,7 @@ class WorkerLife:
             try:
                 async with starting:
                     process = await start()
-            except (SandboxUnavailable, OSError) as error:  # no file can be opened, no folder made
+            except SandboxUnavailable as error:
                 self._end = events.WorkerNotStarted(self.number, str(error))
                 return
             self._process = process

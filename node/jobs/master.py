@@ -173,8 +173,11 @@ class Master:
         on_hold: bool = False,
     ) -> None:
         """`on_hold`: nothing of it is placed before `adopt`."""
-        job = self._jobs[job_id] = Job(job_id, epoch, options, origin, submitted_s, on_hold=on_hold)
-        job.pending = Queue(job.tasks, partial(self._placing.ask, job))
+        tasks: dict[int, Task] = {}
+        programs: dict[bytes, ProgramState] = {}
+        pending = Queue(tasks, partial(self._placing.ask, programs))
+        job = Job(job_id, epoch, options, tasks, programs, pending, origin, submitted_s, on_hold=on_hold)
+        self._jobs[job_id] = job
 
     def submit(self, now_s: float, job_id: str, program: Program, specs: Sequence[TaskSpec]) -> list[Effect]:
         """Raises NotFound for a job that is not open here, or a program that came without its body."""

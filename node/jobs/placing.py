@@ -15,7 +15,7 @@ from .placement import Requirements, Worker, candidates, room, spread, tasks_per
 from .queue import Group, Line
 from .requirements import requirements_of
 from .task import Task
-from .tasks import Job, by_urgency
+from .tasks import Job, ProgramState, by_urgency
 
 
 class Placing:
@@ -47,11 +47,14 @@ class Placing:
                     full.append(line)
         return effects
 
-    def ask(self, job: Job, group: Group) -> Hashable:
-        """Equal for groups for which the same nodes have room."""
-        programs, config = job.programs[group[0]], self._config
-        per_slot = tasks_per_slot(programs.mean_s, config.window_s, config.window_max)
-        return group[1], programs.program.form, programs.program.python, frozenset(programs.impossible_at), per_slot
+    def ask(self, programs: Mapping[bytes, ProgramState], group: Group) -> Hashable:
+        """Equal for groups of one job for which the same nodes have room."""
+        state = programs[group[0]]
+        form, python, per_slot = state.program.form, state.program.python, self._per_slot(state)
+        return group[1], form, python, frozenset(state.impossible_at), per_slot
+
+    def _per_slot(self, state: ProgramState) -> int:
+        return tasks_per_slot(state.mean_s, self._config.window_s, self._config.window_max)
 
     def give(self, job: Job, node_id: NodeId, tasks: list[Task], *, known_only: bool = False) -> list[Assign]:
         """Tasks that say already that they are there."""
@@ -80,13 +83,13 @@ class Placing:
 
     def _place_group(self, now_s: float, job: Job, line: Line) -> Iterable[Effect]:
         """The first of its line."""
-        group, config = line.first, self._config
+        group = line.first
         able = candidates(self._workers, self.requirements(job, group))
         if not able:
             job.pending.note_unplaceable(line, now_s)
             return []
         job.pending.note_placeable(line)
-        per_slot = tasks_per_slot(job.programs[group[0]].mean_s, config.window_s, config.window_max)
+        per_slot = self._per_slot(job.programs[group[0]])
         free: dict[NodeId, int] = {}
         for worker in able:
             size = worker.slots * per_slot

@@ -53,7 +53,6 @@ logger = logging.getLogger("potluck.node")
 
 _TICK_S: Final = 0.5
 _ROOM_PATIENCE_S: Final = 300.0
-_ROOM_PAUSE_S: Final = 0.1
 Sink = Callable[[str, list[NodeReports]], None]
 """Takes a job's reports for its submitter; must not wait."""
 
@@ -68,6 +67,10 @@ class OwnExecution(Protocol):
     def complete(self, message: TaskComplete) -> None: ...
 
     def seek(self, message: TasksSought) -> TasksHeld: ...
+
+
+class Turns(Protocol):
+    def turn(self, size_bytes: int) -> AbstractAsyncContextManager[None]: ...
 
 
 class Jobs:
@@ -103,8 +106,8 @@ class Jobs:
         """Called with what whoever succeeds this node as a job's master should know of a task."""
         self.may_pass_on: Callable[[str], bool] = lambda job: False
         """Whether a job that is not open here may have another master by now, or be about to get one."""
-        self.turn: Callable[[str, int], AbstractAsyncContextManager[None] | None] = lambda job, size_bytes: None
-        """In which so many bytes of a job's results are accepted; None where it is always its turn."""
+        self.turns: Callable[[str], Turns | None] = lambda job: None
+        """In which a job's long results are accepted; None where it is always their turn."""
         self.master: Master
         self._config = config
         links.up.append(self._link_up)
@@ -266,13 +269,14 @@ class Jobs:
         value = report.value if isinstance(report, Finished) else None
         if not isinstance(value, Reference):
             return False
-        return value.holder != self._identity.node_id or self.turn(job, value.size_bytes) is not None
+        return value.holder != self._identity.node_id or self.turns(job) is not None
 
     async def _bring_home(self, node_id: NodeId, job: str, epoch: int, report: Finished) -> None:
         """A long result is accepted when it is here: one that lies at its worker would be lost with it."""
         assert isinstance(report.value, Reference)
         try:
-            async with self.turn(job, report.value.size_bytes) or nullcontext():
+            turns = self.turns(job)
+            async with nullcontext() if turns is None else turns.turn(report.value.size_bytes):
                 report = await self._come_home(report, report.value, job)
                 if job not in self.master.jobs:
                     self._objects.table.release(job)
@@ -296,13 +300,15 @@ class Jobs:
             return reference
         until_s = trio.current_time() + _ROOM_PATIENCE_S
         while True:
+            freed = self._objects.freed
             try:
                 return await self._objects.bring_home(reference, job)
             except LimitExceeded:
                 in_vain = not self._objects.table.could_hold(reference.size_bytes) or job not in self.master.jobs
-                if in_vain or trio.current_time() > until_s:
+                if in_vain or trio.current_time() >= until_s:
                     raise
-                await trio.sleep(_ROOM_PAUSE_S)
+            with trio.move_on_at(until_s):
+                await freed.wait()
 
     def _link_up(self, link: Link) -> None:
         peer = link.peer
@@ -386,7 +392,8 @@ class Jobs:
                 self._own.complete(message)
 
     async def _cancel_here(self, message: CancelInstructions) -> None:
-        """Others hear of theirs first: to end what runs takes all the processors there are."""
+        """Others hear of theirs first: to end what runs takes all the processors there are. After one turn of everybody
+        else, those who write to links have begun theirs; after two it is written."""
         await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
         assert self._own is not None

@@ -38,6 +38,10 @@ class Job(msgspec.Struct):
     job_id: str
     epoch: int
     options: JobOptions
+    tasks: dict[int, Task]
+    """Those without an outcome; of those that lie in bales, ask `holds`, `indexes` and `unfinished`."""
+    programs: dict[bytes, ProgramState]
+    pending: Queue
     origin: Origin | None = None
     """None: a program has submitted it."""
     submitted_s: float = 0.0
@@ -48,10 +52,6 @@ class Job(msgspec.Struct):
     """Tasks ever submitted."""
     beyond: int = 0
     """No task has had an index so large, or larger."""
-    tasks: dict[int, Task] = {}
-    """Those without an outcome; of those that lie in bales, ask `holds`, `indexes` and `unfinished`."""
-    programs: dict[bytes, ProgramState] = {}
-    pending: Queue = msgspec.field(default_factory=lambda: Queue({}, hash))
     resting: dict[int, float] = {}
     """Tasks that failed or could not be begun, by index, and when they are tried again."""
     at: dict[NodeId, set[int]] = {}

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from ...overlay.threads import beside
 from ...overlay.wire.capabilities import Guarantees
 from .cgroups import Group, Hierarchy, make_group
 from .pipes import END_TIMEOUT_S, PipedWorker
-from .spawning import WORKER_MODULE, Spawned, clean_environment, spawn
+from .spawning import WORKER_MODULE, Spawned, clean_environment, spawn, starting
 from .trees import entry_of, family_of
 
 _SWEEP_INTERVAL_S: Final = 0.005
@@ -46,16 +46,21 @@ class BareSandbox:
         self.guarantees = Guarantees(time=True, **counted)
 
     async def start(self, access: Access = NO_ACCESS) -> BareWorker:
-        scratch = Scratch()
-        try:
-            env = {**clean_environment(scratch.path, access.gpus), "TMPDIR": scratch.path}
-            spawned = spawn(lambda pipes: self._command(pipes, scratch.path, access.gpus), env=env, cwd=scratch.path)
-            worker = BareWorker(spawned, self.guarantees, scratch, make_group(self._groups))
-        except BaseException:  # cancellation too: nobody else knows of the folder yet
-            scratch.remove()
-            raise
+        worker = self._spawn(access)
         await worker.await_ready()
         return worker
+
+    def _spawn(self, access: Access) -> BareWorker:
+        with starting(), ExitStack() as ours:
+            scratch = Scratch()
+            ours.callback(scratch.remove)
+            group = make_group(self._groups)
+            if group is not None:
+                ours.callback(group.remove)
+            env = {**clean_environment(scratch.path, access.gpus), "TMPDIR": scratch.path}
+            spawned = spawn(lambda pipes: self._command(pipes, scratch.path, access.gpus), env=env, cwd=scratch.path)
+            ours.pop_all()
+        return BareWorker(spawned, self.guarantees, scratch, group)
 
     def _command(self, descriptors: str, scratch: str, _gpus: Sequence[Gpu]) -> Sequence[str]:
         limits = (f"end_with={os.getpid()}", "core=0")
@@ -66,13 +71,21 @@ class Scratch:
     """A worker's folder, locked for as long as this node lives: an unlocked one is nobody's."""
 
     def __init__(self) -> None:
+        """Raises OSError, and nothing is left."""
         self.path = tempfile.mkdtemp(prefix=_SCRATCH_PREFIX)
-        self._lock = os.open(self.path, os.O_RDONLY)
+        try:
+            self._lock = os.open(self.path, os.O_RDONLY)
+        except OSError:
+            Path(self.path).rmdir()
+            raise
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+        try:
+            Path(self.path).rmdir()
+        except OSError:  # to look into it takes descriptors
+            shutil.rmtree(self.path, ignore_errors=True)
 
 
 def remove_abandoned_folders() -> None:

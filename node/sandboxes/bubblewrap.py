@@ -33,7 +33,7 @@ from ..inside.seccomp import filter_here
 from ..resources.gpus import devices_of
 from .cgroups import Group, Hierarchy, make_group
 from .pipes import END_TIMEOUT_S
-from .spawning import Spawned, clean_environment, spawn
+from .spawning import Spawned, clean_environment, spawn, starting
 from .supervised import SCRATCH, Sizes, SupervisedWorker
 from .visible import ETC, ETC_OF_NETWORK, SYSTEM, hidden_in_proc, python_paths, python_program
 
@@ -141,14 +141,7 @@ class BubblewrapSandbox:
         return worker
 
     def _spawn(self, access: Access) -> BubblewrapWorker:
-        try:
-            return self._spawned(access)
-        except OSError as error:
-            raise SandboxUnavailable(f"a worker process cannot be started: {error}") from error
-
-    def _spawned(self, access: Access) -> BubblewrapWorker:
-        """Raises OSError, SandboxUnavailable."""
-        with ExitStack() as theirs, ExitStack() as ours:
+        with starting(), ExitStack() as theirs, ExitStack() as ours:
             told, tells = os.pipe()
             ours.callback(os.close, told)
             theirs.callback(os.close, tells)

@@ -133,10 +133,10 @@ class DockerSandbox:
                 with await self._connected(user, access.gpus) as connection:
                     pid = _peer(connection)
                     hand_over(connection, (obeys.fileno(), ends.pipe, ends.tally, *ends.standard))
+                worker = DockerWorker(pipes, self.guarantees, orders, pid)
             except OSError as error:
                 raise SandboxUnavailable(f"docker: a worker cannot be begun: {error}") from error
             ours.pop_all()
-        worker = DockerWorker(pipes, self.guarantees, orders, pid)
         await worker.await_ready()
         return worker
 

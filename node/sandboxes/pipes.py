@@ -214,7 +214,7 @@ class PipedWorker:
         try:
             with trio.fail_after(READY_TIMEOUT_S):
                 await self._receive_ready()
-        except (trio.TooSlowError, RemoteProtocolError, LinkLost) as error:
+        except (trio.TooSlowError, RemoteProtocolError, LinkLost, OSError) as error:
             said = self.read_output(2)[:STDERR_SHOWN_BYTES].decode(errors="replace").strip()
             await self.kill()
             reason = said or str(error) or f"it was not ready within {READY_TIMEOUT_S:.0f} s"

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 import msgspec
@@ -60,27 +60,33 @@ class Spawned(msgspec.Struct):
     pipes: Pipes
 
 
+@contextmanager
+def starting() -> Iterator[None]:
+    """A worker. What the system does not give is a SandboxUnavailable."""
+    try:
+        yield
+    except OSError as error:
+        raise SandboxUnavailable(f"a worker process cannot be started: {error}") from error
+
+
 def spawn(
     command: Callable[[str], Sequence[str]], *, env: dict[str, str], cwd: str | None = None, keep: Sequence[int] = ()
 ) -> Spawned:
-    """Starts `command(the worker's descriptors, as its first argument)`. Raises SandboxUnavailable."""
+    """Starts `command(the worker's descriptors, as its first argument)`. Raises OSError, and nothing is left."""
     with ExitStack() as theirs, ExitStack() as ours:
-        try:
-            pipes, ends = open_pipes(ours, theirs)
-            stdin, stdout, stderr = ends.standard
-            popen = subprocess.Popen(
-                command(f"{ends.pipe},{ends.tally}"),
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                pass_fds=(ends.pipe, ends.tally, *keep),
-                env=env,
-                cwd=cwd,
-                start_new_session=True,
-            )
-            child = _held(popen)
-        except OSError as error:
-            raise SandboxUnavailable(f"a worker process cannot be started: {error}") from error
+        pipes, ends = open_pipes(ours, theirs)
+        stdin, stdout, stderr = ends.standard
+        popen = subprocess.Popen(
+            command(f"{ends.pipe},{ends.tally}"),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=(ends.pipe, ends.tally, *keep),
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+        )
+        child = _held(popen)
         ours.pop_all()
     return Spawned(child, pipes)
 

@@ -267,7 +267,11 @@ def test_folders_of_both_versions_of_control_groups_are_found(tmp_path: Path) ->
     beside = found()
     assert beside is not None and beside.guarantees == {"cpu": False, "processes": True}
     group = beside.make()
-    assert len(list(session.parent.glob("potluck-*"))) == 1
+    (folder,) = session.parent.glob("potluck-*")
+    (folder / "cgroup.kill").write_text("")
+    group.kill(apart=17)
+    assert (folder / "cgroup.kill").read_text() == "1"
+    (folder / "cgroup.kill").unlink()
     group.set_apart(17)
     (apart,) = session.parent.glob("potluck-*-apart")
     assert (apart / "cgroup.procs").read_text() == "17"
