@@ -2,8 +2,9 @@
 
 After Wing and Gong (1993) with the just-in-time order and memory of Lowe (2017): events are taken in order of time, and
 what is kept is the set of all (value, operations under way that have already taken effect). An operation takes effect
-no earlier than some return needs it. Those that never returned may take effect at any time or never; of several equal
-ones it does not matter which.
+no earlier than some return needs it, unless it changes nothing: then as soon as its answer fits, which takes nothing
+from any other. Those that never returned may take effect at any time or never; of several equal ones it does not matter
+which.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def _after_return(
     operations: list[Operation], possible: set[_Configuration], open_now: list[int], returning: int
 ) -> Iterator[_Configuration]:
     """Every configuration in which the returning operation has taken effect with its answer; it is open no more."""
-    waiting, seen = list(possible), set(possible)
+    seen = {(value, _with_idle(operations, open_now, value, done)) for value, done in possible}
+    waiting = list(seen)
     while waiting:
         value, done = waiting.pop()
         if returning in done:
@@ -90,14 +92,20 @@ def _after_return(
             continue
         for index in _candidates(operations, open_now, done):
             after, answer = operations[index].apply(value)
-            if operations[index].returned and answer != operations[index].answer:
+            if after == value or (operations[index].returned and answer != operations[index].answer):
                 continue
-            following = after, done | {index}
+            following = after, _with_idle(operations, open_now, after, done | {index})
             if following not in seen:
                 seen.add(following)
                 waiting.append(following)
                 if len(seen) > CONFIGURATIONS_MAX:
                     raise TooMany
+
+
+def _with_idle(operations: list[Operation], open_now: list[int], value: Value, done: _Done) -> _Done:
+    """… and with those that may take effect now and change nothing."""
+    fitting = (index for index in open_now if operations[index].apply(value) == (value, operations[index].answer))
+    return done.union(index for index in fitting if operations[index].returned)
 
 
 def _candidates(operations: list[Operation], open_now: list[int], done: _Done) -> Iterator[int]:

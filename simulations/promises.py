@@ -96,7 +96,7 @@ def unexplained(diary: Diary) -> Iterator[str]:
         try:
             found = fault(history)
         except TooMany:
-            continue  # too much is open to tell
+            found = "too much is open to tell"
         if found is not None:
             yield f"{register}: {found}"
 

@@ -63,6 +63,13 @@ def test_what_could_not_have_happened_is_found(name: str) -> None:
     assert fault(BAD[name]) is not None
 
 
+def test_many_that_change_nothing_are_looked_at_once() -> None:
+    idle = [cas(0, 10, 9, number, False) for number in range(30)] + [read(0, 10, number) for number in (1, 2, 3)]
+    changing = [add(1, 9, number) for number in (3, 1, 2)]
+    assert fault([*idle, *changing, lost_add(0), lost_cas(0, 9, 1)]) is None
+    assert fault([*idle, *changing, read(0, 10, 5)]) is not None
+
+
 CALLS = st.lists(
     st.tuples(
         st.sampled_from(["read", "add", "compare_and_set"]),
