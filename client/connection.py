@@ -43,6 +43,8 @@ from .uploads import Towards, send
 from .window import Window
 
 CLOSE_TIMEOUT_S: Final = 5.0
+_RECEIVE_LONG_BYTES: Final = 256 << 10
+"""While much comes: the system maps so large a buffer anew for every read."""
 
 
 class Connection:
@@ -330,15 +332,17 @@ class Connection:
     def _listen(self, link: Link) -> None:
         """Until the connection is over. Raises OSError, LinkLost, RemoteProtocolError."""
         sock, frames, _welcome = link
+        wanted = RECEIVE_BYTES
         while self._error is None:
             while (body := frames.next_body()) is not None:
                 self._take(TO_PROGRAM.decode(body))
             self._note_idle()
             if self._sleeping and self._window.has_work:
                 self._ring()
-            chunk = self._questions.receive(sock, RECEIVE_BYTES)
+            chunk = self._questions.receive(sock, wanted)
             if not chunk:
                 raise LinkLost("the node ended it")
+            wanted = RECEIVE_BYTES if len(chunk) < RECEIVE_BYTES else _RECEIVE_LONG_BYTES
             if self._redialler is not None:
                 self._redialler.heard()
             frames.feed(chunk)

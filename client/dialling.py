@@ -16,7 +16,7 @@ from .surroundings import Surroundings
 
 GREETING_TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 2.0
-RECEIVE_BYTES: Final = 256 << 10
+RECEIVE_BYTES: Final = 16 << 10
 
 _PEER_CREDENTIALS: Final = struct.Struct("3i")
 

@@ -1,7 +1,8 @@
 """What is queued in one turn of the event loop leaves as one write, before the loop sleeps.
 
 A task of its own for every writer would cost each message a turn of the loop. So the event loop itself calls whoever
-has something to send, once per turn, and only what a stream cannot take at once is left to a task.
+has something to send, once per turn, and only what a stream cannot take at once is left to a task. Nor does the answer
+to a lone message wait for whatever else a turn does: whoever has read one ends the turn for what is queued.
 """
 
 from __future__ import annotations
@@ -198,7 +199,8 @@ def depart_by_clock() -> None:
 
 
 def end_turn() -> None:
-    """For a clock that moves when everybody waits, before it does: sends what is queued."""
+    """Sends what is queued. For whoever is through with all that has come; and for a clock that moves when everybody
+    waits, before it does."""
     try:
         _departures.get().leave()
     except LookupError:

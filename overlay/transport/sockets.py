@@ -15,11 +15,14 @@ import trio
 
 from .. import parcels as beside
 from ..errors import LinkLost
+from ..outbox import end_turn
 from ..parcels import Arrivals, Parcel
 
 _RECEIVE_BYTES: Final = 16 << 10
 _RECEIVE_LONG_BYTES: Final = 256 << 10
 """While the last read was full: large buffers cost more than small messages do."""
+_FEW_BYTES: Final = 1 << 10
+"""A message or two. What follows from them is sent as soon as they are read; what follows from many has gathered."""
 
 
 class SocketStream:
@@ -39,6 +42,7 @@ class SocketStream:
         self._unsent: deque[tuple[memoryview, Sequence[Parcel]]] = deque()
         self._flushing = trio.Lock()
         self._more_waits = False
+        self._had_few = False
 
     @classmethod
     def of(cls, stream: trio.SocketStream, name: str, *, takes_parcels: bool = False) -> SocketStream:
@@ -82,11 +86,13 @@ class SocketStream:
             await self.flush()
 
     async def receive_some(self) -> bytes:
-        """b"" when the other side has closed."""
+        """b"" when the other side has closed. Whoever asks again is through with what came before."""
         while True:
             if self._more_waits:
                 await trio.lowlevel.checkpoint()
             else:
+                if self._had_few:
+                    end_turn()
                 await self._wait(trio.lowlevel.wait_readable)
             wanted = _RECEIVE_LONG_BYTES if self._more_waits else _RECEIVE_BYTES
             try:
@@ -97,6 +103,7 @@ class SocketStream:
             except OSError as error:
                 raise self._lost(error) from error
             self._more_waits = len(data) == wanted
+            self._had_few = len(data) <= _FEW_BYTES
             return data
 
     def receive_ready(self) -> bytes:

@@ -11,6 +11,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from potluck.overlay.errors import LinkLost
+from potluck.overlay.outbox import Outbox
 from potluck.overlay.transport.sockets import SocketStream
 
 Play = Callable[[SocketStream, SocketStream], Awaitable[None]]
@@ -88,3 +89,46 @@ def test_closing_wakes_whoever_waits_and_refuses_who_comes_after(
         await waiting()
 
     with_pair(play)
+
+
+class _Sleeps(trio.abc.Instrument):
+    """What had arrived at a socket each time the event loop was about to sleep; earlier than outboxes are emptied."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.arrived: list[bytes] = []
+        self._end = end
+
+    def before_io_wait(self, timeout: float) -> None:
+        try:
+            self.arrived.append(self._end.recv(1 << 20))
+        except BlockingIOError:
+            self.arrived.append(b"")
+
+
+@pytest.mark.parametrize(("size_bytes", "at_once"), [(10, True), (4000, False)], ids=["of one", "of many"])
+def test_the_answer_to_a_lone_message_leaves_before_the_turn_ends(size_bytes: int, at_once: bool) -> None:
+    async def main() -> None:
+        end, theirs = socket.socketpair()
+        end.setblocking(False)
+        stream, outbox, sleeps = SocketStream(theirs, "gone"), Outbox(), _Sleeps(end)
+
+        async def echo() -> None:
+            while data := await stream.receive_some():
+                outbox.put(data)
+
+        trio.lowlevel.add_instrument(sleeps)  # before the outbox adds its own
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outbox.run, stream)
+            nursery.start_soon(echo)
+            await trio.testing.wait_all_tasks_blocked()
+            sleeps.arrived.clear()
+            end.send(bytes(size_bytes))
+            while not any(sleeps.arrived):
+                await trio.testing.wait_all_tasks_blocked()
+            # The first sleep is the one that ends with the message.
+            assert (len(sleeps.arrived[1]) == size_bytes) == at_once
+            nursery.cancel_scope.cancel()
+        end.close()
+        stream.close()
+
+    trio.run(main)
