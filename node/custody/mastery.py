@@ -124,7 +124,7 @@ class Mastery:
         """Not all is shown, and no more of it than what is settled has been since."""
         self._on_over: Callable[[], None] | None = None
         self._scope = trio.CancelScope()
-        self._added = trio.Event()
+        self._added = trio.lowlevel.ParkingLot()
         self._dirty = trio.Event()
         self._stirred = trio.Event()
         journal.name_deputies(seat.deputies)
@@ -160,7 +160,7 @@ class Mastery:
             self._append([Added(program, [])])
         for part in cut(specs, _spec_bytes, _ENTRY_BYTES_MAX):
             self._append([Added(program, part)])
-            self._added.set()
+            self._added.unpark_all()
             program = Program(program.program_id, program.form, libraries=program.libraries)
 
     def seal(self) -> None:
@@ -224,8 +224,7 @@ class Mastery:
     async def complete(self, tasks: int) -> None:
         """Waits until so many have come."""
         while self.counts.tasks < tasks and not self.ended.is_set():
-            self._added = trio.Event()
-            await self._added.wait()
+            await self._added.park()
 
     @property
     def hindrance(self) -> str:
@@ -303,7 +302,7 @@ class Mastery:
         finally:
             self._written(self._unwritten_bytes)
             self.ended.set()
-            self._added.set()
+            self._added.unpark_all()
 
     def end(self) -> None:
         self._scope.cancel()

@@ -46,7 +46,7 @@ class Resuming:
         self._asking = Asking(links, membership)
         self._membership = membership
         self._config = config
-        self._changed = trio.Event()
+        self._changed = trio.lowlevel.ParkingLot()
         membership.observers.append(self._member_changed)
 
     def submit(self, mastery: Mastery, story: Story) -> None:
@@ -84,11 +84,10 @@ class Resuming:
         """Waits until each is there, or known to be gone, but not for long."""
         with trio.move_on_after(_RETURN_S):
             while not names <= {self._own_name, *(member.name for member in self._membership.members)}:
-                self._changed = trio.Event()
-                await self._changed.wait()
+                await self._changed.park()
 
     def _member_changed(self, _change: Changed) -> None:
-        self._changed.set()
+        self._changed.unpark_all()
 
     def _workers(self) -> list[NodeId]:
         """In a small mesh everybody, in a large one those who could be given work now."""

@@ -38,7 +38,7 @@ class Listener:
         self._outgoing = outgoing
         self._tell = tell
         self._printed = Printed(kept_bytes_max)
-        self._room = trio.Event()
+        self._room = trio.lowlevel.ParkingLot()
         self._has_rest = trio.Event()
         self._settling = trio.CancelScope()
         self._lingering = False
@@ -58,7 +58,7 @@ class Listener:
             self._read_to(process, stream, end)
         ended = self._printed.end(stdout_end, stderr_end)
         self._look_at_rest()
-        self._room.set()  # whoever waited did so for the sake of this task
+        self._room.unpark_all()  # whoever waited did so for the sake of this task
         return ended
 
     def lost(self, process: WorkerProcess) -> Ended:
@@ -73,7 +73,7 @@ class Listener:
 
     def room_again(self) -> None:
         self._flush()
-        self._room.set()
+        self._room.unpark_all()
 
     def _read_to(self, process: WorkerProcess, stream: int, end: int) -> None:
         most = min(end, self._printed.position(stream) + PIPE_BYTES_MAX)
@@ -85,8 +85,7 @@ class Listener:
     ) -> None:
         while await process.output_arrived(stream):
             while self._is_full():
-                self._room = trio.Event()
-                await self._room.wait()
+                await self._room.park()
             if data := process.read_output(stream):
                 self._printed.read(stream, data)
                 self._settle(catch_up, nursery)

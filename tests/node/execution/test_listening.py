@@ -67,3 +67,33 @@ def test_what_was_read_with_the_end_of_one_task_and_is_of_the_next_is_shown() ->
     (shown,) = play(process, lambda _: None, then)
     assert isinstance(shown, events.Printed)
     assert shown.pieces == ((1, b"begins\n"),)
+
+
+def test_room_wakes_both_streams_that_wait_for_it() -> None:
+    way_home = SimpleNamespace(room=False)
+    left = {1: 3, 2: 3}
+
+    class Both:
+        async def output_arrived(self, stream: int) -> bool:
+            await trio.lowlevel.checkpoint()
+            return left[stream] > 0
+
+        def read_output(self, stream: int) -> bytes:
+            left[stream] -= 1
+            return b"x"
+
+    process: Any = Both()
+
+    async def main() -> None:
+        listener = Listener(1, 1000, lambda _: way_home, lambda _: None)  # type: ignore[arg-type,return-value]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listener.run, process, lambda: None)
+            await trio.testing.wait_all_tasks_blocked()
+            assert left == {1: 3, 2: 3}
+            way_home.room = True
+            listener.room_again()
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert left == {1: 0, 2: 0}
