@@ -27,7 +27,7 @@ from ..overlay.parcels import Parcel, size_of
 from ..overlay.ports import Entropy
 from ..overlay.wire.control import NodeReports, TaskSpec
 from ..overlay.wire.layout import decode_inline, encode_inline
-from ..overlay.wire.work import Fault, Finished, Inline, Program, Reference
+from ..overlay.wire.work import Fault, Finished, Inline, Payload, Program, Reference
 from .jobs.service import Sink
 from .objects import Objects
 
@@ -131,20 +131,28 @@ class ResultCache:
         if (job, spec.index) not in self._sought:
             return  # cancelled meanwhile
         self._sought.discard((job, spec.index))
-        try:
-            if found is None:
-                if key is not None:
-                    self._awaited[job, spec.index] = key
-                submit(job, program, [spec])
-                return
-            value = found.finished.value
-            assert isinstance(value, Inline)
-            kept = self._objects.keep(value, job)
-        except (NotFound, LimitExceeded):
-            self._awaited.pop((job, spec.index), None)
-            return  # the job is over, or there is no room for its results
-        report = msgspec.structs.replace(found.finished, index=spec.index, attempt=0, value=kept, cached=True)
+        value = None if found is None else self._kept(found, job)
+        if found is None or value is None:
+            self._run(job, key, program, spec, submit)
+            return
+        report = msgspec.structs.replace(found.finished, index=spec.index, attempt=0, value=value, cached=True)
         sink(job, [NodeReports(found.node, True, [report])])
+
+    def _kept(self, found: _Result, job: str) -> Payload | None:
+        """Where the program fetches it. None where there is no room; of what runs, results wait until there is."""
+        assert isinstance(found.finished.value, Inline)
+        try:
+            return self._objects.keep(found.finished.value, job)
+        except LimitExceeded:
+            return None
+
+    def _run(self, job: str, key: bytes | None, program: Program, spec: TaskSpec, submit: Submit) -> None:
+        if key is not None:
+            self._awaited[job, spec.index] = key
+        try:
+            submit(job, program, [spec])
+        except NotFound:  # the job is over
+            self._awaited.pop((job, spec.index), None)
 
     def key_of(self, program_id: bytes, spec: TaskSpec) -> bytes | None:
         """None where the arguments have gone."""

@@ -58,6 +58,7 @@ class ObjectTable:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._objects: dict[bytes, Held] = {}
+        self._job_of: dict[bytes, str] = {}
         self._by_job: dict[str, set[bytes]] = {}
         self.size_bytes = 0
         self.on_freed: Callable[[], object] = lambda: None
@@ -69,7 +70,7 @@ class ObjectTable:
             return
         self.check_room(size_of(held), _RESULTS_TIMES if is_result else 1)
         self._objects[object_id] = held if isinstance(held, bytes) else held.kept()
-        self._by_job.setdefault(job, set()).add(object_id)
+        self._give(object_id, job)
         self.size_bytes += size_of(held)
 
     def check_room(self, size_bytes: int, times: int = 1) -> None:
@@ -95,21 +96,31 @@ class ObjectTable:
 
     def adopt(self, object_id: bytes, job: str) -> None:
         """An object that was uploaded before its job was known belongs to it now."""
-        for owners in self._by_job.values():
-            owners.discard(object_id)
         if object_id in self._objects:
-            self._by_job.setdefault(job, set()).add(object_id)
+            self._take_away(object_id)
+            self._give(object_id, job)
 
     def drop(self, object_id: bytes) -> None:
         held = self._objects.pop(object_id, None)
         if held is not None:
+            self._take_away(object_id)
             self.size_bytes -= size_of(held)
             self.on_freed()
 
     def release(self, job: str) -> None:
-        for object_id in self._by_job.pop(job, ()):
+        for object_id in tuple(self._by_job.get(job, ())):
             self.drop(object_id)
         self.on_freed()  # whoever waits for room for this job waits in vain
+
+    def _give(self, object_id: bytes, job: str) -> None:
+        self._job_of[object_id] = job
+        self._by_job.setdefault(job, set()).add(object_id)
+
+    def _take_away(self, object_id: bytes) -> None:
+        job = self._job_of.pop(object_id)
+        self._by_job[job].discard(object_id)
+        if not self._by_job[job]:
+            del self._by_job[job]
 
 
 class Objects:
@@ -242,7 +253,10 @@ class Objects:
             raise LinkLost(f"an object cannot be fetched: {error}") from error
         except trio.TooSlowError as error:
             raise LinkLost(f"an object did not arrive in {patience_s:.0f} s") from error
-        self._idle.setdefault(holder, []).append(conversation)
+        if self._membership.get(holder) is None:  # it went meanwhile, and nobody would close this any more
+            await conversation.aclose()
+        else:
+            self._idle.setdefault(holder, []).append(conversation)
         return held
 
     async def _conversation(self, holder: NodeId) -> Conversation:

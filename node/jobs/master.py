@@ -281,6 +281,15 @@ class Master:
 
     # Workers
 
+    def awaits(self, node_id: NodeId, job_id: str, epoch: int, index: int) -> bool:
+        """Whether that node's answer would be taken."""
+        job = self._jobs.get(job_id)
+        return job is not None and job.epoch == epoch and job.is_given(index, node_id)
+
+    def has_answer(self, job_id: str, epoch: int, index: int) -> bool:
+        job = self._jobs.get(job_id)
+        return job is not None and job.epoch == epoch and not job.holds(index)
+
     def confirmed(
         self, now_s: float, node_id: NodeId, job_id: str, epoch: int, reports: Sequence[Report]
     ) -> list[Effect]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeGuard
 
 import msgspec
 import trio
@@ -256,16 +256,28 @@ class Jobs:
             return  # whoever is its master next asks for it
         self._log_confirmed(node_id, confirmation)
         job, epoch = confirmation.job, confirmation.epoch
-        far = [report for report in confirmation.reports if self._is_to_come(job, report)]
-        for report in far:
-            assert isinstance(report, Finished)
-            if job in self.master.jobs and (job, report.index) not in self._coming_home:
-                self._coming_home.add((job, report.index))
-                self._background.start(self._bring_home, node_id, job, epoch, report)
-        near = [report for report in confirmation.reports if report not in far] if far else confirmation.reports
+        near = []
+        for report in confirmation.reports:
+            if self._is_far(report, job):
+                self._take_far(node_id, job, epoch, report)
+            else:
+                near.append(report)
         self._perform(self.master.confirmed(trio.current_time(), node_id, job, epoch, near))
 
-    def _is_to_come(self, job: str, report: Report) -> bool:
+    def _take_far(self, node_id: NodeId, job: str, epoch: int, report: Finished) -> None:
+        if self.master.has_answer(job, epoch, report.index):
+            self._do_without(node_id, report)
+        elif self.master.awaits(node_id, job, epoch, report.index) and (job, report.index) not in self._coming_home:
+            self._coming_home.add((job, report.index))
+            self._background.start(self._bring_home, node_id, job, epoch, report)
+
+    def _do_without(self, node_id: NodeId, report: Finished) -> None:
+        """Another copy of the task was first."""
+        if isinstance(report.value, Reference) and node_id == report.value.holder != self._identity.node_id:
+            self._objects.done_with(report.value)
+
+    def _is_far(self, report: Report, job: str) -> TypeGuard[Finished]:
+        """Whether its value is to be brought here, or waits for its turn."""
         value = report.value if isinstance(report, Finished) else None
         if not isinstance(value, Reference):
             return False
@@ -277,9 +289,11 @@ class Jobs:
         try:
             turns = self.turns(job)
             async with nullcontext() if turns is None else turns.turn(report.value.size_bytes):
+                object_id = report.value.object_id
+                was_here = self._objects.table.get(object_id) is not None
                 report = await self._come_home(report, report.value, job)
-                if job not in self.master.jobs:
-                    self._objects.table.release(job)
+                if not (was_here or self.master.awaits(node_id, job, epoch, report.index)):
+                    self._objects.table.drop(object_id)  # another copy was faster, or the job is over
                 self._perform(self.master.confirmed(trio.current_time(), node_id, job, epoch, [report]))
         finally:
             self._coming_home.discard((job, report.index))

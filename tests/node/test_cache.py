@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.node.cache import ResultCache, _Result
 from potluck.node.objects import ObjectTable
+from potluck.overlay.errors import LimitExceeded
 from potluck.overlay.identity.keys import KeyPair
 from potluck.overlay.identity.mesh import found, make_identity
 from potluck.overlay.wire.control import TaskSpec
-from potluck.overlay.wire.work import Finished, Inline
+from potluck.overlay.wire.work import Finished, Inline, Program
 from potluck.simulations.entropy import SeededEntropy
 
 RESULT = _Result("bee", Finished(0, 0, value=Inline(b"value")))
@@ -21,11 +24,13 @@ class Table:
     table = ObjectTable(1 << 20)
 
 
-def cache_of(owner: int, versions: bytes = b"3.11") -> ResultCache:
+def cache_of(owner: int, versions: bytes = b"3.11", objects: object = None) -> ResultCache:
     entropy = SeededEntropy(owner, "cache")
     mesh = found(bytes(32), KeyPair.from_seed(bytes([owner]) * 32))
     identity = make_identity(mesh, "ant", KeyPair.from_seed(entropy.token(32)), entropy)
-    return ResultCache(identity, cast("Any", None), cast("Any", Table()), entropy, versions, lambda name: True)
+    return ResultCache(
+        identity, cast("Any", None), cast("Any", objects or Table()), entropy, versions, lambda name: True
+    )
 
 
 KEY = bytes(32)
@@ -65,3 +70,31 @@ def test_names_of_results_tell_calls_apart_and_mean_nothing_to_others(one: bytes
         key(cache_of(1, b"3.12"), one),
         key(mine, one, program=b"q" * 32),
     )
+
+
+class FullTable(Table):
+    def keep(self, payload: Inline, job: str) -> None:
+        raise LimitExceeded("no room")
+
+
+def test_a_task_whose_kept_result_finds_no_room_runs() -> None:
+    mine = cache_of(1, objects=FullTable())
+    program, spec = Program(b"p" * 32, "function", body=Inline(b"x")), TaskSpec(0, Inline(b"arguments"))
+    key = mine.key_of(program.program_id, spec)
+    assert key is not None
+    mine._remember(key, mine.sealed(key, RESULT))
+    submitted: list[TaskSpec] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(mine.run)
+            mine.submit("job", program, [spec], lambda _job, _program, specs: submitted.extend(specs), _unheard)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert submitted == [spec]
+
+
+def _unheard(_job: str, batches: object) -> None:
+    raise AssertionError(batches)

@@ -41,6 +41,7 @@ class Party:
 
     def __init__(self, ether: Ether, number: int, known: dict[bytes, SimpleNamespace], *, in_parcels: bool) -> None:
         self.identity = member(number)
+        self.known = known
         config = Config(self.identity.name, Path("nowhere"), Path("nowhere"))
         self.network = VirtualNetwork(ether, f"10.0.0.{number}", config, self.identity)
         bans = BanSet(self.identity.mesh.root_der)
@@ -228,3 +229,40 @@ def test_holders_that_nobody_knows_leave_nothing_behind() -> None:
             assert not one.objects._limits
 
     determinism.run(story, seed=1)
+
+
+def test_a_holder_that_goes_while_an_object_comes_leaves_no_connection_behind() -> None:
+    async def story() -> None:
+        async with two_parties() as (one, other):
+            kept = other.objects.keep(Inline(b"x" * PART_BYTES), "job")
+            assert isinstance(kept, Reference)
+            holder = other.identity.node_id
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(one.objects.fetch, kept)
+                while not one.objects._limits:
+                    await trio.lowlevel.checkpoint()
+                await one.objects.forget(holder)
+                del one.known[holder]
+            assert not one.objects._idle
+
+    determinism.run(story, seed=1)
+
+
+def test_what_was_dropped_is_listed_nowhere() -> None:
+    table = ObjectTable(LENT_BYTES)
+    for number in range(100):
+        table.put(bytes([number]), b"x", "job")
+        table.adopt(bytes([number]), f"job {number % 2}")
+        table.drop(bytes([number]))
+    assert not table._by_job
+    assert not table._job_of
+
+
+def test_an_object_goes_with_the_job_that_has_adopted_it() -> None:
+    table = ObjectTable(LENT_BYTES)
+    table.put(b"a", b"x", "one")
+    table.adopt(b"a", "other")
+    table.release("one")
+    assert table.get(b"a") == b"x"
+    table.release("other")
+    assert table.get(b"a") is None
