@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from ...overlay.backoff import doubled_s
 from ..resources.slots import Slots
 from .events import BindWorker, Effect, KillWorker, StartWorker
 from .tasks import NOTHING_MORE, Job, Opens, Worker
@@ -50,7 +51,7 @@ class Starts:
     def failed(self, now_s: float, reason: str) -> None:
         self.failures += 1
         self.reason = reason
-        self.rest_until_s = now_s + min(REST_MAX_S, REST_BASE_S * 2**self.failures)
+        self.rest_until_s = now_s + doubled_s(REST_BASE_S, self.failures, REST_MAX_S)
 
     def wasted(self, now_s: float) -> None:
         """One that had started has ended unused. Others can start, only not one after the other without rest."""

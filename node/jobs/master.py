@@ -22,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from ...overlay.backoff import doubled_s
 from ...overlay.config import Jobs as JobsConfig
 from ...overlay.errors import (
     BadProgram,
@@ -446,7 +447,7 @@ class Master:
         self._unassign(job, task, node_id)
         if task.nodes:
             return
-        job.resting[task.index] = now_s + min(job.options.backoff_s * 2.0**task.errors, _REST_MAX_S)
+        job.resting[task.index] = now_s + doubled_s(job.options.backoff_s, task.errors, _REST_MAX_S)
         task.errors += 1
         task.why_it_rests = why_again(job, task, self._workers[node_id].name, fault)
         task.unfetched = 0

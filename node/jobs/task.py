@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ...overlay.backoff import doubled_s
 from ...overlay.ids import NodeId
 from ...overlay.wire.control import TaskSpec
 from ...overlay.wire.work import Checkpoint
@@ -74,7 +75,7 @@ class Task:
     def fetched_again_s(self, why: str) -> float:
         """How long it rests because something has not arrived, once more in a row."""
         self.why_it_rests = why
-        pause_s = min(_FETCHED_AGAIN_S * 2.0**self.unfetched, _FETCHED_AGAIN_MAX_S)
+        pause_s = doubled_s(_FETCHED_AGAIN_S, self.unfetched, _FETCHED_AGAIN_MAX_S)
         self.unfetched += 1
         return pause_s
 

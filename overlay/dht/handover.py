@@ -19,6 +19,7 @@ from typing import Final
 
 import trio
 
+from ..backoff import doubled_s
 from ..errors import NotAllowed, Unavailable
 from ..ids import NodeId, distance
 from ..membership.detector import Changed
@@ -127,7 +128,7 @@ class HandOver:
         engine.taken(answered | given_up, losses)
         if engine.due:
             rounds = max(self._failures[node_id] for node_id in engine.due)
-            with trio.move_on_after(min(_PAUSE_S * 2 ** (rounds - 1), _PAUSE_MAX_S)):
+            with trio.move_on_after(doubled_s(_PAUSE_S, rounds - 1, _PAUSE_MAX_S)):
                 await self._moved.wait()
 
     def _compare(self, listings: dict[NodeId, Listing], bits: int, *, whole: bool) -> Due:

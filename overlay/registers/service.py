@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from ..background import Background
+from ..backoff import doubled_s
 from ..dht.service import Dht
 from ..errors import LinkLost, LocalProtocolError, PotluckError, RemoteProtocolError, Unavailable
 from ..ids import NodeId, OwnerId, key_id
@@ -181,7 +182,7 @@ class Registers:
 
     async def _pause(self, tries: int) -> None:
         """Those who outrun each other must not do so in step."""
-        await trio.sleep(self._pauses.uniform(0, min(_PAUSE_S * 2**tries, _PAUSE_MAX_S)))
+        await trio.sleep(self._pauses.uniform(0, doubled_s(_PAUSE_S, tries, _PAUSE_MAX_S)))
 
     def _believed(self, register: Register, answer: Answer | None) -> Answer | None:
         if answer is not None and answer.apart:
