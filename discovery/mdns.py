@@ -16,6 +16,7 @@ from zeroconf import Error as ZeroconfError
 from zeroconf import ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 
 from ..overlay.ports import Address, WallClock
+from ..overlay.threads import beside
 from .heard import Heard
 from .sightings import Sighting, SightingSink
 from .tags import PERIOD_S, is_ours, tag
@@ -97,25 +98,25 @@ async def run(
     token = trio.lowlevel.current_trio_token()
     try:
         zeroconf = Zeroconf(interfaces=list(addresses))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the second where no thread can be had: it wants one of its own
         logger.warning("zeroconf does not work here: %s", error)
         heard.zeroconf_fault = str(error)
         return
     try:
         ServiceBrowser(zeroconf, SERVICE_TYPE, _Listener(name, token, seen, mesh))
         info = _service(name, addresses, port, nonce, mesh)
-        await trio.to_thread.run_sync(zeroconf.register_service, info, abandon_on_cancel=True)
+        await beside(zeroconf.register_service, info, abandon_on_cancel=True)
         while True:
             await trio.sleep(PERIOD_S / 2)
             info = _service(name, addresses, port, nonce, mesh)
-            await trio.to_thread.run_sync(zeroconf.update_service, info, abandon_on_cancel=True)
+            await beside(zeroconf.update_service, info, abandon_on_cancel=True)
     except (OSError, ZeroconfError) as error:
         logger.warning("zeroconf gave up: %s", error)
         heard.zeroconf_fault = str(error) or type(error).__name__
     finally:
         with trio.move_on_after(_CLOSE_S) as scope:
             scope.shield = True
-            await trio.to_thread.run_sync(zeroconf.close, abandon_on_cancel=True)
+            await beside(zeroconf.close, abandon_on_cancel=True)
 
 
 def _service(name: str, addresses: Sequence[str], port: int, nonce: bytes, mesh: _Ours) -> ServiceInfo:

@@ -59,8 +59,8 @@ class Succession:
         return head is not None and (head.master == self._custody.own_id or not self._custody.is_present(head.master))
 
     async def _wait_turn(self, job: str) -> None:
-        head = self._shelf.heads[job]
-        if self._custody.own_id in head.deputies:
+        head = self._shelf.heads.get(job)  # it may have been taken over since this was begun
+        if head is not None and self._custody.own_id in head.deputies:
             before = head.deputies[: head.deputies.index(self._custody.own_id)]
             await trio.sleep(_STEP_S * sum(map(self._custody.is_present, before)))
 

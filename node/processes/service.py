@@ -93,9 +93,12 @@ class ProcessTable:
             raise NotAllowed("these are tasks of another owner, on a machine of another owner")
         if question.act != "migrate":
             return Acted(question.request, numbers=self._execution.act(question.act, numbers))
+        moved = []
         for number in numbers:
-            await self._moving.move(tasks[number], question.to)
-        return Acted(question.request, numbers=numbers)
+            if (task := tasks.get(number)) is not None:  # not so one that has ended meanwhile
+                await self._moving.move(task, question.to)
+                moved.append(number)
+        return Acted(question.request, numbers=moved)
 
     def ended(self, runs: Sequence[tuple[Task, Finished]]) -> None:
         """They have run here."""

@@ -20,6 +20,7 @@ from ..config import Links as LinksConfig
 from ..errors import ConfigError, DeadlineExceeded, LinkLost, NotAllowed
 from ..identity.certificates import to_pem
 from ..ports import Address, StreamHandler
+from ..threads import is_lacking
 from .interfaces import choose
 from .multicast import MulticastGroup
 from .sockets import SocketStream
@@ -208,6 +209,10 @@ async def _connect(address: Address, links: LinksConfig) -> SocketStream:
                 raise
     except trio.TooSlowError as error:
         raise DeadlineExceeded(f"{address} does not answer") from error
+    except RuntimeError as error:
+        if not is_lacking(error):
+            raise
+        raise LinkLost(f"cannot connect to {address}: there is no thread to look its name up in") from error
     except ValueError as error:  # other members' hearsay may name hosts that no resolver takes
         raise LinkLost(f"cannot connect to {address}: {error}") from error
     except OSError as error:

@@ -42,3 +42,23 @@ def test_what_the_call_raises_is_its_own_and_it_is_made_once() -> None:
     with pytest.raises(RuntimeError, match="another matter"):
         trio.run(beside, wrong)
     assert calls == 1
+
+
+NO_THREAD_TO_LOOK_UP = """
+import threading, trio
+from potluck.overlay.config import Links
+from potluck.overlay.errors import LinkLost
+from potluck.overlay.ports import Address
+from potluck.overlay.transport.tcp import dial_door
+
+threading.stack_size(1 << 46)
+try:
+    trio.run(dial_door, Address("a-name-of-hearsay.invalid", 9), Links())
+except LinkLost as error:
+    print(error)
+"""
+
+
+def test_a_host_that_cannot_be_looked_up_for_want_of_a_thread_is_a_lost_link() -> None:
+    done = subprocess.run([sys.executable, "-c", NO_THREAD_TO_LOOK_UP], capture_output=True, text=True)
+    assert "there is no thread" in done.stdout, done.stderr
