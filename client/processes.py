@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from ..overlay.errors import BY_WIRE_CODE, NoNode, PotluckError
+from ..overlay.wire.codec import UNPARSABLE
 from .forking import NO_FORK
 
 END_TIMEOUT_S: Final = 8.0
@@ -83,7 +84,7 @@ class NodeProcess:
             return None
         try:
             event = msgspec.json.decode(line, type=dict[str, Any])
-        except msgspec.MsgspecError:
+        except UNPARSABLE:
             raise NoNode(f"a node said what is no event: {line[:200]!r}") from None
         if isinstance(error := event.get("error"), dict):
             raise error_of_kind(str(error.get("kind")), str(error.get("message")))

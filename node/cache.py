@@ -25,6 +25,7 @@ from ..overlay.identity.keys import derive
 from ..overlay.identity.mesh import Identity
 from ..overlay.parcels import Parcel, size_of
 from ..overlay.ports import Entropy
+from ..overlay.wire.codec import decoded
 from ..overlay.wire.control import NodeReports, TaskSpec
 from ..overlay.wire.layout import decode_inline, encode_inline
 from ..overlay.wire.work import Fault, Finished, Inline, Payload, Program, Reference
@@ -185,8 +186,8 @@ class ResultCache:
         """None for what no node of this owner has sealed for this key."""
         try:
             data = self._seal.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], key)
-            result = _result.decode(data)
-        except (InvalidTag, ValueError, msgspec.MsgspecError):
+            result = decoded(_result, data, "a kept result")
+        except (InvalidTag, ValueError, RemoteProtocolError):
             return None
         return result if isinstance(result.finished.value, Inline) else None
 

@@ -11,7 +11,7 @@ import trio
 
 from ..overlay.dht.replication import Replication
 from ..overlay.dht.share import card_decoder
-from ..overlay.errors import PotluckError
+from ..overlay.errors import PotluckError, RemoteProtocolError
 from ..overlay.identity.bans import BanSet
 from ..overlay.identity.certificates import verify_chain
 from ..overlay.identity.mesh import Identity
@@ -19,6 +19,7 @@ from ..overlay.ids import NodeId, OwnerId, checked_name
 from ..overlay.membership.service import Membership
 from ..overlay.ports import Address
 from ..overlay.wire.capabilities import LoadReport
+from ..overlay.wire.codec import decoded
 from ..overlay.wire.records import Record
 from .roster import Roster
 
@@ -77,8 +78,8 @@ class Census:
 
         def found(record: Record) -> None:
             try:
-                loads[NodeId(record.key)] = _load_decoder.decode(record.value)
-            except msgspec.MsgspecError:
+                loads[NodeId(record.key)] = decoded(_load_decoder, record.value, "a load")
+            except RemoteProtocolError:
                 pass  # an unknown load is shown as none
 
         unknown = [member.node_id for member in self._membership.present() if member.node_id not in loads]
@@ -102,10 +103,10 @@ class Census:
     def _card_found(self, record: Record) -> None:
         """In a large mesh not everybody is linked; what a card claims is believed as far as its chain proves it."""
         try:
-            card = card_decoder.decode(record.value)
+            card = decoded(card_decoder, record.value, "a card")
             proved = verify_chain(card.chain, self._identity.mesh.root_der, card.chain[0])
             name = checked_name(card.name)
-        except (PotluckError, msgspec.MsgspecError, IndexError):
+        except (PotluckError, IndexError):
             return
         if proved.node_id == record.key:
             self._roster.met(proved.node_id, name, card.chain)

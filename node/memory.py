@@ -24,13 +24,13 @@ from ..overlay.errors import (
     NotFound,
     PotluckError,
     Refused,
-    RemoteProtocolError,
     Unavailable,
     UsageError,
 )
 from ..overlay.registers.changes import ContentStep
 from ..overlay.registers.service import Registers
 from ..overlay.wire import values
+from ..overlay.wire.codec import decoded
 from ..overlay.wire.framing import VALUE_BYTES_MAX
 
 logger = logging.getLogger("potluck.memory")
@@ -223,10 +223,7 @@ def _register(place: bytes) -> bytes:
 
 
 def _opened(content: bytes | None) -> Cell:
-    try:
-        return _cell.decode(content) if content else Cell()
-    except msgspec.MsgspecError as error:
-        raise RemoteProtocolError(f"an agreed key does not parse: {error}") from error
+    return decoded(_cell, content, "an agreed key") if content else Cell()
 
 
 def _number(key: str, value: bytes | None) -> int:

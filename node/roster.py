@@ -7,12 +7,13 @@ from typing import Final
 
 import msgspec
 
-from ..overlay.errors import NotFound, UsageError
+from ..overlay.errors import NotFound, RemoteProtocolError, UsageError
 from ..overlay.identity.certificates import owners_of
 from ..overlay.identity.mesh import Identity, mesh_id_of
 from ..overlay.identity.rotation import Succession
 from ..overlay.ids import ID_BYTES, NodeId, OwnerId
 from ..overlay.ports import Store
+from ..overlay.wire.codec import decoded
 from ..overlay.wire.rotation import Rotation
 
 _TABLE: Final = "roster"
@@ -44,9 +45,9 @@ class Roster:
         succession = Succession(rotation, rotation.former_root)
         former = bytes.fromhex(mesh_id_of(rotation.former_root))
         for key, data in list(self._store.scan(_TABLE, former)):
-            entry = _decoder.decode(data)
-            place = succession.place_of(entry.chain[1:])
-            if place is not None and not self.knows(NodeId(key[-ID_BYTES:])):
+            entry = self._read(key, data)
+            place = None if entry is None else succession.place_of(entry.chain[1:])
+            if entry is not None and place is not None and not self.knows(NodeId(key[-ID_BYTES:])):
                 moved = Entry(entry.name, [entry.chain[0], *place], entry.since_s)
                 self._store.put(_TABLE, self._mesh + key[-ID_BYTES:], msgspec.msgpack.encode(moved))
             self._store.delete(_TABLE, key)
@@ -69,13 +70,21 @@ class Roster:
 
     def _get(self, node_id: NodeId) -> Entry | None:
         data = self._store.get(_TABLE, self._mesh + node_id)
-        return None if data is None else _decoder.decode(data)
+        return None if data is None else self._read(self._mesh + node_id, data)
+
+    def _read(self, key: bytes, data: bytes) -> Entry | None:
+        """None for one of a damaged disk, which goes: its node will be met again."""
+        try:
+            return decoded(_decoder, data, "whom this node has met")
+        except RemoteProtocolError:
+            self._store.delete(_TABLE, key)
+            return None
 
     def entries(self) -> list[tuple[NodeId, Entry]]:
         """This node first, then the others by name."""
         own = self._identity.node_id
-        found = self._store.scan(_TABLE, self._mesh)
-        entries = [(NodeId(key[-ID_BYTES:]), _decoder.decode(data)) for key, data in found]
+        found = [(key, self._read(key, data)) for key, data in list(self._store.scan(_TABLE, self._mesh))]
+        entries = [(NodeId(key[-ID_BYTES:]), entry) for key, entry in found if entry is not None]
         return sorted(entries, key=lambda pair: (pair[0] != own, pair[1].name, pair[0]))
 
     def chains(self) -> Iterator[tuple[NodeId, Sequence[bytes]]]:

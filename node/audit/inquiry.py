@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-import msgspec
 import trio
 
 from ...overlay.dht.replication import Replication
@@ -18,6 +17,7 @@ from ...overlay.links.link import Link
 from ...overlay.links.links import Links
 from ...overlay.membership.service import Membership
 from ...overlay.wire.audit import AskEntries, AskHeads, Entries, Entry, Head, Heads
+from ...overlay.wire.codec import decoded
 from .chain import Checker
 from .log import AuditLog
 
@@ -113,10 +113,10 @@ class Inquiry:
                 record = await self._replication.get("node", node_id)
                 if record is None:
                     return None
-                card = card_decoder.decode(record.value)
+                card = decoded(card_decoder, record.value, "a card")
                 if card.audit_number:
                     return Head(record.publisher, card.audit_number, card.audit_digest, 0.0, b"")
-        except (PotluckError, msgspec.MsgspecError):
+        except PotluckError:
             pass  # the neighbours know more, anyhow
         return None
 

@@ -7,7 +7,9 @@ from typing import Final
 
 import msgspec
 
+from ...overlay.errors import RemoteProtocolError
 from ...overlay.ports import Store
+from ...overlay.wire.codec import decoded
 from ...overlay.wire.joblog import Era
 from .journal import Log
 from .milestones import stripped
@@ -54,8 +56,8 @@ class Archive:
         for key, value in list(self._store.scan(_HEADS)):
             job = key.decode()
             try:
-                found[job] = _head.decode(value)
-            except msgspec.MsgspecError:
+                found[job] = decoded(_head, value, "the head of a log")
+            except RemoteProtocolError:
                 self.drop(job)
         return found
 

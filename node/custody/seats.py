@@ -16,8 +16,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from ...overlay.errors import LimitExceeded, NotFound, RemoteProtocolError
-from ...overlay.wire.codec import Count, RawId
+from ...overlay.errors import LimitExceeded, NotFound
+from ...overlay.wire.codec import Count, RawId, decoded
 from ...overlay.wire.framing import VALUE_BYTES_MAX
 from ...overlay.wire.joblog import DEPUTIES_MAX
 
@@ -46,10 +46,7 @@ def seats_in(content: bytes | None) -> Seats:
     """Raises RemoteProtocolError."""
     if not content:
         return {}
-    try:
-        return _seats.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RemoteProtocolError(f"the seats of jobs do not parse: {error}") from error
+    return decoded(_seats, content, "a list of the seats of jobs")
 
 
 def take(job: str, master: bytes, deputies: Sequence[bytes]) -> Change:

@@ -8,8 +8,9 @@ from typing import Final
 
 import msgspec
 
-from ...overlay.errors import Cancelled
+from ...overlay.errors import Cancelled, RemoteProtocolError
 from ...overlay.ports import Store
+from ...overlay.wire.codec import decoded
 from ...overlay.wire.work import Finished, Report
 from .tasks import Job
 
@@ -83,8 +84,8 @@ class History:
     def load(self) -> None:
         for key, value in list(self._store.scan(_TABLE)):
             try:
-                self._rows[key] = _decoder.decode(value)
-            except msgspec.MsgspecError:
+                self._rows[key] = decoded(_decoder, value, "a job that is over")
+            except RemoteProtocolError:
                 self._store.delete(_TABLE, key)  # of a damaged disk
 
     def add(self, past: Past) -> None:

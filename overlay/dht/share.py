@@ -12,13 +12,13 @@ import trio
 
 from ..clock import HybridClock, MeshTime, time_of
 from ..config import Dht as DhtConfig
-from ..errors import LimitExceeded, LinkLost, NotAllowed, PotluckError, Unavailable
+from ..errors import LimitExceeded, LinkLost, NotAllowed, PotluckError, RemoteProtocolError, Unavailable
 from ..identity.bans import BanSet
 from ..identity.mesh import Identity
 from ..ids import key_id, node_id_of
 from ..ports import Store
 from ..wire import records as wire
-from ..wire.codec import Message
+from ..wire.codec import Message, decoded
 from ..wire.framing import VALUE_BYTES_MAX
 from ..wire.opening import CertificateDer
 from ..wire.records import Holding, Record
@@ -257,8 +257,8 @@ class Share:
     def _proves_itself(self, record: Record) -> bool:
         """Whether a `node` record carries a chain of this mesh for its publisher."""
         try:
-            card = card_decoder.decode(record.value)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+            card = decoded(card_decoder, record.value, "a card")
+        except RemoteProtocolError:
             return False
         return self._proves(record.publisher, card.chain)
 

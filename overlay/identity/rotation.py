@@ -31,6 +31,7 @@ import msgspec
 
 from ..errors import ConfigError, LimitExceeded, NotAllowed, RemoteProtocolError
 from ..wire.bans import Ban
+from ..wire.codec import decoded
 from ..wire.framing import VALUE_BYTES_MAX
 from ..wire.rotation import KEPT_MAX, Rotation
 from .bans import BanSet, make_ban
@@ -193,7 +194,7 @@ def _records(data_dir: Path, prefix: str) -> tuple[Rotation, ...]:
     records = []
     for path in sorted(data_dir.glob(prefix + "[0-9a-f]" * 16)):
         try:
-            records.append(_decoder.decode(path.read_bytes()))
-        except (OSError, msgspec.MsgspecError) as error:
+            records.append(decoded(_decoder, path.read_bytes(), "a rotation"))
+        except (OSError, RemoteProtocolError) as error:
             raise ConfigError(f"{path} cannot be read: {error}") from error
     return tuple(records)

@@ -20,7 +20,7 @@ from ..identity.mesh import Identity
 from ..ids import NodeId
 from ..ports import Store
 from ..wire.bans import Ban, Bans, paged
-from ..wire.codec import Message
+from ..wire.codec import Message, decoded
 from .link import Link
 from .links import Links
 
@@ -59,8 +59,8 @@ class Banning:
             self.bans.learn(rotation.bans)
         for key, packed in list(self._store.scan(_TABLE, self._mesh)):
             try:
-                self.bans.learn([_decoder.decode(packed)])
-            except (msgspec.MsgspecError, RemoteProtocolError) as error:
+                self.bans.learn([decoded(_decoder, packed, "a ban")])
+            except RemoteProtocolError as error:
                 logger.error("ban %s on disk cannot be read: %s", key[len(self._mesh) :].hex()[:8], error)
 
     async def proclaim(self, ban: Ban) -> None:

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final, Protocol
 import msgspec
 from msgspec import Meta
 
-from ..errors import LimitExceeded, PotluckError, QuotaExceeded, RemoteProtocolError, Unavailable
+from ..errors import LimitExceeded, PotluckError, QuotaExceeded, Unavailable
 from ..ids import ID_BYTES
-from ..wire.codec import RawId
+from ..wire.codec import RawId, decoded
 from ..wire.framing import VALUE_BYTES_MAX
 from ..wire.registers import (
     ACCEPTORS_MAX,
@@ -146,10 +146,7 @@ def root_content(state: State) -> Directory:
 
 def directory_of(content: bytes | None) -> Directory:
     """Raises RemoteProtocolError for what no node of ours has written."""
-    try:
-        return Directory() if content is None else _directory.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RemoteProtocolError(f"a directory of registers does not parse: {error}") from error
+    return Directory() if content is None else decoded(_directory, content, "a directory of registers")
 
 
 def directory_for(name: bytes) -> bytes:

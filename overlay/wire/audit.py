@@ -12,8 +12,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from ..errors import RemoteProtocolError
-from .codec import Count, Digest, Message, RawId, Real, RequestId, Span
+from .codec import Count, Digest, Message, RawId, Real, RequestId, Span, decoded
 from .work import JobName
 
 RUNS_MAX: Final = 1024
@@ -110,18 +109,12 @@ def encode(part: Entry | Head) -> bytes:
 
 def entry_in(data: bytes) -> Entry:
     """Raises RemoteProtocolError."""
-    try:
-        return _entry.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RemoteProtocolError(f"an audit entry does not parse: {error}") from error
+    return decoded(_entry, data, "an audit entry")
 
 
 def head_in(data: bytes) -> Head:
     """Raises RemoteProtocolError."""
-    try:
-        return _head.decode(data)
-    except msgspec.MsgspecError as error:
-        raise RemoteProtocolError(f"an audit head does not parse: {error}") from error
+    return decoded(_head, data, "an audit head")
 
 
 def digest_of(entry: bytes) -> bytes:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -42,6 +42,20 @@ Span = Annotated[float, Meta(ge=0, le=float(1 << 53))]
 M = TypeVar("M", bound=Message)
 
 
+T = TypeVar("T")
+
+UNPARSABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+"""What decoding raises for bytes that others have made: a text that is no UTF-8 is none of msgspec's own errors."""
+
+
+def decoded(decoder: msgspec.msgpack.Decoder[T], data: bytes, what: str) -> T:
+    """What another node has written, or this one's disk has kept. Raises RemoteProtocolError, which names it `what`."""
+    try:
+        return decoder.decode(data)
+    except UNPARSABLE as error:
+        raise RemoteProtocolError(f"{what} does not parse: {error}") from error
+
+
 class Codec(Generic[M]):
     """The messages of one conversation. Decoding raises RemoteProtocolError and nothing else."""
 
@@ -74,7 +88,7 @@ class Codec(Generic[M]):
     def decode(self, body: bytes) -> M:
         try:
             message: M = self._decoder.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError, ValueError) as error:
+        except UNPARSABLE as error:
             raise RemoteProtocolError(f"a message does not parse: {error}") from error
         return message
 

@@ -7,8 +7,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from ..errors import RemoteProtocolError
-from .codec import Count, Message, RawId, Real, RequestId, ShortText
+from .codec import Count, Message, RawId, Real, RequestId, ShortText, decoded
 from .control import JobOptions, TaskSpec
 from .work import Checkpoint, Finished, Program
 
@@ -84,10 +83,7 @@ def encode_entry(entry: Entry) -> bytes:
 
 def decode_entry(data: bytes) -> Entry:
     """Raises RemoteProtocolError."""
-    try:
-        entry: Entry = _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RemoteProtocolError(f"an entry of a job's log does not parse: {error}") from error
+    entry: Entry = decoded(_decoder, data, "an entry of a job's log")
     return entry
 
 

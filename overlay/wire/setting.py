@@ -10,8 +10,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from ..errors import LimitExceeded, NotAllowed, RemoteProtocolError
-from .codec import ShortText
+from ..errors import LimitExceeded, NotAllowed
+from .codec import ShortText, decoded
 from .work import Inline
 
 FILES_BYTES_MAX: Final = 1 << 20
@@ -55,18 +55,12 @@ def encoded(part: Setting | WithFiles) -> Inline:
 
 def setting_in(body: Inline) -> Setting:
     """Raises RemoteProtocolError."""
-    try:
-        return _setting.decode(body.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RemoteProtocolError(f"a setting does not parse: {error}") from error
+    return decoded(_setting, body.data, "a setting")
 
 
 def files_in(value: Inline) -> WithFiles:
     """Raises RemoteProtocolError, and NotAllowed for names that lead out of a folder."""
-    try:
-        both = _with_files.decode(value.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RemoteProtocolError(f"a result with files does not parse: {error}") from error
+    both = decoded(_with_files, value.data, "a result with files")
     check_size(both.files)
     for name in both.files:
         check_name(name)
