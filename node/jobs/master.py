@@ -54,9 +54,10 @@ from .binding import task_and_target
 from .effects import Drop, Effect, Note, Release, Tell
 from .ends import fault_of, given_up, in_vain, why_again
 from .invariants import check
-from .placement import Worker, lacking, will_be_lent
+from .placement import Worker, lacking, will_be_able
 from .placing import Placing
 from .queue import Queue
+from .reach import out_of_reach
 from .task import Task
 from .tasks import Job, Origin, ProgramState
 from .waiting import Waiting, waiting, why_not
@@ -137,6 +138,16 @@ class Master:
                 task.take_back(node_id)
             effects += self._retry(job, lost, node_id, f"node {worker.name} {how}")
         return effects + self._place(now_s)
+
+    def apart(self, now_s: float, node_id: NodeId) -> None:
+        """It cannot be reached from here, and is not said to be gone: it is given nothing more."""
+        if (worker := self._workers.get(node_id)) is not None and worker.apart_since_s is None:
+            worker.apart_since_s = now_s
+
+    def heard(self, now_s: float, node_id: NodeId) -> list[Effect]:
+        """It answers again, by the same link."""
+        self._workers[node_id].apart_since_s = None
+        return self._place(now_s)
 
     def load_reported(self, now_s: float, node_id: NodeId, load: LoadReport) -> list[Effect]:
         worker = self._workers.get(node_id)
@@ -282,15 +293,6 @@ class Master:
 
     # Workers
 
-    def awaits(self, node_id: NodeId, job_id: str, epoch: int, index: int) -> bool:
-        """Whether that node's answer would be taken."""
-        job = self._jobs.get(job_id)
-        return job is not None and job.epoch == epoch and job.is_given(index, node_id)
-
-    def has_answer(self, job_id: str, epoch: int, index: int) -> bool:
-        job = self._jobs.get(job_id)
-        return job is not None and job.epoch == epoch and not job.holds(index)
-
     def confirmed(
         self, now_s: float, node_id: NodeId, job_id: str, epoch: int, reports: Sequence[Report]
     ) -> list[Effect]:
@@ -327,11 +329,13 @@ class Master:
         for job in self._jobs.values():
             self._queue(job, job.rested(now_s))
             job.forget_refusals(now_s)
+            for node_id, stranded in out_of_reach(now_s, job, self._workers, partial(self._placing.able, job)):
+                self._take_back(job, node_id, stranded)
             for group, since_s in list(job.pending.unplaceable_since_s.items()):
                 if now_s - since_s < self._grace_s or (self.leaving and job.options.lasting):
                     continue
                 needs = self._placing.requirements(job, group)
-                if self._placing.able(job, group) or will_be_lent(self._workers, needs):
+                if self._placing.able(job, group) or will_be_able(self._workers, needs):
                     continue
                 tasks = job.impatient(group)
                 reason = NoWorker(why_not(job, group, needs, self._workers.values()))
@@ -452,6 +456,13 @@ class Master:
         task.why_it_rests = why_again(job, task, self._workers[node_id].name, fault)
         task.unfetched = 0
         task.attempt += 1
+
+    def _take_back(self, job: Job, node_id: NodeId, tasks: list[Task]) -> None:
+        """It is nobody's fault, and does not count: what it says of them in the end is heard all the same."""
+        for task in tasks:
+            self._unassign(job, task, node_id)
+            task.attempt += not task.nodes
+        self._queue(job, [task for task in tasks if not task.nodes], first=True)
 
     def _queue(self, job: Job, tasks: list[Task], *, first: bool = False) -> None:
         for task in reversed(tasks) if first else tasks:

@@ -49,6 +49,8 @@ class Worker(msgspec.Struct):
     """Why it takes nothing from elsewhere now."""
     assigned: int = 0
     """How many this master has ever given it."""
+    apart_since_s: float | None = None
+    """It lives, by what others say, and does not answer here, or there is no link to it."""
 
     @property
     def slots(self) -> int:
@@ -93,6 +95,8 @@ def lacking(worker: Worker, needs: Requirements) -> str | None:
     can = worker.capabilities
     if needs.confidential and not worker.here:
         return "the task is confidential"
+    if worker.apart_since_s is not None:
+        return "it cannot be reached from here"
     if worker.leaving and not (worker.here and needs.nested):
         return "it leaves"
     if not can.slots:
@@ -134,11 +138,12 @@ def candidates(workers: Mapping[NodeId, Worker], needs: Requirements) -> list[Wo
     return [worker for worker in workers.values() if lacking(worker, needs) is None]
 
 
-def will_be_lent(workers: Mapping[NodeId, Worker], needs: Requirements) -> bool:
-    """Whether somebody may run it once its owner lets it."""
+def will_be_able(workers: Mapping[NodeId, Worker], needs: Requirements) -> bool:
+    """Whether somebody may run it once its owner lets it, or once it can be reached again."""
     return any(
-        worker.closed and lacking(msgspec.structs.replace(worker, closed=""), needs) is None
+        lacking(msgspec.structs.replace(worker, closed="", apart_since_s=None), needs) is None
         for worker in workers.values()
+        if worker.closed or worker.apart_since_s is not None
     )
 
 

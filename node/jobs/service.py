@@ -111,6 +111,8 @@ class Jobs:
         self.master: Master
         self._config = config
         links.up.append(self._link_up)
+        links.down.append(self._link_down)
+        membership.unheard.append(self._unheard)
         membership.observers.append(self._member_changed)
         membership.load_observers.append(self._load_reported)
         links.on(ExecutionConfirmation, self._confirmed)
@@ -134,6 +136,7 @@ class Jobs:
             task_status.started()
             while True:
                 await trio.sleep(_TICK_S)
+                self._listen_for_the_unheard()
                 self._perform(self.master.tick(trio.current_time()))
 
     # Submitters
@@ -265,16 +268,21 @@ class Jobs:
         self._perform(self.master.confirmed(trio.current_time(), node_id, job, epoch, near))
 
     def _take_far(self, node_id: NodeId, job: str, epoch: int, report: Finished) -> None:
-        if self.master.has_answer(job, epoch, report.index):
-            self._do_without(node_id, report)
-        elif self.master.awaits(node_id, job, epoch, report.index) and (job, report.index) not in self._coming_home:
+        if self._awaits(node_id, job, epoch, report.index):
+            if (job, report.index) in self._coming_home:
+                return
             self._coming_home.add((job, report.index))
             self._background.start(self._bring_home, node_id, job, epoch, report)
 
-    def _do_without(self, node_id: NodeId, report: Finished) -> None:
-        """Another copy of the task was first."""
-        if isinstance(report.value, Reference) and node_id == report.value.holder != self._identity.node_id:
-            self._objects.done_with(report.value)
+        elif (known := self.master.jobs.get(job)) is not None and known.epoch == epoch:
+            assert isinstance(report.value, Reference)
+            if not known.holds(report.index) and node_id == report.value.holder != self._identity.node_id:
+                self._objects.done_with(report.value)  # another copy of the task was first
+
+    def _awaits(self, node_id: NodeId, job_id: str, epoch: int, index: int) -> bool:
+        """Whether that node's answer would be taken."""
+        job = self.master.jobs.get(job_id)
+        return job is not None and job.epoch == epoch and job.is_given(index, node_id)
 
     def _is_far(self, report: Report, job: str) -> TypeGuard[Finished]:
         """Whether its value is to be brought here, or waits for its turn."""
@@ -292,7 +300,7 @@ class Jobs:
                 object_id = report.value.object_id
                 was_here = self._objects.table.get(object_id) is not None
                 report = await self._come_home(report, report.value, job)
-                if not (was_here or self.master.awaits(node_id, job, epoch, report.index)):
+                if not (was_here or self._awaits(node_id, job, epoch, report.index)):
                     self._objects.table.drop(object_id)  # another copy was faster, or the job is over
                 self._perform(self.master.confirmed(trio.current_time(), node_id, job, epoch, [report]))
         finally:
@@ -332,6 +340,22 @@ class Jobs:
         if known is not None:
             worker.closed = known.report.closed
         self._perform(self.master.worker_up(trio.current_time(), worker))
+
+    def _link_down(self, link: Link) -> None:
+        if not link.ended_in_order:  # else it was one too many, and is there again when it is wanted
+            self.master.apart(trio.current_time(), link.peer.node_id)
+
+    def _unheard(self, node_id: NodeId) -> None:
+        self.master.apart(trio.current_time(), node_id)
+
+    def _listen_for_the_unheard(self) -> None:
+        for node_id, worker in list(self.master.workers.items()):
+            if worker.apart_since_s is None:
+                continue
+            if (link := self._links.get(node_id)) is None:
+                self._membership.reach(node_id)
+            elif link.last_heard_s > worker.apart_since_s:
+                self._perform(self.master.heard(trio.current_time(), node_id))
 
     def _member_changed(self, change: Changed) -> None:
         if change.event in ("died", "left"):

@@ -47,6 +47,8 @@ def _why_there(task: Task, workers: Mapping[NodeId, Worker]) -> str | None:
         return None
     if task.suspended:
         return f"it is suspended at {worker.name}"
+    if worker.apart_since_s is not None:
+        return f"it is at {worker.name}, which cannot be reached from here"
     if worker.closed and not worker.here:
         return f"it stands still at {worker.name}: {worker.closed}"
     if not task.started:

@@ -58,7 +58,13 @@ class DropLink(msgspec.Struct, frozen=True):
     node_id: NodeId
 
 
-Effect = Changed | Dial | DropLink | Tell | Question
+class Unheard(msgspec.Struct, frozen=True):
+    """It answers others, and not this node, though there is a link."""
+
+    node_id: NodeId
+
+
+Effect = Changed | Dial | DropLink | Tell | Question | Unheard
 
 
 class Detector:
@@ -396,11 +402,12 @@ class Detector:
         member.dials_failed = 0
         if member.status is Status.ALIVE:
             member.acquit()
-        if member.linked and now_s - member.heard_s > self._config.link_silent_s:
+        silent_s = now_s - member.heard_s
+        if member.linked and silent_s > self._config.link_silent_s:
             self._unlink(member)
             self._dialling.lost(now_s)
             return [DropLink(member.node_id)]
-        return []
+        return [Unheard(member.node_id)] if member.linked and silent_s > self._config.probe_interval_s else []
 
     def _accuse(
         self, now_s: float, member: Member, accusers: Collection[bytes], told_s: float = -math.inf

@@ -27,7 +27,7 @@ from ..wire.gossip import (
     ProbeAck,
     Status,
 )
-from .detector import Changed, Detector, DropLink, Effect
+from .detector import Changed, Detector, DropLink, Effect, Unheard
 from .dialling import Dial
 from .exchange import Self, Tell
 from .loads import Loads
@@ -55,6 +55,8 @@ class Membership:
         self.loads = Loads()
         self.observers: list[Callable[[Changed], None]] = []
         self.load_observers: list[Callable[[NodeId], None]] = []
+        self.unheard: list[Callable[[NodeId], None]] = []
+        """Called, from time to time, with a member that answers others and not this node, though there is a link."""
         links.up.append(self._link_up)
         links.down.append(self._link_down)
         links.on(PeerExchange, self._exchanged)
@@ -211,6 +213,9 @@ class Membership:
                     self._background.start(self._ask_through, effect)
                 case Dial(member):
                     self._background.start(self._dial, member)
+                case Unheard(node_id):
+                    for hear in self.unheard:
+                        hear(node_id)
                 case DropLink(node_id):
                     if (link := self._links.get(node_id)) is not None:
                         link.lose(LinkLost(f"{link.peer.name} does not answer"))

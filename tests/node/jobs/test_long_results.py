@@ -49,7 +49,7 @@ class House:
         self.objects = Objects()
         self.told: list[Finished] = []
         anything: Any = SimpleNamespace(
-            node_id=HERE, name="here", boot_id=bytes(16), owner_id=b"o", up=[], observers=[], load_observers=[],
+            node_id=HERE, name="here", boot_id=bytes(16), owner_id=b"o", up=[], down=[], observers=[], load_observers=[], unheard=[],
             on=lambda *_: None, get=lambda _: None, load=lambda: None, now_s=lambda: 0.0,
         )  # fmt: skip
         objects: Any = self.objects

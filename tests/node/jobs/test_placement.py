@@ -21,7 +21,7 @@ from potluck.node.jobs.placement import (
     room,
     spread,
     tasks_per_slot,
-    will_be_lent,
+    will_be_able,
 )
 from potluck.overlay.ids import NodeId
 from potluck.overlay.wire.capabilities import Capabilities, LoadReport
@@ -108,7 +108,7 @@ def test_a_task_runs_only_where_every_rule_allows_it(everyone: list[Worker], nee
         assert (worker in chosen) == allowed
         if not chosen:
             lent = [msgspec.structs.replace(one, closed="") for one in everyone]
-            assert will_be_lent(known(everyone), needs) == bool(candidates(known(lent), needs))
+            assert will_be_able(known(everyone), needs) == bool(candidates(known(lent), needs))
         assert (lacking(worker, needs) is None) == allowed
 
 
