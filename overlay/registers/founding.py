@@ -43,6 +43,9 @@ _TABLE: Final = "founding"
 _KEY: Final = b"root"
 LOOK_AROUND_S: Final = 2.0
 """A node that has just started does not believe that it is alone. Discovery takes a tenth of this on a LAN."""
+LOOK_FOR_OTHERS_S: Final = 5.0
+"""Nor does one so soon that has been let in, or has let others in: they may find it only when they try its old address
+again, as where its clock is wrong."""
 
 _decoder: Final = msgspec.msgpack.Decoder(Held | None)
 
@@ -73,6 +76,8 @@ class Founding:
         self.look_around_s = LOOK_AROUND_S
         self.given_up: list[Callable[[bytes, bytes], None]] = []
         """Called with name and content of every register held here whose founding gives way."""
+        self._met = trio.lowlevel.ParkingLot()
+        membership.observers.append(lambda _: self._met.unpark_all())
         links.up.append(self._tell)
         links.down.append(lambda link: self._beliefs.gone(link.peer.node_id))
         links.on(wire.Founded, self._told)
@@ -130,7 +135,7 @@ class Founding:
         )
 
     async def _found(self) -> None:
-        await trio.sleep_until(self._began_s + self.look_around_s)
+        await self._look_around()
         if self._known is not None:
             return
         everyone = self._everyone()
@@ -144,6 +149,14 @@ class Founding:
             if is_changing(state.configuration):
                 step = SettleFounding(state, self._witnesses.best(root_content(state).founding, self._gathered))
                 await self._registers.operate_from(register, state.configuration, step)
+
+    async def _look_around(self) -> None:
+        await trio.sleep_until(self._began_s + self.look_around_s)
+        if self.look_around_s and not self._identity.mesh.alone:
+            with trio.move_on_at(self._began_s + LOOK_FOR_OTHERS_S):
+                while not self._founders():
+                    await self._met.park()
+            await trio.lowlevel.checkpoint()
 
     def _everyone(self) -> Configuration:
         others: list[bytes] = sorted(one.node_id for one in self._founders())

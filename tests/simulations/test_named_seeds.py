@@ -46,6 +46,12 @@ FOUND = [
         300022,
         5,
     ),
+    Named(
+        "a node without a memory that nobody heard founded anew",
+        "no increment is lost or done twice",
+        415196,
+        10,
+    ),
     Named("a task was given up while its arguments could not arrive", "every job is done in the end", 400263, 10),
 ]
 

@@ -255,6 +255,28 @@ def test_a_node_that_hears_of_the_founding_while_its_disk_is_full_lives() -> Non
     play(story, 3, together=False)
 
 
+def test_a_member_without_a_memory_waits_to_be_found_before_it_founds_anew() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        await world.node(names[0]).memory.increment("n", 1)
+        lost = names[2]
+        world.power_off(lost)
+        world.lose_disk(lost)
+        world.unplug(lost)  # as where its clock is so wrong that its calls are nobody's
+        await world.start(lost)
+        counted: list[object] = []
+
+        async def count() -> None:
+            counted.append((await world.node(lost).memory.increment("n", 1))["value"])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            await trio.sleep(2.5)
+            world.plug(lost)
+        assert counted == [2]
+
+    play(story, 3)
+
+
 def test_founders_who_start_together_found_once() -> None:
     async def story(world: World, names: list[str]) -> None:
         async with trio.open_nursery() as nursery:

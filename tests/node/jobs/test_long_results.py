@@ -48,10 +48,12 @@ class House:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.objects = Objects()
         self.told: list[Finished] = []
-        anything: Any = SimpleNamespace(
-            node_id=HERE, name="here", boot_id=bytes(16), owner_id=b"o", up=[], down=[], observers=[], load_observers=[], unheard=[],
-            on=lambda *_: None, get=lambda _: None, load=lambda: None, now_s=lambda: 0.0,
-        )  # fmt: skip
+        anything: Any = SimpleNamespace(node_id=HERE, name="here", boot_id=bytes(16), owner_id=b"o")
+        anything.up, anything.down, anything.unheard = [], [], []
+        anything.observers, anything.load_observers = [], []
+        anything.on = anything.load = lambda *_: None
+        anything.get = lambda _: None
+        anything.now_s = lambda: 0.0
         objects: Any = self.objects
         config = Config("here", Path("nowhere"), Path("nowhere"))
         entropy = SeededEntropy(1, "jobs")
