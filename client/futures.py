@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -21,6 +22,9 @@ from .waiting import SharedCondition, Waiters
 
 if TYPE_CHECKING:
     from .connection import Connection
+
+_logger: Final = logging.getLogger("concurrent.futures")
+"""Where the standard library's futures tell of such things."""
 
 
 class Job:
@@ -258,6 +262,14 @@ class TaskFuture(Future[Any]):
     def give_up(self, error: BaseException) -> None:
         self.let_go()
         self.fail(error)
+
+    def _invoke_callbacks(self) -> None:
+        """As the standard library's, which lets SystemExit through: here it would end the thread that all wait for."""
+        for callback in self._done_callbacks:
+            try:
+                callback(self)
+            except BaseException:  # whatever a callback raises is its own affair
+                _logger.exception("exception calling callback for %r", self)
 
     def let_go(self) -> None:
         """Of what no node needs any more: a function may hold more than its arguments do."""

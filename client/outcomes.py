@@ -36,6 +36,9 @@ _ENDING: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)
 """Caught by hardly anyone: only a machine of the program's own owner may have it ended."""
 
 
+_CAUSE: Final = BaseException.__dict__["__cause__"]
+
+
 class CancelledWhileRunning(Cancelled, CancelledError):
     """A running task was cancelled: caught as `potluck.Cancelled` and as `concurrent.futures.CancelledError`."""
 
@@ -83,8 +86,8 @@ def exception_of(fault: Fault, *, trusted: bool = False) -> BaseException:
     if fault.code != TaskFailed.wire_code:
         return _caused(from_wire(fault.code, fault.message), fault.traceback)
     raised = _raised_in(fault)
-    error = rebuilt(raised, trusted=trusted) or failed(raised, fault.traceback)
-    return _caused(error, fault.traceback)
+    error = rebuilt(raised, trusted=trusted)
+    return _caused(failed(raised, fault.traceback) if error is None else error, fault.traceback)
 
 
 def failed(raised: Raised, traceback: str) -> TaskFailed:
@@ -102,7 +105,7 @@ def rebuilt(raised: Raised, *, trusted: bool = False) -> BaseException | None:
         for name, value in raised.attributes.items():
             _set(error, name, value)
         str(error)  # what cannot even be printed is of no use to whoever catches it
-    except Exception:  # noqa: BLE001  the class is the user's code
+    except BaseException:  # noqa: BLE001  the class is the user's code, and a constructor may call `sys.exit`
         return None
     return error
 
@@ -120,7 +123,8 @@ def _made(cls: type[BaseException], raised: Raised) -> BaseException:
 
 def _group(cls: type[BaseExceptionGroup[BaseException]], raised: Raised, trusted: bool) -> BaseException:
     """Raises ValueError where its parts did not travel, for there are no empty groups."""
-    parts = [rebuilt(part, trusted=trusted) or failed(part, "") for part in raised.parts]
+    rebuilt_parts = [rebuilt(part, trusted=trusted) for part in raised.parts]
+    parts = [failed(part, "") if one is None else one for one, part in zip(rebuilt_parts, raised.parts, strict=True)]
     (message,) = raised.arguments or ("",)
     return cls(str(message), parts)
 
@@ -184,5 +188,5 @@ def _is_sequence(value: object) -> bool:
 
 def _caused(error: BaseException, traceback: str) -> BaseException:
     if traceback:
-        error.__cause__ = RemoteTraceback(traceback)
+        _CAUSE.__set__(error, RemoteTraceback(traceback))  # a frozen dataclass may not be assigned to
     return error

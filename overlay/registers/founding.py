@@ -19,6 +19,7 @@ from ..errors import LinkLost, RemoteProtocolError, Unavailable
 from ..identity.mesh import Identity
 from ..links.link import Link
 from ..links.links import Links
+from ..membership.detector import Changed
 from ..membership.members import Member
 from ..membership.service import Membership
 from ..ports import Entropy, Store
@@ -77,7 +78,7 @@ class Founding:
         self.given_up: list[Callable[[bytes, bytes], None]] = []
         """Called with name and content of every register held here whose founding gives way."""
         self._met = trio.lowlevel.ParkingLot()
-        membership.observers.append(lambda _: self._met.unpark_all())
+        membership.observers.append(self._member_changed)
         links.up.append(self._tell)
         links.down.append(lambda link: self._beliefs.gone(link.peer.node_id))
         links.on(wire.Founded, self._told)
@@ -149,6 +150,9 @@ class Founding:
             if is_changing(state.configuration):
                 step = SettleFounding(state, self._witnesses.best(root_content(state).founding, self._gathered))
                 await self._registers.operate_from(register, state.configuration, step)
+
+    def _member_changed(self, _change: Changed) -> None:
+        self._met.unpark_all()
 
     async def _look_around(self) -> None:
         await trio.sleep_until(self._began_s + self.look_around_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import json
 import pickle  # noqa: TID251  what comes home from own machines may be one
 import subprocess
@@ -31,6 +32,22 @@ class OwnError(Exception):
     def __init__(self, code: int, *, strict: bool) -> None:
         super().__init__(code)
         self.strict = strict
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+
+
+class Exits(Exception):
+    def __init__(self, *arguments: object) -> None:
+        if not arguments:
+            sys.exit("it takes one")
+
+
+class Falsy(Exception):
+    def __bool__(self) -> bool:
+        return False
 
 
 class NeverPrints(Exception):
@@ -119,6 +136,23 @@ def test_state_that_does_not_parse_is_left_out(arguments: bytes, state: bytes) -
 
 def test_an_exception_that_cannot_be_printed_becomes_task_failed() -> None:
     assert type(exception_of(fault(f"{__name__}.NeverPrints"))) is TaskFailed
+
+
+def test_an_exception_that_may_not_be_assigned_to_has_its_cause_all_the_same() -> None:
+    error = exception_of(fault(f"{__name__}.Frozen", 3))
+    assert (type(error), error.code) == (Frozen, 3)  # type: ignore[attr-defined]
+    assert isinstance(error.__cause__, RemoteTraceback)
+
+
+def test_a_constructor_that_exits_ends_nobody() -> None:
+    assert type(exception_of(fault(f"{__name__}.Exits"))) is TaskFailed
+
+
+def test_an_exception_that_counts_as_false_is_itself() -> None:
+    assert type(exception_of(fault(f"{__name__}.Falsy"))) is Falsy
+    group = exception_of(fault_of(ExceptionGroup("two", [Falsy(), ValueError(1)])))
+    assert isinstance(group, ExceptionGroup)
+    assert [type(one) for one in group.exceptions] == [Falsy, ValueError]
 
 
 def test_arguments_that_are_no_data_leave_the_message() -> None:
