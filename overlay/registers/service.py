@@ -67,6 +67,8 @@ class Registers:
         """Answers that follow from what the next commit writes."""
         self._writing = False
         self._restoring: set[Register] = set()
+        self.begun: list[Callable[[bytes, Configuration], None]] = []
+        """Called with every register of which a value is accepted here for the first time."""
         self._began_s = 0.0
         self._background = Background()
         self.start = self._background.start
@@ -242,7 +244,11 @@ class Registers:
         if isinstance(message, wire.Prepare):
             answer, write = self.acceptor.prepare(message, owner)
         else:
+            is_first = self.acceptor.accepted(message.founding, message.name) is None
             answer, write = self.acceptor.accept(message, owner)
+            if is_first and write is not None:
+                for begin in self.begun:
+                    begin(message.name, message.state.configuration)
             if message.name == ROOT and write is not None:
                 answer = msgspec.structs.replace(answer, witness=self.founding.witness_of(message.state))
         if write is None:

@@ -1,7 +1,8 @@
 """Keeps registers with acceptors that live.
 
 When membership has changed and settled, the nearest living acceptor of each register that lacks one replaces it; should
-it not, because it knows nothing of the register, the next nearest does. Who they are to be: `choosing`.
+it not, because it knows nothing of the register, the next nearest does. So it goes with a register that is begun after
+its first acceptors were agreed, when there may have been fewer. Who they are to be: `choosing`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ class Upkeep:
         """Who has come since the registers were last gone through."""
         self._patience = 0
         """How many nearer acceptors have had their chance."""
+        self._doubted = False
+        """Somebody had no place only because it is suspected."""
+        registers.begun.append(self._begun)
 
     def member_changed(self, change: Changed) -> None:
         if change.event == "joined":
@@ -50,6 +54,10 @@ class Upkeep:
         if change.event == "left":
             self._farewell_s = min(self._farewell_s, trio.current_time() + FAREWELL_S)
         if change.event in ("joined", "left", "died"):
+            self.look_again()
+
+    def _begun(self, name: bytes, configuration: Configuration) -> None:
+        if self._is_due(name, configuration):
             self.look_again()
 
     def look_again(self, after_s: float = SETTLE_S) -> None:
@@ -76,10 +84,10 @@ class Upkeep:
     async def _look_after_all(self) -> None:
         returned, self._returned = self._returned, set()
         await self._restore(returned)
-        if await self._all():
-            self._patience = 0
-        else:
-            self._patience += 1
+        self._doubted = False
+        done = await self._all()
+        self._patience = 0 if done else self._patience + 1
+        if self._doubted or not done:
             self.look_again(_AGAIN_S)
 
     async def _all(self, *, urgent: bool = False) -> bool:
@@ -143,8 +151,10 @@ class Upkeep:
         """Places that are free are for others whom nobody doubts, the nearest first."""
         registers, acceptors = self._registers, configuration.acceptors
         nearest = registers.nearest(name, ACCEPTORS + len(acceptors))
-        others = (one for one in nearest if one not in acceptors and registers.is_alive(one))
-        return choose(acceptors, registers.standing, others)
+        others = [one for one in nearest if one not in acceptors]
+        undoubted = [one for one in others if registers.is_alive(one)]
+        self._doubted |= len(undoubted) < len(others) and len(acceptors) < ACCEPTORS
+        return choose(acceptors, registers.standing, undoubted)
 
     async def _care_for(self, name: bytes) -> None:
         registers = self._registers

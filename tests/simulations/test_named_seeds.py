@@ -52,6 +52,12 @@ FOUND = [
         415196,
         10,
     ),
+    Named(
+        "a register that was begun later than placed kept two acceptors",
+        "everything answers everybody in the end",
+        415336,
+        3,
+    ),
     Named("a task was given up while its arguments could not arrive", "every job is done in the end", 400263, 10),
 ]
 

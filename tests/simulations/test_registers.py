@@ -12,6 +12,7 @@ from potluck.overlay.errors import Conflict, LinkLost, NotFound, PotluckError, R
 from potluck.overlay.wire import values
 from potluck.simulations import determinism
 from potluck.simulations.checks import Check
+from potluck.simulations.gathering import until
 from potluck.simulations.linearizability import Operation
 from potluck.simulations.registers import Outcome, RegistersScenario, judge
 from potluck.simulations.run import run_with_log
@@ -154,6 +155,21 @@ def test_a_mesh_that_grows_spreads_its_registers() -> None:
         assert (await world.node(names[1]).memory.increment("k", 1))["value"] == 2
 
     play(story, 4, together=False)
+
+
+def test_a_register_that_was_placed_while_one_was_dead_has_it_among_its_acceptors_later() -> None:
+    async def story(world: World, names: list[str]) -> None:
+        await world.node(names[0]).memory.increment("another", 1)
+        world.kill(names[2])
+        await until(lambda: len(world.node(names[0]).membership.present()) == 1, 20, 0.1)
+        await world.node(names[0]).registers.exists(b"later")
+        await world.start(names[2])
+        await all_know(world, names)
+        await trio.sleep(20)  # nobody looks after what is not there yet
+        await world.node(names[0]).registers.change(b"later", lambda content: (b"value", None))
+        assert await until(lambda: len(world.node(names[0]).registers.acceptors_of(b"later")) == 3, 30, 0.1)
+
+    play(story, 3)
 
 
 def test_after_a_guest_has_left_one_of_three_may_die() -> None:
