@@ -18,11 +18,13 @@ from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Final, NamedTuple
+from zipfile import BadZipFile
 
 import msgspec
 
 from ..overlay.errors import BadProgram
 from ..overlay.wire.work import Inline
+from .archives import archive_of, files_in
 
 LIBRARY_BYTES_MAX: Final = 16 << 20
 _FILES_MAX: Final = 8192
@@ -137,7 +139,7 @@ class Modules:
         place = self._place(top) if self._libraries.get(top) is not None else None
         if place is None:
             return False
-        if place.is_file():
+        if place.suffix == ".py":
             return not rest and _same(place, module)
         inner = place.joinpath(*rest)
         return _same(inner / "__init__.py", module) or (bool(rest) and _same(inner.with_suffix(".py"), module))
@@ -145,9 +147,15 @@ class Modules:
 
 def main_source() -> bytes:
     """Of the program that runs, where it has a file."""
-    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    if not isinstance(file, str) or not is_own_file(file):
+        return b""
     try:
-        return Path(file).read_bytes() if isinstance(file, str) and is_own_file(file) else b""
+        if archive_of(Path(file)) is not None:
+            source: bytes = getattr(main, "__loader__").get_data(file)  # noqa: B009  modules have it by nature
+            return source
+        return Path(file).read_bytes()
     except OSError:
         return b""
 
@@ -183,7 +191,9 @@ def _is_own(name: str, module: ModuleType) -> bool:
 
 def _same(file: Path, module: ModuleType) -> bool:
     loaded = module.__file__
-    return loaded is not None and file.is_file() and file.samefile(loaded)
+    if loaded is None or str(file) == loaded:  # which may lie in an archive
+        return loaded is not None
+    return file.is_file() and Path(loaded).is_file() and file.samefile(loaded)
 
 
 @functools.lru_cache(_FILES_MAX)
@@ -208,18 +218,35 @@ def _sources(library: Library) -> Iterator[bytes]:
 
 
 def _read(name: str, place: Path) -> Library | None:
-    """None, with a warning, for one that is too large to travel."""
-    if place.is_file():
-        return Library(name, Inline(msgspec.msgpack.encode({place.name: place.read_bytes()})))
-    files = {f"{name}/{path.relative_to(place).as_posix()}": path for path in _files_below(place)}
-    size_bytes = sum(path.stat().st_size for path in files.values())
-    if size_bytes > LIBRARY_BYTES_MAX or len(files) > _FILES_MAX:
-        files = {inside: path for inside, path in files.items() if inside.endswith(".py")}  # its data stays behind
-        size_bytes = sum(path.stat().st_size for path in files.values())
-    if size_bytes > LIBRARY_BYTES_MAX or len(files) > _FILES_MAX:
-        warnings.warn(f"{name} stays here: {size_bytes >> 20} MiB of Python, {len(files)} files", stacklevel=2)
+    """None, with a warning, for one that is too large to travel, or cannot be read."""
+    try:
+        files = _contents(name, place)
+    except (OSError, BadZipFile, BadProgram) as error:
+        warnings.warn(f"{name} stays here: {error}", stacklevel=2)
         return None
-    return Library(name, Inline(msgspec.msgpack.encode({inside: path.read_bytes() for inside, path in files.items()})))
+    return Library(name, Inline(msgspec.msgpack.encode(files)))
+
+
+def _contents(name: str, place: Path) -> dict[str, bytes]:
+    """Raises OSError, BadZipFile, and BadProgram for what is too large."""
+    if place.is_file():
+        return {place.name: place.read_bytes()}
+    if (archive := archive_of(place)) is not None:
+        found = {inside: data for inside, data in files_in(archive, place).items() if not inside.endswith(_COMPILED)}
+        _check_size(sum(map(len, found.values())), len(found))
+        return found
+    files = {f"{name}/{path.relative_to(place).as_posix()}": path for path in _files_below(place)}
+    try:
+        _check_size(sum(path.stat().st_size for path in files.values()), len(files))
+    except BadProgram:  # then its data stays behind
+        files = {inside: path for inside, path in files.items() if inside.endswith(".py")}
+        _check_size(sum(path.stat().st_size for path in files.values()), len(files))
+    return {inside: path.read_bytes() for inside, path in files.items()}
+
+
+def _check_size(size_bytes: int, files: int) -> None:
+    if size_bytes > LIBRARY_BYTES_MAX or files > _FILES_MAX:
+        raise BadProgram(f"{size_bytes >> 20} MiB of Python, {files} files")
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

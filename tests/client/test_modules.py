@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -134,3 +136,35 @@ def test_the_garbage_collector_may_come_while_modules_are_looked_at() -> None:
         gc.set_threshold(*thresholds)
         gc.collect()
         assert sys.modules.pop(Importing.name, None) is not None
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of a module and a package, in front of what can be imported."""
+    made = tmp_path / "program.pyz"
+    with zipfile.ZipFile(made, "w") as packed:
+        packed.writestr("zipped_one.py", "import zipped_two.inner")
+        packed.writestr("zipped_two/__init__.py", "")
+        packed.writestr("zipped_two/inner.py", "value = 1")
+        packed.writestr("zipped_two/words.txt", "data")
+        packed.writestr("zipped_two/inner.pyc", b"compiled")
+        packed.writestr("zipped_twofold.py", "another")
+    monkeypatch.syspath_prepend(str(made))
+    return made
+
+
+def test_modules_in_an_archive_travel_as_those_in_folders(archive: Path) -> None:
+    importlib.import_module("zipped_one")
+    loaded = [sys.modules.pop(name) for name in ("zipped_one", "zipped_two", "zipped_two.inner")]
+    libraries, strays = Modules().imported(loaded)
+    assert not strays
+    one, two = libraries
+    assert files(one) == {"zipped_one.py": b"import zipped_two.inner"}
+    assert sorted(files(two)) == ["zipped_two/__init__.py", "zipped_two/inner.py", "zipped_two/words.txt"]
+
+
+def test_what_cannot_be_read_stays_with_a_warning(tmp_path: Path) -> None:
+    write(tmp_path, unreadable__slash____init__="")
+    (tmp_path / "unreadable" / "memory").symlink_to("/proc/self/mem")  # a file that fails when it is read
+    with pytest.warns(UserWarning, match="unreadable stays here"):
+        assert Modules(beside=tmp_path).imported_by("import unreadable") == []
