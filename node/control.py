@@ -18,11 +18,11 @@ from typing import Final, Protocol
 
 import trio
 
+from ..overlay import boundary
 from ..overlay.errors import (
     ConfigError,
     LimitExceeded,
     LinkLost,
-    LocalProtocolError,
     NotFound,
     PotluckError,
     RemoteProtocolError,
@@ -72,6 +72,7 @@ class Served(Protocol):
     lending: LendingService
     memory: SharedMemory
     objects: Objects
+    failed: boundary.Failed
 
     @property
     def name(self) -> str: ...
@@ -177,6 +178,7 @@ class _Connection:
         self._of_programs = house
         self._stream = stream
         self._rights = rights
+        self._boundary = boundary.Boundary("what a program has asked", node.failed, PotluckError)
         self._frames = TO_NODE.frames()
         self._outbox = ParcelOutbox()
         self._jobs: set[str] = set()
@@ -222,9 +224,10 @@ class _Connection:
             while (body := self._frames.next_body()) is not None:
                 message = TO_NODE.decode(body)
                 try:
-                    self._take(message, nursery)
+                    with self._boundary:
+                        self._take(message, nursery)
                 except PotluckError as error:
-                    if isinstance(error, RemoteProtocolError | LocalProtocolError):
+                    if isinstance(error, RemoteProtocolError):
                         raise
                     self._fail(message, error)
 
@@ -288,7 +291,8 @@ class _Connection:
         """Requests whose answer takes a while."""
         async with self._asking:
             try:
-                await self._answer_slowly(message)
+                with self._boundary:
+                    await self._answer_slowly(message)
             except PotluckError as error:
                 self._fail(message, error)
 

@@ -12,6 +12,7 @@ import trio
 from ..discovery.beacon import Beacon, BeaconEngine
 from ..discovery.heard import Heard
 from ..discovery.sightings import CHANNEL_SIZE, Connector, Sighting, sink
+from ..overlay import boundary
 from ..overlay.clock import MeshTime
 from ..overlay.config import Config
 from ..overlay.dht.handover import HandOver
@@ -85,6 +86,7 @@ class Ports(NamedTuple):
     store: Store
     sandboxes: Sequence[Sandbox]
     """In order of preference."""
+    failed: boundary.Failed = boundary.log
 
 
 class Node:
@@ -94,6 +96,7 @@ class Node:
         self.config = config
         self.identity = identity
         self._ports = ports
+        self.failed = ports.failed
         self._watchers: list[Callable[[Event], None]] = [announce]
         self._policy = config.policy
         """With its settings, as it was asked for last."""
@@ -126,7 +129,7 @@ class Node:
             incarnation=lambda: self.membership.incarnation,
             listening_port=lambda: self.links.port,
         )
-        self.links = Links(ports.network(identity), introduction, config.links)
+        self.links = Links(ports.network(identity), introduction, config.links, ports.failed)
         self.roster = Roster(identity, ports.store, self.mesh_time.now_s)
         self.rotating = Rotating(identity, self.links)
         self.banning = Banning(identity, self.links, ports.store, self.roster.chains)
@@ -186,6 +189,7 @@ class Node:
             quotas=self.quotas,
             lent_bytes=config.memory_bytes,
             handlers=config.handlers,
+            failed=ports.failed,
         )
         execution = self.execution
         self.farewell = Leaving(identity.node_id, self.links, self.jobs, self.custody, self.execution, self.mesh_time)

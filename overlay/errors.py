@@ -5,6 +5,7 @@ PotluckError
 ├── ConfigError             the settings are wrong; lists every fault at once
 ├── LocalProtocolError      we were about to break the protocol: a bug of ours
 ├── RemoteProtocolError     the peer broke it: drop that link, keep the node
+├── InternalError           a fault of potluck's own, where it was asked: see `boundary`
 ├── Unavailable             not now; trying again may help
 │   ├── LinkLost
 │   ├── DeadlineExceeded
@@ -73,6 +74,10 @@ class LocalProtocolError(PotluckError):
 
 class RemoteProtocolError(PotluckError):
     wire_code = 4
+
+
+class InternalError(PotluckError):
+    wire_code = 5
 
 
 class Unavailable(PotluckError):

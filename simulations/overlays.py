@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -88,6 +88,10 @@ class Line(Asking):
         if self._mine.alive:
             self._air.count(message)
             timeline().at(trio.current_time() + self._delay_s, partial(self.far.arrive, message))
+
+    async def guarded(self, work: Callable[..., Any], *args: object) -> None:
+        """A fault ends the simulation, which is there to find it."""
+        await work(*args)
 
     def opened(self) -> None:
         """The other end is told by what arrives first."""

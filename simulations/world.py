@@ -122,7 +122,8 @@ class World:
         self.on_start: list[Callable[[Machine], None]] = []
         """Called with every machine whose node is ready."""
         self.failures: list[str] = []
-        """Nodes that ended by an error of their own: bugs, each with its traceback."""
+        """Nodes that ended by an error of their own, or would have without `overlay.boundary`: bugs, each with its
+        traceback."""
 
     def add_machine(self, near: bytes | None = None) -> Machine:
         """The next machine, switched off; its name begins with the kind it handles: a1, b1, c1, d1, a2, …
@@ -200,6 +201,7 @@ class World:
             host=VirtualHost(machine.slots),
             store=store,
             sandboxes=[sandbox],
+            failed=lambda _, fault: self._failed(machine, fault),
         )
         node = Node(config, identity, ports, lambda event: self._announced(machine, identity, event))
         return Running(identity, node, store, sandbox, trio.CancelScope())
@@ -224,14 +226,17 @@ class World:
                     await running.node.run(task_status=task_status)
                     running.programs.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - whatever ends a node is what the simulation is there to find
-            self.failures.append(f"{machine.name}: {''.join(traceback.format_exception(error))}")
-            self.log.note(machine.name, "failed", type(error).__name__)
+            self._failed(machine, error)
         finally:
             if machine.running is running:
                 self._is_over(machine)
             running.ended.set()
             if not running.node.started.is_set():
                 task_status.started()  # whoever waits for the start looks at `failures`
+
+    def _failed(self, machine: Machine, error: Exception) -> None:
+        self.failures.append(f"{machine.name}: {''.join(traceback.format_exception(error))}")
+        self.log.note(machine.name, "failed", type(error).__name__)
 
     def _announced(self, machine: Machine, identity: Identity, event: dict[str, object]) -> None:
         running = machine.running

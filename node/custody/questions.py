@@ -396,7 +396,7 @@ class Questions:
 
     def _asked(self, link: Link, message: Message) -> None:
         assert isinstance(message, AskJob)
-        self._background.start(self._answer_peer, link, message)
+        self._background.start(link.guarded, self._answer_peer, link, message)
 
     async def _answer_peer(self, link: Link, question: AskJob) -> None:
         owner = bytes(link.peer.owner_id)

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import trio
 
+from ...overlay import boundary
 from ...overlay.config import Execution
 from ...overlay.errors import BadProgram, PotluckError
 from ...overlay.parcels import Parcel
@@ -104,6 +105,7 @@ class ExecutionService:
         host: Host,
         quotas: Quotas,
         handlers: Handlers | None = None,
+        failed: boundary.Failed = boundary.log,
     ) -> None:
         self.load_changed: Callable[[], None] = lambda: None
         """Called when the number of busy slots or of waiting tasks has changed, and not for every task of many."""
@@ -119,6 +121,7 @@ class ExecutionService:
         self._name = node_name
         self._mesh_time_s = mesh_time_s
         self._node_call = node_call
+        self._failed = failed
         places = [
             Place(one.backend in FOR_OTHERS, one.opens_network, _lacks(one), cuts_network=one.guarantees.network)
             for one in sandboxes
@@ -389,6 +392,7 @@ class ExecutionService:
                 listener.printed_bytes,
                 lambda task, cpu_s, memory_bytes: self._step(events.Measured(number, task.key, cpu_s, memory_bytes)),
             ),
+            self._failed,
         )
 
     async def _live(self, life: WorkerLife, sandbox: Sandbox, access: Access) -> None:

@@ -7,8 +7,10 @@ from typing import Final, Literal, Protocol
 
 import trio
 
+from ...overlay import boundary
 from ...overlay.config import Execution
 from ...overlay.errors import (
+    InternalError,
     LimitExceeded,
     LinkLost,
     LocalProtocolError,
@@ -74,6 +76,7 @@ class WorkerLife:
         listener: Listener,
         feeder: Feeder,
         overseer: Overseer,
+        failed: boundary.Failed = boundary.log,
     ) -> None:
         self.number = number
         self._config = config
@@ -83,6 +86,8 @@ class WorkerLife:
         self.listener = listener
         self.feeder = feeder
         self._overseer = overseer
+        self._of_task = boundary.Boundary("what a task has asked", failed, PotluckError)
+        self._of_worker = boundary.Boundary("what a worker has said", failed, RemoteProtocolError)
         self._process: WorkerProcess | None = None
         self._passed: LimitExceeded | None = None
         self._scope = trio.CancelScope()
@@ -183,9 +188,12 @@ class WorkerLife:
         """How the process ended."""
         try:
             while chunk := await process.receive_some():
-                self._take(chunk, process, tell, nursery)
+                with self._of_worker:
+                    self._take(chunk, process, tell, nursery)
         except RemoteProtocolError as error:
             return f"it broke the protocol: {error}"
+        except InternalError as error:
+            return str(error)
         with trio.move_on_after(EXIT_GRACE_S):
             return await process.wait()
         return "it closed its pipe"
@@ -194,9 +202,10 @@ class WorkerLife:
         """Takes what has come, whoever else waits for it."""
         try:
             if chunk := process.receive_ready():
-                self._take(chunk, process, tell, nursery)
-        except RemoteProtocolError as error:
-            self._how = f"it broke the protocol: {error}"
+                with self._of_worker:
+                    self._take(chunk, process, tell, nursery)
+        except (RemoteProtocolError, InternalError) as error:
+            self._how = str(error) if isinstance(error, InternalError) else f"it broke the protocol: {error}"
             nursery.cancel_scope.cancel()
 
     def _take(
@@ -286,13 +295,14 @@ class WorkerLife:
 
     async def _ask_node(self, call: NodeCall) -> None:
         try:
-            task = self._running_on(self.number)
-            if task is None:
-                raise NotAllowed("no task runs here")
-            arguments = values.decode_bytes(call.arguments, arrays=False)
-            answer = NodeAnswer(
-                call.request, values.encode_bytes(await self._node_call(task.job.name, call.operation, arguments))
-            )
+            with self._of_task:
+                task = self._running_on(self.number)
+                if task is None:
+                    raise NotAllowed("no task runs here")
+                arguments = values.decode_bytes(call.arguments, arrays=False)
+                answer = NodeAnswer(
+                    call.request, values.encode_bytes(await self._node_call(task.job.name, call.operation, arguments))
+                )
         except PotluckError as error:
             answer = _refusal(call, error)
         self._calls -= 1

@@ -69,7 +69,7 @@ class ProcessTable:
         )
 
     def _asked(self, link: Link, message: Message) -> None:
-        self._background.start(self._answer_peer, link, message)
+        self._background.start(link.guarded, self._answer_peer, link, message)
 
     async def _answer_peer(self, link: Link, question: AskProcesses | ActOnProcesses) -> None:
         try:

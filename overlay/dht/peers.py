@@ -7,7 +7,7 @@ the DHT itself is the shipped one there, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..ids import NodeId
 from ..links.opening import PeerInfo
@@ -46,6 +46,9 @@ class Peer(Protocol):
 
     async def request(self, make: Callable[[int], Message], answer_type: type[M], timeout_s: float) -> M:
         """Posts `make(number)` and waits for its answer. Raises LinkLost, DeadlineExceeded."""
+
+    async def guarded(self, work: Callable[..., Any], *args: object) -> None:
+        """Does, in a task of its own, what this node has asked for. A fault of ours in it ends the connection alone."""
 
 
 PeerHandler = Callable[[Peer, Message], None]

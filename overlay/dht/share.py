@@ -299,7 +299,7 @@ class Share:
         if error is not None:
             _reply(link, msgspec.structs.replace(_refused(error), request=message.request))
         else:
-            self._dht.start(self._store_and_answer, link, message)
+            self._dht.start(link.guarded, self._store_and_answer, link, message)
 
     async def _store_and_answer(self, link: Peer, message: wire.Store) -> None:
         try:
@@ -315,7 +315,7 @@ class Share:
             busy = wire.Verdict(False, error.wire_code, str(error))
             _reply(link, wire.StoredMany(message.request, [busy] * len(message.records)))
         else:
-            self._dht.start(self._store_many_and_answer, link, message)
+            self._dht.start(link.guarded, self._store_many_and_answer, link, message)
 
     async def _store_many_and_answer(self, link: Peer, message: wire.StoreMany) -> None:
         try:

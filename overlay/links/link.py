@@ -8,8 +8,9 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+from .. import boundary
 from ..config import Links as LinksConfig
-from ..errors import LinkLost, PotluckError, RemoteProtocolError
+from ..errors import InternalError, LinkLost, PotluckError, RemoteProtocolError
 from ..outbox import Outbox
 from ..session.session import NEED_BYTES
 from ..session.states import Role, State
@@ -32,8 +33,11 @@ class Link(Asking):
     `run` owns the conversation; when it returns, the link is lost and every waiting request has failed.
     """
 
-    def __init__(self, conversation: Conversation, peer: PeerInfo, config: LinksConfig) -> None:
+    def __init__(
+        self, conversation: Conversation, peer: PeerInfo, config: LinksConfig, failed: boundary.Failed = boundary.log
+    ) -> None:
         super().__init__(peer)
+        self._boundary = boundary.Boundary(f"what {peer.name} has said", failed, LinkLost, RemoteProtocolError)
         self.initiated = conversation.session.role is Role.INITIATOR
         self.left = False
         """The peer has said that it leaves the mesh."""
@@ -103,19 +107,21 @@ class Link(Asking):
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._guarded, self._outbox.run, self._conversation.stream)
-                    await self._guarded(self._read, dispatch)
+                    nursery.start_soon(self.guarded, self._outbox.run, self._conversation.stream)
+                    await self.guarded(self._read, dispatch)
         finally:
             self.lose(LinkLost(f"the link to {self.peer.name} is closed"))
             self._closed.set()
             with trio.CancelScope(shield=True):
                 await self._conversation.aclose()
 
-    async def _guarded(self, work: Callable[..., Any], *args: object) -> None:
-        """The one place where a link's failure is caught."""
+    async def guarded(self, work: Callable[..., Any], *args: object) -> None:
+        """The one place where a link's failure is caught, and a fault of ours in what it makes us do: here, and in
+        tasks that the peer's messages start."""
         try:
-            await work(*args)
-        except (LinkLost, RemoteProtocolError) as error:
+            with self._boundary:
+                await work(*args)
+        except (LinkLost, RemoteProtocolError, InternalError) as error:
             self.lose(error)
 
     async def _read(self, dispatch: Dispatch) -> None:

@@ -11,10 +11,12 @@ from typing import Final
 
 import trio
 
+from .. import boundary
 from ..background import Background
 from ..config import Links as LinksConfig
 from ..errors import (
     DeadlineExceeded,
+    InternalError,
     LimitExceeded,
     LinkLost,
     NotAllowed,
@@ -46,6 +48,8 @@ _RETIRED_MAX: Final = 4
 
 Handler = Callable[[Link, Message], None]
 BulkHandler = Callable[[Conversation, PeerInfo], Awaitable[None]]
+_ENDINGS: Final = (Unavailable, NotAllowed, LimitExceeded, RemoteProtocolError)
+"""Of connections."""
 
 
 class Links:
@@ -54,8 +58,16 @@ class Links:
     Handlers are plain functions called in the order of arrival; one that has to wait starts a task of its own.
     """
 
-    def __init__(self, network: Network, introduction: Introduction, config: LinksConfig) -> None:
+    def __init__(
+        self,
+        network: Network,
+        introduction: Introduction,
+        config: LinksConfig,
+        failed: boundary.Failed = boundary.log,
+    ) -> None:
         self.network = network
+        self._failed = failed
+        self._boundary = boundary.Boundary("what a connection has said", failed, *_ENDINGS)
         self._me = introduction
         self._config = config
         self._links: dict[NodeId, Link] = {}
@@ -179,12 +191,12 @@ class Links:
     async def _open(self, address: Address, purpose: str) -> tuple[Conversation, PeerInfo]:
         conversation = Conversation(await self.network.dial(address), Role.INITIATOR)
         try:
-            with trio.fail_after(self._config.handshake_timeout_s):
+            with trio.fail_after(self._config.handshake_timeout_s), self._boundary:
                 peer = await open_as_initiator(conversation, self._me, "bulk" if purpose == "bulk" else "control")
         except trio.TooSlowError as error:
             await conversation.aclose()
             raise DeadlineExceeded(f"{address} did not finish the handshake") from error
-        except RemoteProtocolError as error:
+        except (RemoteProtocolError, InternalError) as error:
             await conversation.aclose()
             raise NotAllowed(f"{address}: {error}") from error
         except BaseException:
@@ -200,13 +212,13 @@ class Links:
         try:
             if self._accepted[leaf_der] > _ACCEPTED_MAX:
                 raise LimitExceeded(f"{_ACCEPTED_MAX} connections of this node are open")
-            with self._opening(), trio.fail_after(self._config.handshake_timeout_s):
+            with self._opening(), trio.fail_after(self._config.handshake_timeout_s), self._boundary:
                 peer, purpose = await open_as_responder(conversation, self._me)
             if purpose == "bulk":
                 await self._serve_bulk(conversation, peer)
             else:
-                await self._run(Link(conversation, peer, self._config))
-        except (Unavailable, NotAllowed, LimitExceeded, RemoteProtocolError, trio.TooSlowError) as error:
+                await self._run(Link(conversation, peer, self._config, self._failed))
+        except (*_ENDINGS, InternalError, trio.TooSlowError) as error:
             logger.debug("a connection from %s ended: %s", stream.remote, error)
         finally:
             self._accepted -= Counter([leaf_der])
@@ -219,13 +231,14 @@ class Links:
         with trio.CancelScope() as scope:
             self._bulk[scope] = peer
             try:
-                await self._bulk_handler(conversation, peer)
+                with self._boundary:
+                    await self._bulk_handler(conversation, peer)
             finally:
                 del self._bulk[scope]
 
     async def _adopt(self, conversation: Conversation, peer: PeerInfo) -> Link:
         """Runs a link we dialled in the background; returns the one that stands for the pair."""
-        link = Link(conversation, peer, self._config)
+        link = Link(conversation, peer, self._config, self._failed)
         if not self._background.running:
             await conversation.aclose()
             raise LinkLost("this node is not running")

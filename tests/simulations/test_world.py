@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 from potluck.overlay.errors import NotFound
+from potluck.overlay.links.link import Link
 from potluck.overlay.wire import values
+from potluck.overlay.wire.codec import Message
 from potluck.overlay.wire.control import JobOptions, NodeReports, TaskSpec
 from potluck.overlay.wire.values import decode_bytes
-from potluck.overlay.wire.work import Finished, Program
+from potluck.overlay.wire.work import Finished, ObjectRelease, Program
 from potluck.simulations import determinism
 from potluck.simulations.store import VirtualDisk
 from potluck.simulations.world import World
@@ -190,3 +192,30 @@ def test_disks_lost_one_after_another_take_no_agreed_value_with_them() -> None:
                 assert decode_bytes((await world.node(name).memory.get(key))[0]) == 7
 
     in_world(3, play)
+
+
+def test_a_fault_that_a_node_goes_on_after_is_a_failure_of_the_world() -> None:
+    """`overlay.boundary` hides none from whoever looks for them."""
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            world = World(1, nursery)
+            for _ in range(2):
+                await world.start(world.add_machine().name)
+            await settle(world)
+            one, other = (world.node(name) for name in world.machines)
+
+            def fail(link: Link, message: Message) -> None:
+                raise KeyError("nobody has thought of that")
+
+            one.links._handlers[ObjectRelease] = fail
+            link = other.links.get(one.node_id)
+            assert link is not None
+            link.post(ObjectRelease([bytes(16)]))
+            await trio.sleep(1)
+            assert all(map(world.is_up, world.machines))
+            [failure] = world.failures
+            assert "nobody has thought of that" in failure
+            nursery.cancel_scope.cancel()
+
+    determinism.run(main, seed=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 from potluck.node.execution import events
@@ -14,14 +14,15 @@ from potluck.node.execution.tasks import Job, ProgramState, Task
 from potluck.node.execution.workers import WorkerLife
 from potluck.node.processes.process import Origin, Process
 from potluck.node.scheduling.times import Times
+from potluck.overlay import boundary
 from potluck.overlay.config import Execution
-from potluck.overlay.errors import LimitExceeded
+from potluck.overlay.errors import InternalError, LimitExceeded
 from potluck.overlay.wire import values
 from potluck.overlay.wire.capabilities import Guarantees
 from potluck.overlay.wire.framing import CONTROL_FRAME_BYTES_MAX
 from potluck.overlay.wire.limits import Limits
 from potluck.overlay.wire.work import Inline, Payload, Program
-from potluck.overlay.wire.worker import FROM_WORKER, TO_WORKER, LineSaid, NodeAnswer, NodeCall
+from potluck.overlay.wire.worker import FROM_WORKER, TO_WORKER, LineSaid, NodeAnswer, NodeCall, TaskWaits
 from potluck.simulations import determinism
 
 TURNS_MAX = 1_000
@@ -127,22 +128,29 @@ class Nothing:
         raise LimitExceeded("nothing is kept here")
 
 
-def live(process: Hostile) -> events.WorkerGone | events.WorkerNotStarted:
-    """The end of a node's worker that is this process."""
+async def _nothing(job: str, operation: str, arguments: object) -> object:
+    await trio.lowlevel.checkpoint()
+    return None
 
-    async def node_call(job: str, operation: str, arguments: object) -> object:
-        await trio.lowlevel.checkpoint()
-        return None
+
+def live(
+    process: Hostile,
+    node_call: Callable[[str, str, object], Awaitable[object]] = _nothing,
+    tell: Callable[[events.Event], None] = lambda event: None,
+    faults: list[Exception] | None = None,
+) -> events.WorkerGone | events.WorkerNotStarted:
+    """The end of a node's worker that is this process."""
 
     async def story() -> None:
         with trio.fail_after(60):
-            await life.run(process.start, trio.CapacityLimiter(1), lambda event: None)
+            await life.run(process.start, trio.CapacityLimiter(1), tell)
 
     feeder = Feeder(lambda offset: None, lambda: None)
     listener = Listener(1, 1000, lambda number: None, lambda event: None)
     unlimited = Overseer(Attention(), lambda: None, listener.printed_bytes, lambda task, cpu_s, memory_bytes: None)
     ours = (Execution(), Nothing(), lambda number: RUNNING, for_ever, node_call)
-    life = WorkerLife(1, *ours, listener, feeder, unlimited)
+    failed = boundary.log if faults is None else lambda what, fault: faults.append(fault)
+    life = WorkerLife(1, *ours, listener, feeder, unlimited, failed)
     determinism.run(story, seed=1)
     return life.end()
 
@@ -189,3 +197,26 @@ def test_what_is_said_for_a_task_that_does_not_run_there_is_not_heard() -> None:
     process = Hostile(stale + FROM_WORKER.encode(NodeCall(7, "mem_get", b"\xc0")), again=False, reads=True)
     live(process)
     assert [answer.request for answer in process.heard] == [7]
+
+
+def test_a_question_that_fails_by_a_fault_of_ours_is_answered_and_the_node_goes_on() -> None:
+    async def node_call(job: str, operation: str, arguments: object) -> object:
+        raise OverflowError("nobody has thought of that")
+
+    faults: list[Exception] = []
+    questions = FROM_WORKER.encode(NodeCall(7, "mem_get", b"\xc0")) + FROM_WORKER.encode(NodeCall(8, "x", b"\xc0"))
+    process = Hostile(questions, again=False, reads=True)
+    live(process, node_call, faults=faults)
+    assert {answer.request: answer.code for answer in process.heard} == dict.fromkeys((7, 8), InternalError.wire_code)
+    assert [type(fault) for fault in faults] == [OverflowError] * 2
+
+
+def test_a_worker_whose_words_end_in_a_fault_of_ours_is_ended_alone() -> None:
+    def tell(event: events.Event) -> None:
+        assert not isinstance(event, events.Waits), "nobody has thought of that"
+
+    faults: list[Exception] = []
+    ended = live(Hostile(FROM_WORKER.encode(TaskWaits(5, 1)), again=False, reads=True), tell=tell, faults=faults)
+    assert isinstance(ended, events.WorkerGone)
+    assert "a fault of potluck's own" in ended.how
+    assert [type(fault) for fault in faults] == [AssertionError]

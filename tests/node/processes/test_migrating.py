@@ -28,13 +28,16 @@ def test_a_process_that_has_gone_before_its_turn_is_not_among_the_moved() -> Non
     async def send(message: Any) -> None:
         said.append(message)
 
+    async def guarded(work: Any, *args: object) -> None:
+        await work(*args)
+
     async def main() -> None:
         own: Any = SimpleNamespace(name="n", owner_id=b"o" * 20, node_id=b"n" * 20)
         execution: Any = SimpleNamespace(processes=tasks)
         links: Any = SimpleNamespace(on=lambda *_: None)
         moving: Any = SimpleNamespace(move=move)
         table = ProcessTable(own, execution, links, None, moving)  # type: ignore[arg-type]
-        link: Any = SimpleNamespace(peer=SimpleNamespace(owner_id=GUEST), send=send)
+        link: Any = SimpleNamespace(peer=SimpleNamespace(owner_id=GUEST), send=send, guarded=guarded)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(table.run)
             await trio.testing.wait_all_tasks_blocked()

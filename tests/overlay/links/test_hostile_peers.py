@@ -8,17 +8,20 @@ from pathlib import Path
 
 import pytest
 import trio
+from potluck.overlay import boundary
 from potluck.overlay.clock import Said
 from potluck.overlay.config import Config
 from potluck.overlay.errors import LinkLost, NotAllowed
 from potluck.overlay.identity.bans import BanSet
 from potluck.overlay.identity.mesh import Identity
 from potluck.overlay.links.conversation import Conversation
+from potluck.overlay.links.link import Link
 from potluck.overlay.links.links import Links
 from potluck.overlay.links.opening import Introduction, PeerInfo, open_as_initiator
 from potluck.overlay.ports import Address
 from potluck.overlay.session.states import Role
 from potluck.overlay.wire.capabilities import Capabilities
+from potluck.overlay.wire.codec import Message
 from potluck.overlay.wire.opening import DisconnectRequest
 from potluck.overlay.wire.work import ObjectRelease
 from potluck.simulations import determinism
@@ -57,11 +60,12 @@ class Hostile:
 
 
 @asynccontextmanager
-async def a_node(ether: Ether) -> AsyncIterator[tuple[Links, Address]]:
+async def a_node(ether: Ether, faults: list[Exception] | None = None) -> AsyncIterator[tuple[Links, Address]]:
     identity = member(1)
     config = _config(identity)
-    links = Links(VirtualNetwork(ether, "10.0.0.1", config, identity), _introduction(identity), config.links)
-    links.on_bulk(_serve)
+    failed = boundary.log if faults is None else lambda what, fault: faults.append(fault)
+    links = Links(VirtualNetwork(ether, "10.0.0.1", config, identity), _introduction(identity), config.links, failed)
+    links.on_bulk(_serve if faults is None else _fail)
     async with trio.open_nursery() as nursery:
         yield links, await nursery.start(links.run)
         nursery.cancel_scope.cancel()
@@ -70,6 +74,10 @@ async def a_node(ether: Ether) -> AsyncIterator[tuple[Links, Address]]:
 async def _serve(conversation: Conversation, peer: PeerInfo) -> None:
     while True:
         await conversation.receive()
+
+
+async def _fail(conversation: Conversation, peer: PeerInfo) -> None:
+    raise KeyError("nobody has thought of that")
 
 
 def test_a_peer_that_says_goodbye_and_reads_nothing_is_soon_forgotten() -> None:
@@ -128,5 +136,46 @@ def test_an_opening_that_trickles_ends_in_time() -> None:
                     await conversation.stream.send_all(bytes([byte]))
                     await trio.sleep(0.5)
             assert trio.current_time() - began_s < 8
+
+    determinism.run(story, seed=1)
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "in a task of its own"])
+def test_a_peer_who_finds_a_fault_of_ours_loses_its_link_alone(later: bool) -> None:
+    async def story() -> None:
+        ether, faults = Ether(seed=1), list[Exception]()
+        async with a_node(ether, faults) as (links, address), trio.open_nursery() as nursery:
+
+            def release(link: Link, message: Message) -> None:
+                if later:
+                    nursery.start_soon(link.guarded, fail)
+                else:
+                    raise KeyError("nobody has thought of that")
+
+            links.on(ObjectRelease, release)
+            finder, other = Hostile(ether, 2), Hostile(ether, 3)
+            conversation, _ = await finder.open(address), await other.open(address)
+            await conversation.send(ObjectRelease([bytes(16)]))
+            await trio.sleep(0.1)
+            assert [type(fault) for fault in faults] == [KeyError]
+            assert links.get(finder.identity.node_id) is None
+            assert links.get(other.identity.node_id) is not None
+
+    async def fail() -> None:
+        raise KeyError("nobody has thought of that")
+
+    determinism.run(story, seed=1)
+
+
+def test_a_connection_for_objects_that_finds_a_fault_of_ours_ends_alone() -> None:
+    async def story() -> None:
+        ether, faults = Ether(seed=1), list[Exception]()
+        async with a_node(ether, faults) as (links, address):
+            await Hostile(ether, 2).open(address, bulk=True)
+            other = Hostile(ether, 3)
+            await other.open(address)
+            await trio.sleep(0.1)
+            assert [type(fault) for fault in faults] == [KeyError]
+            assert links.get(other.identity.node_id) is not None
 
     determinism.run(story, seed=1)
