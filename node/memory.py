@@ -32,6 +32,7 @@ from ..overlay.registers.service import Registers
 from ..overlay.wire import values
 from ..overlay.wire.codec import decoded
 from ..overlay.wire.framing import VALUE_BYTES_MAX
+from ..overlay.wire.records import VERSION_MAX, Version
 
 logger = logging.getLogger("potluck.memory")
 
@@ -39,7 +40,10 @@ NAMESPACE: Final = "mem"
 KEY_BYTES_MAX: Final = 1024
 _CELL_BYTES: Final = 64
 """What a value's version and expiry take beside it."""
-_NUMBER_BYTES_MAX: Final = 4096
+_NUMBER_BYTES_MAX: Final = 1024
+"""In decimal that is less than Python makes a text of, and whoever adds to it is told it so."""
+_AMOUNT_MAX: Final = 1 << 63
+_TTL_S_MAX: Final = 1 << 53
 _AGREED_KNOWN_MAX: Final = 65_536
 _PARTS_MAX: Final = 2
 """Of all that a change may have to do, so many parts may take as long as they may."""
@@ -48,7 +52,7 @@ _PARTS_MAX: Final = 2
 class Cell(msgspec.Struct, frozen=True, array_like=True):
     """Content of an agreed key's register."""
 
-    version: int = 0
+    version: Version = 0
     value: bytes | None = None
     """None: the key has no value now."""
     expires_at_s: float = math.inf
@@ -77,8 +81,10 @@ class SharedMemory:
         """Raises Conflict when the key has another version than `if_version`, 0 for no value."""
         if len(value) > VALUE_BYTES_MAX:
             raise LimitExceeded(f"a value of {len(value)} bytes: a key holds at most {VALUE_BYTES_MAX}")
-        if ttl_s is not None and not ttl_s > 0:
-            raise UsageError("a time to live must be positive")
+        if ttl_s is not None and not 0 < ttl_s <= _TTL_S_MAX:
+            raise UsageError(f"a time to live must be positive, and {_TTL_S_MAX} s at most")
+        if if_version is not None and not 0 <= if_version <= VERSION_MAX:
+            raise UsageError(f"a version is a number from 0 to {VERSION_MAX}")
         return await self._put(key, value, ttl_s, if_version)
 
     async def delete(self, key: str) -> dict[str, object]:
@@ -112,7 +118,7 @@ class SharedMemory:
             if if_version is not None and if_version != (cell.version if cell.value is not None else 0):
                 have = "no value" if cell.value is None else f"version {cell.version}"
                 raise Conflict(f"{key!r} has {have} now, not version {if_version}")
-            return Cell(self._version_after(cell), value, expires_at_s)
+            return Cell(self._version_after(key, cell), value, expires_at_s)
 
         cell, replicas = await self._change(place, change)
         return {"key": key, "version": cell.version, "replicas": replicas}
@@ -133,14 +139,17 @@ class SharedMemory:
         raise NotFound(f"no key {key!r}")
 
     async def increment(self, key: str, amount: int) -> dict[str, object]:
-        """Adds to the number under the key, 0 where there is none. Raises Refused where there is no integer."""
+        """Adds to the number under the key, 0 where there is none. Raises Refused where there is no integer, and
+        LimitExceeded where it is too long."""
         place = _encoded(key)
+        if not -_AMOUNT_MAX <= amount < _AMOUNT_MAX:
+            raise UsageError("a key grows by an integer of at most 63 bits")
 
         def change(cell: Cell) -> Cell:
             total = values.encode_bytes(_number(key, cell.value) + amount)
             if len(total) > _NUMBER_BYTES_MAX:
-                raise LimitExceeded(f"{key!r} holds a number too long to be added to")
-            return Cell(self._version_after(cell), total, cell.expires_at_s)
+                raise _too_long(key)
+            return Cell(self._version_after(key, cell), total, cell.expires_at_s)
 
         with self._in_time(key):
             cell, replicas = await self._change(place, change)
@@ -208,8 +217,11 @@ class SharedMemory:
             return Cell(cell.version)
         return cell
 
-    def _version_after(self, cell: Cell) -> int:
-        return max(cell.version + 1, self._clock.next_version())
+    def _version_after(self, key: str, cell: Cell) -> int:
+        version = max(cell.version + 1, self._clock.next_version())
+        if version > VERSION_MAX:
+            raise LimitExceeded(f"{key!r} has been given the last version that there is: use another key")
+        return version
 
     def _note(self, place: bytes, content: bytes | None) -> None:
         if content is not None:
@@ -229,10 +241,16 @@ def _opened(content: bytes | None) -> Cell:
 def _number(key: str, value: bytes | None) -> int:
     if value is None:
         return 0
-    held: Any = values.decode_bytes(value) if len(value) <= _NUMBER_BYTES_MAX else None
+    if len(value) > _NUMBER_BYTES_MAX:
+        raise _too_long(key)
+    held: Any = values.decode_bytes(value)
     if type(held) is not int:
         raise Refused(f"{key!r} holds no integer")
     return held
+
+
+def _too_long(key: str) -> LimitExceeded:
+    return LimitExceeded(f"{key!r} holds more than {_NUMBER_BYTES_MAX} bytes: no number that can be added to")
 
 
 def _encoded(key: str) -> bytes:

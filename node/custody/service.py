@@ -27,6 +27,8 @@ from ...overlay.errors import (
     NotFound,
     PotluckError,
     QuotaExceeded,
+    Refused,
+    RemoteProtocolError,
     Unavailable,
     WorkerLost,
 )
@@ -460,8 +462,11 @@ class Custody:
         return (await self.seats_in(register_of(job))).get(job)
 
     async def seats_in(self, register: bytes) -> Seats:
-        """Raises Unavailable."""
-        return seats_in(await self._registers.read(register))
+        """Raises Unavailable, also where what has been agreed is no list of seats: any member may have proposed it."""
+        try:
+            return seats_in(await self._registers.read(register))
+        except (RemoteProtocolError, Refused) as error:
+            raise Unavailable(f"who has the seats of jobs cannot be told: {error}") from error
 
     async def may_write(self, job: str, sender: NodeId) -> bool:
         seat = await self.seat_of(job)
@@ -492,4 +497,4 @@ class Custody:
 
     def _logged(self, link: Link, message: Message) -> None:
         assert isinstance(message, JobLog)
-        self._background.start(self.shelf.take, link, message)
+        self._background.start(link.guarded, self.shelf.take, link, message)

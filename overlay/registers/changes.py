@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from ..errors import LimitExceeded, PotluckError, QuotaExceeded, Unavailable
 from ..ids import ID_BYTES
-from ..wire.codec import RawId, decoded
+from ..wire.codec import Count, RawId, decoded
 from ..wire.framing import VALUE_BYTES_MAX
 from ..wire.registers import (
     ACCEPTORS_MAX,
@@ -58,7 +58,9 @@ class ContentStep:
     def __call__(self, state: State, ballot: Ballot) -> tuple[State, Any]:
         for applied in state.recent:
             if applied.token == self._token:
-                return state, self._answers[applied.counter]
+                if applied.counter in self._answers:
+                    return state, self._answers[applied.counter]
+                return state, Unavailable("an acceptor shows an attempt that was never made: it is not to be believed")
         if self._first_index is not None and state.index - RECENT_MAX >= self._first_index:
             return state, Unavailable("too much has happened meanwhile to tell whether the change was made")
         try:
@@ -120,7 +122,7 @@ class Settle:
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    number: int
+    number: Count
     acceptors: Annotated[list[RawId], Meta(max_length=ACCEPTORS_MAX)]
     owner: Annotated[bytes, Meta(max_length=ID_BYTES)] = b""
     """Whose node has entered it."""

@@ -34,6 +34,8 @@ HostName = Annotated[str, Meta(max_length=253, pattern=r"^[A-Za-z0-9.:_-]*\Z")]
 LongText = Annotated[str, Meta(max_length=65_536)]
 Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 RequestId = Annotated[int, Meta(ge=0, lt=1 << 53)]
+Priority = Annotated[int, Meta(ge=-(1 << 63) + 1, le=(1 << 63) - 1)]
+"""Whoever puts the highest first turns its sign."""
 Real = Annotated[float, Meta(ge=-float(1 << 53), le=float(1 << 53))]
 """A number, and a finite one: whoever reads it may add it, compare it and keep it in order."""
 Span = Annotated[float, Meta(ge=0, le=float(1 << 53))]

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from .codec import Codec, Count, LongText, Message, RawId, RequestId, ShortText, Span
+from .codec import Codec, Count, LongText, Message, Priority, RawId, RequestId, ShortText, Span
 from .limits import Limits
 from .needs import Needs
 from .processes import Acted, ActOnProcesses, AskProcesses, Processes
@@ -46,7 +46,7 @@ class Welcome(Message, frozen=True, tag=2):
 class JobOptions(msgspec.Struct, frozen=True, array_like=True):
     timeout_s: Span | None = None
     retries: Count = 3
-    priority: int = 0
+    priority: Priority = 0
     confidential: bool = False
     on: ShortText = ""
     """Run only on the node of this name."""
@@ -354,7 +354,7 @@ class MemoryIncrement(Message, frozen=True, tag=21):
 
     request: RequestId
     key: ShortText
-    amount: int = 1
+    amount: Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)] = 1
 
 
 class Answer(Message, frozen=True, tag=19):

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from .codec import Count, LongText, Message, NodeName, Real, RequestId, ShortText
+from .codec import Count, LongText, Message, NodeName, Priority, Real, RequestId, ShortText
 
 TYPES: Final = ("ai_inference", "data_processing", "blockchain_validator", "network_node", "system", "user")
 """Of processes; others are shown as they are."""
@@ -41,7 +41,7 @@ class ProcessLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
     index: Count
     """Of the task in its job."""
     state: ShortText
-    priority: int
+    priority: Priority
     created_s: Real
     """Mesh time."""
     ran_s: Real

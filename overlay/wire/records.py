@@ -14,7 +14,8 @@ from .opening import CertificateDer, Port
 
 Namespace = Annotated[str, Meta(min_length=1, max_length=32)]
 RecordKey = Annotated[bytes, Meta(max_length=1024)]
-Version = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+VERSION_MAX: Final = (1 << 63) - 1
+Version = Annotated[int, Meta(ge=0, le=VERSION_MAX)]
 """Hybrid logical clock: milliseconds of mesh time × 2¹⁶ + counter (see `clock`)."""
 RecordValue = Annotated[bytes, Meta(max_length=VALUE_BYTES_MAX)]
 

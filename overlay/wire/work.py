@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from .capabilities import Guarantees, Kind
-from .codec import Count, Digest, LongText, Message, RawId, Real, RequestId, ShortText, Span
+from .codec import Count, Digest, LongText, Message, Priority, RawId, Real, RequestId, ShortText, Span
 from .limits import Limits
 from .needs import NO_NEEDS, Needs
 
@@ -123,7 +123,7 @@ class InstructionAssignment(Message, frozen=True, tag=20):
     program: Program
     instructions: Annotated[list[Instruction], Meta(max_length=65_536)]
     timeout_s: Span | None = None
-    priority: int = 0
+    priority: Priority = 0
     trust_results: bool = False
     """The submitter opens pickled results of this job whoever ran it."""
     owner: Annotated[bytes, Meta(max_length=20)] = b""

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import trio
+from potluck.node.custody.seats import register_of
 from potluck.overlay.wire.control import JobOptions, TaskSpec
 from potluck.overlay.wire.questions import AskJob
 from potluck.simulations import determinism
@@ -83,3 +84,33 @@ async def _told_of_after(deaths: int, nodes: int, *, at_most_once: bool = False)
 @pytest.mark.parametrize("deaths,nodes,at_most_once", [(1, 2, False), (1, 2, True), (2, 3, False), (1, 4, False)])
 def test_a_job_whose_master_has_died_is_told_of_all_the_time(deaths: int, nodes: int, at_most_once: bool) -> None:
     determinism.run(partial(_told_of_after, deaths, nodes, at_most_once=at_most_once), seed=4)
+
+
+async def _garbled() -> None:
+    """Any member may have anything agreed, and this one has had something agreed that is no list of seats."""
+    async with trio.open_nursery() as nursery:
+        world = World(3, nursery)
+        names = [world.add_machine().name for _ in range(4)]
+        for name in names:
+            world.machines[name].mesh = world.machines[names[0]].mesh
+            await world.start(name)
+        assert await until(lambda: all_know_all(world), 20, 0.1)
+        custody = world.node(names[0]).custody
+        job = custody.open(JobOptions(lasting=True), None)
+        custody.submit(job, FUNCTION, [TaskSpec(index, encoded_call(index, 300.0)) for index in range(16)])
+        await custody.seal(job, 16)
+        assert await until(lambda: all(world.node(name).execution.load().busy for name in names), 10, 0.1)
+        anything = world.node(names[3]).registers
+        await anything.change(register_of(job), lambda content: (b"\xc1 is no list", None))
+        world.power_off(names[0])
+        survivors = [world.node(name) for name in names[1:]]
+        assert await until(lambda: any(node.execution.orphans() for node in survivors), 30, 0.1)
+        await trio.sleep(20)  # several looks at what has no master
+        await world.start(names[0])
+        await trio.sleep(20)
+        assert not world.failures
+        nursery.cancel_scope.cancel()
+
+
+def test_a_list_of_seats_that_is_none_ends_nobody() -> None:
+    determinism.run(_garbled, seed=3)

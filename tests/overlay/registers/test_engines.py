@@ -194,6 +194,15 @@ def test_a_change_that_may_have_scrolled_away_is_in_doubt() -> None:
     assert answer is None, "it would still be seen"
 
 
+def test_an_attempt_that_was_never_made_is_not_believed() -> None:
+    step = ContentStep(b"token", lambda content: ((content or b"") + b"x", "answer"))
+    state, _ = step(EMPTY, Ballot(1, b"a"))
+    lied = msgspec.structs.replace(state, recent=[Applied(b"token", 2)])
+    again, answer = step(lied, Ballot(3, b"a"))
+    assert again is lied
+    assert isinstance(answer, Unavailable)
+
+
 def test_an_error_of_a_change_is_its_answer_and_changes_nothing() -> None:
     def refuse(content: bytes | None) -> tuple[bytes | None, None]:
         raise Conflict("no")
