@@ -130,11 +130,11 @@ class Group:
             for folder in self._folders():
                 folder.mkdir()
                 made.callback(folder.rmdir)
+            _write(self._one.get("cpu"), "cpu.shares", _SHARES)
+            _write(self._two, "cpu.weight", _WEIGHT)
+            # All of a tree goes, not the largest of it alone.
+            _write(self._two, "memory.oom.group", 1)
             made.pop_all()
-        _write(self._one.get("cpu"), "cpu.shares", _SHARES)
-        _write(self._two, "cpu.weight", _WEIGHT)
-        # All of a tree goes, not the largest of it alone.
-        _write(self._two, "memory.oom.group", 1)
 
     def limit(self, limits: Limits) -> None:
         """What is above its limit already stays so, and is seen by whoever looks at `usage`."""
