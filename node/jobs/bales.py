@@ -8,9 +8,8 @@ of tasks would.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -46,7 +45,8 @@ class Row:
 
     def __init__(self, loose: dict[int, Task]) -> None:
         self._loose = loose
-        self._waiting: deque[Task | Bale] = deque()
+        self._waiting: OrderedDict[int, Task | Bale] = OrderedDict()
+        """By index, of a bale its first: so that to take any of them out costs the same."""
         self._baled = 0
         """Tasks in bales."""
         self._bales = 0
@@ -55,33 +55,35 @@ class Row:
         return len(self._waiting) - self._bales + self._baled
 
     def __iter__(self) -> Iterator[Task]:
-        for each in self._waiting:
+        for each in self._waiting.values():
             if isinstance(each, Bale):
                 yield from each.tasks()
             else:
                 yield each
 
     def append(self, task: Task) -> None:
-        self._waiting.append(task)
+        self._waiting[task.index] = task
 
     def appendleft(self, task: Task) -> None:
-        self._waiting.appendleft(task)
+        self._waiting[task.index] = task
+        self._waiting.move_to_end(task.index, last=False)
 
     def put_up(self, bale: Bale) -> None:
-        self._waiting.append(bale)
+        self._waiting[bale.indexes[0]] = bale
         self._bales += 1
         self._baled += len(bale.indexes)
 
     def popleft(self) -> Task:
-        first = self._waiting.popleft()
+        _, first = self._waiting.popitem(last=False)
         if not isinstance(first, Bale):
             return first
-        self._waiting.extendleft(reversed(self._open(first)))
+        for task in reversed(self._open(first)):
+            self.appendleft(task)
         return self.popleft()
 
     def discard(self, task: Task) -> None:
-        with suppress(ValueError):
-            self._waiting.remove(task)
+        if self._waiting.get(task.index) is task:
+            del self._waiting[task.index]
 
     @property
     def count_baled(self) -> int:
@@ -90,19 +92,19 @@ class Row:
     def baled(self) -> Iterator[range]:
         """Indexes of those in bales."""
         if self._bales:
-            yield from (each.indexes for each in self._waiting if isinstance(each, Bale))
+            yield from (each.indexes for each in self._waiting.values() if isinstance(each, Bale))
 
     def loosen(self, indexes: Iterable[int]) -> None:
         """Those of them that are in bales are tasks then, each with all of its bale."""
         if not self._bales:
             return
         wanted = set(indexes)
-        waiting: deque[Task | Bale] = deque()
-        for each in self._waiting:
+        waiting: OrderedDict[int, Task | Bale] = OrderedDict()
+        for first, each in self._waiting.items():
             if isinstance(each, Bale) and not wanted.isdisjoint(each.indexes):
-                waiting.extend(self._open(each))
+                waiting.update((task.index, task) for task in self._open(each))
             else:
-                waiting.append(each)
+                waiting[first] = each
         self._waiting = waiting
 
     def _open(self, bale: Bale) -> list[Task]:

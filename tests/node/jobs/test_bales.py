@@ -85,3 +85,28 @@ def test_only_what_follows_one_another_and_is_of_one_kind_goes_into_a_bale() -> 
     assert fits_a_bale(specs_from(5, 3))
     assert not fits_a_bale([*specs_from(5, 3), *specs_from(9, 1)])
     assert not fits_a_bale([*specs_from(5, 3), TaskSpec(8, Inline(b""), "b")])
+
+
+class Compared(Task):
+    """Counts how often it is looked at to find another."""
+
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return self is other
+
+    def __hash__(self) -> int:
+        return self.index
+
+
+def test_to_take_one_out_does_not_mean_to_look_at_all_before_it() -> None:
+    row = Row({})
+    tasks = [Compared(PROGRAM, spec) for spec in specs_from(0, 100)]
+    for task in tasks:
+        row.append(task)
+    for task in tasks[1::2]:
+        row.discard(task)
+        row.discard(task)  # and is not there any more
+    assert list(row) == tasks[::2]
+    assert Compared.times <= len(tasks)
