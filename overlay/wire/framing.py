@@ -26,7 +26,9 @@ _HEADER: Final = struct.Struct(">IB")
 HEADER_BYTES: Final = _HEADER.size
 
 _CHUNKS_MAX: Final = 256
-"""Kept apart: whoever sends byte by byte does not fill memory with them."""
+_CHUNK_BYTES: Final = 1 << 10
+"""So many that are shorter than this on the average are kept as one: whoever sends byte by byte does not fill memory
+with them."""
 
 
 def encode_frame(body: bytes, *, body_bytes_max: int = CONTROL_FRAME_BYTES_MAX) -> bytes:
@@ -44,6 +46,10 @@ class FrameDecoder:
     def __init__(self, body_bytes_max: int) -> None:
         self.body_bytes_max = body_bytes_max
         self._chunks: list[bytes] = []
+        self._settled = 0
+        """Of the chunks, those that stay as they are until a frame is whole."""
+        self._fresh_bytes = 0
+        """In the others."""
         self._start = 0
         """Where the next frame begins in the first chunk."""
         self._pending_bytes = 0
@@ -54,8 +60,9 @@ class FrameDecoder:
         if chunk:
             self._chunks.append(bytes(chunk))
             self._pending_bytes += len(chunk)
-            if len(self._chunks) > _CHUNKS_MAX:
-                self._join()
+            self._fresh_bytes += len(chunk)
+            if len(self._chunks) - self._settled >= _CHUNKS_MAX:
+                self._settle()
 
     def take_rest(self) -> bytes:
         """What has come behind the last body, which is no part of a frame."""
@@ -97,9 +104,15 @@ class FrameDecoder:
         self._wanted_bytes = HEADER_BYTES
         if not self._pending_bytes:
             self._chunks.clear()
-            self._start = 0
+            self._start = self._settled = self._fresh_bytes = 0
+
+    def _settle(self) -> None:
+        """Copies what has come since the last time, and nothing that it has copied before."""
+        if self._fresh_bytes < _CHUNKS_MAX * _CHUNK_BYTES:
+            self._chunks[self._settled :] = [b"".join(self._chunks[self._settled :])]
+        self._settled, self._fresh_bytes = len(self._chunks), 0
 
     def _join(self) -> None:
         first = memoryview(self._chunks[0])[self._start :]
         self._chunks = [b"".join([first, *self._chunks[1:]])]
-        self._start = 0
+        self._start, self._settled, self._fresh_bytes = 0, 1, 0

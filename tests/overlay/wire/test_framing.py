@@ -87,3 +87,35 @@ def test_what_comes_behind_a_body_in_no_frame_is_taken_as_it_is(body: bytes, res
     assert (found, taken) == (body, rest)
     decoder.feed(encode_frame(b"next"))
     assert decoder.next_body() == b"next"
+
+
+def test_a_long_frame_in_pieces_is_put_together_once() -> None:
+    """The pieces are one object, so that whatever memory is taken before the end is a copy."""
+    piece, pieces = bytes(4096), 4096
+    decoder = FrameDecoder(len(piece) * pieces)
+    decoder.feed((len(piece) * pieces).to_bytes(4, "big") + b"\1")
+    tracemalloc.start()
+    for _ in range(pieces - 1):
+        decoder.feed(piece)
+        assert decoder.next_body() is None
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < len(piece) * pieces // 16
+    decoder.feed(piece)
+    assert decoder.next_body() == piece * pieces
+    assert decoder.pending_bytes == 0
+
+
+def test_who_sends_byte_by_byte_does_not_fill_memory() -> None:
+    total = 100_000
+    decoder = FrameDecoder(total)
+    decoder.feed(total.to_bytes(4, "big") + b"\1")
+    tracemalloc.start()
+    for number in range(0, total - 2, 2):
+        decoder.feed((number % 65_536).to_bytes(2, "big"))
+        assert decoder.next_body() is None
+    kept_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept_bytes < 2 * total
+    decoder.feed(b"zz")
+    assert decoder.next_body() is not None
