@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import heapq
 import math
+from bisect import bisect_left, insort
 from collections.abc import Container, Iterator
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -23,6 +25,7 @@ from .records import LASTING, NAMESPACES, Namespace, place_of, slot_of
 
 _TABLE: Final = "records"
 _MARK_BYTES: Final = 8
+_BEGINNING_BYTES: Final = 1
 _RECORD_BYTES: Final = 256
 """What a record takes beside its key and value."""
 _decoder: Final = msgspec.msgpack.Decoder(Record)
@@ -53,6 +56,8 @@ class RecordStore:
         self._store = store
         self._ahead_max_s = ahead_max_s
         self._shelves: dict[bytes, Shelf] = {}
+        self._places: dict[bytes, list[bytes]] = {}
+        """In order, by how they begin: places are hashes, so that these lists are of one length."""
         self._count = 0
         self._expiries: list[tuple[float, bytes, bytes]] = []
         self.usage: dict[bytes, Usage] = {}
@@ -144,19 +149,29 @@ class RecordStore:
     def range(self, near: bytes, bits: int, after: bytes, count: int) -> list[Holding]:
         """The first `count` places behind `after` that share `bits` leading bits with `near`, in order."""
         limit = 1 << (len(near) * 8 - bits)
-        places = (
-            place
-            for place, shelf in self._shelves.items()
-            if place > after and distance(place, near) < limit and _moves(shelf)
-        )
-        holdings = (self.holding(place) for place in heapq.nsmallest(count, places))
-        return [holding for holding in holdings if holding is not None]
+        lowest = (int.from_bytes(near, "big") // limit * limit).to_bytes(len(near), "big")
+        found: list[Holding] = []
+        for place in self._from(max(lowest, after)):
+            if len(found) == count or distance(place, near) >= limit:
+                break
+            if place != after and (holding := self.holding(place)) is not None:
+                found.append(holding)
+        return found
+
+    def _from(self, first: bytes) -> Iterator[bytes]:
+        """Places in order, beginning with this one or the next."""
+        for beginning in sorted(one for one in self._places if one >= first[:_BEGINNING_BYTES]):
+            places = self._places[beginning]
+            yield from islice(places, bisect_left(places, first), None)
 
     # Keeping
 
     def _keep(self, record: Record) -> None:
         place, slot = place_of(record), slot_of(record)
-        shelf = self._shelves.setdefault(place, {})
+        shelf = self._shelves.get(place)
+        if shelf is None:
+            shelf = self._shelves[place] = {}
+            insort(self._places.setdefault(place[:_BEGINNING_BYTES], []), place)
         self._count += slot not in shelf
         self._account(shelf.get(slot), record)
         shelf[slot] = record
@@ -175,9 +190,17 @@ class RecordStore:
         self._count -= 1
         if not shelf:
             del self._shelves[place]
+            self._leave_order(place)
         self._account(record, None)
         if NAMESPACES[record.namespace].persistent:
             self._store.delete(_TABLE, _disk_key(record))
+
+    def _leave_order(self, place: bytes) -> None:
+        beginning = place[:_BEGINNING_BYTES]
+        places = self._places[beginning]
+        del places[bisect_left(places, place)]
+        if not places:
+            del self._places[beginning]
 
     def _account(self, gone: Record | None, come: Record | None) -> None:
         for record, sign in ((come, 1), (gone, -1)):

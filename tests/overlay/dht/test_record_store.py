@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from potluck.node.store import SqliteStore
+from potluck.overlay.dht import store as store_module
 from potluck.overlay.dht.records import LASTING, NAMESPACES, Draft, place_of, sign
 from potluck.overlay.dht.store import RecordStore, Usage, size_bytes
 from potluck.overlay.ids import distance, key_id
@@ -237,3 +239,19 @@ def test_on_a_real_disk_a_restart_finds_what_was_committed() -> None:
             await disk.aclose()
 
     trio.run(live_twice)
+
+
+def test_a_page_costs_what_is_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not what is held beside: a share is told page by page, each within one turn of the event loop."""
+    store = filled(number.to_bytes(2, "big") for number in range(1000))
+    looked_at: list[bytes] = []
+
+    def counted(one: bytes, other: bytes) -> int:
+        looked_at.append(one)
+        return distance(one, other)
+
+    monkeypatch.setattr(store_module, "distance", counted)
+    middle = store.range(bytes(20), 0, b"", 500)[-1].place
+    looked_at.clear()
+    assert len(store.range(bytes(20), 0, middle, 10)) == 10
+    assert len(looked_at) <= 12
