@@ -7,6 +7,7 @@
 `uploads`        payloads too long for a frame; `downloads` those that come back
 `futures`        one task, seen from the program
 `programs`       functions and arguments, made ready to travel; `cached` those under `lru_cache`
+`origins`        by which what was sent by value comes home as itself
 `outcomes`       what comes back: values and exceptions
 `dependencies`   futures as arguments
 `executor`       the concurrent.futures face; `mapping` and `chunks` are its `map`, `progress` the bar of one

@@ -139,18 +139,19 @@ class Executor(concurrent.futures.Executor):
 
     def _submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
         line = self._line_of(fn)
+        classes: list[type] = []
         try:
-            arguments = self._arguments(line, (args, kwargs))
+            arguments = self._arguments(line, (args, kwargs), classes)
         except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
             return line.job.failed(line.body, error)
         if line.fault is not None:
             return line.job.failed(line.body, line.fault)
         if line.libraries is not self._packer.libraries:
             line = self._line(fn)  # the program has imported more since the function was pickled
-        return line.job.submit(line.body, arguments, kind=line.kind)
+        return line.job.submit(line.body, arguments, classes, kind=line.kind)
 
-    def _arguments(self, line: _Line, call: Call) -> Arguments:
-        return call_of(line.kind, *call) if line.kind else self._packer.arguments(*call)
+    def _arguments(self, line: _Line, call: Call, classes: list[type]) -> Arguments:
+        return call_of(line.kind, *call) if line.kind else self._packer.arguments(*call, classes)
 
     def _submit_later(self, fn: Callable[..., Any], call: Call, awaited: Sequence[Future[Any]]) -> TaskFuture:
         line = self._line_of(fn)
@@ -160,13 +161,15 @@ class Executor(concurrent.futures.Executor):
         future.kind = line.kind
 
         def send() -> None:
+            classes: list[type] = []
             try:
-                arguments = self._arguments(line, resolved(call))
+                arguments = self._arguments(line, resolved(call), classes)
                 if line.libraries is not self._packer.libraries:
                     future.program = self._line(fn).body  # the program has imported more meanwhile
             except Exception as error:  # noqa: BLE001  pickling runs the user's own __reduce__
                 future.fail(error)
             else:
+                future.classes = classes
                 line.job.send_deferred(future, arguments)
 
         when_done(awaited, future, send, line.job.connection.turns)

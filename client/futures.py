@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -100,9 +101,13 @@ class Job:
         """Whether a pickled result of one of our own machines, or of another's, is opened."""
         return not self.as_reports and (own or self.options.trust_results)
 
-    def submit(self, program: Body, arguments: Arguments, *, kind: str = "") -> TaskFuture:
+    def submit(
+        self, program: Body, arguments: Arguments, classes: Sequence[type] = (), *, kind: str = ""
+    ) -> TaskFuture:
         """Never blocks."""
         future = TaskFuture(self, program, arguments)
+        if classes:
+            future.classes = classes
         if kind:
             future.kind = kind
         self.connection.post(future)
@@ -208,6 +213,8 @@ class TaskFuture(Future[Any]):
     """A future whose `cancel` reaches the node: True until a notice that the task runs has come back."""
 
     kind = ""
+    classes: Sequence[type] = ()
+    """Those that travel with the arguments, let go with these."""
     killed = False
     """Withdrawn, though it may have been running."""
     lost = 0
@@ -273,7 +280,7 @@ class TaskFuture(Future[Any]):
 
     def let_go(self) -> None:
         """Of what no node needs any more: a function may hold more than its arguments do."""
-        self.arguments, self.program = None, _NOTHING
+        self.arguments, self.program, self.classes = None, _NOTHING, ()
 
     def cancel(self) -> bool:
         if not super().cancel():

@@ -27,6 +27,7 @@ from ..overlay.parcels import Parcel
 from ..overlay.wire.work import INLINE_BYTES_MAX, MODULES_MAX, Inline, Program, ProgramForm
 from .anew import reduced, with_slots
 from .modules import Library, Modules, latest, main_source, own_modules
+from .origins import marked
 
 _BUFFER_BYTES_MIN: Final = 4096
 """Shorter buffers travel in the pickle: out of band they would cost more than they save."""
@@ -57,6 +58,8 @@ class Body(msgspec.Struct, frozen=True, eq=False):
     without_body: Program
     size_bytes: int
     libraries: tuple[Body, ...] = ()
+    classes: tuple[type, ...] = ()
+    """Those that travel in it, kept for as long as somebody awaits one of them back."""
 
 
 def body_of(
@@ -99,13 +102,15 @@ class Packer:
     def body(self, function: Callable[..., Any], needs: tuple[Body, ...] = ()) -> Body:
         """`needs` beside the libraries. Raises whatever cloudpickle raises for a function that cannot travel."""
         with self._strays_by_value():
-            pickled, modules = _pickled_with_modules(function)
-            installed = self._installed(modules)
+            pickler = _Pickler(None)
+            pickled = pickler.pickled(function)
+            installed = self._installed(pickler.modules)
         made = body_of("callable", pickled, libraries=(*self.libraries, *needs))
-        return _naming(made, installed)
+        return msgspec.structs.replace(_naming(made, installed), classes=tuple(pickler.classes))
 
-    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
-        """Copies what it is given, once: later changes by the program do not reach the task."""
+    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any], classes: list[type] | None = None) -> Arguments:
+        """Copies what it is given, once: later changes by the program do not reach the task. Adds to `classes` those
+        that travel along."""
         if not kwargs and all(map(_is_plain, args)):
             return Inline(pickle.dumps((args, kwargs), 5))
         buffers: list[bytes | memoryview] = []
@@ -119,7 +124,10 @@ class Packer:
 
         try:
             with self._strays_by_value():
-                data = _pickled(_with_long_apart(args, kwargs), keep_in_band)
+                pickler = _Pickler(keep_in_band)
+                data = pickler.pickled(_with_long_apart(args, kwargs))
+            if classes is not None:
+                classes += pickler.classes
             return _copied(data, buffers)
         finally:
             for view in buffers:
@@ -175,10 +183,17 @@ _OF_PROCESS: Final = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """Takes those by name: `submit(random.random)` twice is to give two values, wherever they are drawn."""
 
-    def __init__(self, file: io.BytesIO, buffer_callback: Callable[[pickle.PickleBuffer], bool] | None) -> None:
-        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+    def __init__(self, buffer_callback: Callable[[pickle.PickleBuffer], bool] | None) -> None:
+        self._file = io.BytesIO()
+        super().__init__(self._file, protocol=5, buffer_callback=buffer_callback)
         self.modules: set[str] = set()
         """Top-level names of those that hold the classes and functions met on the way."""
+        self.classes: list[type] = []
+        """By value."""
+
+    def pickled(self, value: object) -> bytes:
+        self.dump(value)
+        return self._file.getvalue()
 
     def reducer_override(self, obj: Any) -> Any:
         name = obj.__name__ if isinstance(obj, ModuleType) else getattr(obj, "__module__", None)
@@ -188,20 +203,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         for module, name in _OF_PROCESS:
             if module in sys.modules and obj is getattr(sys.modules[module], name, None):
                 return getattr, (sys.modules[module], name)
-        return reduced(obj) or with_slots(obj, super().reducer_override(obj))
-
-
-def _pickled(value: object, buffer_callback: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
-    with io.BytesIO() as file:
-        _Pickler(file, buffer_callback).dump(value)
-        return file.getvalue()
-
-
-def _pickled_with_modules(function: object) -> tuple[bytes, set[str]]:
-    with io.BytesIO() as file:
-        pickler = _Pickler(file, None)
-        pickler.dump(function)
-        return file.getvalue(), pickler.modules
+        made = reduced(obj) or with_slots(obj, super().reducer_override(obj))
+        if not isinstance(made, tuple):
+            return made
+        of_origin = marked(obj, made)
+        if of_origin is not made and isinstance(obj, type):
+            self.classes.append(obj)
+        return of_origin
 
 
 def _naming(body: Body, modules: list[str]) -> Body:

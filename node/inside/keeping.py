@@ -6,8 +6,6 @@ task has made it.
 
 from __future__ import annotations
 
-import importlib
-
 from ...overlay.errors import LimitExceeded, ResultNotEncodable
 from ...overlay.wire import values
 from ...overlay.wire.inside import NodePipe
@@ -47,7 +45,9 @@ def _encoded(state: object) -> tuple[bytes, bool]:
     except ResultNotEncodable:
         pass
     try:
-        return importlib.import_module("cloudpickle").dumps(state, protocol=5), True
+        from .homeward import pickled  # as in `reports`
+
+        return pickled(state), True
     except Exception as error:
         kind = type(state).__qualname__
         why = f"{type(error).__name__}: {error}"

@@ -6,7 +6,6 @@ it. No object of the user's making may disturb the report about it.
 
 from __future__ import annotations
 
-import importlib
 import os
 import traceback
 from pathlib import Path
@@ -61,8 +60,9 @@ def _pickled(value: object) -> Inline:
         buffers.append(raw)
         return False
 
-    data = importlib.import_module("cloudpickle").dumps(value, protocol=5, buffer_callback=in_band)
-    return Inline(data, buffers)
+    from .homeward import pickled  # with cloudpickle, which data does without
+
+    return Inline(pickled(value, in_band), buffers)
 
 
 def fault_of(error: BaseException) -> Fault:

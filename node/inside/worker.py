@@ -251,7 +251,7 @@ def main(arguments: list[str]) -> None:
     program = Worker(pipe, states, written)
     try:
         pipe.send(WorkerReady(f"{sys.version_info.major}.{sys.version_info.minor}"))
-        _import(["cloudpickle"])  # while the node prepares the first task
+        _import([f"{__package__}.homeward"])  # while the node prepares the first task
         program.serve()
     except OSError:
         pass  # the node has gone, or this is a forked child that ran on into our code

@@ -10,7 +10,7 @@ from .harness import Pool
 pytestmark = pytest.mark.processes
 
 PROGRAM = """
-import dataclasses, functools, typing
+import dataclasses, functools, gc, typing
 import potluck
 
 @dataclasses.dataclass(slots=True)
@@ -58,6 +58,32 @@ class Showing:
     def _(self, x: int): return "int"
 
 Metres = typing.NewType("Metres", int)
+TABLE = list(range(100_000))
+
+@functools.cache
+def looked_up(n): return TABLE[n]
+
+class Job:
+    debug = False
+    def __init__(self, size: Metres): self.size = size
+    def show(self): return debugging, looked_up(self.size), shown(self)
+    @functools.cached_property
+    def lazy(self): return self.show()
+
+debugging = "off"
+
+def working(n): return Job(n)
+
+def kept():
+    potluck.checkpoint(Job(3))
+    return potluck.checkpointed()
+
+def parent():
+    with potluck.Executor() as pool:
+        future = pool.submit(working, 1)
+        Job.debug = True
+        job = future.result()
+        return type(job) is Job, Job.debug, job
 
 def shared():
     part = [1.0] * 1000
@@ -83,8 +109,28 @@ def passes_on():
     with potluck.Executor() as pool:
         return pool.submit(inner).result()
 
+def of_nobodys(pool):
+    class Local:
+        pass
+    return pool.submit(lambda: Local()), pool.submit(lambda one: one, Local())
+
 def main():
+    global debugging
     with potluck.Executor() as pool:
+        future = pool.submit(working, 5)
+        Job.debug = True
+        job = future.result(60)
+        debugging = "on"
+        assert type(job) is Job and Job.debug and job.lazy == ("on", 5, "object")
+        assert future.result_bytes < 300, future.result_bytes
+        assert pool.submit(kept).result(60).size == 3
+        assert pool.submit(lambda: [working, looked_up, shown]).result(60) == [working, looked_up, shown]
+        futures = of_nobodys(pool)
+        gc.collect()
+        assert [type(future.result(60)).__name__ for future in futures] == ["Local", "Local"]
+        Job.debug = False
+        *same, job = pool.submit(parent).result(60)
+        assert same == [True, True] and type(job) is Job and not Job.debug
         assert pool.submit(catches).result(60) == ("m", 1)
         for task in (inner, passes_on):
             try:
