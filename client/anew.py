@@ -3,6 +3,7 @@
 functools.lru_cache, functools.singledispatch   wrappers, of which the worker has none of that name
 functools.cached_property                       held a lock before Python 3.12
 typing.NewType                                  goes by its name
+functions of class methods                      their name finds the method
 classes with __slots__                          cloudpickle gives them a `__dict__` instead, so that what comes back of
                                                 them does not fit the program's own class
 """
@@ -12,14 +13,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, Final, NewType
+from typing import Any, Final, NamedTuple, NewType
 
 import cloudpickle
 
+from ..overlay.wire.origins import named
+
 _Cached: Final = type(functools.lru_cache(lambda: None))
 _DISPATCHING: Final = functools.singledispatch(len).__code__  # type: ignore[attr-defined]  # each has the same
+_BASES: Final = 2
 _TYPE_ARGUMENTS: Final = 3
-"""Their place among those of `_make_skeleton_class`."""
+"""Their places among those of `_make_skeleton_class`."""
 Reduced = tuple[Any, ...]
 """As `object.__reduce__` has it, with its sixth part."""
 
@@ -30,8 +34,10 @@ def reduced(obj: object) -> Reduced | None:
         return type(obj), (obj.func,), {name: value for name, value in vars(obj).items() if name != "lock"}
     if isinstance(obj, _Cached):
         return _cached(obj) if _is_programs(obj) else None
-    if isinstance(obj, FunctionType) and obj.__code__ is _DISPATCHING:
-        return _dispatching(obj) if _is_programs(obj) else None
+    if isinstance(obj, FunctionType):
+        if not _is_programs(obj):
+            return _behind_method(obj)
+        return _dispatching(obj) if obj.__code__ is _DISPATCHING else None
     if isinstance(obj, NewType):
         return (NewType, (obj.__name__, obj.__supertype__), {**vars(obj)}) if _is_programs(obj) else None
     return None
@@ -42,10 +48,10 @@ def with_slots(cls: object, made: Any) -> Any:
     if not (isinstance(cls, type) and isinstance(made, tuple) and "__slots__" in vars(cls)):
         return made
     make, arguments, *rest = made
-    if make is not cloudpickle.cloudpickle._make_skeleton_class:
-        return made
-    named = {**arguments[_TYPE_ARGUMENTS], "__slots__": vars(cls)["__slots__"]}
-    return make, (*arguments[:_TYPE_ARGUMENTS], named, *arguments[_TYPE_ARGUMENTS + 1 :]), *rest
+    if make is not cloudpickle.cloudpickle._make_skeleton_class or NamedTuple in arguments[_BASES]:
+        return made  # a named tuple that is made anew has those of one
+    of_type = {**arguments[_TYPE_ARGUMENTS], "__slots__": vars(cls)["__slots__"]}
+    return make, (*arguments[:_TYPE_ARGUMENTS], of_type, *arguments[_TYPE_ARGUMENTS + 1 :]), *rest
 
 
 def _is_programs(obj: object) -> bool:
@@ -53,6 +59,18 @@ def _is_programs(obj: object) -> bool:
     module = getattr(obj, "__module__", "")
     by_value = cloudpickle.list_registry_pickle_by_value()
     return module == "__main__" or module in by_value or "<locals>" in getattr(obj, "__qualname__", "")
+
+
+def _behind_method(function: FunctionType) -> Reduced | None:
+    """What `typing` gives generic named tuples is a class method's, and by its name pickle finds only the method."""
+    of, _, name = function.__qualname__.rpartition(".")
+    cls = named(function.__module__, of)
+    method = vars(cls).get(name) if isinstance(cls, type) else None
+    return (_function_of, (cls, name)) if isinstance(method, classmethod) and method.__func__ is function else None
+
+
+def _function_of(cls: type, name: str) -> object:
+    return getattr(cls, name).__func__
 
 
 def _cached(wrapper: Any) -> Reduced:

@@ -109,6 +109,19 @@ def passes_on():
     with potluck.Executor() as pool:
         return pool.submit(inner).result()
 
+class Pair(typing.NamedTuple):
+    one: int
+    other: str = "other"
+    def both(self): return self.one, self.other
+
+class More(Pair):
+    def both(self): return [*super().both(), "more"]
+
+T = typing.TypeVar("T")
+
+class OfAny(typing.NamedTuple, typing.Generic[T]):
+    it: T
+
 def of_nobodys(pool):
     class Local:
         pass
@@ -145,6 +158,10 @@ def main():
         assert point == Point(1) and type(point) is Point
         assert (type(derived), derived.both(), derived.one) == (Derived, (1, 2), 3)
         assert (loose.q, loose.z) == (4, 5) and not hasattr(derived, "__dict__")
+        assert pool.submit(lambda: (Pair(1).both(), More(2).both())).result(60) == ((1, "other"), [2, "other", "more"])
+        for pair in (Pair(1), More(2), OfAny[int](3)):
+            (same, it) = pool.submit(lambda one: (one, hasattr(one, "__dict__")), pair).result(60)
+            assert (same, type(same), it) == (pair, type(pair), type(pair) is More)
         lazy = Lazy(4)
         lazy.double
         assert pool.submit(lambda one, other: (one.double, other.double), lazy, Lazy(5)).result(60) == (8, 10)
