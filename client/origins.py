@@ -13,8 +13,9 @@ from cloudpickle.cloudpickle import _make_skeleton_class, _make_skeleton_enum
 
 from ..overlay.wire.origins import Origin, came, is_sent, named, origin_of
 from .anew import Reduced
+from .enums import make_enum
 
-_ID: Final[dict[Callable[..., Any], int]] = {_make_skeleton_class: 4, _make_skeleton_enum: 5}
+_ID: Final[dict[Callable[..., Any], int]] = {_make_skeleton_class: 4, _make_skeleton_enum: 5, make_enum: 5}
 """Its place among the arguments by which a class is made."""
 
 

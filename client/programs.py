@@ -26,6 +26,7 @@ from ..overlay.errors import LimitExceeded
 from ..overlay.parcels import Parcel
 from ..overlay.wire.work import INLINE_BYTES_MAX, MODULES_MAX, Inline, Program, ProgramForm
 from .anew import reduced, with_slots
+from .enums import with_members
 from .modules import Library, Modules, latest, main_source, own_modules
 from .origins import marked
 
@@ -203,7 +204,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         for module, name in _OF_PROCESS:
             if module in sys.modules and obj is getattr(sys.modules[module], name, None):
                 return getattr, (sys.modules[module], name)
-        made = reduced(obj) or with_slots(obj, super().reducer_override(obj))
+        made = reduced(obj) or with_members(obj, with_slots(obj, super().reducer_override(obj)))
         if not isinstance(made, tuple):
             return made
         of_origin = marked(obj, made)

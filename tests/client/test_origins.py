@@ -17,8 +17,6 @@ from potluck.client.programs import Packer
 from potluck.overlay.errors import ResultNotEncodable
 from potluck.overlay.wire.work import Inline
 
-T = TypeVar("T")
-
 WORKER = """
 import pickle, sys
 from potluck.node.inside.reports import outcome_of
@@ -84,6 +82,8 @@ def test_what_cannot_be_pickled_by_value_comes_home_and_so_do_members_of_enums_a
 
         def shade(self) -> int:
             return cached(2)
+
+    T = TypeVar("T")
 
     class Box(Generic[T]):
         def __init__(self, inner: T) -> None:
