@@ -16,6 +16,7 @@ from types import FunctionType
 from typing import Any, Final, NamedTuple, NewType
 
 import cloudpickle
+import msgspec
 
 from ..overlay.wire.origins import named
 
@@ -44,12 +45,16 @@ def reduced(obj: object) -> Reduced | None:
 
 
 def with_slots(cls: object, made: Any) -> Any:
-    """What cloudpickle makes of a class that it takes by value, with the slots that it leaves out."""
+    """What cloudpickle makes of a class that it takes by value, with the slots that it leaves out. Raises TypeError for
+    one that is nothing without what it was made of."""
     if not (isinstance(cls, type) and isinstance(made, tuple) and "__slots__" in vars(cls)):
         return made
     make, arguments, *rest = made
     if make is not cloudpickle.cloudpickle._make_skeleton_class or NamedTuple in arguments[_BASES]:
         return made  # a named tuple that is made anew has those of one
+    if isinstance(cls, type(msgspec.Struct)):
+        why = "is a msgspec.Struct, which cannot travel with the program itself"
+        raise TypeError(f"{cls.__qualname__} {why}: define it in a module of its own, and import that")
     of_type = {**arguments[_TYPE_ARGUMENTS], "__slots__": vars(cls)["__slots__"]}
     return make, (*arguments[:_TYPE_ARGUMENTS], of_type, *arguments[_TYPE_ARGUMENTS + 1 :]), *rest
 

@@ -213,6 +213,14 @@ def test_functions_with_a_cache_come_out_with_an_empty_one_whatever_they_call() 
     assert pickle.loads(cloudpickle.dumps(functools.cache(len).__wrapped__)) is len
 
 
+def test_a_struct_of_the_program_itself_is_told_where_it_can_be() -> None:
+    class Point(msgspec.Struct):
+        x: int
+
+    with pytest.raises(TypeError, match=r"Point is a msgspec.Struct.*: define it in a module"):
+        Packer().arguments((Point(1),), {})
+
+
 def test_what_is_made_as_the_program_runs_names_no_module_that_a_node_could_lack() -> None:
     made: dict[str, Any] = {"__name__": "made_by_exec"}
     exec("def double(n): return 2 * n", made)
