@@ -181,12 +181,21 @@ def latest() -> tuple[int, object, object]:
 
 
 def _is_own(name: str, module: ModuleType) -> bool:
-    file = getattr(module, "__file__", None)
-    if not isinstance(file, str) or name == "__main__" or name.partition(".")[0] == _PACKAGE:
+    file, top = getattr(module, "__file__", None), name.partition(".")[0]
+    if name == "__main__" or top == _PACKAGE:
         return False
     if getattr(module, "__name__", None) != name:
         return False  # an alias: pickles know modules by their own name
-    return is_own_file(file)
+    if isinstance(file, str):
+        return is_own_file(file)
+    return _is_made_by_hand(module) and (name == top or top not in sys.modules or _is_own(top, sys.modules[top]))
+
+
+def _is_made_by_hand(module: ModuleType) -> bool:
+    """Nothing could import it, and Python has run in it: extensions make modules, too."""
+    found_by = ("__spec__", "__loader__", "__path__", "__file__")
+    made = type(module) is ModuleType and "__builtins__" in vars(module)
+    return made and all(getattr(module, name, None) is None for name in found_by)
 
 
 def _same(file: Path, module: ModuleType) -> bool:

@@ -10,7 +10,7 @@ from .harness import Pool
 pytestmark = pytest.mark.processes
 
 PROGRAM = """
-import dataclasses, functools, gc, typing
+import dataclasses, functools, gc, sys, types, typing
 import potluck
 
 @dataclasses.dataclass(slots=True)
@@ -122,6 +122,11 @@ T = typing.TypeVar("T")
 class OfAny(typing.NamedTuple, typing.Generic[T]):
     it: T
 
+by_hand = types.ModuleType("by_hand")
+exec("class It: pass\\ndef made(): return It()", vars(by_hand))
+exec("class Wrong(Exception): pass\\ndef fails(): raise Wrong", vars(by_hand))
+sys.modules["by_hand"] = by_hand
+
 def of_nobodys(pool):
     class Local:
         pass
@@ -162,6 +167,9 @@ def main():
         for pair in (Pair(1), More(2), OfAny[int](3)):
             (same, it) = pool.submit(lambda one: (one, hasattr(one, "__dict__")), pair).result(60)
             assert (same, type(same), it) == (pair, type(pair), type(pair) is More)
+        for task in (by_hand.made, lambda: by_hand.made()):
+            assert type(pool.submit(task).result(60)) is by_hand.It
+        assert type(pool.submit(by_hand.fails).exception(60)) is by_hand.Wrong
         lazy = Lazy(4)
         lazy.double
         assert pool.submit(lambda one, other: (one.double, other.double), lazy, Lazy(5)).result(60) == (8, 10)

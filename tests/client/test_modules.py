@@ -114,6 +114,24 @@ def test_loaded_modules_that_no_library_holds_are_told_apart(tmp_path: Path, mon
     assert (named(libraries), strays) == (["held_here"], [stray])
 
 
+def test_modules_made_by_hand_are_the_programs_own_unless_a_package_has_made_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("made_by_hand", "made_by_hand.below", "nowhere.below", "numpy.made_by_hand"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        exec("one = 1", vars(sys.modules[name]))
+    monkeypatch.setitem(sys.modules, "below_no_python", ModuleType("below_no_python"))
+    monkeypatch.setitem(sys.modules, "known_as", sys.modules["made_by_hand"])
+    made = {module.__name__: module for module in own_modules()}
+    assert {name for name in made if "made_by" in name or "below" in name} == {
+        "made_by_hand",
+        "made_by_hand.below",
+        "nowhere.below",
+    }
+    assert not {"sys", "numpy", "builtins", "__main__"} & set(made)
+    assert made["made_by_hand"] in Modules().imported([made["made_by_hand"]])[1]
+
+
 class Importing:
     """Garbage that imports something when it is collected, as a warning that is shown then does."""
 
