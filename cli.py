@@ -10,12 +10,14 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import click
 
 from .overlay.errors import Cancelled, ConfigError, PotluckError, Unavailable, UsageError
+from .verbs import standard_streams
 from .verbs.answer import Answer, Interrupted, Session
 from .verbs.rendering import json_text, printable
 
@@ -106,6 +108,14 @@ COMMAND: Final = _Verbs(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    standard_streams.make_usable()
+    try:
+        return _run(argv)
+    finally:
+        standard_streams.let_go()
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
     try:
@@ -116,9 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, as_json, EXIT_FAILED)
     except (Interrupted, KeyboardInterrupt, click.Abort):
         return _complain(Cancelled("interrupted"), as_json, EXIT_FAILED)
-    except BrokenPipeError:
-        # Whoever read our output has gone; nor must the interpreter try to flush it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has gone
         return EXIT_FAILED
     except OSError as error:
         # A full disk, a folder that is not ours: nothing a traceback would help with.
@@ -203,9 +211,15 @@ def _show(answer: Answer, as_json: bool) -> int:
 
 def _complain(error: PotluckError, as_json: bool, exit_code: int) -> int:
     if as_json:
-        print(json.dumps({"error": {"kind": error.kind, "message": str(error)}}), flush=True)
-    print(f"potluck: {_one_line(error)}", file=sys.stderr)
+        _say(json.dumps({"error": {"kind": error.kind, "message": str(error)}}), sys.stdout)
+    _say(f"potluck: {_one_line(error)}", sys.stderr)
     return exit_code
+
+
+def _say(line: str, stream: TextIO) -> None:
+    """Where even that cannot be said, the exit code tells."""
+    with suppress(OSError):
+        print(line, file=stream, flush=True)
 
 
 def _traced(error: Exception) -> Exception:

@@ -32,6 +32,7 @@ from ..overlay.wire.control import TO_NODE, TO_PROGRAM, JobOptions, Welcome
 from ..overlay.wire.processes import Acted, Processes
 from ..overlay.wire.questions import JobSaid
 from ..overlay.wire.work import Finished, Inline, Reference, Started
+from . import threads
 from .dependencies import Turns
 from .dialling import RECEIVE_BYTES, Link
 from .forking import forgets_parent
@@ -94,14 +95,15 @@ class Connection:
     def start(self) -> None:
         """Daemon threads and an exit handler: plain daemons lose pending work at exit, plain threads hang it.
 
-        Both at once: a program that ends before its node has answered could not start another.
+        Both at once: a program that ends before its node has answered could not start another. Raises Unavailable
+        where the system has none left.
         """
         atexit.register(self._finish)
         forgets_parent(self)
         try:
-            self._reader.start()  # first: the writer joins it in the end, which may come at once
-            self._writer.start()
-        except BaseException:  # Ctrl+C: there may be one without the other
+            threads.start(self._reader)  # first: the writer joins it in the end, which may come at once
+            threads.start(self._writer)
+        except BaseException:  # Ctrl+C, or no thread is left: there may be one without the other
             self._fail(LinkLost("starting was interrupted"))
             if self._writer.ident is None:  # else it ends what there is
                 self._to_read.put(None)

@@ -7,6 +7,7 @@ begins again.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Final
 
 from ..overlay.wire.control import InputAsked, InputGiven
 from ..overlay.wire.streams import InputPart
+from .threads import start
 
 KEPT_BYTES_MAX: Final = 1 << 20
 """A script that has been given more cannot be tried again."""
@@ -23,22 +25,23 @@ PART_BYTES: Final = 64 << 10
 class StandardInput:
     """`ask` is for the connection's reader. The thread is a daemon: nobody may ever write to what it reads from."""
 
-    def __init__(self, tell: Callable[[InputGiven], None], descriptor: int = 0) -> None:
+    def __init__(self, tell: Callable[[InputGiven], None], descriptor: int | None = None) -> None:
         self._tell = tell
-        self._descriptor = descriptor
+        self._descriptor = _own_input() if descriptor is None else descriptor
         self._asked: deque[InputAsked] = deque()
         self._rung = threading.Semaphore(0)
         self._kept = bytearray()
         self._kept_from = 0
-        self._ended = False
+        self._ended = self._descriptor is None
         self._thread: threading.Thread | None = None
 
     def ask(self, asked: InputAsked) -> None:
+        """Raises Unavailable where there is no thread for it."""
         self._asked.append(asked)
         self._rung.release()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="potluck-input", daemon=True)
-            self._thread.start()
+            start(self._thread)
 
     def _run(self) -> None:
         while True:
@@ -60,12 +63,19 @@ class StandardInput:
         return self._kept_from + len(self._kept)
 
     def _read(self) -> None:
+        assert self._descriptor is not None, "what is not there has ended"
         data = b"" if _is_somebody_elses(self._descriptor) else _read(self._descriptor)
         self._ended = not data
         self._kept += data
         if (excess := len(self._kept) - KEPT_BYTES_MAX) > 0:
             del self._kept[:excess]
             self._kept_from += excess
+
+
+def _own_input() -> int | None:
+    """None for a program that was begun without one: what has the number 0 may be anything now, such as the very
+    connection to the node."""
+    return None if sys.__stdin__ is None else 0
 
 
 def _read(descriptor: int) -> bytes:

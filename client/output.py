@@ -17,6 +17,7 @@ from typing import Final
 from ..overlay.wire.control import OutputShown, Printed
 from ..overlay.wire.streams import OutputTaken
 from ..overlay.wire.work import Finished
+from .threads import start
 
 QUEUED_BYTES_MAX: Final = 16 << 20
 """Of what came with the ends of tasks, which nothing else limits."""
@@ -40,7 +41,7 @@ class Printer:
         self._thread: threading.Thread | None = None
 
     def put(self, stream: int, data: bytes, shown: Callable[[], None] = lambda: None) -> None:
-        """Waits while too much waits to be written."""
+        """Waits while too much waits to be written. Raises Unavailable where there is no thread that could write."""
         with self._changed:
             self._changed.wait_for(lambda: self._queued_bytes < QUEUED_BYTES_MAX)
             self._queue.append((stream, data, shown))
@@ -48,7 +49,7 @@ class Printer:
             self._changed.notify_all()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="potluck-printer", daemon=True)
-                self._thread.start()
+                start(self._thread)
                 atexit.register(self.flush)  # the last words of tasks that nobody waited for
 
     def flush(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import queue
+import subprocess
+import sys
 from contextlib import suppress
 
 from hypothesis import given
@@ -71,3 +73,24 @@ def test_what_cannot_be_read_from_has_ended() -> None:
     StandardInput(given.put, write_only).ask(InputAsked(b"n" * 20, InputWanted("j", 0, 0, 0)))
     assert given.get(timeout=TIMEOUT_S).part.end
     os.close(write_only)
+
+
+WITHOUT_INPUT = """
+import os, queue
+from potluck.client.input import StandardInput
+from potluck.overlay.wire.control import InputAsked
+from potluck.overlay.wire.streams import InputWanted
+
+reader, writer = os.pipe()
+os.write(writer, b"of somebody else")
+given = queue.Queue()
+StandardInput(given.put).ask(InputAsked(b"n" * 20, InputWanted("j", 0, 0, 0)))
+part = given.get(timeout=30).part
+print(reader, part.data, part.end)
+"""
+
+
+def test_what_has_come_to_have_the_number_of_a_closed_input_is_not_read() -> None:
+    command = ["sh", "-c", 'exec "$0" "$@" <&-', sys.executable, "-c", WITHOUT_INPUT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "0 b'' True\n", done.stderr
