@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+logger = logging.getLogger("potluck.node")
+
+Show = Callable[[Mapping[str, object], str], None]
+
+
+class Announcer:
+    """What is not taken, because its reader has gone or its disk is full, is dropped: a node goes on without it."""
+
+    def __init__(self, show: Show) -> None:
+        self._show = show
+        self._is_taken = True
+
+    def __call__(self, event: Mapping[str, object], line: str) -> None:
+        try:
+            self._show(event, line)
+        except OSError as error:
+            if self._is_taken:
+                logger.warning("what this node says is not taken, and dropped: %s", error.strerror)
+            self._is_taken = False
+        else:
+            self._is_taken = True
 
 
 def event_line(event: Mapping[str, object]) -> str:
@@ -29,7 +51,6 @@ def event_line(event: Mapping[str, object]) -> str:
 
 def silence_output() -> None:
     """Nobody listens any more; what is still said must not fail for it."""
-    sys.stdout.flush()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)

@@ -22,7 +22,7 @@ from ..client.surroundings import ensure_own_folder
 from ..overlay.config import Config, Lending, Quota, loopback
 from ..overlay.errors import ConfigError, UsageError
 from ..overlay.ids import leading_letters
-from .announcing import event_line, silence_output
+from .announcing import Announcer, event_line, silence_output
 from .answer import Answer, Session, verb
 from .handlers import handlers_in
 from .reading import Counts, Numbers, check_interface, policy, quota_of, sandbox_option, size
@@ -266,10 +266,12 @@ def _serve(session: Session, config: Config, *, background: bool) -> Answer:
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s")
         logging.getLogger("potluck").setLevel(logging.INFO)
 
+    say = Announcer(session.show)
+
     def announce(event: Mapping[str, object]) -> None:
         ready = event.get("event") == "ready"
         if ready or not (config.private or background):
-            session.show(event, event_line(event))
+            say(event, event_line(event))
         if ready and background:
             silence_output()
 

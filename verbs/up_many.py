@@ -13,7 +13,7 @@ from typing import Final
 from ..client.processes import NodeProcess, end_all
 from ..overlay.config import Config, Quota
 from ..overlay.errors import NoNode
-from .announcing import event_line, silence_output
+from .announcing import Announcer, event_line, silence_output
 from .answer import Answer, Session
 
 READY_TIMEOUT_S: Final = 60.0
@@ -73,12 +73,12 @@ def supervise(session: Session, config: Config, nodes: int, *, background: bool)
         port = config.port + number - 1 if config.port else config.port
         arguments = arguments_of(config, f"{config.name}-{number}", port)
         children.append(NodeProcess(arguments, environment, None))
-    printing = threading.Lock()
+    printing, say = threading.Lock(), Announcer(session.show)
 
     def relay(child: NodeProcess, name: object) -> None:
         while (event := child.next_event()) is not None:
             with printing:
-                _show_of(session, name, event)
+                _say_of(say, name, event)
 
     with _ended_by_signal(), _all_ended(children):
         for child in children:
@@ -86,7 +86,7 @@ def supervise(session: Session, config: Config, nodes: int, *, background: bool)
         names = []
         for child in children:
             ready = child.await_ready(READY_TIMEOUT_S)
-            session.show(ready, event_line(ready))
+            say(ready, event_line(ready))
             names.append(ready.get("name"))
         if background:
             silence_output()
@@ -102,9 +102,9 @@ def supervise(session: Session, config: Config, nodes: int, *, background: bool)
     return Answer(None, told=True)
 
 
-def _show_of(session: Session, name: object, event: Mapping[str, object]) -> None:
+def _say_of(say: Announcer, name: object, event: Mapping[str, object]) -> None:
     """One output speaks for several nodes here, so each event names the one that says it."""
-    session.show({**event, "observer": name}, f"{name}: {event_line(event)}")
+    say({**event, "observer": name}, f"{name}: {event_line(event)}")
 
 
 @contextmanager

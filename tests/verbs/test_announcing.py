@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Mapping
+
 import pytest
-from potluck.verbs.announcing import event_line
+from potluck.verbs.announcing import Announcer, event_line
 
 WHO = {"node": "bee", "node_id": "ab" * 20}
 
@@ -25,3 +28,21 @@ def test_an_event_is_one_line_that_says_what_has_happened(event: dict[str, objec
     line = event_line(event)
     assert words in line
     assert "\n" not in line
+
+
+def test_what_is_not_taken_is_dropped_and_that_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    is_full, taken = True, []
+
+    def show(_event: Mapping[str, object], line: str) -> None:
+        if is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken.append(line)
+
+    say = Announcer(show)
+    say({}, "one")
+    say({}, "two")
+    (record,) = caplog.records
+    assert "No space left on device" in record.getMessage()
+    is_full = False
+    say({}, "three")
+    assert taken == ["three"]

@@ -66,6 +66,34 @@ def test_several_nodes_under_one_command_end_together(tmp_path: Path) -> None:
         assert not any(psutil.pid_exists(int(str(event["pid"]))) for event in ready)
 
 
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("disk_is_full", [True, False], ids=["full", "no reader"])
+def test_nodes_go_on_when_what_they_say_is_not_taken(tmp_path: Path, nodes: int, disk_is_full: bool) -> None:
+    with mesh(tmp_path) as made, Path("/dev/full").open("wb") as full:
+        arguments = ["--name", "ant", "--nodes", str(nodes), "--interface", "127.0.0.1", "--port", "0", "--slots", "1"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "potluck", "up", *arguments],
+            env=made.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=full if disk_is_full else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        if process.stdout is not None:
+            process.stdout.close()
+        try:
+            made.up("bee")
+            first = "ant" if nodes == 1 else "ant-1"
+            made.await_seen(first, by="bee")
+            made.await_seen("bee", by=first)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=END_TIMEOUT_S)
+        assert process.returncode == 0, said
+        assert "Traceback" not in said and "Exception" not in said
+
+
 def test_a_detached_node_lives_on_until_it_is_told(tmp_path: Path) -> None:
     with mesh(tmp_path) as made:
         said = made.type("up", "--name", "ant", "--interface", "127.0.0.1", "--port", "0", "--detach", "--json")
