@@ -257,7 +257,9 @@ def _free_disk_share(folder: Path) -> int:
 
 
 def _log_file(config: Config) -> Path:
-    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    from ..overlay.identity.privacy import make_private
+
+    make_private(config.data_dir)
     return config.data_dir / f"{config.name}.log"
 
 

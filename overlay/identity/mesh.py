@@ -30,7 +30,7 @@ from ..ports import Entropy
 from ..wire.rotation import Rotation
 from .certificates import issue, verify_chain
 from .keys import KeyPair, derive
-from .privacy import close_to_others, sync_folder, write_private
+from .privacy import close_to_others, make_private, sync_folder, write_private
 
 SECRET_BYTES: Final = 32
 MOVING: Final = "moving"
@@ -197,7 +197,7 @@ def present_mesh(data_dir: Path) -> Mesh | None:
 def usable(folder: Path) -> Iterator[None]:
     """Makes the folder if it is new. Raises ConfigError for what cannot be done in it."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         yield
     except OSError as error:
         raise ConfigError(f"{error.filename or folder} cannot be used: {error.strerror or error}") from error

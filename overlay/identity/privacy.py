@@ -6,12 +6,20 @@ import logging
 import os
 import stat
 from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
 logger = logging.getLogger("potluck.identity")
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def make_private(folder: Path) -> None:
+    """With whatever is missing above it, which `mkdir` alone would leave open to others."""
+    missing = [folder, *takewhile(lambda above: not above.exists(), folder.parents)]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_private(path: Path, data: bytes) -> None:

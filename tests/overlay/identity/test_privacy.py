@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
+from potluck.node.tenancy import held
 from potluck.overlay.errors import ConfigError
 from potluck.overlay.identity.mesh import open_identity, open_mesh
 from potluck.overlay.identity.privacy import write_private
@@ -41,6 +43,18 @@ def test_what_is_too_open_is_closed_and_said(
     caplog.clear()
     start(tmp_path)
     assert not caplog.records, "said once"
+
+
+def test_what_is_made_is_closed_from_the_beginning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data_dir, before = tmp_path / "share" / "data", os.umask(0o022)
+    try:
+        with held(data_dir / NODE, "a"):  # comes before the mesh
+            start(data_dir)
+    finally:
+        os.umask(before)
+    assert not caplog.records
+    made = (data_dir / NODE, data_dir / "nodes", data_dir, data_dir.parent)
+    assert {folder: mode(folder) for folder in made} == dict.fromkeys(made, 0o700)
 
 
 def test_what_cannot_be_closed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
