@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 import trio
 
+from ..overlay import signals
 from ..overlay.config import Config
 from ..overlay.dht.handover import GIVE_S
 from ..overlay.errors import reason
@@ -42,7 +43,7 @@ _GOODBYE_S: Final = GIVE_S + 1.5
 
 
 def serve(config: Config, announce: Callable[[Event], None], sandboxes: Callable[[], Sequence[Sandbox]]) -> None:
-    """Runs a node until SIGINT, SIGTERM or its own ShutDown; calls `announce` with every event. `sandboxes` finds
+    """Runs a node until a signal that ends it or its own ShutDown; calls `announce` with every event. `sandboxes` finds
     those of this machine, for each node that runs here after the other.
 
     Raises NameInUse, ConfigError, SandboxUnavailable for a node that cannot start.
@@ -58,12 +59,12 @@ async def _serve(config: Config, announce: Callable[[Event], None], sandboxes: C
     """One node after the other: a machine that joins another mesh begins again in it, in the same process."""
     socket_path = control_socket_path(config.runtime_dir, config.data_dir, config.name)
     folder = node_dir(config.data_dir, _machine(), config.name)
-    with held(folder, config.name), trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with held(folder, config.name), trio.open_signal_receiver(*signals.ending()) as asked:
         following: Config | None = config
         while following is not None:
             listener = await control.listen(socket_path, config.name)
             try:
-                following = await _run(following, announce, sandboxes(), (listener, socket_path), signals)
+                following = await _run(following, announce, sandboxes(), (listener, socket_path), asked)
             finally:
                 socket_path.unlink(missing_ok=True)
 
@@ -80,7 +81,7 @@ async def _run(
     announce: Callable[[Event], None],
     sandboxes: Sequence[Sandbox],
     control_socket: tuple[trio.SocketListener, Path],
-    signals: AsyncIterator[int],
+    asked: AsyncIterator[int],
 ) -> Config | None:
     """The life of one node. Returns the settings of the one to follow it, if any."""
     entropy = SystemEntropy()
@@ -106,7 +107,7 @@ async def _run(
     house = House(config, node, network, entropy)
     async with trio.open_nursery() as nursery:
         await nursery.start(house.new_root.run)
-        nursery.start_soon(_leave_on_signal, node, house, signals, nursery.cancel_scope)
+        nursery.start_soon(_leave_on_signal, node, house, asked, nursery.cancel_scope)
         if config.private:
             nursery.start_soon(_leave_with_program, node)
         nursery.start_soon(_live, node, nursery.cancel_scope)
@@ -137,12 +138,12 @@ async def _live(node: Node, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _leave_on_signal(node: Node, house: House, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    """The first signal asks for a graceful end, the second for one at once. A node that has not started yet has
-    promised nothing to anybody."""
-    async for _ in signals:
+async def _leave_on_signal(node: Node, house: House, asked: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    """The first signal asks for a graceful end, the second for one at once, unless it is a terminal's that goes: one
+    sends it more than once. A node that has not started yet has promised nothing to anybody."""
+    async for number in asked:
         house.following = None
-        if node.leaving or not node.started.is_set():
+        if (node.leaving and number != signal.SIGHUP) or not node.started.is_set():
             scope.cancel()
         node.leave()
         scope.deadline = trio.current_time() + _GOODBYE_S

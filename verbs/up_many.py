@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ..client.processes import NodeProcess, end_all
+from ..overlay import signals
 from ..overlay.config import Config, Quota
 from ..overlay.errors import NoNode
 from .announcing import Announcer, event_line, silence_output
@@ -109,18 +110,21 @@ def _say_of(say: Announcer, name: object, event: Mapping[str, object]) -> None:
 
 @contextmanager
 def _ended_by_signal() -> Iterator[None]:
-    """Ctrl+C and SIGTERM end the block, and that is success."""
+    """Ctrl+C and whatever else ends a node ends the block, and that is success."""
 
-    def interrupt(_number: int, _frame: object) -> None:
+    def interrupt(number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            signal.signal(number, signal.SIG_IGN)  # a terminal that goes sends it more than once
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in signals.ending()}
     try:
         yield
     except KeyboardInterrupt:
         pass
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

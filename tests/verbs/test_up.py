@@ -36,7 +36,7 @@ def events(process: subprocess.Popen[str], count: int) -> list[dict[str, object]
     return [json.loads(process.stdout.readline()) for _ in range(count)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_node_says_it_is_ready_and_leaves_gracefully(tmp_path: Path, number: int) -> None:
     with mesh(tmp_path) as made:
         process = command(made, "up", "--name", "ant", "--interface", "127.0.0.1", "--port", "0", "--json")
@@ -49,7 +49,28 @@ def test_a_node_says_it_is_ready_and_leaves_gracefully(tmp_path: Path, number: i
         assert made.type("status").code == 1
 
 
-def test_several_nodes_under_one_command_end_together(tmp_path: Path) -> None:
+def test_a_node_that_is_to_outlive_its_terminal_does(tmp_path: Path) -> None:
+    with mesh(tmp_path) as made:
+        arguments = ["up", "--name", "ant", "--interface", "127.0.0.1", "--port", "0", "--json"]
+        process = subprocess.Popen(
+            ["sh", "-c", 'trap "" HUP; exec "$0" "$@"', sys.executable, "-m", "potluck", *arguments],
+            env=made.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        events(process, 1)
+        process.send_signal(signal.SIGHUP)
+        assert made.json("status")["name"] == "ant"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(END_TIMEOUT_S) == 0
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_several_nodes_under_one_command_end_together(tmp_path: Path, number: int) -> None:
     with mesh(tmp_path) as made:
         arguments = ["--nodes", "3", "--name", "duck", "--interface", "127.0.0.1", "--port", "0", "--slots", "1"]
         process = command(made, "up", *arguments, "--json")
@@ -60,7 +81,7 @@ def test_several_nodes_under_one_command_end_together(tmp_path: Path) -> None:
         (later,) = events(process, 1)
         assert set(later) >= {"event", "node", "node_id"}
         assert later["observer"] in {"duck-1", "duck-2", "duck-3"} - {later["node"]}
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.wait(END_TIMEOUT_S) == 0
         process.communicate()
         assert not any(psutil.pid_exists(int(str(event["pid"]))) for event in ready)
