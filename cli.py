@@ -16,6 +16,7 @@ from typing import Final, TextIO
 
 import click
 
+from .overlay.descriptors import words_of
 from .overlay.errors import Cancelled, ConfigError, PotluckError, Unavailable, UsageError
 from .verbs import standard_streams
 from .verbs.answer import Answer, Interrupted, Session
@@ -129,9 +130,9 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:  # whoever read our output has gone
         return EXIT_FAILED
     except OSError as error:
-        # A full disk, a folder that is not ours: nothing a traceback would help with.
+        # A full disk, a folder that is not ours, no more open files: nothing a traceback would help with.
         where = f"{error.filename}: " if error.filename else ""
-        return _complain(Unavailable(f"{where}{error.strerror or error}"), as_json, EXIT_FAILED)
+        return _complain(Unavailable(f"{where}{words_of(error)}"), as_json, EXIT_FAILED)
 
 
 def _answer(arguments: list[str], environment: Mapping[str, str]) -> Answer:

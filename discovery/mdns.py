@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -15,6 +16,7 @@ import trio
 from zeroconf import Error as ZeroconfError
 from zeroconf import ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 
+from ..overlay.descriptors import check_room, words_of
 from ..overlay.ports import Address, WallClock
 from ..overlay.threads import beside
 from .heard import Heard
@@ -25,6 +27,9 @@ logger = logging.getLogger("potluck.discovery")
 
 SERVICE_TYPE: Final = "_potluck._tcp.local."
 _RESOLVE_MS: Final = 3000
+_BEGIN_S: Final = 5.0
+_DESCRIPTORS: Final = 4
+"""For its event loop and for listening; it sends by one more for each address."""
 _CLOSE_S: Final = 0.3
 """For withdrawing the service, which is said three times within 0.25 s. zeroconf would also wait for a whole second for
 what it has begun to announce; its thread ends with the process."""
@@ -97,13 +102,14 @@ async def run(
     name = f"{nonce.hex()}.{SERVICE_TYPE}"
     token = trio.lowlevel.current_trio_token()
     try:
-        zeroconf = Zeroconf(interfaces=list(addresses))
-    except (OSError, RuntimeError) as error:  # the second where no thread can be had: it wants one of its own
-        logger.warning("zeroconf does not work here: %s", error)
-        heard.zeroconf_fault = str(error)
+        zeroconf = await _begin(addresses, _Listener(name, token, seen, mesh))
+    except (OSError, RuntimeError, trio.TooSlowError) as error:
+        # It wants a thread of its own, and waits for ever for one that has died as it began.
+        told = words_of(error) if isinstance(error, OSError) else str(error)
+        heard.zeroconf_fault = told or f"it has not begun within {_BEGIN_S:g} s"
+        logger.warning("zeroconf does not work here: %s", heard.zeroconf_fault)
         return
     try:
-        ServiceBrowser(zeroconf, SERVICE_TYPE, _Listener(name, token, seen, mesh))
         info = _service(name, addresses, port, nonce, mesh)
         await beside(zeroconf.register_service, info, abandon_on_cancel=True)
         while True:
@@ -117,6 +123,27 @@ async def run(
         with trio.move_on_after(_CLOSE_S) as scope:
             scope.shield = True
             await beside(zeroconf.close, abandon_on_cancel=True)
+
+
+async def _begin(addresses: Sequence[str], listener: _Listener) -> Zeroconf:
+    """Raises OSError, RuntimeError, TooSlowError. One that comes too late for whoever waited is closed."""
+    is_given_up = threading.Event()
+
+    def begin() -> Zeroconf:
+        check_room(_DESCRIPTORS + len(addresses))  # a thread of it that finds too few dies, which it does not say
+        zeroconf = Zeroconf(interfaces=list(addresses))
+        if is_given_up.is_set():
+            zeroconf.close()
+        else:
+            ServiceBrowser(zeroconf, SERVICE_TYPE, listener)
+        return zeroconf
+
+    try:
+        with trio.fail_after(_BEGIN_S):
+            return await beside(begin, abandon_on_cancel=True)
+    except BaseException:
+        is_given_up.set()
+        raise
 
 
 def _service(name: str, addresses: Sequence[str], port: int, nonce: bytes, mesh: _Ours) -> ServiceInfo:

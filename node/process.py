@@ -16,6 +16,7 @@ import trio
 
 from ..overlay import signals
 from ..overlay.config import Config
+from ..overlay.descriptors import is_lacking, words_of
 from ..overlay.dht.handover import GIVE_S
 from ..overlay.errors import reason
 from ..overlay.identity.certificates import to_pem
@@ -46,13 +47,23 @@ def serve(config: Config, announce: Callable[[Event], None], sandboxes: Callable
     """Runs a node until a signal that ends it or its own ShutDown; calls `announce` with every event. `sandboxes` finds
     those of this machine, for each node that runs here after the other.
 
-    Raises NameInUse, ConfigError, SandboxUnavailable for a node that cannot start.
+    Raises NameInUse, ConfigError, SandboxUnavailable for a node that cannot start, OSError for one that may open too
+    few files.
     """
     allow_descriptors()
     try:
         trio.run(_serve, config, announce, sandboxes, restrict_keyboard_interrupt_to_checkpoints=True)
     except BaseExceptionGroup as group:
-        raise reason(group) from None
+        raise _first_lack(group) or reason(group) from None
+
+
+def _first_lack(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    """Where nothing else is wrong than that no more files can be opened, that is all there is to tell."""
+    lacks, others = group.split(is_lacking)
+    found: BaseException | None = lacks if others is None else None
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
 
 
 async def _serve(config: Config, announce: Callable[[Event], None], sandboxes: Callable[[], Sequence[Sandbox]]) -> None:
@@ -124,8 +135,12 @@ async def _run(
 
 async def _be_found(config: Config, node: Node, nonce: bytes, ours: tuple[bytes, WallClock]) -> None:
     """By zeroconf, until the node begins to leave: withdrawing what was announced goes beside the other goodbyes."""
-    from ..discovery import mdns  # a private node starts sooner without zeroconf
-
+    try:
+        from ..discovery import mdns  # a private node starts sooner without zeroconf
+    except OSError as error:
+        node.heard.zeroconf_fault = words_of(error)
+        logger.warning("zeroconf does not work here: %s", node.heard.zeroconf_fault)
+        return
     addresses, sinks = choose(config.interface), (node.put_sighting, node.heard)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(mdns.run, addresses, node.address.port, nonce, ours, sinks)

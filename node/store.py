@@ -7,6 +7,7 @@ another key: a node that came back under its old one without what it had promise
 from __future__ import annotations
 
 import logging
+import resource
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from typing import Final
 
 import trio
 
+from ..overlay.descriptors import check_room, words_of
 from ..overlay.errors import ConfigError, Unavailable
 from ..overlay.threads import beside
 
@@ -33,6 +35,10 @@ DROP TABLE laid_out_before;
 _SCAN: Final = "SELECT key, value FROM entries WHERE name = ? AND key >= ?"
 _SCAN_UNTIL: Final = f"{_SCAN} AND key < ?"
 
+_PRIMARY_CODE: Final = 0xFF
+"""Of an error of SQLite; the rest says more of it."""
+_DESCRIPTORS: Final = 8
+"""SQLite opens no more at once."""
 _ROOM_BYTES_MIN: Final = 64 << 10
 """With less on its disk SQLite cannot even begin."""
 _JOURNAL_BYTES_MAX: Final = 16 << 20
@@ -134,14 +140,24 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        if is_full or shutil.disk_usage(path.parent).free < _ROOM_BYTES_MIN:
-            raise ConfigError(
-                f"{path} cannot be used ({error}): no space is left on its disk, make room there"
-            ) from error
+        if limit := _limit_met(path, getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY_CODE):
+            raise ConfigError(f"{path} cannot be used ({error}): {limit}") from error
         raise ConfigError(
             f"{path} cannot be read ({error}): move {path.parent} away, and the node begins anew"
         ) from error
+
+
+def _limit_met(path: Path, code: int) -> str:
+    """What is lacking here, and what to do, where what lies on the disk is not to blame; empty where it may be."""
+    if code == sqlite3.SQLITE_FULL or shutil.disk_usage(path.parent).free < _ROOM_BYTES_MIN:
+        return "no space is left on its disk, make room there"
+    if code == sqlite3.SQLITE_IOERR and resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        return "files of this process may be only so long, allow longer ones (`ulimit -f`)"
+    try:
+        check_room(_DESCRIPTORS)
+    except OSError as error:
+        return words_of(error)
+    return ""
 
 
 def _end_of(prefix: bytes) -> bytes:

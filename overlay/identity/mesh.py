@@ -24,6 +24,7 @@ from typing import Final
 
 import msgspec
 
+from ..descriptors import words_of
 from ..errors import ConfigError, NotAllowed
 from ..ids import NodeId, OwnerId, node_id_of, owner_id_of
 from ..ports import Entropy
@@ -200,7 +201,7 @@ def usable(folder: Path) -> Iterator[None]:
         make_private(folder)
         yield
     except OSError as error:
-        raise ConfigError(f"{error.filename or folder} cannot be used: {error.strerror or error}") from error
+        raise ConfigError(f"{error.filename or folder} cannot be used: {words_of(error)}") from error
 
 
 @contextmanager

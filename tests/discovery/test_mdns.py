@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
@@ -17,11 +21,20 @@ ENDS_WITHIN_S = 0.7
 """zeroconf itself waits for a second for what it has begun to announce."""
 
 
-def test_who_has_just_begun_to_announce_itself_ends_at_once() -> None:
+def test_who_has_just_begun_to_announce_itself_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    has_begun, browse = threading.Event(), mdns.ServiceBrowser
+
+    def browser(*arguments: Any) -> None:
+        browse(*arguments)
+        has_begun.set()
+
+    monkeypatch.setattr(mdns, "ServiceBrowser", browser)
+
     async def main() -> float:
         async with trio.open_nursery() as nursery:
             sinks = (lambda sighting: None, Heard())
             nursery.start_soon(mdns.run, ["127.0.0.1"], 9000, bytes(8), (bytes(32), SystemWallClock()), sinks)
+            await trio.to_thread.run_sync(has_begun.wait, 30)
             await trio.testing.wait_all_tasks_blocked()
             ended_s = time.monotonic()
             nursery.cancel_scope.cancel()
@@ -74,3 +87,37 @@ def test_where_no_thread_can_be_had_the_node_goes_on(from_the_beginning: bool, s
     story = WITHOUT_THREADS.replace("FROM_THE_BEGINNING", repr(from_the_beginning))
     done = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True, timeout=30)
     assert (done.stdout.strip(), done.returncode) == (said, 0), done.stderr
+
+
+def fault_of_a_node_that_goes_on() -> str:
+    async def main() -> str:
+        heard = Heard()
+        await mdns.run(["127.0.0.1"], 9000, bytes(8), (bytes(32), SystemWallClock()), (lambda sighting: None, heard))
+        return heard.zeroconf_fault
+
+    return trio.run(main)
+
+
+def test_a_zeroconf_that_never_begins_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    begins, is_closed = threading.Event(), threading.Event()
+
+    def begin(interfaces: list[str]) -> Any:
+        begins.wait()
+        return SimpleNamespace(close=is_closed.set)
+
+    monkeypatch.setattr(mdns, "Zeroconf", begin)
+    monkeypatch.setattr(mdns, "_BEGIN_S", 0.1)
+    try:
+        assert fault_of_a_node_that_goes_on() == "it has not begun within 0.1 s"
+    finally:
+        begins.set()
+    assert is_closed.wait(30), "should it ever begin"
+
+
+def test_a_zeroconf_that_would_find_too_few_descriptors_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_few(count: int) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(mdns, "check_room", too_few)
+    monkeypatch.setattr(mdns, "Zeroconf", None)
+    assert "`ulimit -n`" in fault_of_a_node_that_goes_on()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,6 +58,37 @@ def test_whose_disk_is_full_is_not_told_to_give_up_what_is_there(
     monkeypatch.setattr("potluck.node.store.shutil.disk_usage", lambda _folder: SimpleNamespace(free=4096))
     with pytest.raises(ConfigError, match="no space is left on its disk, make room there"):
         read(path)
+
+
+UNDER_A_LIMIT = """
+import os, resource, sys
+from pathlib import Path
+import trio
+from potluck.node.store import SqliteStore
+from potluck.overlay.errors import ConfigError
+
+def start():
+    SqliteStore(Path(sys.argv[1]))
+
+open_now = len(os.listdir("/proc/self/fd")) - 1
+which, most = LIMITS
+resource.setrlimit(which, (most, most))
+try:
+    start()
+except ConfigError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "advice"),
+    [("resource.RLIMIT_NOFILE, open_now + 1", "`ulimit -n`"), ("resource.RLIMIT_FSIZE, 4096", "`ulimit -f`")],
+    ids=["open files", "long files"],
+)
+def test_whose_process_is_limited_is_not_told_to_give_up_what_is_there(tmp_path: Path, limit: str, advice: str) -> None:
+    command = [sys.executable, "-c", UNDER_A_LIMIT.replace("LIMITS", limit), str(tmp_path / "state.db")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    assert advice in done.stdout and "move" not in done.stdout, done
 
 
 def test_what_was_large_and_is_gone_is_given_back_to_the_disk(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 import trio
-from potluck.node.process import _leave_on_signal
+from potluck.node.process import _first_lack, _leave_on_signal
 
 
 class Leaving:
@@ -43,3 +44,10 @@ def test_who_insists_ends_a_node_at_once_and_a_terminal_that_goes_does_not(numbe
         assert scope.cancel_called == at_once
 
     trio.run(main)
+
+
+def test_a_node_that_may_open_no_more_files_tells_just_that() -> None:
+    lack = OSError(errno.EMFILE, "Too many open files")
+    only = BaseExceptionGroup("all", [ExceptionGroup("inner", [lack, OSError(errno.ENFILE, "the system's")])])
+    assert _first_lack(only) is lack
+    assert _first_lack(BaseExceptionGroup("all", [lack, KeyError("a fault of ours")])) is None
