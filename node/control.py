@@ -314,9 +314,8 @@ class _Connection:
             case control.AskDoctor(request):
                 self._answer(request, await self._house.examine())
             case control.AskLending(request, pause):
-                if pause is not None:
-                    await node.lending.pause(pause)
-                self._answer(request, node.lending.row())
+                unwritten = "" if pause is None else await node.lending.pause(pause)
+                self._answer(request, {**node.lending.row(), "unwritten": unwritten})
             case control.AskAudit(request, name, last):
                 self._answer(request, await self._node.inquiry.examine(name, last))
             case control.AskMembers(request):

@@ -13,7 +13,13 @@ from .asking import ask_json, connected
 def lending(session: Session, *, pause: bool | None) -> Answer:
     with connected(session) as connection:
         told: dict[str, Any] = ask_json(connection, AskLending, pause)
-    return Answer(told, lending_text(told))
+    return Answer(told, lending_text(told), _forgotten(told) if told.get("unwritten") else "")
+
+
+def _forgotten(told: Mapping[str, Any]) -> str:
+    """It counts all the same, until the node ends."""
+    then = "lends again" if told["paused"] else "is paused again"
+    return f"not remembered ({told['unwritten']}): begun anew before there is room, this node {then}"
 
 
 def lending_text(told: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 import trio
 
 from ...overlay.config import Lending as Rules
+from ...overlay.errors import Unavailable
 from ...overlay.ports import Host, Store
 from .hours import parse
 from .idleness import Idleness
@@ -65,8 +66,9 @@ class LendingService:
             logger.info("this node %s", f"lends nothing: {reason}" if reason else "lends again")
             self._tell(reason)
 
-    async def pause(self, paused: bool) -> None:
-        """Holds also after a restart."""
+    async def pause(self, paused: bool) -> str:
+        """At once, whatever the disk says: an owner who wants the machine back is not made to wait for room on it.
+        Holds also after a restart; else returns why not. It is written with what is written next, then."""
         if paused:
             self._store.put(*_PAUSED, b"1")
         else:
@@ -74,7 +76,12 @@ class LendingService:
         self._paused = paused
         self._judge(trio.current_time())
         self._stirred.set()
-        await self._store.commit()
+        try:
+            await self._store.commit()
+        except Unavailable as error:
+            logger.warning("that lending is %s is not remembered: %s", "paused" if paused else "resumed", error)
+            return str(error)
+        return ""
 
     def row(self) -> dict[str, object]:
         """For a person."""
