@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Never, TypeVar
 
 import trio
 
@@ -37,8 +37,10 @@ class AsyncExecutor:
         trust_results: bool = False,
         output: bool = True,
         surroundings: Surroundings | None = None,
+        **others: Never,
     ) -> None:
-        self._executor = Executor(node, trust_results=trust_results, output=output, surroundings=surroundings)
+        """Raises UsageError as `Executor` does."""
+        self._executor = Executor(node, trust_results=trust_results, output=output, surroundings=surroundings, **others)
         self._token: trio.lowlevel.TrioToken | None = None
 
     async def __aenter__(self) -> AsyncExecutor:

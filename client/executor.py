@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, Never, NoReturn, ParamSpec, TypeVar
 
 import msgspec
 
@@ -19,6 +19,7 @@ from ..overlay.errors import NoNode, NotAllowed, UsageError
 from ..overlay.wire import inside
 from ..overlay.wire.control import JobOptions
 from ..overlay.wire.setting import Setting, encoded
+from . import porting
 from .connection import Connection
 from .dependencies import Call, futures_in, resolved, when_done
 from .dialling import dial, greet
@@ -113,7 +114,10 @@ class Executor(concurrent.futures.Executor):
         trust_results: bool = False,
         output: bool = True,
         surroundings: Surroundings | None = None,
+        **others: Never,
     ) -> None:
+        """Raises UsageError for what other executors are given, and says what to do instead."""
+        porting.check(node, others)
         self._node = node
         self._output = output
         self._surroundings = surroundings
