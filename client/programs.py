@@ -26,6 +26,7 @@ from ..overlay.errors import LimitExceeded
 from ..overlay.parcels import Parcel
 from ..overlay.wire.work import INLINE_BYTES_MAX, MODULES_MAX, Inline, Program, ProgramForm
 from .anew import reduced, with_slots
+from .culprits import name_culprit
 from .enums import with_members
 from .modules import Library, Modules, latest, main_source, own_modules
 from .origins import marked
@@ -101,10 +102,15 @@ class Packer:
                 self._look()
 
     def body(self, function: Callable[..., Any], needs: tuple[Body, ...] = ()) -> Body:
-        """`needs` beside the libraries. Raises whatever cloudpickle raises for a function that cannot travel."""
+        """`needs` beside the libraries. Raises whatever cloudpickle raises for a function that cannot travel, with a
+        note of what it was for."""
         with self._strays_by_value():
             pickler = _Pickler(None)
-            pickled = pickler.pickled(function)
+            try:
+                pickled = pickler.pickled(function)
+            except Exception as error:
+                name_culprit(error, function, lambda part: _Pickler(None).pickled(part))
+                raise
             installed = self._installed(pickler.modules)
         made = body_of("callable", pickled, libraries=(*self.libraries, *needs))
         return msgspec.structs.replace(_naming(made, installed), classes=tuple(pickler.classes))

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
+from cloudpickle.cloudpickle import _extract_code_globals
+
 _MISSING: Final = object()
 _BY_VALUE: Final = "__main__"
 """The module whose functions no other process has; those that are made within functions are no module's."""
@@ -79,6 +81,14 @@ def _reached(function: object) -> Iterator[FunctionType]:
             waiting += _functions_of(one)
         else:
             waiting.append(_wrapped_in(one))
+
+
+def referred(function: object) -> Iterator[tuple[FunctionType, str, object]]:
+    """What it, and those by value that it comes to, refer to by which name."""
+    for one in _reached(function):
+        variables = {name: one.__globals__.get(name, _MISSING) for name in _extract_code_globals(one.__code__)}
+        variables |= dict(zip(one.__code__.co_freevars, map(_contents, one.__closure__ or ()), strict=True))
+        yield from ((one, name, value) for name, value in variables.items() if value is not _MISSING)
 
 
 def _functions_of(kind: type) -> list[object]:
