@@ -28,6 +28,8 @@ from .programs import NonZeroExit
 MESSAGE_CHARS_MAX: Final = 2_000
 TRACEBACK_CHARS_MAX: Final = 30_000
 STATE_BYTES_MAX: Final = 48 << 10
+PICKLE_BYTES_MAX: Final = 64 << 10
+"""A longer exception is described only."""
 
 _PACKAGE: Final = Path(__file__).parents[2]
 _OURS: Final = tuple(f"{_PACKAGE / part}{os.sep}" for part in ("node", "overlay", "client"))
@@ -65,15 +67,15 @@ def _pickled(value: object) -> Inline:
     return Inline(pickled(value, in_band), buffers)
 
 
-def fault_of(error: BaseException) -> Fault:
+def fault_of(error: BaseException, *, may_pickle: bool = False) -> Fault:
     """Never raises, whatever the exception's class does when it is looked at."""
     try:
-        return _fault_of(error)
+        return _fault_of(error, may_pickle)
     except BaseException:  # noqa: BLE001 (attributes of the user's exception may be the user's code)
         return Fault(TaskFailed.wire_code, "an exception that cannot be shown")
 
 
-def _fault_of(error: BaseException) -> Fault:
+def _fault_of(error: BaseException, may_pickle: bool) -> Fault:
     if isinstance(error, NonZeroExit):
         return Fault(TaskFailed.wire_code, str(error), exception_type="builtins.SystemExit")
     if type(error) in _PLAIN_ERRORS and not _raised_by_user(error):
@@ -87,7 +89,25 @@ def _fault_of(error: BaseException) -> Fault:
         traceback=_traceback(error),
         exception_arguments=b"" if raised.arguments is None else values.encode_bytes(raised.arguments),
         exception_state=_state(raised),
+        exception_pickle=_whole(error) if may_pickle and not _is_all(raised, error) else b"",
     )
+
+
+def _is_all(raised: Raised, error: BaseException) -> bool:
+    """Whether the description of an exception says all of it, so that it is the same wherever it is made from that."""
+    if type(error).__module__ != "builtins" or isinstance(error, BaseExceptionGroup):
+        return isinstance(error, TaskFailed)  # it stands for another, which may be known where this one goes
+    return raised.arguments is not None and vars(error).keys() <= raised.attributes.keys()
+
+
+def _whole(error: BaseException) -> bytes:
+    from .homeward import pickled
+
+    try:
+        whole = pickled(error)
+    except Exception:  # noqa: BLE001 (its own code decides what is raised here; it is described all the same)
+        return b""
+    return whole if len(whole) <= PICKLE_BYTES_MAX else b""
 
 
 def _raised_by_user(error: BaseException) -> bool:

@@ -162,7 +162,7 @@ class Worker:
         try:
             value, pickled, fault = self._outcome(task)
         except BaseException as error:  # noqa: BLE001 (SystemExit and KeyboardInterrupt too end the task, not the worker)
-            fault = fault_of(error)
+            fault = fault_of(error, may_pickle=task.may_pickle)
         if task.takes_input:
             self._input.close()
         self._pipe.end_task()

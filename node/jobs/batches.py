@@ -49,5 +49,5 @@ def report_bytes(report: Report) -> int:
     size = payload_bytes(report.value) + len(report.stdout) + len(report.stderr)
     if (fault := report.fault) is not None:
         size += 4 * (len(fault.message) + len(fault.traceback) + len(fault.exception_type))
-        size += len(fault.exception_arguments) + len(fault.exception_state)
+        size += len(fault.exception_arguments) + len(fault.exception_state) + len(fault.exception_pickle)
     return size

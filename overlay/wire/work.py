@@ -164,6 +164,8 @@ class Fault(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`values` encoding of the exception's arguments, when they are data."""
     exception_state: Annotated[bytes, Meta(max_length=65_536)] = b""
     """`values` encoding of (attributes, parts), as `raised` has them, where there are any."""
+    exception_pickle: Annotated[bytes, Meta(max_length=65_536)] = b""
+    """The exception itself, for submitters that open pickles, where what is above does not say all of it."""
 
 
 class Started(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import enum
 import json
 import pickle  # noqa: TID251  what comes home from own machines may be one
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import traceback
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -212,3 +214,53 @@ def test_a_remote_traceback_shows_the_lines_of_files_that_are_here() -> None:
 @given(st.text())
 def test_any_text_may_stand_for_a_traceback(text: str) -> None:
     assert with_source_lines(text).count("\n") >= 0
+
+
+class Answer(enum.Enum):
+    RETRY = 1
+
+
+class Refused(Exception):
+    """Says something else than what it is made from."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__("refused")
+        self.answer = answer
+
+
+class Ending(BaseException):
+    pass
+
+
+def of_own_machine(error: BaseException) -> BaseException:
+    return exception_of(fault_of(error, may_pickle=True), trusted=True)
+
+
+def test_an_exception_of_an_own_machine_is_the_very_one() -> None:
+    error = of_own_machine(Refused(Answer.RETRY))
+    assert (type(error), error.args) == (Refused, ("refused",))
+    assert error.answer is Answer.RETRY  # type: ignore[attr-defined]
+    assert type(of_own_machine(Ending("its own kind of end"))) is Ending
+    group = of_own_machine(ExceptionGroup("many", [Refused(Answer.RETRY)] * 100))
+    assert isinstance(group, ExceptionGroup)
+    assert len(group.exceptions) == 100
+    late = of_own_machine(TaskTimedOut("of a task of this one"))
+    assert type(late) is TaskTimedOut
+
+
+@pytest.mark.parametrize("error", [ValueError("plain", 3), KeyError("k"), TaskFailed("of another")], ids=repr)
+def test_what_its_description_says_whole_is_not_pickled(error: BaseException) -> None:
+    assert not fault_of(error, may_pickle=True).exception_pickle
+
+
+def test_an_exception_of_anybody_else_is_never_opened() -> None:
+    error = fault_of(Refused(Answer.RETRY), may_pickle=True)
+    assert error.exception_pickle
+    assert getattr(exception_of(error), "answer", None) is not Answer.RETRY
+    assert not fault_of(Refused(Answer.RETRY)).exception_pickle
+
+
+@given(st.binary(max_size=100))
+def test_a_pickle_that_does_not_open_leaves_the_description(data: bytes) -> None:
+    said = msgspec.structs.replace(fault("builtins.ValueError", 1), exception_pickle=data)
+    assert repr(exception_of(said, trusted=True)) == "ValueError(1)"
