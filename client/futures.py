@@ -226,6 +226,8 @@ class TaskFuture(Future[Any]):
     stdout = ""
     """What the task printed, once it is done."""
     stderr = ""
+    printed = 0
+    """By which number its printer knows that this is shown; 0 where nothing is."""
     files: tuple[str, ...] = ()
     """Names of the outputs it brought home."""
     result_bytes = 0
@@ -269,6 +271,14 @@ class TaskFuture(Future[Any]):
     def give_up(self, error: BaseException) -> None:
         self.let_go()
         self.fail(error)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """When what the task has printed is shown, too."""
+        try:
+            return super().result(timeout)
+        finally:
+            if self.printed and not self.job.connection.is_own_thread:
+                self.job.connection.printer.wait_shown(self.printed)
 
     def _invoke_callbacks(self) -> None:
         """As the standard library's, which lets SystemExit through: here it would end the thread that all wait for."""
@@ -333,7 +343,7 @@ class TaskFuture(Future[Any]):
             self.stdout = finished.stdout.decode(errors="replace")
             self.stderr = finished.stderr.decode(errors="replace")
         if self.job.output is not None:
-            self.job.output.ended(finished)
+            self.printed = self.job.output.ended(finished)
         if self.job.as_reports:
             self.finished = finished
         if finished.fault is not None:

@@ -21,6 +21,8 @@ from .threads import start
 
 QUEUED_BYTES_MAX: Final = 16 << 20
 """Of what came with the ends of tasks, which nothing else limits."""
+SHOWN_WITHIN_S: Final = 1.0
+"""Whoever has waited for a result waits for what its task has printed, and no longer."""
 LINE_BYTES_MAX: Final = 64 << 10
 """A longer line is shown in parts."""
 
@@ -37,6 +39,9 @@ class Printer:
         self._queue: deque[tuple[int, bytes, Callable[[], None]]] = deque()
         self._queued_bytes = 0
         self._writing = False
+        self._shown = 0
+        self.last = 0
+        """Number of what was put last."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -45,6 +50,7 @@ class Printer:
         with self._changed:
             self._changed.wait_for(lambda: self._queued_bytes < QUEUED_BYTES_MAX)
             self._queue.append((stream, data, shown))
+            self.last += 1
             self._queued_bytes += len(data)
             self._changed.notify_all()
             if self._thread is None:
@@ -59,6 +65,12 @@ class Printer:
         with self._changed:
             self._changed.wait_for(lambda: not (self._queue or self._writing))
 
+    def wait_shown(self, number: int) -> None:
+        """Until that is written, and what was put before it; not for long, where a terminal stands still."""
+        if self._shown < number and self._thread is not None and self._thread.is_alive():
+            with self._changed:
+                self._changed.wait_for(lambda: self._shown >= number, SHOWN_WITHIN_S)
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -70,6 +82,7 @@ class Printer:
                 self._writing = True
             if self.broken is None:
                 self._write(stream, data)
+            self._shown += 1
             shown()
 
     def _write(self, stream: int, data: bytes) -> None:
@@ -122,10 +135,10 @@ class JobOutput:
         self._had.clear()
         self._begun.clear()
 
-    def ended(self, finished: Finished) -> None:
-        """The output of a task has come while it ran, or all comes now."""
+    def ended(self, finished: Finished) -> int:
+        """The output of a task has come while it ran, or all comes now. Its number at the printer; 0 for none."""
         if not (finished.stdout or finished.stderr or self._begun):
-            return
+            return 0
         begun = self._begun.pop(finished.index, None)
         rest = {1: finished.stdout, 2: finished.stderr} if begun is None else begun
         for stream, data in rest.items():
@@ -133,6 +146,7 @@ class JobOutput:
                 data += b"\n"
             if data:
                 self._printer.put(stream, data)
+        return self._printer.last
 
     @staticmethod
     def _whole_lines(begun: dict[int, bytes], stream: int, fresh: bytes) -> bytes:

@@ -262,6 +262,23 @@ def test_a_callback_that_exits_is_told_of_and_ends_nothing_else(tmp_path: Path) 
     assert "exception calling callback" in err
 
 
+def test_what_a_task_has_printed_is_shown_before_its_result_is_there(tmp_path: Path) -> None:
+    process = program(
+        tmp_path,
+        """
+        import potluck
+        def says(number):
+            print("the task", number)
+            return number
+        with potluck.Executor() as pool:
+            for number in range(40):
+                print("the program", pool.submit(says, number).result(30), flush=True)
+        """,
+    )
+    out, _ = process.communicate(timeout=60)
+    assert out.splitlines() == [f"the {who} {number}" for number in range(40) for who in ("task", "program")]
+
+
 def test_a_program_may_end_before_its_node_has_begun(tmp_path: Path) -> None:
     """Some versions of Python start no thread any more once the main one has ended."""
     process = program(

@@ -115,3 +115,21 @@ def test_when_nobody_reads_any_more_it_is_said_once_and_tasks_go_on() -> None:
             screen.printer.flush()
     assert broken == [True]
     assert [one.taken.position for one in screen.told] == [2, 4]
+
+
+def test_a_terminal_that_stands_still_holds_nobody_up_for_good() -> None:
+    goes_on = threading.Event()
+
+    class Still(io.StringIO):
+        def write(self, text: str) -> int:
+            goes_on.wait()
+            return super().write(text)
+
+    printer, still = Printer(), Still()
+    with contextlib.redirect_stdout(still):
+        printer.put(1, b"a word")
+        printer.wait_shown(printer.last)
+        assert not still.getvalue()
+        goes_on.set()
+        printer.wait_shown(printer.last)
+        assert still.getvalue() == "a word"
