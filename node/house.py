@@ -29,6 +29,10 @@ logger = logging.getLogger("potluck.node")
 class HouseNetwork(DoorNetwork, ReturnNetwork, Protocol):
     """With doors for who is let in, and for who was away."""
 
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Those it listens on."""
+
 
 class House:
     """A `control.House`."""
@@ -36,6 +40,7 @@ class House:
     def __init__(self, config: Config, node: Node, network: HouseNetwork, entropy: Entropy) -> None:
         self._config = config
         self._node = node
+        self._network = network
         data_dir = config.data_dir
         self.door = Door(node.identity, node.links.bans, network, entropy, admitted=lambda: no_longer_alone(data_dir))
         self.new_root = NewRoot(config, node, network, entropy, self.reload)
@@ -68,7 +73,7 @@ class House:
         self._node.leave()
 
     async def examine(self) -> list[dict[str, object]]:
-        return [finding.as_dict() for finding in await examine(self._node)]
+        return [finding.as_dict() for finding in await examine(self._node, self._network.addresses)]
 
     def _other_mesh_seen(self, address: Address) -> None:
         """Whoever has just founded a mesh beside another one most likely meant to join that."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import trio
 
-from ...overlay.errors import NotAllowed, Unavailable
+from ...overlay.errors import ConfigError, NotAllowed, Unavailable
 from ...overlay.links.opening import PeerInfo
-from ...overlay.transport.interfaces import choose
+from ...overlay.transport.interfaces import LOOPBACK, choose
 from ..daemon import Node
 from . import judging, machine
 from .findings import Finding, well
@@ -19,17 +20,20 @@ _COMPARE_S: Final = 2.0
 _COMPARED_MAX: Final = 16
 
 
-async def examine(node: Node) -> list[Finding]:
-    """What only a running node can say. Takes about a second where multicast does not work."""
+async def examine(node: Node, started_on: Sequence[str]) -> list[Finding]:
+    """What only a running node can say; `started_on`: the addresses that it listens on. Takes about a second where
+    multicast does not work."""
+    addresses = _addresses_now(node.config.interface, started_on)
+    kept = [address for address in started_on if address in addresses]
     now_s = trio.current_time()
     linked = [link.peer for link in node.links]
     found = [
         well("node", f"{node.name} runs at {node.address} in mesh {node.identity.mesh.mesh_id}"),
         judging.lending(node.lending.row()),
         machine.interfaces(node.config.interface),
-        await _multicast(node, len(linked)),
+        judging.listening(node.name, started_on, addresses),
+        *await _at_its_addresses(node, kept, len(linked)),
         judging.zeroconf(node.heard, wanted=node.config.discovery.zeroconf and not node.config.private),
-        judging.port(node.address, await _dial_itself(node)),
         judging.clock(node.timekeeping.error_s, len(linked)),
         judging.given_peers(now_s, node.heard, node.links.is_linked),
         judging.unreached(now_s, node.heard, node.links.is_linked),
@@ -44,10 +48,27 @@ async def examine(node: Node) -> list[Finding]:
     return [*found, judging.versions(Member(node.name, own.python, own.version), abilities)]
 
 
-async def _multicast(node: Node, linked: int) -> Finding:
+def _addresses_now(interface: str | None, started_on: Sequence[str]) -> Sequence[str]:
+    """Those on which the node would start now; none where its network, or that interface, is there no more."""
+    try:
+        addresses = choose(interface)
+    except ConfigError:
+        return ()
+    has_lost_network = interface is None and addresses == [LOOPBACK] != list(started_on)
+    return () if has_lost_network else addresses
+
+
+async def _at_its_addresses(node: Node, addresses: Sequence[str], linked: int) -> list[Finding]:
+    """Whether it is heard and reached there. For addresses that are gone no firewall is to blame."""
+    found = [await _multicast(node, addresses, linked)] if addresses else []
+    if node.address.host in addresses:
+        found.append(judging.port(node.address, await _dial_itself(node)))
+    return found
+
+
+async def _multicast(node: Node, addresses: Sequence[str], linked: int) -> Finding:
     if node.beacon is None:
         return well("multicast", "switched off")
-    addresses = choose(node.config.interface)
     echoed = await node.beacon.echo(addresses, _ECHO_S)
     return judging.multicast(trio.current_time(), node.heard, addresses, echoed, linked)
 

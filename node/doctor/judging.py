@@ -71,6 +71,27 @@ def multicast(now_s: float, heard: Heard, addresses: Collection[str], echoed: Co
     return well("multicast", detail)
 
 
+def listening(name: str, started_on: Sequence[str], now: Sequence[str]) -> Finding:
+    """A node listens on the addresses of its start, whatever the machine has been given since. `now`: those that it
+    would start on; nothing where there is no network."""
+    there = ", ".join(started_on)
+    gone = [address for address in started_on if address not in now]
+    fresh = [address for address in now if address not in started_on]
+    anew = f"start the node again: `potluck down {name}`, then `potluck up` as before"
+    if not gone and not fresh:
+        return well("addresses", f"listens on {there}, as this machine has it")
+    if not now:
+        return wrong(
+            "addresses",
+            f"the node was started on {there}, which this machine does not have now",
+            f"connect it to its network; where it has another address then, {anew}",
+        )
+    has = ", ".join(now)
+    if len(gone) == len(started_on):
+        return wrong("addresses", f"the node was started on {there}, and the machine has {has} now", anew)
+    return worth_knowing("addresses", f"the node was started on {there}, and the machine has {has} now", anew)
+
+
 def lending(row: Mapping[str, object]) -> Finding:
     if row["lends"]:
         return well("lending", "tasks from elsewhere run here")

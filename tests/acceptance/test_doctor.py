@@ -16,6 +16,7 @@ pytestmark = pytest.mark.processes
 CHECKS = {
     "node",
     "interfaces",
+    "addresses",
     "multicast",
     "mdns",
     "ports",
