@@ -128,7 +128,7 @@ def options(
     priority      "high", "medium", "low" or a number; higher goes first
     network       it uses the network, on nodes whose owners allow it
     confidential  nothing of it leaves the node of this program
-    on            the name of the one node to run it
+    on            the one node to run it, by its name or the beginning of its id
     cache         the result of an equal call before will do, of any node of yours with the same Python and packages
     needs         what its node has to have: cpu=2, ram=bytes, gpu=1, label={"K": "V"} or "K:V", kind="k"
     limits        what it may take with all it starts, else it is ended and `LimitExceeded` raised: memory=bytes,

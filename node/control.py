@@ -27,7 +27,7 @@ from ..overlay.errors import (
     PotluckError,
     RemoteProtocolError,
 )
-from ..overlay.ids import NodeId
+from ..overlay.ids import NodeId, check_one, is_called
 from ..overlay.outbox import ParcelOutbox, ParcelSink
 from ..overlay.parcels import Held, Parcel, pieces_of, size_of
 from ..overlay.transport.sockets import SocketStream
@@ -354,6 +354,9 @@ class _Connection:
 
     def _open(self, message: control.OpenJob) -> None:
         options = self._rights.options(message.options)
+        if options.on:
+            workers = self._node.jobs.master.workers.values()
+            check_one(options.on, [one.node_id for one in workers if is_called(one.node_id, one.name, options.on)])
         cached = options.cache
         if options.lasting:
             job = self._node.custody.open(options, self._report)

@@ -7,17 +7,16 @@ from typing import Final
 
 import msgspec
 
-from ..overlay.errors import NotFound, RemoteProtocolError, UsageError
+from ..overlay.errors import NotFound, RemoteProtocolError
 from ..overlay.identity.certificates import owners_of
 from ..overlay.identity.mesh import Identity, mesh_id_of
 from ..overlay.identity.rotation import Succession
-from ..overlay.ids import ID_BYTES, NodeId, OwnerId
+from ..overlay.ids import ID_BYTES, ID_DIGITS_MIN, NodeId, OwnerId, check_one, is_called
 from ..overlay.ports import Store
 from ..overlay.wire.codec import decoded
 from ..overlay.wire.rotation import Rotation
 
 _TABLE: Final = "roster"
-_ID_DIGITS_MIN: Final = 8
 _SUGGESTED_MAX: Final = 3
 
 
@@ -66,7 +65,7 @@ class Roster:
     def name_of(self, node_id: NodeId) -> str:
         """As this node has met it; of a stranger the beginning of its id."""
         known = self._get(node_id)
-        return node_id.hex()[:_ID_DIGITS_MIN] if known is None else known.name
+        return node_id.hex()[:ID_DIGITS_MIN] if known is None else known.name
 
     def _get(self, node_id: NodeId) -> Entry | None:
         data = self._store.get(_TABLE, self._mesh + node_id)
@@ -98,24 +97,18 @@ class Roster:
     def owner_chain(self, name: str) -> list[bytes]:
         """Of the owner of the node of this name, or whose id begins like this. Raises NotFound, and UsageError where
         several owners have one."""
-        found = [(node_id, entry) for node_id, entry in self.entries() if _is_called(node_id, entry, name)]
+        found = [(node_id, entry) for node_id, entry in self.entries() if is_called(node_id, entry.name, name)]
         if not found:
             near = sorted({entry.name for _, entry in self.entries() if name and entry.name.startswith(name)})
             meant = f"is it {' or '.join(near[:_SUGGESTED_MAX])}?" if near else "`potluck mesh members` lists them"
             raise NotFound(f"no member named {name} is known here: {meant}")
         if len({tuple(entry.chain[1:]) for _, entry in found}) > 1:
-            ids = ", ".join(node_id.hex()[:12] for node_id, _ in found)
-            raise UsageError(f"{len(found)} members are named {name}: say which by its node id: {ids}")
+            check_one(name, [node_id for node_id, _ in found])
         return found[0][1].chain[1:]
 
     def rows(self, is_banned: Callable[[Sequence[bytes]], bool]) -> list[dict[str, object]]:
         """For people, in the order of `entries`; `is_banned` judges a chain."""
         return [_row(node_id, entry, is_banned(entry.chain)) for node_id, entry in self.entries()]
-
-
-def _is_called(node_id: NodeId, entry: Entry, name: str) -> bool:
-    is_id = len(name) >= _ID_DIGITS_MIN and node_id.hex().startswith(name.lower())
-    return entry.name == name or is_id
 
 
 def _row(node_id: bytes, entry: Entry, banned: bool) -> dict[str, object]:

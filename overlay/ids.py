@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NewType
 
-from .errors import ConfigError
+from .errors import ConfigError, UsageError
 
 NodeId = NewType("NodeId", bytes)
 OwnerId = NewType("OwnerId", bytes)
 JobId = NewType("JobId", str)
 
 ID_BYTES = 20
+ID_DIGITS_MIN = 8
+"""The beginning of an id by which a person names a node is no shorter."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -23,6 +26,18 @@ def node_id_of(public_key: bytes) -> NodeId:
 
 def owner_id_of(public_key: bytes) -> OwnerId:
     return OwnerId(_digest(public_key))
+
+
+def is_called(node_id: NodeId, name: str, said: str) -> bool:
+    """Whether somebody means this node: by its name, or by the beginning of its id."""
+    return name == said or (len(said) >= ID_DIGITS_MIN and node_id.hex().startswith(said.lower()))
+
+
+def check_one(said: str, node_ids: Collection[NodeId]) -> None:
+    """`node_ids`: of all that are called so. Raises UsageError for several."""
+    if len(node_ids) > 1:
+        ids = ", ".join(node_id.hex()[:12] for node_id in node_ids)
+        raise UsageError(f"{len(node_ids)} members are named {said}: say which by its node id: {ids}")
 
 
 def distance(one: bytes, other: bytes) -> int:

@@ -99,7 +99,7 @@ def job_options(function: F) -> F:
             help="How long it will run, for nodes that run the shortest first.",
         ),
         click.option("--type", "process_type", type=click.Choice(TYPES), help="What `potluck ps` shows it as."),
-        click.option("--on", callback=_name, metavar="NAME", help="Run on this node only."),
+        click.option("--on", callback=_name, metavar="NAME|ID", help="Run on this node only."),
         click.option("--at-most-once", is_flag=True, help="Never run it again once it may have begun."),
         click.option("--retry-errors", type=Counts(min=0), default=0, metavar="N", help="When it fails.  [0]"),
         click.option("--retries", type=Counts(min=0), metavar="N", help="When a worker is lost.  [3]"),

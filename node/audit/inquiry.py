@@ -40,8 +40,9 @@ class Inquiry:
         self._replication = replication
 
     async def examine(self, node: str, last: int) -> dict[str, object]:
-        """The log of the node of this name, this one's for none. Raises NotFound, NotAllowed, Unavailable."""
-        link = None if node in ("", self._name) else await self._link_to(node)
+        """The log of the node of this name, this one's for none. Raises NotFound, UsageError, NotAllowed,
+        Unavailable."""
+        link = await self._link_to(node) if node else None
         node_id = self._node_id if link is None else link.peer.node_id
         if link is None:
             await self._log.write()
@@ -71,8 +72,12 @@ class Inquiry:
             "log": [_shown(entry) for entry in shown],
         }
 
-    async def _link_to(self, name: str) -> Link:
+    async def _link_to(self, name: str) -> Link | None:
+        """None to this node itself."""
         member = self._membership.named(name)
+        if member is None:
+            await trio.lowlevel.checkpoint()
+            return None
         return await self._links.link_to(member.node_id, member.address)
 
     async def _entries(self, link: Link | None, wanted: int) -> tuple[int, bytes, list[bytes]]:

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from ...overlay.ids import NodeId
+from ...overlay.ids import NodeId, is_called
 from ...overlay.wire.capabilities import Capabilities, LoadReport
 from ...overlay.wire.needs import NO_NEEDS, Needs
 
@@ -103,7 +103,7 @@ def lacking(worker: Worker, needs: Requirements) -> str | None:
         return "it lends no CPU"
     if worker.closed and (needs.as_guest or not worker.here):
         return worker.closed
-    if needs.on and needs.on != worker.name:
+    if needs.on and not is_called(worker.node_id, worker.name, needs.on):
         return f"the task is to run on {needs.on}"
     if needs.kind and needs.kind not in can.kinds:
         return f"it does not handle kind {needs.kind!r}"

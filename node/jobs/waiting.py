@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from ...overlay.ids import NodeId
+from ...overlay.ids import NodeId, is_called
 from .placement import Requirements, Worker, candidates, lacking
 from .queue import Group
 from .requirements import refusals_of
@@ -31,7 +31,7 @@ class Waiting(NamedTuple):
 
 def why_not(job: Job, group: Group, needs: Requirements, workers: Collection[Worker]) -> str:
     """Why no node can run tasks of this program and kind."""
-    if needs.on and needs.on not in {worker.name for worker in workers}:
+    if needs.on and not any(is_called(worker.node_id, worker.name, needs.on) for worker in workers):
         return f"no node named {needs.on} is in the mesh"
     if needs.kind and not any(needs.kind in worker.capabilities.kinds for worker in workers):
         return f"no node handles instructions of kind {needs.kind!r}"

@@ -16,6 +16,7 @@ from ...overlay.errors import LinkLost, NotAllowed, PotluckError, from_wire
 from ...overlay.identity.mesh import Identity
 from ...overlay.links.link import Link
 from ...overlay.links.links import Links
+from ...overlay.membership.members import Member
 from ...overlay.membership.service import Membership
 from ...overlay.wire.codec import Message
 from ...overlay.wire.processes import Acted, ActOnProcesses, AskProcesses, Processes
@@ -54,14 +55,13 @@ class ProcessTable:
         await self._background.run()
 
     async def answer(self, question: AskProcesses | ActOnProcesses) -> Processes | Acted:
-        """Raises NotFound, LinkLost, DeadlineExceeded."""
-        if question.node in ("", self._identity.name):
+        """Raises NotFound, UsageError, LinkLost, DeadlineExceeded."""
+        if question.node in ("", self._identity.name) or (there := self._membership.named(question.node)) is None:
             return await self._answer_here(question, None)
-        said = await self._ask(question)
+        said = await self._ask(there, question)
         return msgspec.structs.replace(said, request=question.request)
 
-    async def _ask(self, question: AskProcesses | ActOnProcesses) -> Processes | Acted:
-        member = self._membership.named(question.node)
+    async def _ask(self, member: Member, question: AskProcesses | ActOnProcesses) -> Processes | Acted:
         link = await self._links.link_to(member.node_id, member.address)
         answer = Processes if isinstance(question, AskProcesses) else Acted
         return await link.request(

@@ -11,7 +11,7 @@ from ..clock import MeshTime, Said
 from ..config import Config
 from ..errors import DeadlineExceeded, LinkLost, NotAllowed, NotFound, Unavailable
 from ..identity.mesh import Identity
-from ..ids import NodeId
+from ..ids import NodeId, check_one, is_called
 from ..links.link import Link
 from ..links.links import Links, is_refused
 from ..ports import Entropy
@@ -91,12 +91,18 @@ class Membership:
         """Alive or only suspected, this node not included."""
         return self._detector.present()
 
-    def named(self, name: str) -> Member:
-        """One that is present. Raises NotFound."""
-        for member in self.present():
-            if member.name == name:
-                return member
-        raise NotFound(f"no node named {name} is in the mesh")
+    def named(self, name: str) -> Member | None:
+        """One that is present, by its name or id; None for this node itself. Raises NotFound, and UsageError where
+        several are called so."""
+        own = self._identity
+        found = [member for member in self.present() if is_called(member.node_id, member.name, name)]
+        ids = [member.node_id for member in found]
+        if is_called(own.node_id, own.name, name):
+            ids.append(own.node_id)
+        check_one(name, ids)
+        if not ids:
+            raise NotFound(f"no node named {name} is in the mesh")
+        return found[0] if found else None
 
     def somebody_is_missing(self) -> bool:
         return any(member.status is Status.DEAD for member in self._detector.members.values())

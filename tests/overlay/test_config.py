@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from potluck.overlay.config import Config, Dht, Discovery, Execution, Jobs, Links, Membership, loopback
-from potluck.overlay.errors import ConfigError
-from potluck.overlay.ids import checked_name, distance, key_id, leading_letters, node_id_of
+from potluck.overlay.errors import ConfigError, UsageError
+from potluck.overlay.ids import check_one, checked_name, distance, is_called, key_id, leading_letters, node_id_of
 from potluck.overlay.places import control_socket_path, node_dir, node_names
 
 HOME = Path("/nowhere")
@@ -112,3 +112,15 @@ def test_the_path_of_a_control_socket_is_short_whatever_the_data_directory(data_
 def test_a_runtime_folder_too_deep_for_a_socket_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="too long"):
         control_socket_path(Path("/" + "d" * 100), HOME, "a")
+
+
+def test_a_node_is_meant_by_its_name_or_the_beginning_of_its_id_and_by_nothing_that_another_is() -> None:
+    one, other = node_id_of(b"one"), node_id_of(b"other")
+    for said in ("ant", one.hex(), one.hex()[:8], one.hex()[:12].upper()):
+        assert is_called(one, "ant", said)
+    for said in ("", "an", one.hex()[:7], other.hex()[:12]):
+        assert not is_called(one, "ant", said)
+    check_one("ant", [])
+    check_one("ant", [one])
+    with pytest.raises(UsageError, match=f"2 members are named ant: .* {one.hex()[:12]}, {other.hex()[:12]}"):
+        check_one("ant", [one, other])
