@@ -36,9 +36,9 @@ def reduced(obj: object) -> Reduced | None:
     if isinstance(obj, _Cached):
         return _cached(obj) if _is_programs(obj) else None
     if isinstance(obj, FunctionType):
-        if not _is_programs(obj):
-            return _behind_method(obj)
-        return _dispatching(obj) if obj.__code__ is _DISPATCHING else None
+        if obj.__code__ is _DISPATCHING:
+            return _dispatching(obj) if _is_programs(obj) else None
+        return _behind_method(obj) if "." in obj.__qualname__ and not _is_programs(obj) else None
     if isinstance(obj, NewType):
         return (NewType, (obj.__name__, obj.__supertype__), {**vars(obj)}) if _is_programs(obj) else None
     return None

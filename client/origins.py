@@ -35,4 +35,4 @@ def _origin_here(thing: Any, reduced: Reduced) -> Origin | None:
         return None
     if isinstance(thing, type):
         return (reduced[1][_ID[reduced[0]]], module, name) if reduced[0] in _ID else None
-    return ("", module, name) if named(module, name) is thing else None
+    return ("", module, name) if "<" not in name and named(module, name) is thing else None
