@@ -6,6 +6,7 @@ it. No object of the user's making may disturb the report about it.
 
 from __future__ import annotations
 
+import importlib
 import os
 import traceback
 from pathlib import Path
@@ -31,6 +32,8 @@ STATE_BYTES_MAX: Final = 48 << 10
 PICKLE_BYTES_MAX: Final = 64 << 10
 """A longer exception is described only."""
 
+_HOMEWARD: Final = f"{__package__}.homeward"
+"""Imported when it is needed: with cloudpickle, which data does without."""
 _PACKAGE: Final = Path(__file__).parents[2]
 _OURS: Final = tuple(f"{_PACKAGE / part}{os.sep}" for part in ("node", "overlay", "client"))
 _PLAIN_ERRORS: Final = (BadProgram, ResultNotEncodable, RemoteProtocolError, LimitExceeded, OutOfMemory)
@@ -62,9 +65,7 @@ def _pickled(value: object) -> Inline:
         buffers.append(raw)
         return False
 
-    from .homeward import pickled  # with cloudpickle, which data does without
-
-    return Inline(pickled(value, in_band), buffers)
+    return Inline(importlib.import_module(_HOMEWARD).pickled(value, in_band), buffers)
 
 
 def fault_of(error: BaseException, *, may_pickle: bool = False) -> Fault:
