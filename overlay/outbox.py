@@ -42,6 +42,7 @@ class Outbox:
         self._frames: list[bytes] = []
         self._bytes = 0
         self._sink: Sink | None = None
+        self._ended = False
         self._jammed = False
         self._jam = trio.Event()
         self._error: Exception | None = None
@@ -59,6 +60,8 @@ class Outbox:
 
     def put(self, frame: bytes) -> None:
         """Never waits."""
+        if self._ended:
+            return
         if not self._frames and self._departures is not None:
             self._departures.due.append(self._depart)
         self._frames.append(frame)
@@ -66,12 +69,12 @@ class Outbox:
 
     async def wait_below(self, bytes_max: int) -> None:
         """Until no more than this is queued. Returns, too, when `run` has ended."""
-        while self._sink is not None and self._bytes > bytes_max:
+        while not self._ended and self._bytes > bytes_max:
             await self._waiting.park()
 
     async def wait_empty(self) -> None:
         """Until everything has been handed to the system. Returns, too, when `run` has ended."""
-        while self._sink is not None and not self.is_empty:
+        while not self._ended and not self.is_empty:
             await self._waiting.park()
 
     async def run(self, sink: Sink) -> None:
@@ -90,9 +93,14 @@ class Outbox:
                 self._jammed = False
                 self._waiting.unpark_all()
         finally:
+            self._ended = True
             self._sink = self._departures = None
-            self._frames.clear()
+            self._let_go()
             self._waiting.unpark_all()
+
+    def _let_go(self) -> None:
+        self._frames.clear()
+        self._bytes = 0
 
     async def _send_all(self, sink: Sink) -> None:
         await sink.flush()
@@ -130,9 +138,13 @@ class ParcelOutbox(Outbox):
         self._frames_before = 0
 
     def put(self, frame: bytes, parcel: Parcel | None = None) -> None:
-        if parcel is not None:
+        if parcel is not None and not self._ended:
             self._parcels.append((self._frames_before + len(self._frames), parcel))
         super().put(frame)
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        self._parcels.clear()
 
     def _hand_over(self, sink: ParcelSink) -> bool:  # type: ignore[override]  # `run` is given nothing else
         if not self._parcels:

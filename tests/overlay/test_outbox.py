@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -160,6 +161,49 @@ def test_whoever_waits_for_room_is_let_go_when_the_outbox_ends() -> None:
             outbox.put(bytes(100))
             waiting.start_soon(outbox.wait_below, 10)
             await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+
+    determinism.run(main, seed=1)
+
+
+def test_nothing_stays_of_an_outbox_that_has_ended() -> None:
+    """Its frames, and the parcels beside them: each is memory and a descriptor."""
+
+    async def main() -> None:
+        outbox = ParcelOutbox()
+        sink = Sink(at_once=0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outbox.run, sink)
+            await trio.lowlevel.checkpoint()
+            outbox.put(b"first")
+            await trio.lowlevel.checkpoint()
+            before, after = (weakref.ref(parcel) for parcel in parcels)
+            outbox.put(b"\1", parcels.pop(0))
+            nursery.cancel_scope.cancel()
+        outbox.put(b"\1", parcels.pop())
+        assert outbox.queued_bytes == 0
+        assert before() is None
+        assert after() is None
+        await outbox.wait_below(0)
+        await outbox.wait_empty()
+
+    parcels = [seal(Inline(b"a" * 100)), seal(Inline(b"b" * 100))]
+    determinism.run(main, seed=1)
+
+
+def test_who_waits_for_room_before_anything_is_sent_waits() -> None:
+    """And not only from when the first is on its way."""
+
+    async def main() -> None:
+        outbox, sink = Outbox(), Sink()
+        outbox.put(b"x" * 100)
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(1):
+                await outbox.wait_below(10)
+                raise AssertionError("there was no room")
+            nursery.start_soon(outbox.run, sink)
+            await outbox.wait_below(10)
+            assert bytes(sink.taken) == b"x" * 100
             nursery.cancel_scope.cancel()
 
     determinism.run(main, seed=1)
