@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import struct
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from ..overlay.errors import (
 )
 from ..overlay.ids import NodeId, check_one, is_called
 from ..overlay.outbox import ParcelOutbox, ParcelSink
-from ..overlay.parcels import Held, Parcel, pieces_of, size_of
+from ..overlay.parcels import Parcel, pieces_of, size_of
 from ..overlay.transport.sockets import SocketStream
 from ..overlay.wire import control
 from ..overlay.wire.codec import Message
@@ -53,10 +54,14 @@ from .processes.service import ProcessTable
 from .rights import OfProgram, OfTask, Rights
 from .streams import Streams
 from .tenancy import taken
+from .uploads import Uploads
 
 logger = logging.getLogger("potluck.control")
 
 _ASKING_AT_ONCE: Final = 64
+_ASKED_MAX: Final = 32_768
+_UNREAD_BYTES_MAX: Final = 8 << 20
+"""Who has so many answers to read is not heard until some of them are read."""
 
 
 class Served(Protocol):
@@ -186,10 +191,11 @@ class _Connection:
         """Those whose results may come from earlier runs."""
         self._lasting: set[str] = set()
         """Jobs of this program that go on without it."""
-        self._uploads: dict[bytes, bytearray] = {}
-        self._uploaded_bytes = 0
-        self._upload_name = f"upload {id(self)}"
-        self._asking = trio.CapacityLimiter(_ASKING_AT_ONCE)
+        self._uploads = Uploads(node.objects.table, f"upload {id(self)}", rights.uploads_bytes_max)
+        self._asked: deque[Message] = deque()
+        """Requests whose answer takes a while, not begun."""
+        self._asking = 0
+        """Those under way."""
         self._unwatch: list[Callable[[], None]] = []
 
     async def run(self) -> None:
@@ -204,7 +210,7 @@ class _Connection:
                 self._end(job)
             for job in sorted(self._lasting):
                 self._node.custody.let_go(job)
-            self._node.objects.table.release(self._upload_name)
+            self._uploads.end()
 
     async def _guarded(self, work: Callable[..., Awaitable[None]], scope: trio.CancelScope, *args: object) -> None:
         try:
@@ -223,6 +229,7 @@ class _Connection:
             self._frames.feed(chunk)
             while (body := self._frames.next_body()) is not None:
                 message = TO_NODE.decode(body)
+                await self._outbox.wait_below(_UNREAD_BYTES_MAX)
                 try:
                     with self._boundary:
                         self._take(message, nursery)
@@ -258,9 +265,9 @@ class _Connection:
                     node.cache.cancel(message.job, message.indexes, self._report)
                 node.jobs.cancel(message.job, message.indexes)
             case control.PutPart():
-                self._upload(message)
+                self._uploads.take(message)
             case control.PutParcel(object_id, size_bytes):
-                self._put(object_id, self._stream.claim(size_bytes))
+                self._uploads.put(object_id, self._stream.claim(size_bytes))
             case control.OpenJob():
                 self._open(message)
             case control.CloseJob():
@@ -285,16 +292,26 @@ class _Connection:
                 self._answer(message.request, {"reloading": node.name})
                 self._house.reload(message.peers)
             case _:
-                nursery.start_soon(self._ask, message)
+                self._ask(message, nursery)
 
-    async def _ask(self, message: Message) -> None:
-        """Requests whose answer takes a while."""
-        async with self._asking:
+    def _ask(self, message: Message, nursery: trio.Nursery) -> None:
+        """Its answer takes a while. Raises LimitExceeded."""
+        if len(self._asked) >= _ASKED_MAX:
+            raise LimitExceeded(f"{_ASKED_MAX} requests wait for their answers: wait for some of them")
+        self._asked.append(message)
+        if self._asking < _ASKING_AT_ONCE:
+            self._asking += 1
+            nursery.start_soon(self._answer_asked)
+
+    async def _answer_asked(self) -> None:
+        while self._asked:
+            message = self._asked.popleft()
             try:
                 with self._boundary:
                     await self._answer_slowly(message)
             except PotluckError as error:
                 self._fail(message, error)
+        self._asking -= 1
 
     async def _shut_down(self, request: int, drain_s: float) -> None:
         try:
@@ -353,6 +370,8 @@ class _Connection:
         self._post(control.Welcome(control.CONTROL_VERSION, node.name, node.node_id, node.slots_in_mesh()))
 
     def _open(self, message: control.OpenJob) -> None:
+        if len(self._jobs) + len(self._lasting) >= self._rights.jobs_max:
+            raise LimitExceeded(f"{self._rights.jobs_max} jobs are open: close some of them")
         options = self._rights.options(message.options)
         if options.on:
             workers = self._node.jobs.master.workers.values()
@@ -413,29 +432,6 @@ class _Connection:
     def _report(self, job: str, batches: list[NodeReports]) -> None:
         self._rights.reported(batches)
         self._post(control.TaskReports(job, batches))
-
-    def _upload(self, part: control.PutPart) -> None:
-        """Parts come in order; a finished object waits for the Submit that names it."""
-        if part.offset == 0:
-            most = self._rights.uploads_bytes_max
-            if self._uploaded_bytes + part.total_bytes > most:
-                raise RemoteProtocolError(f"uploads of more than {most} bytes at once")
-            self._uploads[part.object_id] = bytearray()
-            self._uploaded_bytes += part.total_bytes
-        data = self._uploads.get(part.object_id)
-        if data is None or part.offset != len(data):
-            raise RemoteProtocolError("the parts of an upload do not fit together")
-        data += part.data
-        if len(data) >= part.total_bytes:
-            del self._uploads[part.object_id]
-            self._uploaded_bytes -= part.total_bytes
-            self._put(part.object_id, bytes(data))
-
-    def _put(self, object_id: bytes, held: Held) -> None:
-        try:
-            self._node.objects.table.put(object_id, held, self._upload_name)
-        except LimitExceeded as error:
-            logger.warning("an upload was refused: %s", error)  # its task will say that it is missing
 
     async def _send_object(self, message: control.GetObject) -> None:
         reference = message.reference

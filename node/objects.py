@@ -45,6 +45,8 @@ PART_BYTES: Final = 512 << 10
 """To programs, within frames."""
 PIECE_BYTES: Final = 256 << 10
 """To other nodes."""
+OBJECT_BYTES_MIN: Final = 1 << 10
+"""What an object counts at least, however short: it is listed in several places."""
 _FETCHES_AT_ONCE: Final = 4
 _RESULTS_TIMES: Final = 2
 _PATIENCE_S: Final = 30.0
@@ -68,10 +70,20 @@ class ObjectTable:
         they are there, and while they are too many nothing more is begun."""
         if object_id in self._objects:
             return
-        self.check_room(size_of(held), _RESULTS_TIMES if is_result else 1)
+        self.check_room(_counted_bytes(held), _RESULTS_TIMES if is_result else 1)
         self._objects[object_id] = held if isinstance(held, bytes) else held.kept()
         self._give(object_id, job)
-        self.size_bytes += size_of(held)
+        self.size_bytes += _counted_bytes(held)
+
+    def reserve(self, size_bytes: int, *, for_results: bool = False) -> None:
+        """For what is on its way, until `free`. Raises LimitExceeded."""
+        self.check_room(size_bytes, _RESULTS_TIMES if for_results else 1)
+        self.size_bytes += size_bytes
+
+    def free(self, size_bytes: int) -> None:
+        """It is not on its way any more."""
+        self.size_bytes -= size_bytes
+        self.on_freed()
 
     def check_room(self, size_bytes: int, times: int = 1) -> None:
         """Raises LimitExceeded when so much more would be too much."""
@@ -104,7 +116,7 @@ class ObjectTable:
         held = self._objects.pop(object_id, None)
         if held is not None:
             self._take_away(object_id)
-            self.size_bytes -= size_of(held)
+            self.size_bytes -= _counted_bytes(held)
             self.on_freed()
 
     def release(self, job: str) -> None:
@@ -121,6 +133,10 @@ class ObjectTable:
         self._by_job[job].discard(object_id)
         if not self._by_job[job]:
             del self._by_job[job]
+
+
+def _counted_bytes(held: Held) -> int:
+    return max(size_of(held), OBJECT_BYTES_MIN)
 
 
 class Objects:
@@ -173,6 +189,13 @@ class Objects:
             if not self.table.could_hold(payload.size_bytes):
                 raise
             raise OutOfMemory(str(error)) from error
+
+    def hold(self, more_bytes: int) -> None:
+        """So much more is on its way from a task that runs here than was, or less. Raises LimitExceeded."""
+        if more_bytes > 0:
+            self.table.reserve(more_bytes, for_results=True)
+        else:
+            self.table.free(-more_bytes)
 
     def keep(self, payload: Inline | Parcel, job: str, *, is_result: bool = False) -> Payload:
         """The payload itself where it is short, else a reference to it here. Raises LimitExceeded."""

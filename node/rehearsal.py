@@ -175,6 +175,9 @@ class _Nothing:
     def keep_result(self, payload: Inline | Parcel, job: str) -> Payload:
         raise LimitExceeded("a rehearsal keeps nothing")
 
+    def hold(self, more_bytes: int) -> None:
+        pass
+
 
 async def _refused(job: str, operation: str, arguments: object) -> object:
     await trio.lowlevel.checkpoint()

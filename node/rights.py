@@ -27,6 +27,11 @@ UNFINISHED_MAX: Final = 32_768
 UPLOADS_BYTES_MAX: Final = 1 << 30
 """At once, of a program."""
 TASK_UPLOADS_BYTES_MAX: Final = 128 << 20
+JOBS_MAX: Final = 65_536
+"""Open at once, of a program."""
+TASK_JOBS_MAX: Final = 256
+_KNOWN_MAX: Final = 1 << 20
+"""Objects that one conversation has uploaded or been told of."""
 
 _OF_TASKS: Final = (
     control.Greeting,
@@ -48,6 +53,9 @@ class Rights(Protocol):
     @property
     def uploads_bytes_max(self) -> int: ...
 
+    @property
+    def jobs_max(self) -> int: ...
+
     def check(self, message: Message) -> None:
         """Raises NotAllowed, LimitExceeded."""
 
@@ -63,6 +71,7 @@ class OfProgram:
 
     origin: Origin | None = None
     uploads_bytes_max = UPLOADS_BYTES_MAX
+    jobs_max = JOBS_MAX
 
     def check(self, message: Message) -> None:
         pass
@@ -78,6 +87,7 @@ class OfTask:
     """Of one conversation of a running task. `as_guest`: it is not this node's owner's."""
 
     uploads_bytes_max = TASK_UPLOADS_BYTES_MAX
+    jobs_max = TASK_JOBS_MAX
 
     def __init__(self, task: Task, config: Execution, *, as_guest: bool, confidential: bool) -> None:
         job = task.job
@@ -98,6 +108,8 @@ class OfTask:
         if not isinstance(message, _OF_TASKS):
             raise NotAllowed(f"a task cannot ask its node for {type(message).__name__}")
         if isinstance(message, control.PutPart):
+            if len(self._objects) >= _KNOWN_MAX:
+                raise LimitExceeded(f"a task may have uploaded or been given {_KNOWN_MAX} long payloads")
             self._objects.add(message.object_id)
         elif isinstance(message, control.GetObject):
             self._check_known(message.reference)

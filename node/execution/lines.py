@@ -19,7 +19,10 @@ from ...overlay.wire.worker import TO_WORKER, LineHeard, LineSaid
 from .tasks import Task
 
 UNREAD_BYTES_MAX: Final = 64 << 20
+"""On all lines of a worker together."""
 UNHEARD_BYTES_MAX: Final = 4 << 20
+_SAID_BYTES: Final = 64
+"""What a part takes beside its bytes."""
 LINES_MAX: Final = 32
 """Open or about to be closed; a task opens fewer at once."""
 
@@ -31,16 +34,13 @@ class TaskLine:
         self.number = number
         self._outbox = outbox
         self._unread: deque[bytes] = deque()
-        self._unread_bytes = 0
+        self.unread_bytes = 0
         self._closed = False
         self._news = trio.Event()
 
     def take(self, data: bytes) -> None:
-        """Raises RemoteProtocolError."""
         self._unread.append(data)
-        self._unread_bytes += len(data)
-        if self._unread_bytes > UNREAD_BYTES_MAX:
-            raise RemoteProtocolError("it says more than can be read")
+        self.unread_bytes += len(data) + _SAID_BYTES
         self._news.set()
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class TaskLine:
             await self._news.wait()
             self._news = trio.Event()
         data = self._unread.popleft()
-        self._unread_bytes -= len(data)
+        self.unread_bytes -= len(data) + _SAID_BYTES
         return data
 
     def claim(self, size_bytes: int) -> Parcel:
@@ -96,6 +96,8 @@ class Lines:
             line = self._open[said.line] = TaskLine(said.line, self._outbox)
             line.take(said.data)
             nursery.start_soon(self._attend, line, task)
+        if sum(one.unread_bytes for one in self._open.values()) > UNREAD_BYTES_MAX:
+            raise RemoteProtocolError("it says more than can be read")
 
     def end(self) -> None:
         """The task has ended."""

@@ -76,6 +76,9 @@ class Objects(Protocol):
         """The payload itself if it is small. Raises LimitExceeded for what is too long, OutOfMemory where there is no
         room now."""
 
+    def hold(self, more_bytes: int) -> None:
+        """So much more of a long frame is here than was, or less. Raises LimitExceeded where there is no room."""
+
     @property
     def is_full(self) -> bool:
         """Of results that nobody has fetched."""

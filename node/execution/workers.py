@@ -61,6 +61,8 @@ Order = Literal["stop", "resume"]
 class Keeper(Protocol):
     def keep_result(self, payload: Inline | Parcel, job: str) -> Payload: ...
 
+    def hold(self, more_bytes: int) -> None: ...
+
 
 class WorkerLife:
     """One worker from its start to its end. `running_on` says what a worker runs at this moment."""
@@ -98,6 +100,8 @@ class WorkerLife:
         self._answers_bytes = 0
         """Of answers, since everything that was sent had been taken."""
         self._frames = FROM_WORKER.frames()
+        self._held_bytes = 0
+        """Of a long frame, what takes of the memory that this node lends."""
         self._how = "it was stopped"
         self._end: events.WorkerGone | events.WorkerNotStarted = events.WorkerNotStarted(number, "it was stopped")
 
@@ -128,6 +132,7 @@ class WorkerLife:
                     self._how = await self._read(process, tell, nursery)
                     nursery.cancel_scope.cancel()
             finally:
+                self._hold(0)
                 with trio.CancelScope(shield=True):
                     output = self.listener.lost(process)
                     passed = self._passed or self._overseer.look(process)
@@ -214,6 +219,7 @@ class WorkerLife:
         self._frames.feed(chunk)
         replies: list[events.Reply] = []
         while (body := self._frames.next_body()) is not None:
+            self._hold(0)  # what is whole takes its own room where it is kept
             message = FROM_WORKER.decode(body)
             if isinstance(message, TaskFinished):
                 self._lines.end()
@@ -228,6 +234,17 @@ class WorkerLife:
             self._hear(message, tell, nursery)
         if replies:
             tell(events.WorkerReplied(self.number, replies))
+        self._hold(self._frames.pending_bytes)
+
+    def _hold(self, pending_bytes: int) -> None:
+        """Raises RemoteProtocolError where the node has no room for what has come of a long frame."""
+        held_bytes = pending_bytes if pending_bytes > CONTROL_FRAME_BYTES_MAX else 0
+        if held_bytes != self._held_bytes:
+            try:
+                self._objects.hold(held_bytes - self._held_bytes)
+            except LimitExceeded as error:
+                raise RemoteProtocolError(f"it says {held_bytes} bytes at once, and {error}") from error
+            self._held_bytes = held_bytes
 
     def _hear(self, message: FromWorker, tell: Callable[[events.Event], None], nursery: trio.Nursery) -> None:
         """From the running task."""

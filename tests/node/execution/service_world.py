@@ -72,6 +72,9 @@ class Kept:
         self.objects[object_id] = payload.open() if isinstance(payload, Parcel) else payload
         return Reference(object_id, payload.size_bytes, b"h" * 20)
 
+    def hold(self, more_bytes: int) -> None:
+        pass
+
 
 @dataclass
 class Master:

@@ -26,6 +26,7 @@ from potluck.overlay.wire.worker import FROM_WORKER, TO_WORKER, LineSaid, NodeAn
 from potluck.simulations import determinism
 
 TURNS_MAX = 1_000
+LENT_BYTES = 8 << 20
 
 
 class Hostile:
@@ -127,6 +128,15 @@ class Nothing:
     def keep_result(self, inline: Inline, job: str) -> Payload:
         raise LimitExceeded("nothing is kept here")
 
+    def __init__(self) -> None:
+        self.held_bytes = self.most_bytes = 0
+
+    def hold(self, more_bytes: int) -> None:
+        if self.held_bytes + more_bytes > LENT_BYTES:
+            raise LimitExceeded("that is more than is lent")
+        self.held_bytes += more_bytes
+        self.most_bytes = max(self.most_bytes, self.held_bytes)
+
 
 async def _nothing(job: str, operation: str, arguments: object) -> object:
     await trio.lowlevel.checkpoint()
@@ -138,6 +148,7 @@ def live(
     node_call: Callable[[str, str, object], Awaitable[object]] = _nothing,
     tell: Callable[[events.Event], None] = lambda event: None,
     faults: list[Exception] | None = None,
+    keeper: Nothing | None = None,
 ) -> events.WorkerGone | events.WorkerNotStarted:
     """The end of a node's worker that is this process."""
 
@@ -148,7 +159,7 @@ def live(
     feeder = Feeder(lambda offset: None, lambda: None)
     listener = Listener(1, 1000, lambda number: None, lambda event: None)
     unlimited = Overseer(Attention(), lambda: None, listener.printed_bytes, lambda task, cpu_s, memory_bytes: None)
-    ours = (Execution(), Nothing(), lambda number: RUNNING, for_ever, node_call)
+    ours = (Execution(), keeper or Nothing(), lambda number: RUNNING, for_ever, node_call)
     failed = boundary.log if faults is None else lambda what, fault: faults.append(fault)
     life = WorkerLife(1, *ours, listener, feeder, unlimited, failed)
     determinism.run(story, seed=1)
@@ -220,3 +231,31 @@ def test_a_worker_whose_words_end_in_a_fault_of_ours_is_ended_alone() -> None:
     assert isinstance(ended, events.WorkerGone)
     assert "a fault of potluck's own" in ended.how
     assert [type(fault) for fault in faults] == [AssertionError]
+
+
+def test_a_frame_longer_than_the_memory_that_is_lent_ends_its_worker() -> None:
+    class Endless(Hostile):
+        async def receive_some(self) -> bytes:
+            said = await super().receive_some()
+            return said if self.turns == 1 else bytes(1 << 20)
+
+    keeper = Nothing()
+    header = (1 << 29).to_bytes(4, "big") + b"\1"
+    process = Endless(header, again=False, reads=True)
+    ended = live(process, keeper=keeper)
+    assert isinstance(ended, events.WorkerGone)
+    assert "more than is lent" in ended.how
+    assert process.turns < 12
+    assert keeper.most_bytes <= LENT_BYTES
+    assert keeper.held_bytes == 0, "and nothing of it stays"
+
+
+def test_many_lines_together_wait_to_be_read_no_more_than_one() -> None:
+    part = b"".join(
+        FROM_WORKER.encode(LineSaid(RUNNING.key, line, bytes(UNREAD_BYTES_MAX // 64))) for line in range(LINES_MAX)
+    )
+    process = Hostile(part, again=True, reads=True)
+    ended = live(process)
+    assert isinstance(ended, events.WorkerGone)
+    assert "more than can be read" in ended.how
+    assert process.turns <= 3

@@ -18,7 +18,7 @@ from potluck.simulations.entropy import SeededEntropy
 from .masters import IDS, PROGRAMS, worker
 
 HERE, OWN, THIRD, STRANGER = IDS[0], IDS[1], IDS[4], IDS[3]
-LONG_BYTES = 1000
+LONG_BYTES = 2000
 
 
 class Objects:
