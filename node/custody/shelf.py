@@ -93,18 +93,24 @@ class Shelf:
     async def take(self, link: Link, message: JobLog) -> None:
         """Answers once everything is on disk; not at all where that cannot be."""
         job = message.job
-        lock = self._locks.setdefault(job, trio.Lock())
         try:
-            async with self._taking, lock:
-                answer = await self._take(link, message)
+            async with self._taking:
+                answer = await self._take_in_turn(link, message)
             link.post(answer)
         except RemoteProtocolError as error:
             link.lose(error)
         except PotluckError as error:
             logger.info("the log of job %s was not taken: %s", job, error)
+
+    async def _take_in_turn(self, link: Link, message: JobLog) -> JobLogged:
+        """One of a job after the other."""
+        lock = self._locks.setdefault(message.job, trio.Lock())  # and from here on waited for, so that all have one
+        try:
+            async with lock:
+                return await self._take(link, message)
         finally:
             if not lock.locked():
-                self._locks.pop(job, None)
+                self._locks.pop(message.job, None)
 
     async def _take(self, link: Link, message: JobLog) -> JobLogged:
         sender, job, request = link.peer.node_id, message.job, message.request

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import trio
+import trio.testing
 from potluck.node.custody.archive import Archive
 from potluck.node.custody.questions import _rows_in
 from potluck.node.custody.shelf import Shelf
@@ -188,3 +189,45 @@ def test_one_that_is_too_long_for_a_few_comes_alone() -> None:
     shelf = shelf_on(Volatile(), at_master)
     assert taken(shelf, log([OPENED, longer, SEALED])) == JobLogged(1, 1, 1)
     assert taken(shelf, log([longer, SEALED], first=1, length=3)) == JobLogged(1, 1, 2)
+
+
+def test_two_logs_of_a_job_are_never_taken_at_once() -> None:
+    """Also where one of them has waited until another of the job was done, and a third comes then."""
+
+    class Slow(Judge):
+        def __init__(self) -> None:
+            self.under_way: list[tuple[str, trio.Event]] = []
+
+        async def outranked(self, job: str, sender: bytes, epoch: int) -> int | None:
+            mine = job, trio.Event()
+            self.under_way.append(mine)
+            assert sum(other == job for other, _ in self.under_way) == 1
+            await mine[1].wait()
+            self.under_way.remove(mine)
+            return None
+
+        def let_go(self, job: str) -> None:
+            next(event for other, event in self.under_way if other == job).set()
+
+    async def main() -> None:
+        judge: Any = Slow()
+        shelf = Shelf(Archive(Volatile()), judge, nothing_there, OWNER, 1 << 20)
+        shelf._taking = trio.CapacityLimiter(2)
+        link: Any = Link()
+        of_another = msgspec.structs.replace(log([OPENED]), job="11" * 8)
+        async with trio.open_nursery() as nursery:
+            for message in (log([OPENED]), of_another, log([OPENED])):  # the last of them waits for a place
+                nursery.start_soon(shelf.take, link, message)
+                await trio.testing.wait_all_tasks_blocked()
+            judge.let_go(JOB)
+            await trio.testing.wait_all_tasks_blocked()
+            judge.let_go(of_another.job)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(shelf.take, link, log([OPENED]))
+            for _ in range(2):
+                await trio.testing.wait_all_tasks_blocked()
+                judge.let_go(JOB)
+        assert len(link.said) == 4
+        assert not shelf._locks
+
+    trio.run(main)
