@@ -226,11 +226,11 @@ class Executor(concurrent.futures.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         with self._lock:
             self._is_shut = True
-            connection = self._connection
+            connection, jobs = self._connection, list(self._jobs.values())
         if connection is None:
             return
         if cancel_futures:
-            for job in self._jobs.values():
+            for job in jobs:
                 for future in job.unfinished():
                     future.cancel()
         if not wait or connection.is_own_thread:  # a callback of a task that waits for the others would wait for ever

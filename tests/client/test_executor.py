@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import potluck
@@ -166,6 +168,23 @@ def test_shutdown_refuses_further_calls_and_may_cancel_what_waits(pair: Mesh) ->
     assert any(future.cancelled() for future in running)
     with pytest.raises(RuntimeError):
         pool.submit(abs, 1)
+
+
+def test_shutdown_cancels_what_waits_while_a_call_that_has_begun_opens_a_job() -> None:
+    """In another thread, which had found the pool open."""
+    pool: Any = Executor()
+    cancelled: list[int] = []
+
+    class Job:
+        def unfinished(self) -> list[Any]:
+            pool._jobs[len(pool._jobs)] = self
+            return [SimpleNamespace(cancel=lambda: cancelled.append(1))]
+
+    pool._connection = SimpleNamespace(is_own_thread=True, close_when_idle=lambda: None)
+    pool._jobs = {0: Job(), 1: Job()}
+    pool.shutdown(cancel_futures=True)
+    assert cancelled == [1, 1]
+    pool._connection = None
 
 
 def test_shutdown_without_waiting_still_finishes(pair: Mesh) -> None:
