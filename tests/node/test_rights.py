@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from potluck.node import rights as rights_module
 from potluck.node.execution.tasks import Job, ProgramState, Task
 from potluck.node.processes.process import Origin, Process
 from potluck.node.rights import UNFINISHED_MAX, OfTask
@@ -128,3 +129,12 @@ def test_unfinished_tasks_are_bounded() -> None:
     one.check(submit(Inline(b"")))
     with pytest.raises(LimitExceeded):
         one.check(submit(Inline(b"")))
+
+
+def test_a_task_can_have_only_so_many_long_payloads_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rights_module, "_KNOWN_MAX", 10)
+    ours = rights(task())
+    for number in range(10):
+        ours.check(control.PutPart(number.to_bytes(16, "big"), 0, 0, b""))
+    with pytest.raises(LimitExceeded):
+        ours.check(control.PutPart(bytes([9]) * 16, 0, 0, b""))
