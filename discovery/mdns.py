@@ -141,7 +141,7 @@ async def _begin(addresses: Sequence[str], listener: _Listener) -> Zeroconf:
     try:
         with trio.fail_after(_BEGIN_S):
             return await beside(begin, abandon_on_cancel=True)
-    except BaseException:
+    except BaseException:  # cancellation too: whoever comes too late then has nobody who would close it
         is_given_up.set()
         raise
 

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.processes
 END_TIMEOUT_S = 10.0
 
 
-def command(made: Mesh, *arguments: str) -> subprocess.Popen[str]:
+def command(made: Mesh, *arguments: str, begun_by: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "potluck", *arguments],
+        [*begun_by, sys.executable, "-m", "potluck", *arguments],
         env=made.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -52,15 +52,7 @@ def test_a_node_says_it_is_ready_and_leaves_gracefully(tmp_path: Path, number: i
 def test_a_node_that_is_to_outlive_its_terminal_does(tmp_path: Path) -> None:
     with mesh(tmp_path) as made:
         arguments = ["up", "--name", "ant", "--interface", "127.0.0.1", "--port", "0", "--json"]
-        process = subprocess.Popen(
-            ["sh", "-c", 'trap "" HUP; exec "$0" "$@"', sys.executable, "-m", "potluck", *arguments],
-            env=made.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
+        process = command(made, *arguments, begun_by=("sh", "-c", 'trap "" HUP; exec "$0" "$@"'))
         events(process, 1)
         process.send_signal(signal.SIGHUP)
         assert made.json("status")["name"] == "ant"
