@@ -105,6 +105,7 @@ class Beacon:
         self._wall_clock = wall_clock
         self._config = config
         self._received = trio.Event()
+        self._steady = trio.CancelScope()
 
     async def run(self, put: SightingSink, is_linked: Callable[[Address], bool]) -> None:
         async with trio.open_nursery() as nursery:
@@ -113,13 +114,20 @@ class Beacon:
 
     async def _call(self) -> None:
         """Looks for others: often at first, then steadily, because a network may come back at any time."""
-        logger.info("Node %s sent DISCOVER", self._name)
-        for pause_s in _FIRST_PAUSES_S:
-            await self._send(self._engine.discover(self._wall_clock.now_s()))
-            await trio.sleep(pause_s)
         while True:
-            await self._send(self._engine.discover(self._wall_clock.now_s()))
-            await trio.sleep(self._config.discover_interval_s)
+            logger.info("Node %s sent DISCOVER", self._name)
+            for pause_s in _FIRST_PAUSES_S:
+                await self._send(self._engine.discover(self._wall_clock.now_s()))
+                await trio.sleep(pause_s)
+            with self._steady:
+                while True:
+                    await self._send(self._engine.discover(self._wall_clock.now_s()))
+                    await trio.sleep(self._config.discover_interval_s)
+            self._steady = trio.CancelScope()
+
+    def call_again(self) -> None:
+        """As at first: the network is another one."""
+        self._steady.cancel()
 
     async def _listen(self, put: SightingSink, is_linked: Callable[[Address], bool]) -> None:
         while True:

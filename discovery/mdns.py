@@ -103,6 +103,7 @@ async def run(
     token = trio.lowlevel.current_trio_token()
     try:
         zeroconf = await _begin(addresses, _Listener(name, token, seen, mesh))
+        heard.zeroconf_fault = ""
     except (OSError, RuntimeError, trio.TooSlowError) as error:
         # It wants a thread of its own, and waits for ever for one that has died as it began.
         told = words_of(error) if isinstance(error, OSError) else str(error)

@@ -73,6 +73,11 @@ class Candidates:
         ]
         return min(waiting, default=None)
 
+    def moved(self, now_s: float) -> None:
+        """This node is in another place, from which others may be reached."""
+        for candidate in self._candidates.values():
+            candidate.not_before_s, candidate.delay_s = now_s, self._config.retry_base_s
+
     def succeeded(self, now_s: float, address: Address) -> None:
         candidate = self._candidates[address]
         if candidate.lasting:
@@ -121,6 +126,7 @@ class Connector:
         for address in self._lasting:
             self._candidates.sighted(trio.current_time(), address, lasting=True)
         self._links.down.append(lambda link: self._changed.set())
+        self._links.moved.append(self._moved)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen, sightings)
             while True:
@@ -137,6 +143,10 @@ class Connector:
                 continue
             self._candidates.sighted(trio.current_time(), sighting.address)
             self._changed.set()
+
+    def _moved(self, _address: Address) -> None:
+        self._candidates.moved(trio.current_time())
+        self._changed.set()
 
     async def _dial(self, address: Address) -> None:
         try:

@@ -109,7 +109,6 @@ class Node:
         self.heard = Heard()
         self.beacon: Beacon | None = None
         """None while there is none, and where multicast is switched off."""
-        self._address = Address("", 0)
         self._started_s = 0.0
         self._build_overlay()
         self._build_work()
@@ -127,7 +126,7 @@ class Node:
             self.mesh_time.says,
             capabilities=lambda: self.capabilities,
             incarnation=lambda: self.membership.incarnation,
-            listening_port=lambda: self.links.port,
+            listening_port=lambda: self.links.address.port,
         )
         self.links = Links(ports.network(identity), introduction, config.links, ports.failed)
         self.roster = Roster(identity, ports.store, self.mesh_time.now_s)
@@ -206,7 +205,7 @@ class Node:
 
     def _build_accounts(self) -> None:
         config, identity, ports = self.config, self.identity, self._ports
-        self.presence = Presence(config, identity, self.membership, self.replication, ports.host)
+        self.presence = Presence(config, identity, self.links, self.membership, self.replication, ports.host)
         self.lending = LendingService(
             config.lending, ports.host, ports.store, self.execution.owner_said, self.presence.closed_is
         )
@@ -232,6 +231,7 @@ class Node:
         self.banning.fallen.append(self.upkeep.look_again)
         self.links.bans.fell.append(self._fell)
         self.links.up.append(self._link_up)
+        self.links.moved.append(self._moved)
         self.masters = Masters(self.execution, self.links, self.membership, self._released)
         self.execution.load_changed = self._work_changed
         self.execution.serve_line = self._serve_task
@@ -271,10 +271,10 @@ class Node:
             nursery.start_soon(orphaned.run)
             nursery.start_soon(self.questions.run)
             nursery.start_soon(self.processes.run)
-            self._address = await nursery.start(self.links.run)
-            logger.info("Node %s started on port %d", self.name, self._address.port)
+            await nursery.start(self.links.run)
+            logger.info("Node %s started on port %d", self.name, self.address.port)
             nursery.start_soon(self.presence.sample, self.execution.load)
-            nursery.start_soon(self.presence.publish, self._address, self.capabilities)
+            nursery.start_soon(self.presence.publish, self.capabilities)
             await self._discover(nursery)
             self._tell(self._ready())
             nursery.start_soon(self.timekeeping.run)
@@ -317,8 +317,9 @@ class Node:
             return
         datagrams = await self.links.network.open_multicast()
         nonce = ports.entropy.token(8)
-        engine = BeaconEngine(config.discovery, self.identity.mesh.tag_key, nonce, self._address.port, self.heard)
+        engine = BeaconEngine(config.discovery, self.identity.mesh.tag_key, nonce, self.address.port, self.heard)
         self.beacon = beacon = Beacon(self.name, engine, datagrams, ports.wall_clock, config.discovery)
+        self.links.moved.append(lambda address: beacon.call_again())
         nursery.start_soon(beacon.run, self.put_sighting, self.links.is_linked)
 
     def _has_enough_links(self) -> bool:
@@ -344,7 +345,7 @@ class Node:
 
     @property
     def address(self) -> Address:
-        return self._address
+        return self.links.address
 
     def slots_in_mesh(self) -> int:
         return sum(worker.slots for worker in self.jobs.master.workers.values())
@@ -360,7 +361,7 @@ class Node:
         return {
             "name": self.name,
             "node_id": self.node_id.hex(),
-            "address": str(self._address),
+            "address": str(self.address),
             "interface": self.config.interface,
             "uptime_s": round(trio.current_time() - self._started_s, 3),
             "mesh": self.identity.mesh.mesh_id,
@@ -392,7 +393,7 @@ class Node:
 
     async def peers(self) -> list[dict[str, object]]:
         """Every member that is or lately was, this node first."""
-        return await self.census.peers(self._address, self.presence.load)
+        return await self.census.peers(self.address, self.presence.load)
 
     async def members(self) -> list[dict[str, object]]:
         """Everyone it has met or can look up, running or not."""
@@ -409,8 +410,8 @@ class Node:
             "event": "ready",
             "name": self.name,
             "node_id": self.node_id.hex(),
-            "address": str(self._address),
-            "port": self._address.port,
+            "address": str(self.address),
+            "port": self.address.port,
             "web": None,
             "mesh": self.identity.mesh.mesh_id,
             "sandbox": self.capabilities.sandbox,
@@ -429,6 +430,10 @@ class Node:
         if member.status in (Status.DEAD, Status.LEFT):
             self.execution.forget(member.node_id)
             self.dht.start(self.objects.forget, member.node_id)
+
+    def _moved(self, address: Address) -> None:
+        logger.info("Node %s is at %s now", self.name, address)
+        self._tell({"event": "moved", "node": self.name, "node_id": self.node_id.hex(), "address": str(address)})
 
     def _link_up(self, link: Link) -> None:
         peer = link.peer

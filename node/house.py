@@ -29,10 +29,6 @@ logger = logging.getLogger("potluck.node")
 class HouseNetwork(DoorNetwork, ReturnNetwork, Protocol):
     """With doors for who is let in, and for who was away."""
 
-    @property
-    def addresses(self) -> Sequence[str]:
-        """Those it listens on."""
-
 
 class House:
     """A `control.House`."""
@@ -73,7 +69,7 @@ class House:
         self._node.leave()
 
     async def examine(self) -> list[dict[str, object]]:
-        return [finding.as_dict() for finding in await examine(self._node, self._network.addresses)]
+        return [finding.as_dict() for finding in await examine(self._node)]
 
     def _other_mesh_seen(self, address: Address) -> None:
         """Whoever has just founded a mesh beside another one most likely meant to join that."""

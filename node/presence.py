@@ -14,8 +14,9 @@ from ..overlay.dht.replication import Replication, Write
 from ..overlay.dht.share import Card
 from ..overlay.errors import PotluckError
 from ..overlay.identity.mesh import Identity
+from ..overlay.links.links import Links
 from ..overlay.membership.service import Membership
-from ..overlay.ports import Address, Host, HostSample
+from ..overlay.ports import Host, HostSample
 from ..overlay.wire.capabilities import Capabilities, LoadReport
 
 logger = logging.getLogger("potluck.presence")
@@ -43,12 +44,14 @@ class Presence:
         self,
         config: Config,
         identity: Identity,
+        links: Links,
         membership: Membership,
         replication: Replication,
         host: Host,
     ) -> None:
         self._config = config
         self._identity = identity
+        self._links = links
         self._membership = membership
         self._replication = replication
         self._host = host
@@ -104,20 +107,20 @@ class Presence:
             self.work_changed(work())
             await trio.sleep(_SAMPLE_S)
 
-    async def publish(self, address: Address, capabilities: Capabilities) -> None:
-        """Card and load in the DHT, refreshed well before they expire; the load only while somebody is not a neighbour,
-        because neighbours are told."""
+    async def publish(self, capabilities: Capabilities) -> None:
+        """Card and load in the DHT, refreshed well before they expire, the card also when the node has moved; the load
+        only while somebody is not a neighbour, because neighbours are told."""
         identity, dht = self._identity, self._config.dht
         able = msgspec.msgpack.encode(capabilities)
         chain = list(identity.chain)
-        card_due_s = 0.0
+        card_due_s, told = 0.0, None
         while True:
-            due = []
-            if trio.current_time() >= card_due_s:
+            due, address = [], self._links.address
+            if trio.current_time() >= card_due_s or address != told:
                 head = self.audit_head()
                 card = Card(identity.name, address.host, address.port, chain, identity.boot_id, able, *head)
                 due.append(Write("node", identity.node_id, msgspec.msgpack.encode(card), dht.node_record_s))
-                card_due_s = trio.current_time() + dht.node_record_s / 3
+                card_due_s, told = trio.current_time() + dht.node_record_s / 3, address
             if not all(member.linked for member in self._membership.present()):
                 due.append(Write("load", identity.node_id, msgspec.msgpack.encode(self.load), dht.load_record_s))
             try:

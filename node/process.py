@@ -25,7 +25,6 @@ from ..overlay.identity.privacy import write_private
 from ..overlay.identity.rotation import rotations_to
 from ..overlay.places import control_socket_path, machine_id, node_dir
 from ..overlay.ports import Sandbox, Store, WallClock
-from ..overlay.transport.interfaces import choose
 from ..overlay.transport.tcp import TcpNetwork, TlsFiles
 from . import control, heap
 from .daemon import BOOTS, Event, Node, Ports
@@ -127,25 +126,35 @@ async def _run(
         nursery.start_soon(house.door.run, node.address.port)
         nursery.start_soon(heap.keep_tidy)
         if config.discovery.zeroconf and not config.private:
-            nursery.start_soon(_be_found, config, node, entropy.token(8), (mesh.tag_key, wall_clock))
+            nursery.start_soon(_be_found, node, network, entropy.token(8), (mesh.tag_key, wall_clock))
     with trio.CancelScope(shield=True):
         await store.aclose()
     return None if house.following is None else msgspec.structs.replace(house.following, former_port=node.address.port)
 
 
-async def _be_found(config: Config, node: Node, nonce: bytes, ours: tuple[bytes, WallClock]) -> None:
-    """By zeroconf, until the node begins to leave: withdrawing what was announced goes beside the other goodbyes."""
+async def _be_found(node: Node, network: TcpNetwork, nonce: bytes, ours: tuple[bytes, WallClock]) -> None:
+    """By zeroconf, until the node begins to leave: withdrawing what was announced goes beside the other goodbyes. In
+    another place it begins anew, because it keeps to the interfaces that it began with."""
     try:
         from ..discovery import mdns  # a private node starts sooner without zeroconf
     except OSError as error:
         node.heard.zeroconf_fault = words_of(error)
         logger.warning("zeroconf does not work here: %s", node.heard.zeroconf_fault)
         return
-    addresses, sinks = choose(config.interface), (node.put_sighting, node.heard)
+    sinks = (node.put_sighting, node.heard)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(mdns.run, addresses, node.address.port, nonce, ours, sinks)
-        await node.until_leaving()
-        nursery.cancel_scope.cancel()
+        nursery.start_soon(_until_leaving, node, nursery.cancel_scope)
+        addresses = network.addresses
+        while True:
+            async with trio.open_nursery() as place:
+                place.start_soon(mdns.run, addresses, node.address.port, nonce, ours, sinks)
+                addresses = await network.moved(addresses)
+                place.cancel_scope.cancel()
+
+
+async def _until_leaving(node: Node, scope: trio.CancelScope) -> None:
+    await node.until_leaving()
+    scope.cancel()
 
 
 async def _live(node: Node, scope: trio.CancelScope) -> None:

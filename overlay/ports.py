@@ -77,6 +77,13 @@ StreamHandler = Callable[[Stream], Awaitable[None]]
 class Network(Protocol):
     """Authenticated streams and multicast, as one node sees them."""
 
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Of this machine, on which it is reached; the first is the one to name."""
+
+    async def moved(self, known: Sequence[str]) -> Sequence[str]:
+        """Waits until `addresses` are others than these."""
+
     async def serve(
         self, handler: StreamHandler, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED
     ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -185,6 +185,16 @@ class VirtualNetwork:
         self._host = ether.host(host_address)
         self._config = config
         self._identity = identity
+
+    @property
+    def addresses(self) -> tuple[str]:
+        return (self._host.address,)
+
+    async def moved(self, known: Sequence[str]) -> Sequence[str]:
+        """Never: virtual machines stay where they are."""
+        del known
+        await trio.sleep_forever()
+        return self.addresses
 
     async def serve(
         self, handler: StreamHandler, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED

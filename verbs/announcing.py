@@ -41,6 +41,8 @@ def event_line(event: Mapping[str, object]) -> str:
         )
     if event.get("event") == "cleared":
         return f"cleared: {event.get('node')} ({str(event.get('node_id'))[:12]}) is there after all"
+    if event.get("event") == "moved":
+        return f"moved: {event.get('node')} is at {event.get('address')} now"
     if event.get("event") != "ready":
         return f"{event.get('event')}: {event.get('node')} ({str(event.get('node_id'))[:12]})"
     return (

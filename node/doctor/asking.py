@@ -9,7 +9,7 @@ import trio
 
 from ...overlay.errors import ConfigError, NotAllowed, Unavailable
 from ...overlay.links.opening import PeerInfo
-from ...overlay.transport.interfaces import LOOPBACK, choose
+from ...overlay.transport.interfaces import choose
 from ..daemon import Node
 from . import judging, machine
 from .findings import Finding, well
@@ -20,18 +20,17 @@ _COMPARE_S: Final = 2.0
 _COMPARED_MAX: Final = 16
 
 
-async def examine(node: Node, started_on: Sequence[str]) -> list[Finding]:
-    """What only a running node can say; `started_on`: the addresses that it listens on. Takes about a second where
-    multicast does not work."""
-    addresses = _addresses_now(node.config.interface, started_on)
-    kept = [address for address in started_on if address in addresses]
+async def examine(node: Node) -> list[Finding]:
+    """What only a running node can say. Takes about a second where multicast does not work."""
+    there, wanted = node.links.network.addresses, _addresses_now(node.config.interface)
+    kept = [address for address in there if address in wanted]
     now_s = trio.current_time()
     linked = [link.peer for link in node.links]
     found = [
         well("node", f"{node.name} runs at {node.address} in mesh {node.identity.mesh.mesh_id}"),
         judging.lending(node.lending.row()),
         machine.interfaces(node.config.interface),
-        judging.listening(node.name, started_on, addresses),
+        judging.listening(node.name, node.address, there, wanted),
         *await _at_its_addresses(node, kept, len(linked)),
         judging.zeroconf(node.heard, wanted=node.config.discovery.zeroconf and not node.config.private),
         judging.clock(node.timekeeping.error_s, len(linked)),
@@ -48,14 +47,12 @@ async def examine(node: Node, started_on: Sequence[str]) -> list[Finding]:
     return [*found, judging.versions(Member(node.name, own.python, own.version), abilities)]
 
 
-def _addresses_now(interface: str | None, started_on: Sequence[str]) -> Sequence[str]:
-    """Those on which the node would start now; none where its network, or that interface, is there no more."""
+def _addresses_now(interface: str | None) -> Sequence[str]:
+    """Those on which the node would start now; none where the interface that it is to use is not there."""
     try:
-        addresses = choose(interface)
+        return choose(interface)
     except ConfigError:
         return ()
-    has_lost_network = interface is None and addresses == [LOOPBACK] != list(started_on)
-    return () if has_lost_network else addresses
 
 
 async def _at_its_addresses(node: Node, addresses: Sequence[str], linked: int) -> list[Finding]:

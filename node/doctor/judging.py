@@ -71,25 +71,23 @@ def multicast(now_s: float, heard: Heard, addresses: Collection[str], echoed: Co
     return well("multicast", detail)
 
 
-def listening(name: str, started_on: Sequence[str], now: Sequence[str]) -> Finding:
-    """A node listens on the addresses of its start, whatever the machine has been given since. `now`: those that it
-    would start on; nothing where there is no network."""
-    there = ", ".join(started_on)
-    gone = [address for address in started_on if address not in now]
-    fresh = [address for address in now if address not in started_on]
-    anew = f"start the node again: `potluck down {name}`, then `potluck up` as before"
-    if not gone and not fresh:
-        return well("addresses", f"listens on {there}, as this machine has it")
-    if not now:
+def listening(name: str, address: Address, there: Sequence[str], wanted: Sequence[str]) -> Finding:
+    """A node goes where its machine is. `there`: on which addresses it listens; `wanted`: on which it would; none while
+    the interface that was asked for is not there."""
+    if list(there) == list(wanted):
+        return well("addresses", f"listens on {', '.join(there)}, as this machine has it")
+    anew = f"`potluck down {name}`, then `potluck up` as before"
+    if not wanted:
         return wrong(
             "addresses",
-            f"the node was started on {there}, which this machine does not have now",
-            f"connect it to its network; where it has another address then, {anew}",
+            f"the node is to be at {', '.join(there)}, which this machine does not have now",
+            f"connect it to its network, and the node goes on there; to have it elsewhere: {anew}, with --interface",
         )
-    has = ", ".join(now)
-    if len(gone) == len(started_on):
-        return wrong("addresses", f"the node was started on {there}, and the machine has {has} now", anew)
-    return worth_knowing("addresses", f"the node was started on {there}, and the machine has {has} now", anew)
+    missing = [f"{one}:{address.port}" for one in wanted if one not in there]
+    if not missing:
+        return well("addresses", f"listens on {', '.join(wanted)}")
+    detail = f"the node does not listen on {', '.join(missing)}: something else may have that port"
+    return (wrong if len(missing) == len(wanted) else worth_knowing)("addresses", detail, f"{anew}: on another port")
 
 
 def lending(row: Mapping[str, object]) -> Finding:

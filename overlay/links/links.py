@@ -53,7 +53,8 @@ _ENDINGS: Final = (Unavailable, NotAllowed, LimitExceeded, RemoteProtocolError)
 
 
 class Links:
-    """`up` and `down` are called when a peer gains its first and loses its last link.
+    """`up` and `down` are called when a peer gains its first and loses its last link, `moved` with where this node is
+    reached, when that has changed.
 
     Handlers are plain functions called in the order of arrival; one that has to wait starts a task of its own.
     """
@@ -87,7 +88,8 @@ class Links:
         self._opened = trio.lowlevel.ParkingLot()
         self.up: list[Callable[[Link], None]] = []
         self.down: list[Callable[[Link], None]] = []
-        self.port = 0
+        self.moved: list[Callable[[Address], None]] = []
+        self.address = Address("", 0)
         self.on(DisconnectRequest, self._parting)
 
     def on(self, message_type: type[Message], handler: Handler) -> None:
@@ -116,9 +118,14 @@ class Links:
         """Accepts links until cancelled; starts with the address peers can reach."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._background.run)
-            address: Address = await nursery.start(self.network.serve, self._accept)
-            self.port = address.port
-            task_status.started(address)
+            known = self.network.addresses
+            self.address = await nursery.start(self.network.serve, self._accept)
+            task_status.started(self.address)
+            while True:
+                known = await self.network.moved(known)
+                self.address = Address(known[0], self.address.port)
+                for observer in self.moved:
+                    observer(self.address)
 
     async def connect(self, address: Address) -> Link:
         """A ready link to whoever of this mesh listens there. Raises Unavailable or NotAllowed."""

@@ -210,6 +210,17 @@ class Detector:
         self._woke(now_s)
         return self._told(now_s, list(self._prober.asked_for(now_s, asker, request, target)))
 
+    def moved(self, now_s: float) -> list[Effect]:
+        """This node is reached elsewhere. News with a higher incarnation bring that to those who have no link to it;
+        and who was not reached from where it was is tried again."""
+        self._woke(now_s)
+        self._own.incarnation += 1
+        self._exchange.news(self._own.node_id)
+        for member in self._members.by_id.values():
+            member.dials_failed = 0
+        self._dialling.lost(now_s)
+        return self._told(now_s, [])
+
     def load_is(self, now_s: float, load: LoadReport) -> list[Effect]:
         """This node's own, to be told to its neighbours."""
         self._woke(now_s)

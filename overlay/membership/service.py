@@ -14,7 +14,7 @@ from ..identity.mesh import Identity
 from ..ids import NodeId, check_one, is_called
 from ..links.link import Link
 from ..links.links import Links, is_refused
-from ..ports import Entropy
+from ..ports import Address, Entropy
 from ..wire.capabilities import LoadReport
 from ..wire.codec import Message
 from ..wire.gossip import (
@@ -59,6 +59,7 @@ class Membership:
         """Called, from time to time, with a member that answers others and not this node, though there is a link."""
         links.up.append(self._link_up)
         links.down.append(self._link_down)
+        links.moved.append(self._moved)
         links.on(PeerExchange, self._exchanged)
         links.on(Probe, self._probed)
         links.on(IndirectProbe, self._probed_for_another)
@@ -159,6 +160,9 @@ class Membership:
             peer.node_id, peer.name, peer.address.host, peer.address.port, peer.boot_id, peer.incarnation, Status.ALIVE
         )
         self._perform(self._detector.link_up(trio.current_time(), news))
+
+    def _moved(self, _address: Address) -> None:
+        self._perform(self._detector.moved(trio.current_time()))
 
     def _part_with_superfluous(self) -> None:
         used_s = {link.peer.node_id: link.used_s for link in self._links if not link.parted}

@@ -22,46 +22,64 @@ class MulticastGroup:
 
     def __init__(self, group: str, port: int, addresses: Sequence[str]) -> None:
         self._group = (group, port)
-        self._sockets: list[trio.socket.SocketType] = []
+        self._sockets: dict[str, trio.socket.SocketType] = {}
+        self._moved = trio.lowlevel.ParkingLot()
         self.refused: dict[str, str] = {}
-        for address in addresses:
+        self.move(addresses)
+
+    def move(self, addresses: Sequence[str]) -> None:
+        """To the interfaces with these addresses, in place of those before."""
+        for address in [one for one in self._sockets if one not in addresses]:
+            self._sockets.pop(address).close()
+        self.refused = {one: why for one, why in self.refused.items() if one in self._sockets}
+        for address in [one for one in addresses if one not in self._sockets]:
             try:
-                self._sockets.append(trio.socket.from_stdlib_socket(_open(group, port, address)))
+                self._sockets[address] = trio.socket.from_stdlib_socket(_open(*self._group, address))
+            except OSError as error:
+                self.refused[address] = error.strerror or str(error)
+        self._moved.unpark_all()
+
+    async def send(self, data: bytes) -> None:
+        for address, member in list(self._sockets.items()):
+            try:
+                await member.sendto(data, self._group)
+            except trio.ClosedResourceError:
+                pass  # moved away from there meanwhile
             except OSError as error:
                 self.refused[address] = error.strerror or str(error)
 
-    async def send(self, data: bytes) -> None:
-        for member in self._sockets:
-            try:
-                await member.sendto(data, self._group)
-            except OSError as error:
-                self.refused[member.getsockname()[0]] = error.strerror or str(error)
-
     async def receive(self) -> tuple[bytes, str]:
-        if not self._sockets:
-            await trio.sleep_forever()
-        member = self._sockets[0]
-        if len(self._sockets) > 1:
-            member = await self._first_readable()
-        data, source = await member.recvfrom(BEACON_BYTES_MAX)
-        return data, source[0]
+        while True:
+            address = await self._first_readable()
+            try:
+                if address in self._sockets:
+                    data, source = await self._sockets[address].recvfrom(BEACON_BYTES_MAX)
+                    return data, source[0]
+            except trio.ClosedResourceError:
+                pass  # moved away from there meanwhile
 
-    async def _first_readable(self) -> trio.socket.SocketType:
-        readable: list[trio.socket.SocketType] = []
+    async def _first_readable(self) -> str:
+        """Empty where the interfaces have changed."""
+        readable = [""]
 
-        async def watch(member: trio.socket.SocketType, scope: trio.CancelScope) -> None:
-            await trio.lowlevel.wait_readable(member.fileno())
-            readable.append(member)
+        async def watch(address: str, member: trio.socket.SocketType, scope: trio.CancelScope) -> None:
+            try:
+                await trio.lowlevel.wait_readable(member.fileno())
+            except trio.ClosedResourceError:
+                pass
+            else:
+                readable.append(address)
             scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            for member in self._sockets:
-                nursery.start_soon(watch, member, nursery.cancel_scope)
-        return readable[0]
+            for address, member in self._sockets.items():
+                nursery.start_soon(watch, address, member, nursery.cancel_scope)
+            await self._moved.park()
+            nursery.cancel_scope.cancel()
+        return readable[-1]
 
     async def aclose(self) -> None:
-        for member in self._sockets:
-            member.close()
+        self.move([])
 
 
 def _open(group: str, port: int, address: str) -> socket.socket:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from socket import gaierror
 from typing import Final
+from weakref import WeakSet
 
 import msgspec
 import trio
@@ -21,10 +22,11 @@ from ..errors import ConfigError, DeadlineExceeded, LinkLost, NotAllowed
 from ..identity.certificates import to_pem
 from ..ports import Address, StreamHandler
 from ..threads import is_lacking
-from .interfaces import choose
+from .listening import Listeners, Listening, open_listeners
 from .multicast import MulticastGroup
 from .sockets import SocketStream
 from .tls import KNOCK, RETURN, TlsStream, knock, make_context, make_door, make_knocking, open_to_knocks
+from .whereabouts import Whereabouts
 
 DEFAULT_PORT: Final = 9000
 _PORTS_TRIED: Final = 1000
@@ -37,12 +39,15 @@ class TlsFiles(msgspec.Struct, frozen=True):
 
 
 class TcpNetwork:
-    """One node's real network. `addresses` are those it listens on."""
+    """One node's real network."""
 
     def __init__(self, config: Config, files: TlsFiles) -> None:
         self._config = config
         self._links = config.links
-        self._addresses = choose(config.interface)
+        self._whereabouts = Whereabouts(config.interface)
+        self.addresses = self._whereabouts.addresses
+        self._moved = trio.lowlevel.ParkingLot()
+        self._groups: WeakSet[MulticastGroup] = WeakSet()
         self._server = make_context(
             server=True, root_der=files.root_der, chain_path=files.chain_path, key_path=files.key_path
         )
@@ -72,14 +77,10 @@ class TcpNetwork:
         self._door_handlers[name] = handler
         self._doors[name] = make_door(chain_path=files.chain_path, key_path=files.key_path, former_roots=former_roots)
 
-    @property
-    def addresses(self) -> Sequence[str]:
-        return self._addresses
-
     async def serve(
         self, handler: StreamHandler, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        listeners, port = await self._listen()
+        opened, port = await self._listen()
 
         async def admit(accepted: trio.SocketStream) -> None:
             try:
@@ -95,8 +96,26 @@ class TcpNetwork:
                 socket.close()
 
         async with trio.open_nursery() as nursery:
-            await nursery.start(trio.serve_listeners, admit, listeners)
-            task_status.started(Address(self._addresses[0], port))
+            listening = Listening(port, admit, nursery)
+            listening.begin(opened)
+            nursery.start_soon(self._whereabouts.follow)
+            task_status.started(Address(self.addresses[0], port))
+            await self._follow(listening)
+
+    async def _follow(self, listening: Listening) -> None:
+        """Moves to where the machine is. Connections stay: an address that is gone for a moment breaks none."""
+        known = self.addresses
+        while True:
+            known = await self._whereabouts.other_than(known)
+            for group in self._groups:
+                group.move(known)
+            self.addresses = await listening.move(known) or self.addresses
+            self._moved.unpark_all()
+
+    async def moved(self, known: Sequence[str]) -> Sequence[str]:
+        while self.addresses == known:
+            await self._moved.park()
+        return self.addresses
 
     async def _receive(self, stream: TlsStream, handler: StreamHandler) -> None:
         if not stream.knocked:
@@ -104,31 +123,20 @@ class TcpNetwork:
         elif stream.knocked in self._doors:  # else closed meanwhile
             await self._door_handlers[stream.knocked](stream)
 
-    async def _listen(self) -> tuple[list[trio.SocketListener], int]:
+    async def _listen(self) -> tuple[Listeners, int]:
         """On the wanted port of every address, or on the first port that is free on all of them, the former first."""
         wanted, former = self._config.port, self._config.former_port
         if wanted in (None, 0) and former:
             with suppress(OSError):
-                return await self._listen_on(former), former
+                return await open_listeners(self.addresses, former), former
         first = wanted or DEFAULT_PORT
         for port in range(first, min(first + (1 if wanted else _PORTS_TRIED), 65_536)):
             try:
-                return await self._listen_on(port), port
+                return await open_listeners(self.addresses, port), port
             except OSError as error:
                 if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                    raise ConfigError(f"cannot listen on {self._addresses[0]}:{port}: {error.strerror}") from error
+                    raise ConfigError(f"cannot listen on {self.addresses[0]}:{port}: {error.strerror}") from error
         raise ConfigError(f"port {first} is taken or not allowed: choose another with --port, or leave it out")
-
-    async def _listen_on(self, port: int) -> list[trio.SocketListener]:
-        listeners: list[trio.SocketListener] = []
-        try:
-            for address in self._addresses:
-                listeners += await trio.open_tcp_listeners(port, host=address)
-        except OSError:
-            for listener in listeners:
-                await listener.aclose()
-            raise
-        return listeners
 
     async def _authenticate(self, socket: SocketStream, remote: Address) -> TlsStream | None:
         """None for whoever cannot prove membership in time.
@@ -178,7 +186,9 @@ class TcpNetwork:
         return await _knock(address, self._links, context, RETURN)
 
     async def open_multicast(self) -> MulticastGroup:
-        return MulticastGroup(self._config.discovery.group, self._config.discovery.port, self._addresses)
+        group = MulticastGroup(self._config.discovery.group, self._config.discovery.port, self._whereabouts.addresses)
+        self._groups.add(group)
+        return group
 
 
 async def dial_door(address: Address, links: LinksConfig) -> TlsStream:

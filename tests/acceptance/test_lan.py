@@ -60,6 +60,18 @@ class Lan:
     def cut(self, name: str) -> None:
         ip("-n", self.hosts[int(name[1:]) - 1], "link", "set", "eth0", "down")
 
+    def mend(self, name: str) -> None:
+        host = self.hosts[int(name[1:]) - 1]
+        ip("-n", host, "link", "set", "eth0", "up")
+        ip("-n", host, "route", "replace", "default", "dev", "eth0")
+
+    def readdress(self, name: str, old: int, new: int) -> None:
+        """As another lease does."""
+        host = self.hosts[int(name[1:]) - 1]
+        ip("-n", host, "address", "del", f"10.77.0.{old}/24", "dev", "eth0")
+        ip("-n", host, "address", "add", f"10.77.0.{new}/24", "dev", "eth0")
+        ip("-n", host, "route", "replace", "default", "dev", "eth0")
+
     def end(self) -> None:
         for pool in self.pools.values():
             pool.end()
@@ -165,3 +177,37 @@ def test_the_doctor_says_why_a_machine_that_is_seen_is_not_linked(lan: Lan, tmp_
     assert "eth0 10.77.0.1: a real interface that is up" in str(rows["interfaces"]["detail"])
     assert rows["multicast"]["ok"], rows["multicast"]
     assert "own beacon heard on 10.77.0.1" in str(rows["multicast"]["detail"])
+
+
+def where(lan: Lan, asked: str, name: str) -> tuple[object, object] | None:
+    """State and address of a node as another one shows them."""
+    rows = lan.pools[asked].call("peers", "--json").value
+    return next(((row["state"], row["address"]) for row in rows if row["name"] == name), None)
+
+
+def test_a_machine_that_is_given_another_address_is_found_and_works_there(lan: Lan, tmp_path: Path) -> None:
+    start(lan, tmp_path)
+    lan.readdress("h3", 3, 33)
+    for name in ("h1", "h2", "h3"):
+        wait_until(
+            lambda name=name: where(lan, name, "h3") == ("alive", "10.77.0.33:9000"),
+            f"{name} finds h3 at its new address",
+        )
+    answer = lan.pools["h1"].call("run", "--json", "-c", "print(1)", "--on", "h3").value
+    assert answer["tasks"][0]["node"] == "h3"
+    assert lan.pools["h3"].nodes["h3"].event_times("moved", "h3")
+    rows = examined(lan, "h3")
+    assert rows["addresses"]["detail"] == "listens on 10.77.0.33, as this machine has it"
+    assert rows["multicast"]["ok"], rows["multicast"]
+
+
+def test_a_node_that_starts_before_there_is_a_network_joins_when_it_comes(lan: Lan, tmp_path: Path) -> None:
+    lan.cut("h3")
+    secret = tmp_path / "mesh-secret"
+    secret.write_text(secrets.token_hex(32))
+    for name, pool in lan.pools.items():
+        pool.up(name, f"--mesh-secret-file={secret}", "--slots=1", interface=None).await_ready()
+    assert lan.pools["h3"].nodes["h3"].ready["address"] == "127.0.0.1:9000"
+    lan.mend("h3")
+    wait_until(lambda: where(lan, "h1", "h3") == ("alive", "10.77.0.3:9000"), "h1 finds h3")
+    assert lan.pools["h3"].nodes["h3"].event_times("moved", "h3")

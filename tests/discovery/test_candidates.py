@@ -63,6 +63,13 @@ class CandidatesMachine(RuleBasedStateMachine):
         pause_s = min(CONFIG.retry_base_s * 2 ** (failures - 1), CONFIG.retry_max_s)
         self.not_before_s[address] = self.now_s + pause_s
 
+    @rule()
+    def it_moves(self) -> None:
+        """From elsewhere everybody is worth another try at once."""
+        self.candidates.moved(self.now_s)
+        self.failures.clear()
+        self.not_before_s.clear()
+
     @rule(data=st.data())
     def succeeds(self, data: st.DataObject) -> None:
         if self.dialling:

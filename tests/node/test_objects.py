@@ -45,7 +45,9 @@ class Party:
         config = Config(self.identity.name, Path("nowhere"), Path("nowhere"))
         self.network = VirtualNetwork(ether, f"10.0.0.{number}", config, self.identity)
         bans = BanSet(self.identity.mesh.root_der)
-        me = Introduction(self.identity, bans, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: self.links.port)
+        me = Introduction(
+            self.identity, bans, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: self.links.address.port
+        )
         self.links = Links(self.network, me, config.links)
         self.table = ObjectTable(LENT_BYTES)
         entropy = SeededEntropy(number, "objects")

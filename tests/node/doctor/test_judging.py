@@ -49,7 +49,7 @@ def test_a_finding_is_one_line_and_says_what_to_do_if_and_only_if_something_is_w
         heard.members.note(address, NOW_S - age_s)
     found: list[Finding] = [
         judging.multicast(NOW_S, heard, ["10.0.0.8", "10.0.0.9"], echoed, linked),
-        judging.listening("ant", ["10.0.0.8", "10.0.0.9"], sorted(echoed)),
+        judging.listening("ant", THERE, ["10.0.0.8", "10.0.0.9"], sorted(echoed)),
         judging.zeroconf(heard, wanted=True),
         judging.port(THERE, None),
         judging.port(THERE, "no"),
@@ -68,22 +68,22 @@ def test_a_finding_is_one_line_and_says_what_to_do_if_and_only_if_something_is_w
 
 
 @pytest.mark.parametrize(
-    ("now", "matters", "words"),
+    ("wanted", "ok", "matters", "words"),
     [
-        (["10.0.0.8", "10.0.0.9"], True, "listens on 10.0.0.8, 10.0.0.9"),
-        (["10.0.0.7"], True, "started on 10.0.0.8, 10.0.0.9, and the machine has 10.0.0.7 now"),
-        (["10.0.0.8", "10.0.0.7"], False, "the machine has 10.0.0.8, 10.0.0.7 now"),
-        (["10.0.0.8"], False, "the machine has 10.0.0.8 now"),
-        ([], True, "which this machine does not have now"),
+        (["10.0.0.8", "10.0.0.9"], True, True, "listens on 10.0.0.8, 10.0.0.9"),
+        (["10.0.0.8"], True, True, "listens on 10.0.0.8"),
+        (["10.0.0.7"], False, True, "does not listen on 10.0.0.7:9000"),
+        (["10.0.0.8", "10.0.0.7"], False, False, "does not listen on 10.0.0.7:9000"),
+        ([], False, True, "which this machine does not have now"),
     ],
 )
-def test_a_node_that_listens_where_its_machine_is_no_more_is_to_start_again(
-    now: list[str], matters: bool, words: str
+def test_a_node_that_does_not_listen_where_its_machine_is_is_to_start_again(
+    wanted: list[str], ok: bool, matters: bool, words: str
 ) -> None:
-    finding = judging.listening("ant", ["10.0.0.8", "10.0.0.9"], now)
+    finding = judging.listening("ant", Address("10.0.0.8", 9000), ["10.0.0.8", "10.0.0.9"], wanted)
     assert words in finding.detail
-    assert finding.matters == matters
-    assert ("potluck down ant" in finding.fix) == (not finding.ok)
+    assert (finding.ok, finding.matters) == (ok, matters)
+    assert ("potluck down ant" in finding.fix) == (not ok)
 
 
 REMEDIES = ["is the node up", "firewall", "invite", "same potluck", "banned", "is this machine banned there"]

@@ -53,7 +53,12 @@ class Party:
         network = VirtualNetwork(ether, f"10.0.0.{number}", config, identity)
         mesh_time = MeshTime(trio.current_time, clock.now_s)
         mine = Introduction(
-            identity, BanSet(identity.mesh.root_der), mesh_time.says, Capabilities, lambda: 1, lambda: self.links.port
+            identity,
+            BanSet(identity.mesh.root_der),
+            mesh_time.says,
+            Capabilities,
+            lambda: 1,
+            lambda: self.links.address.port,
         )
         self.links = Links(network, mine, config.links)
         entropy = SeededEntropy(number, identity.name)

@@ -49,7 +49,7 @@ class Party:
         self.network = VirtualNetwork(ether, self.host, config, identity)
         self.bans = BanSet(identity.mesh.root_der, identity.mesh.owner_chain)
         self.me = Introduction(
-            identity, self.bans, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: self.links.port
+            identity, self.bans, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: self.links.address.port
         )
         self.links = Links(self.network, self.me, config.links)
         self.met: dict[bytes, tuple[bytes, ...]] = {}

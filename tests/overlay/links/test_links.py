@@ -45,7 +45,9 @@ class Party:
         self.bans = BanSet(identity.mesh.root_der)
         self.links = Links(
             network,
-            Introduction(identity, self.bans, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: self.links.port),
+            Introduction(
+                identity, self.bans, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: self.links.address.port
+            ),
             limits,
         )
         self.received: list[Message] = []

@@ -170,6 +170,12 @@ class DetectorMachine(RuleBasedStateMachine):
         self.follow(effects)
         assert any(isinstance(effect, Ask | Answer) for effect in effects)
 
+    @rule()
+    def it_moves(self) -> None:
+        known = self.detector.incarnation
+        assert not self.follow(self.detector.moved(self.now_s))
+        assert self.detector.incarnation > known, "what others know of where it is gives way to what they hear now"
+
     @rule(seconds=st.floats(0, 6), data=st.data())
     def ticks(self, seconds: float, data: st.DataObject) -> None:
         """When it wants them, and some later."""
