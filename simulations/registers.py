@@ -211,7 +211,7 @@ class RegistersScenario:
         for name in going:
             await self._world.leave(name)
             await trio.sleep(self._draws.uniform(*_GOING_S))
-        for name in set(self._names).difference(going) if going else ():
+        for name in [one for one in self._names if one not in going] if going else ():
             for register in self.outcome.histories:
                 try:
                     await self._world.node(name).registers.read(register)

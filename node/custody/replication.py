@@ -75,7 +75,7 @@ class Replication:
     def follow(self, node_ids: Iterable[bytes], nursery: trio.Nursery) -> None:
         """Streams to these and to nobody else."""
         wanted = set(node_ids)
-        for node_id in set(self._streams) - wanted:
+        for node_id in sorted(set(self._streams) - wanted):
             self._streams.pop(node_id).cancel()
             self._journal.forgotten(node_id)
         for node_id in sorted(wanted - set(self._streams)):

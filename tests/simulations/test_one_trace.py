@@ -39,6 +39,11 @@ def test_two_seeds_give_one_trace_each_in_every_process() -> None:
     assert len(one) == len(set(one)) == 2
 
 
+def test_who_stays_when_the_others_go_home_is_asked_in_one_order_in_every_process() -> None:
+    one, other = (traces(hash_seed, [300], 100, "registers", nodes=6, kill=0.3) for hash_seed in (1, 2))
+    assert one == other
+
+
 def test_who_has_come_back_is_told_agreed_values_in_one_order_in_every_process() -> None:
     one, other = (traces(hash_seed, [1], 100, "registers", nodes=5) for hash_seed in (1, 2))
     assert one == other
