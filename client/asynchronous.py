@@ -9,6 +9,7 @@ from typing import Any, Generic, Never, TypeVar
 
 import trio
 
+from ..overlay.bell import Bell
 from ..overlay.wire import inside
 from .executor import Executor
 from .futures import TaskFuture
@@ -60,11 +61,11 @@ class AsyncExecutor:
         await trio.lowlevel.checkpoint_if_cancelled()
         future = self._executor.submit(fn, *args)
         assert isinstance(future, TaskFuture)
-        done = _Bell(self._entered())
+        done = _FarBell(self._entered())
         future.add_done_callback(lambda _future: done.ring())
         try:
             with inside.pausing():
-                await done.wait()
+                await done.heard()
         except trio.Cancelled:
             future.kill()
             raise
@@ -75,7 +76,7 @@ class AsyncExecutor:
         self, fn: Callable[..., R], /, *iterables: Iterable[Any], chunksize: int = 0, buffersize: int | None = None
     ) -> AsyncMapping[R]:
         """Results in the order of the inputs, which may be endless; see `Executor.map`. Begins when iterated."""
-        bell = _Bell(self._entered())
+        bell = _FarBell(self._entered())
         make = self._executor.window
         return AsyncMapping(lambda: make(fn, iterables, chunksize, buffersize, bell.ring), bell)
 
@@ -88,7 +89,7 @@ class AsyncExecutor:
 class AsyncMapping(AsyncIterator[R], Generic[R]):
     """One call of `map`. Tasks that nobody waits for any more, because of a cancelled scope too, are cancelled."""
 
-    def __init__(self, make: Callable[[], Window[R]], bell: _Bell) -> None:
+    def __init__(self, make: Callable[[], Window[R]], bell: _FarBell) -> None:
         self._make = make
         self._window: Window[R] | None = None
         self._ready: deque[R] = deque()
@@ -111,7 +112,7 @@ class AsyncMapping(AsyncIterator[R], Generic[R]):
         try:
             while not window.advance():
                 with inside.pausing():
-                    await self._bell.wait()
+                    await self._bell.heard()
         except trio.Cancelled:
             window.close(kill=True)
             raise
@@ -129,22 +130,18 @@ class AsyncMapping(AsyncIterator[R], Generic[R]):
             self.close()
 
 
-class _Bell:
-    """Rung in any thread, heard by one trio task; rings while nobody listens are one ring."""
+class _FarBell:
+    """Rung in any thread, heard by one trio task."""
 
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
         self._token = token
-        self._rung = trio.Event()
+        self._bell = Bell()
 
     def ring(self, _items: int = 0) -> None:
         try:
-            self._token.run_sync_soon(self._hear, idempotent=True)
+            self._token.run_sync_soon(self._bell.ring, idempotent=True)
         except trio.RunFinishedError:
             pass  # whoever waited has gone with the whole program
 
-    async def wait(self) -> None:
-        await self._rung.wait()
-        self._rung = trio.Event()
-
-    def _hear(self) -> None:
-        self._rung.set()
+    async def heard(self) -> None:
+        await self._bell.heard()

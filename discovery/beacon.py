@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 import trio
 
+from ..overlay.bell import Bell
 from ..overlay.config import Discovery
 from ..overlay.errors import RemoteProtocolError
 from ..overlay.ports import Address, Datagrams, WallClock
@@ -104,7 +105,7 @@ class Beacon:
         self._datagrams = datagrams
         self._wall_clock = wall_clock
         self._config = config
-        self._received = trio.Event()
+        self._received = Bell()
         self._steady = trio.CancelScope()
 
     async def run(self, put: SightingSink, is_linked: Callable[[Address], bool]) -> None:
@@ -132,7 +133,7 @@ class Beacon:
     async def _listen(self, put: SightingSink, is_linked: Callable[[Address], bool]) -> None:
         while True:
             data, host = await self._datagrams.receive()
-            self._received.set()
+            self._received.ring()
             effects = self._engine.received(trio.current_time(), self._wall_clock.now_s(), data, host)
             if any(isinstance(effect, Sighted) and is_linked(effect.address) for effect in effects):
                 continue  # it knows us: answering every member's DISCOVER would be a square of datagrams
@@ -152,8 +153,8 @@ class Beacon:
         await self._send(self._engine.discover(self._wall_clock.now_s()))
         with trio.move_on_after(timeout_s):
             while len(back()) < len(addresses):
-                self._received = trio.Event()
-                await self._received.wait()
+                self._received.hush()
+                await self._received.heard()
         return back()
 
     async def _send(self, effect: Send) -> None:

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 import trio
 
+from ..overlay.bell import Bell
 from ..overlay.errors import ConfigError, LinkLost, NotAllowed, RemoteProtocolError
 from ..overlay.identity.bans import BanSet
 from ..overlay.identity.joining import Admission, admit, admit_own, check_may_invite
@@ -47,7 +48,7 @@ class Door:
         self._entropy = entropy
         self._admitted = admitted
         self._invites = Invites()
-        self._changed = trio.Event()
+        self._changed = Bell()
         self._exchanges = 0
 
     def invite(self, *, count: int, life_s: float, mine: bool, invites: bool) -> Invite:
@@ -60,13 +61,13 @@ class Door:
             self._entropy.token,
             lambda code: Invite(code, expires_s, uses_left=count, mine=mine, invites=invites),
         )
-        self._changed.set()
+        self._changed.ring()
         return made
 
     async def run(self, port: int) -> None:
         while True:
             if self._next_end_s() is None:
-                await self._change()
+                await self._changed.heard()
                 continue
             self._network.admit_strangers(self._receive)
             try:
@@ -81,14 +82,10 @@ class Door:
         self._invites.tidy(trio.current_time())
         return self._invites.next_end_s()
 
-    async def _change(self) -> None:
-        await self._changed.wait()
-        self._changed = trio.Event()
-
     async def _last_end(self) -> None:
         while (end_s := self._next_end_s()) is not None:
             with trio.move_on_at(end_s):
-                await self._change()
+                await self._changed.heard()
 
     async def _offer(self, port: int) -> None:
         datagrams = await self._network.open_multicast()
@@ -113,7 +110,7 @@ class Door:
             logger.debug("an exchange with %s ended: %s", stream.remote, error)
         finally:
             self._exchanges -= 1
-            self._changed.set()
+            self._changed.ring()
             with trio.CancelScope(shield=True):
                 await stream.aclose()
 

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 import trio
 
+from ..overlay.bell import Bell
 from ..overlay.config import Discovery
 from ..overlay.errors import NotAllowed, Unavailable
 from ..overlay.links.links import Links
@@ -117,7 +118,7 @@ class Connector:
         self._has_enough = has_enough
         self._candidates = Candidates(config)
         self._lasting = tuple(lasting)
-        self._changed = trio.Event()
+        self._changed = Bell()
         self._heard = heard
         self.turned_away: Callable[[Address], None] = lambda address: None
         """Called with where somebody listens who is not of this mesh."""
@@ -125,28 +126,28 @@ class Connector:
     async def run(self, sightings: trio.MemoryReceiveChannel[Sighting]) -> None:
         for address in self._lasting:
             self._candidates.sighted(trio.current_time(), address, lasting=True)
-        self._links.down.append(lambda link: self._changed.set())
+        self._links.down.append(lambda link: self._changed.ring())
         self._links.moved.append(self._moved)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen, sightings)
             while True:
-                self._changed = trio.Event()
+                self._changed.hush()
                 for address in self._candidates.due(trio.current_time(), self._links.is_linked):
                     nursery.start_soon(self._dial, address)
                 next_s = self._candidates.next_due_s(self._links.is_linked)
                 with trio.move_on_at(trio.current_time() + 3600 if next_s is None else next_s):
-                    await self._changed.wait()
+                    await self._changed.heard()
 
     async def _listen(self, sightings: trio.MemoryReceiveChannel[Sighting]) -> None:
         async for sighting in sightings:
             if self._has_enough() or self._links.is_linked(sighting.address):
                 continue
             self._candidates.sighted(trio.current_time(), sighting.address)
-            self._changed.set()
+            self._changed.ring()
 
     def _moved(self, _address: Address) -> None:
         self._candidates.moved(trio.current_time())
-        self._changed.set()
+        self._changed.ring()
 
     async def _dial(self, address: Address) -> None:
         try:
@@ -162,7 +163,7 @@ class Connector:
         else:
             self._heard.reached(trio.current_time(), address)
             self._candidates.succeeded(trio.current_time(), address)
-        self._changed.set()
+        self._changed.ring()
 
 
 SightingSink = Callable[[Sighting], None]

@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from ..overlay.bell import Bell
 from ..overlay.clock import MeshTime
 
 logger = logging.getLogger("potluck.node")
@@ -52,8 +53,8 @@ class Timekeeping:
         self._mesh_time = mesh_time
         self._tell = tell
         self._teller = Teller()
-        self._stepped = trio.Event()
-        mesh_time.stepped.append(lambda step_s: self._stepped.set())
+        self._stepped = Bell()
+        mesh_time.stepped.append(lambda step_s: self._stepped.ring())
 
     @property
     def error_s(self) -> float:
@@ -66,6 +67,5 @@ class Timekeeping:
             if news_s is not None:
                 logger.warning("%s", error_text(news_s))
                 self._tell(news_s)
-            self._stepped = trio.Event()
             with trio.move_on_after(_LOOK_AGAIN_S):
-                await self._stepped.wait()
+                await self._stepped.heard()

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import trio
 
+from .bell import Bell
 from .parcels import AT_ONCE_MAX, Parcel
 
 
@@ -44,7 +45,7 @@ class Outbox:
         self._sink: Sink | None = None
         self._ended = False
         self._jammed = False
-        self._jam = trio.Event()
+        self._jam = Bell()
         self._error: Exception | None = None
         self._waiting = trio.lowlevel.ParkingLot()
         self._departures: _Departures | None = None
@@ -85,8 +86,7 @@ class Outbox:
             self._departures.due.append(self._depart)
         try:
             while True:
-                await self._jam.wait()
-                self._jam = trio.Event()
+                await self._jam.heard()
                 if self._error is not None:
                     raise self._error
                 await self._send_all(sink)
@@ -184,12 +184,12 @@ class _Departures(trio.abc.Instrument):
         for depart in due:
             depart()
 
-    def wake(self, event: trio.Event) -> None:
+    def wake(self, bell: Bell) -> None:
         """A loop that has decided how long it sleeps is woken from outside only."""
         if self._falls_asleep:
-            trio.lowlevel.current_trio_token().run_sync_soon(event.set)
+            trio.lowlevel.current_trio_token().run_sync_soon(bell.ring)
         else:
-            event.set()
+            bell.ring()
 
 
 _departures: Final = trio.lowlevel.RunVar[_Departures]("departures")

@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from ..node.inside.reports import fault_of, outcome_of
+from ..overlay.bell import Bell
 from ..overlay.errors import BadProgram, LinkLost, RemoteProtocolError, SandboxUnavailable
 from ..overlay.parcels import Parcel
 from ..overlay.ports import NO_ACCESS, OUTPUT_PART_BYTES, Access
@@ -54,24 +55,23 @@ class _Printed:
     def __init__(self) -> None:
         self.bytes_ever = 0
         self._unread = bytearray()
-        self._changed = trio.Event()
+        self._changed = Bell()
         self._ended = False
 
     def write(self, text: str) -> None:
         data = text.encode()
         self.bytes_ever += len(data)
         self._unread += data
-        self._changed.set()
+        self._changed.ring()
 
     def end(self) -> None:
         self._ended = True
-        self._changed.set()
+        self._changed.ring()
 
     async def arrived(self) -> bool:
         await trio.lowlevel.checkpoint()
         while not (self._unread or self._ended):
-            self._changed = trio.Event()
-            await self._changed.wait()
+            await self._changed.heard()
         return bool(self._unread)
 
     def read(self) -> bytes:
@@ -95,7 +95,7 @@ class VirtualWorker:
         self._left_s: float | None = None
         """Of the running task, while all is stopped."""
         self._output = _Printed(), _Printed()
-        self._changed = trio.Event()
+        self._changed = Bell()
         self._ended = trio.Event()
 
     @property
@@ -110,7 +110,7 @@ class VirtualWorker:
         while (body := self._frames.next_body()) is not None:
             self._take(worker.TO_WORKER.decode(body))
         self._begin()
-        self._changed.set()
+        self._changed.ring()
         return True
 
     def claim(self, size_bytes: int) -> Parcel:
@@ -140,9 +140,8 @@ class VirtualWorker:
         while not self._ended.is_set():
             if said := self.receive_ready():
                 return said
-            self._changed = trio.Event()
             with trio.move_on_at(self._due_s):
-                await self._changed.wait()
+                await self._changed.heard()
         return b""
 
     def receive_ready(self) -> bytes:
@@ -222,7 +221,7 @@ class VirtualWorker:
             self._due_s = trio.current_time() + self._left_s
             self._left_s = None
             self._begin()
-            self._changed.set()
+            self._changed.ring()
 
     async def _check_lives(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -235,7 +234,7 @@ class VirtualWorker:
     async def kill(self) -> None:
         if not self._ended.is_set():
             self._ended.set()
-            self._changed.set()
+            self._changed.ring()
             for stream in self._output:
                 stream.end()
             self._on_end(self)

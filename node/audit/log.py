@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 import trio
 
+from ...overlay.bell import Bell
 from ...overlay.clock import MeshTime
 from ...overlay.errors import LinkLost, PotluckError
 from ...overlay.identity.keys import KeyPair
@@ -91,8 +92,8 @@ class AuditLog:
         self._mesh_time = mesh_time
         self._gathered: list[Ran] = []
         self._long_bytes = 0
-        self._wanted = trio.Event()
-        self._many = trio.Event()
+        self._wanted = Bell()
+        self._many = Bell()
         self._state = _State()
         self._on_disk = 0, START
         self._writing = trio.Lock()
@@ -116,9 +117,9 @@ class AuditLog:
                 if self._long_bytes > LONG_BYTES_MAX:
                     ran = ran._replace(value=None, digest=_digest_now(ran.value))
             self._gathered.append(ran)
-        self._wanted.set()
+        self._wanted.ring()
         if len(self._gathered) >= GATHERED_MAX:
-            self._many.set()
+            self._many.ring()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         if stored := self._store.get(*_STATE):
@@ -128,10 +129,10 @@ class AuditLog:
         self.witness.load()
         task_status.started()
         while True:
-            await self._wanted.wait()
+            await self._wanted.heard()
             with trio.move_on_after(GATHER_S):
-                await self._many.wait()
-            self._wanted, self._many = trio.Event(), trio.Event()
+                await self._many.heard()
+            self._wanted.hush()
             await self.write()
 
     async def write(self) -> None:

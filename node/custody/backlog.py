@@ -16,7 +16,7 @@ class Backlog:
         self.size_bytes = 0
         self._bytes_max = bytes_max
         self._turn = trio.Lock()
-        self._freed = trio.Event()
+        self._freed = trio.lowlevel.ParkingLot()
 
     def add(self, size_bytes: int) -> None:
         """Of what is here already; it does not wait."""
@@ -25,15 +25,14 @@ class Backlog:
     def remove(self, size_bytes: int) -> None:
         """It is on disk, or not to be written any more."""
         self.size_bytes -= size_bytes
-        self._freed.set()
+        self._freed.unpark_all()
 
     @asynccontextmanager
     async def turn(self, size_bytes: int) -> AsyncIterator[None]:
         """Room to take so much in, first come, first served; what is longer than all the room comes alone."""
         async with self._turn:
             while self.size_bytes and self.size_bytes + size_bytes > self._bytes_max:
-                self._freed = trio.Event()
-                await self._freed.wait()
+                await self._freed.park()
             self.add(size_bytes)
         try:
             yield

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 import trio
 
+from ...overlay.bell import Bell
 from ...overlay.errors import NotFound, PotluckError, Unavailable
 from ...overlay.ids import NodeId
 from ...overlay.wire.control import NodeReports, TaskSpec
@@ -125,8 +126,8 @@ class Mastery:
         self._on_over: Callable[[], None] | None = None
         self._scope = trio.CancelScope()
         self._added = trio.lowlevel.ParkingLot()
-        self._dirty = trio.Event()
-        self._stirred = trio.Event()
+        self._dirty = Bell()
+        self._stirred = Bell()
         journal.name_deputies(seat.deputies)
 
     @property
@@ -147,7 +148,7 @@ class Mastery:
         self.counts, self.outcomes, self.bytes_kept = counts, story.outcomes, bytes_kept
         self._milestones.resume(story.came)
         self.journal.shown = shown
-        self._dirty.set()
+        self._dirty.ring()
 
     # What happens to the job
 
@@ -242,7 +243,7 @@ class Mastery:
         self._office.archive.write(self.job, self.journal.log.length, encoded)
         self.bytes_kept += sum(map(len, encoded))
         self.journal.appended(len(encoded))
-        self._dirty.set()
+        self._dirty.ring()
 
     def head(self) -> Head:
         log = self.journal.log
@@ -284,7 +285,7 @@ class Mastery:
     def note_fetched(self) -> None:
         if self.over and not self.fetched:
             self.fetched = True
-            self._dirty.set()
+            self._dirty.ring()
 
     # Its life here
 
@@ -336,7 +337,7 @@ class Mastery:
 
     def stir(self) -> None:
         """Somebody has come or gone."""
-        self._stirred.set()
+        self._stirred.ring()
 
     async def _be_seated(self, seated: Callable[[], Awaitable[Seat]]) -> None:
         """Until the register names this node, nothing is shown."""
@@ -355,15 +356,14 @@ class Mastery:
     async def _sync(self) -> None:
         """Callers that append at the same time share one commit."""
         while True:
-            await self._dirty.wait()
-            self._dirty = trio.Event()
+            await self._dirty.heard()
             length, in_this_commit_bytes = self.journal.log.length, self._unwritten_bytes
             self._office.archive.put_head(self.job, self.head())
             try:
                 await self._office.archive.commit()
             except Unavailable as error:
                 self.waits_for = str(error)
-                self._dirty.set()
+                self._dirty.ring()
                 await trio.sleep(_PAUSE_S)
             else:
                 self._written(in_this_commit_bytes)
@@ -391,10 +391,10 @@ class Mastery:
 
     async def _tend(self, nursery: trio.Nursery) -> None:
         while True:
-            self._stirred = trio.Event()
+            self._stirred.hush()
             await self._review(nursery)
             with trio.move_on_after(_REVIEW_S):
-                await self._stirred.wait()
+                await self._stirred.heard()
 
     async def _review(self, nursery: trio.Nursery) -> None:
         """Whoever died is replaced by one who has caught up."""
@@ -438,7 +438,7 @@ class Mastery:
 
     def _name(self, deputies: Sequence[bytes]) -> None:
         self.journal.name_deputies(deputies)
-        self._dirty.set()
+        self._dirty.ring()
         self._settle()
 
     def _go_on_unfenced(self, deputies: list[bytes]) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from ...overlay.bell import Bell
 from ...overlay.errors import RemoteProtocolError
 from ...overlay.outbox import Outbox
 from ...overlay.parcels import Parcel
@@ -36,24 +37,23 @@ class TaskLine:
         self._unread: deque[bytes] = deque()
         self.unread_bytes = 0
         self._closed = False
-        self._news = trio.Event()
+        self._news = Bell()
 
     def take(self, data: bytes) -> None:
         self._unread.append(data)
         self.unread_bytes += len(data) + _SAID_BYTES
-        self._news.set()
+        self._news.ring()
 
     def close(self) -> None:
         self._closed = True
-        self._news.set()
+        self._news.ring()
 
     async def receive_some(self) -> bytes:
         """b"" once the task has ended or has hung up."""
         while not self._unread:
             if self._closed:
                 return b""
-            await self._news.wait()
-            self._news = trio.Event()
+            await self._news.heard()
         data = self._unread.popleft()
         self.unread_bytes -= len(data) + _SAID_BYTES
         return data

@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from ...overlay.bell import Bell
 from ...overlay.ports import WorkerProcess
 from . import events
 from .outgoing import Outgoing
@@ -39,7 +40,7 @@ class Listener:
         self._tell = tell
         self._printed = Printed(kept_bytes_max)
         self._room = trio.lowlevel.ParkingLot()
-        self._has_rest = trio.Event()
+        self._has_rest = Bell()
         self._settling = trio.CancelScope()
         self._lingering = False
 
@@ -100,14 +101,13 @@ class Listener:
 
     def _look_at_rest(self) -> None:
         if self._printed.has_recent:
-            self._has_rest.set()
+            self._has_rest.ring()
 
     async def _settle_rest(self, catch_up: Callable[[], None], nursery: trio.Nursery) -> None:
         """Of what was read with the end of one task, and is of the next."""
         with self._settling:
             while True:
-                await self._has_rest.wait()
-                self._has_rest = trio.Event()
+                await self._has_rest.heard()
                 self._settle(catch_up, nursery)
 
     def _is_full(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import trio
 
 from ...overlay import boundary
+from ...overlay.bell import Bell
 from ...overlay.config import Execution
 from ...overlay.errors import BadProgram, PotluckError
 from ...overlay.parcels import Parcel
@@ -150,7 +151,7 @@ class ExecutionService:
         self._nursery: trio.Nursery | None = None
         self._deadline = trio.CancelScope()
         self._nothing_left = trio.lowlevel.ParkingLot()
-        self._stirred = trio.Event()
+        self._stirred = Bell()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled; then every worker is killed and gone."""
@@ -316,7 +317,7 @@ class ExecutionService:
         deadline_s = self._engine.next_deadline_s(now_s)
         if deadline_s < self._deadline.deadline:
             self._deadline.deadline = deadline_s
-        self._stirred.set()
+        self._stirred.ring()
         if not self._engine.unfinished:
             self._nothing_left.unpark_all()
 
@@ -360,8 +361,7 @@ class ExecutionService:
     async def _watch_load(self) -> None:
         told = 0, 0, 0
         while True:
-            await self._stirred.wait()
-            self._stirred = trio.Event()
+            await self._stirred.heard()
             load = self._engine.load()
             if (load.busy, load.queued, load.waiting) != told:
                 told = load.busy, load.queued, load.waiting

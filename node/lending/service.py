@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from ...overlay.bell import Bell
 from ...overlay.config import Lending as Rules
 from ...overlay.errors import Unavailable
 from ...overlay.ports import Host, Store
@@ -38,7 +39,7 @@ class LendingService:
         self._engine = Lending(rules.grace_s)
         self._idleness: Idleness | None = None
         self._paused = False
-        self._stirred = trio.Event()
+        self._stirred = Bell()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Starts when it is known whether this machine is lent."""
@@ -50,8 +51,7 @@ class LendingService:
         interval_s = LOOK_INTERVAL_S if self._hours is not None or self._idleness is not None else math.inf
         while True:
             with trio.move_on_at(min(trio.current_time() + interval_s, self._engine.next_s)):
-                await self._stirred.wait()
-            self._stirred = trio.Event()
+                await self._stirred.heard()
             self._judge(trio.current_time())
 
     def _judge(self, now_s: float) -> None:
@@ -75,7 +75,7 @@ class LendingService:
             self._store.delete(*_PAUSED)
         self._paused = paused
         self._judge(trio.current_time())
-        self._stirred.set()
+        self._stirred.ring()
         try:
             await self._store.commit()
         except Unavailable as error:

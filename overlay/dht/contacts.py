@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from ..bell import Bell
 from ..config import Config
 from ..errors import DeadlineExceeded, LinkLost, Unavailable
 from ..ids import NodeId
@@ -51,7 +52,7 @@ class Contacts:
         self._aside = Aside()
         self.round_trip_s = 0.0
         """Of all who are asked, smoothed; 0 before the first answer."""
-        self._met = trio.Event()
+        self._met = Bell()
         self._found: dict[tuple[bytes, int], list[Contact]] = {}
         """Holders, by place and how many were sought."""
         self.filled = trio.Event()
@@ -69,8 +70,7 @@ class Contacts:
     async def run(self) -> None:
         """Fills the table when this node has joined a mesh too large to know everyone, and keeps it full."""
         while True:
-            await self._met.wait()
-            self._met = trio.Event()
+            await self._met.heard()
             if not self.everyone_is_known and await self.refresh():
                 self.filled.set()
                 await trio.sleep(self._config.refresh_interval_s)
@@ -179,7 +179,7 @@ class Contacts:
     def _link_up(self, link: Peer) -> None:
         self._aside.release(link.peer.node_id)
         self.routing.add(link.peer.node_id, link.peer.address)
-        self._met.set()
+        self._met.ring()
 
     def _member_changed(self, change: Changed) -> None:
         member = change.member
@@ -188,7 +188,7 @@ class Contacts:
         if member.present:
             self._aside.release(member.node_id)
             self.routing.add(member.node_id, member.address)
-            self._met.set()
+            self._met.ring()
         else:
             self._aside.put(trio.current_time(), member.node_id, least_s=PAUSE_MAX_S)
             self.routing.remove(member.node_id)

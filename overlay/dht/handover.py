@@ -20,6 +20,7 @@ from typing import Final
 import trio
 
 from ..backoff import doubled_s
+from ..bell import Bell
 from ..errors import NotAllowed, Unavailable
 from ..ids import NodeId, distance
 from ..membership.detector import Changed
@@ -54,7 +55,7 @@ class HandOver:
     def __init__(self, dht: Dht) -> None:
         self._dht = dht
         self._engine = dht.share.syncing
-        self._moved = trio.Event()
+        self._moved = Bell()
         self._settle_until_s = -math.inf
         self._failures: Counter[NodeId] = Counter()
         self.taken = 0
@@ -65,27 +66,27 @@ class HandOver:
     def member_changed(self, change: Changed) -> None:
         if change.event == "returned":
             self._engine.missed()
-            self._moved.set()
+            self._moved.ring()
         if change.event in ("joined", "left", "died"):
             if self._engine.view.is_moved_by(change.member.node_id, self._dht.config.k):
                 self._engine.seen(self._near())
             settle_s = _SETTLE_LOSS_S if change.event == "died" else _SETTLE_S
             self._settle_until_s = max(self._settle_until_s, trio.current_time() + settle_s)
-            self._moved.set()
+            self._moved.ring()
 
     async def run(self) -> None:
         await self._look_around()
         while True:
-            self._moved = trio.Event()
+            self._moved.hush()
             if self._engine.settle():
                 self._failures.clear()
                 await self._note_company()
-                with trio.move_on_after(SURPLUS_S):
-                    await self._moved.wait()
-                if not self._moved.is_set():
+                with trio.move_on_after(SURPLUS_S) as nothing_moves:
+                    await self._moved.heard()
+                if nothing_moves.cancelled_caught:
                     await self._drop_surplus()
                     with trio.move_on_after(NOTE_EVERY_S - SURPLUS_S):
-                        await self._moved.wait()
+                        await self._moved.heard()
                 await trio.sleep_until(max(self._settle_until_s, trio.current_time() + _SETTLE_S))
             else:
                 await self._round()
@@ -94,7 +95,7 @@ class HandOver:
         """A node that had company is not alone because it has just started."""
         if self._dht.share.attendance.had_company:
             with trio.move_on_after(self._dht.config.look_around_s):
-                await self._moved.wait()
+                await self._moved.heard()
 
     def _near(self) -> list[bytes]:
         own = self._dht.identity.node_id
@@ -129,7 +130,7 @@ class HandOver:
         if engine.due:
             rounds = max(self._failures[node_id] for node_id in engine.due)
             with trio.move_on_after(doubled_s(_PAUSE_S, rounds - 1, _PAUSE_MAX_S)):
-                await self._moved.wait()
+                await self._moved.heard()
 
     def _compare(self, listings: dict[NodeId, Listing], bits: int, *, whole: bool) -> Due:
         share = self._dht.share

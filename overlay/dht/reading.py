@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 import trio
 
+from ..bell import Bell
 from ..errors import NotAllowed, Syncing, Unavailable
 from ..ids import NodeId, key_id
 from ..wire import records as wire
@@ -58,7 +59,7 @@ class Reading:
         self._failed: set[NodeId] = set()
         self._asked = Inquiry(dht)
         self._need = 1
-        self._moved = trio.Event()
+        self._moved = Bell()
 
     async def run(self) -> list[Record]:
         """The newest, or of a holder set the newest of each publisher; tombstones included. Raises Unavailable."""
@@ -134,12 +135,10 @@ class Reading:
         round trips of those that are asked, or of all lately: where everyone is slow because everyone is busy, asking
         more would make them slower."""
         longest_s = max(self._asked.slowest_s, self._dht.contacts.round_trip_s)
-        with trio.move_on_after(max(_HEDGE_MIN_S, _HEDGE_ROUND_TRIPS * longest_s)):
-            await self._moved.wait()
-        silent = not self._moved.is_set()
-        self._moved = trio.Event()
+        with trio.move_on_after(max(_HEDGE_MIN_S, _HEDGE_ROUND_TRIPS * longest_s)) as patience:
+            await self._moved.heard()
         self._asked.give_up_the_silent()
-        return silent
+        return patience.cancelled_caught
 
     def _ask(self, contact: Contact) -> None:
         node_id = NodeId(contact.node_id)
@@ -161,7 +160,7 @@ class Reading:
 
     def _move(self) -> None:
         if self._failed or not self._asked or len(self._answers) >= self._need:
-            self._moved.set()
+            self._moved.ring()
 
     async def _value_at(self, contact: Contact) -> wire.Value:
         return await self._dht.ask(contact, self._question, wire.Value)

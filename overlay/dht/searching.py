@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from ..bell import Bell
 from ..errors import NotAllowed, Unavailable
 from ..ids import NodeId
 from ..wire.records import Contact
@@ -34,7 +35,7 @@ class Search:
         self._patience_s = patience_s
         self._start = start
         self._late_at_s: dict[NodeId, float] = {}
-        self._moved = trio.Event()
+        self._moved = Bell()
 
     async def run(self, enough: Callable[[list[Contact]], bool] = lambda _: False) -> list[Contact]:
         """Until the lookup has converged, or those of the nearest that have answered are `enough`."""
@@ -43,9 +44,9 @@ class Search:
             for contact in lookup.queries():
                 self._late_at_s[NodeId(contact.node_id)] = trio.current_time() + self._patience_s(contact)
                 self._start(self._query, contact)
-            self._moved = trio.Event()
+            self._moved.hush()
             with trio.move_on_at(min(self._late_at_s.values(), default=math.inf)):
-                await self._moved.wait()
+                await self._moved.heard()
             self._note_the_late()
         return lookup.nearest()
 
@@ -65,4 +66,4 @@ class Search:
         else:
             self.lookup.answered(node_id, contacts)
         self._late_at_s.pop(node_id, None)
-        self._moved.set()
+        self._moved.ring()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import trio
 
 from ..background import Background
+from ..bell import Bell
 from ..clock import MeshTime, Said
 from ..config import Config
 from ..errors import DeadlineExceeded, LinkLost, NotAllowed, NotFound, Unavailable
@@ -47,7 +48,7 @@ class Membership:
         own = Self(identity.node_id, identity.name, identity.boot_id)
         self._detector = Detector(own, config.membership, config.links, entropy.stream("membership"))
         self._own_load = LoadReport()
-        self._earlier = trio.Event()
+        self._earlier = Bell()
         """The detector wants its tick earlier than the one that is waited for."""
         self._waits_until_s = 0.0
         self._background = Background()
@@ -143,10 +144,10 @@ class Membership:
 
     async def _tick(self) -> None:
         while True:
-            self._earlier = trio.Event()
+            self._earlier.hush()
             self._waits_until_s = self._detector.due_s
             with trio.move_on_at(self._waits_until_s):
-                await self._earlier.wait()
+                await self._earlier.heard()
             if trio.current_time() >= self._detector.due_s:
                 self._perform(self._detector.tick(trio.current_time(), self._heard_s))
                 self._part_with_superfluous()
@@ -230,7 +231,7 @@ class Membership:
                     if (link := self._links.get(node_id)) is not None:
                         link.lose(LinkLost(f"{link.peer.name} does not answer"))
         if self._detector.due_s < self._waits_until_s:
-            self._earlier.set()
+            self._earlier.ring()
 
     def _changed(self, change: Changed) -> None:
         if not change.member.present:

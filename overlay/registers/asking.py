@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import trio
 
+from ..bell import Bell
 from ..dht.inquiry import Inquiry
 from ..dht.service import Dht
 from ..ids import NodeId
@@ -32,7 +33,7 @@ class Asking:
         self._answer_here = answer_here
         self._tries = tries
         self._answers: deque[tuple[Send, Answer | None]] = deque()
-        self._moved = trio.Event()
+        self._moved = Bell()
         self._over = False
 
     def __enter__(self) -> Asking:
@@ -50,10 +51,10 @@ class Asking:
     async def next(self) -> tuple[Send, Answer | None]:
         """The next answer; None of one that gives none."""
         while not self._answers:
-            self._moved = trio.Event()
+            self._moved.hush()
             with trio.CancelScope() as patience:
                 patience.deadline = self._inquiry.limit_s
-                await self._moved.wait()
+                await self._moved.heard()
             self._inquiry.give_up_the_silent()
         return self._answers.popleft()
 
@@ -63,7 +64,7 @@ class Asking:
             self._answer_here(send.message, hear)
         else:
             self._inquiry.ask(NodeId(send.to), partial(_numbered, send.message), _answer_type(send.message), hear)
-        self._moved.set()  # whoever waits has another limit to look at
+        self._moved.ring()  # whoever waits has another limit to look at
 
     def _hear(self, send: Send, tries: int, answer: Answer | None) -> None:
         if self._over:
@@ -72,7 +73,7 @@ class Asking:
             self._ask(send, tries - 1)
             return
         self._answers.append((send, answer))
-        self._moved.set()
+        self._moved.ring()
 
 
 def _numbered(message: Question, number: int) -> Question:

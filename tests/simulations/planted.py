@@ -33,6 +33,6 @@ def forgetful(original: Any) -> Any:
 def undying(original: Any) -> Any:
     async def kill(self: VirtualWorker) -> None:
         self._ended.set()
-        self._changed.set()
+        self._changed.ring()
 
     return kill

@@ -164,7 +164,7 @@ def test_one_that_lies_about_its_share_keeps_nobody_from_settling(lie: Callable[
             for party in (alice, bob, carol):
                 party.dht.share.syncing.seen([])
                 party.dht.share.syncing.seen(party.hand_over._near())
-                party.hand_over._moved.set()
+                party.hand_over._moved.ring()
             with trio.fail_after(30):
                 while any(party.dht.share.syncing.due for party in (alice, bob, carol)):  # noqa: ASYNC110
                     await trio.sleep(0.1)
