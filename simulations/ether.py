@@ -83,6 +83,7 @@ class Host(msgspec.Struct):
     mailboxes: dict[int, tuple[tuple[str, int], Mailbox]] = {}
     mouth: Callable[[bytes], bytes] | None = None
     """What becomes of what its node says; None: it is sent as it was said."""
+    moved: trio.lowlevel.ParkingLot = msgspec.field(default_factory=trio.lowlevel.ParkingLot)
 
 
 class Ether:
@@ -176,6 +177,15 @@ class Ether:
     def plug(self, address: str) -> None:
         self.host(address).plugged = True
         self._changed()
+
+    def move(self, address: str, other: str) -> None:
+        """The machine has this other address now, and nobody the former: what was connected by it hangs."""
+        host = self._hosts.pop(address)
+        host.address = other
+        self._hosts[other] = host
+        self._hosts[address] = Host(address, plugged=False)
+        self._changed()
+        host.moved.unpark_all()
 
     def kill_node(self, address: str) -> None:
         """The node's process dies, the machine stays: its system resets every stream and refuses new ones."""

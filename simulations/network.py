@@ -33,6 +33,7 @@ class VirtualStream:
 
     def __init__(self, host: Host, number: int, pipes: tuple[Pipe, Pipe], leaf_der: bytes, remote: Address) -> None:
         self._host = host
+        self._local_host = host.address
         self._number = number
         self._outgoing, self._incoming = pipes
         self._leaf_der = leaf_der
@@ -49,6 +50,10 @@ class VirtualStream:
     @property
     def remote(self) -> Address:
         return self._remote
+
+    @property
+    def local_host(self) -> str:
+        return self._local_host
 
     def send_now(self, data: bytes | bytearray | memoryview) -> bool:
         self._check()
@@ -191,9 +196,8 @@ class VirtualNetwork:
         return (self._host.address,)
 
     async def moved(self, known: Sequence[str]) -> Sequence[str]:
-        """Never: virtual machines stay where they are."""
-        del known
-        await trio.sleep_forever()
+        while self.addresses == known:
+            await self._host.moved.park()
         return self.addresses
 
     async def serve(

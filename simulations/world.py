@@ -119,6 +119,7 @@ class World:
         self.ether = Ether(seed, weather=Weather(seed, loss, duplicate))
         self.log = EventLog()
         self.machines: dict[str, Machine] = {}
+        self._moves = 0
         self.on_start: list[Callable[[Machine], None]] = []
         """Called with every machine whose node is ready."""
         self.failures: list[str] = []
@@ -311,6 +312,14 @@ class World:
     def plug(self, name: str) -> None:
         self.ether.plug(self.machines[name].address)
         self.log.note(name, "plug")
+
+    def move(self, name: str) -> None:
+        """To another address, as a lease that ran out or another room gives it."""
+        machine = self.machines[name]
+        self._moves += 1
+        former, machine.address = machine.address, f"10.250.{self._moves // 250}.{self._moves % 250 + 1}"
+        self.ether.move(former, machine.address)
+        self.log.note(name, "move", machine.address)
 
     async def leave(self, name: str) -> None:
         """The graceful way; returns when the node has ended."""

@@ -30,11 +30,17 @@ _GOODBYE_S: Final = 1.0
 class Link(Asking):
     """Messages to and from one peer. Whatever is queued in one turn of the event loop leaves as one write.
 
-    `run` owns the conversation; when it returns, the link is lost and every waiting request has failed.
+    `run` owns the conversation; when it returns, the link is lost and every waiting request has failed. `began_s`: when
+    its opening did.
     """
 
     def __init__(
-        self, conversation: Conversation, peer: PeerInfo, config: LinksConfig, failed: boundary.Failed = boundary.log
+        self,
+        conversation: Conversation,
+        peer: PeerInfo,
+        began_s: float,
+        config: LinksConfig,
+        failed: boundary.Failed = boundary.log,
     ) -> None:
         super().__init__(peer)
         self._boundary = boundary.Boundary(f"what {peer.name} has said", failed, LinkLost, RemoteProtocolError)
@@ -43,7 +49,9 @@ class Link(Asking):
         """The peer has said that it leaves the mesh."""
         self.parted = False
         """One of the two has said that it needs this link no more."""
-        self.used_s = trio.current_time()
+        self._began_s = began_s
+        self.stands_since_s = trio.current_time()
+        self.used_s = self.stands_since_s
         """When something other than gossip was last said on it from here."""
         self.last_heard_s = -math.inf
         self._conversation = conversation
@@ -53,12 +61,24 @@ class Link(Asking):
         self._scope = trio.CancelScope()
         self._closed = trio.Event()
 
+    def replaces(self, other: Link) -> bool:
+        """Whether the peer has lost the other one: it is of an earlier boot, or it stood when the opening of this one
+        began and the peer said that it had none. Of two that are opened together that could be said of each."""
+        if other.peer.boot_id != self.peer.boot_id:
+            return True
+        return not self.peer.has_another and other.stands_since_s < self._began_s
+
     def __repr__(self) -> str:
         return f"<link to {self.peer.name}>"
 
     @property
     def lost(self) -> bool:
         return self.lost_because is not None
+
+    @property
+    def local_host(self) -> str:
+        """The address of this machine that it goes by."""
+        return self._conversation.stream.local_host
 
     def post(self, message: Message) -> None:
         """Raises LinkLost when the link is lost or leaving, or is lost now because the peer has not read for long."""

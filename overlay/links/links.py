@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Final
@@ -32,7 +32,7 @@ from ..wire.codec import Message
 from ..wire.opening import DisconnectRequest
 from .conversation import Conversation
 from .link import Link
-from .opening import BANNED, Introduction, PeerInfo, open_as_initiator, open_as_responder
+from .opening import BANNED, Introduction, PeerInfo, Purpose, open_as_initiator, open_as_responder
 
 logger = logging.getLogger("potluck.links")
 
@@ -114,6 +114,10 @@ class Links:
     def get(self, node_id: bytes) -> Link | None:
         return self._links.get(NodeId(node_id))
 
+    def _is_held(self, node_id: bytes) -> bool:
+        link = self.get(node_id)
+        return link is not None and not link.lost
+
     async def run(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
         """Accepts links until cancelled; starts with the address peers can reach."""
         async with trio.open_nursery() as nursery:
@@ -122,19 +126,27 @@ class Links:
             self.address = await nursery.start(self.network.serve, self._accept)
             task_status.started(self.address)
             while True:
-                known = await self.network.moved(known)
+                former, known = known, await self.network.moved(known)
+                self._leave_behind(set(former).difference(known))
                 self.address = Address(known[0], self.address.port)
                 for observer in self.moved:
                     observer(self.address)
 
+    def _leave_behind(self, hosts: Collection[str]) -> None:
+        """Nothing comes by an address that this machine has no more, and nobody would say so."""
+        for link in self._all():
+            if link.local_host in hosts:
+                link.lose(LinkLost(f"this machine is at {link.local_host} no more"))
+
     async def connect(self, address: Address) -> Link:
         """A ready link to whoever of this mesh listens there. Raises Unavailable or NotAllowed."""
+        began_s = trio.current_time()
         with self._opening():
             conversation, peer = await self._open(address, "control")
             if len(self._aliases) >= _ALIASES_MAX:
                 self._aliases.clear()
             self._aliases[address] = peer.node_id
-            return await self._adopt(conversation, peer)
+            return await self._adopt(conversation, peer, began_s)
 
     @contextmanager
     def _opening(self) -> Iterator[None]:
@@ -195,11 +207,11 @@ class Links:
             raise LinkLost(f"{address} is {peer.name} now, another node")
         return peer.ban_digest_said == own
 
-    async def _open(self, address: Address, purpose: str) -> tuple[Conversation, PeerInfo]:
+    async def _open(self, address: Address, purpose: Purpose) -> tuple[Conversation, PeerInfo]:
         conversation = Conversation(await self.network.dial(address), Role.INITIATOR)
         try:
             with trio.fail_after(self._config.handshake_timeout_s), self._boundary:
-                peer = await open_as_initiator(conversation, self._me, "bulk" if purpose == "bulk" else "control")
+                peer = await open_as_initiator(conversation, self._me, purpose, self._is_held)
         except trio.TooSlowError as error:
             await conversation.aclose()
             raise DeadlineExceeded(f"{address} did not finish the handshake") from error
@@ -214,17 +226,17 @@ class Links:
 
     async def _accept(self, stream: Stream) -> None:
         """Runs as the task of one accepted stream, for as long as it lasts."""
-        conversation, leaf_der = Conversation(stream, Role.RESPONDER), stream.leaf_der
+        conversation, leaf_der, began_s = Conversation(stream, Role.RESPONDER), stream.leaf_der, trio.current_time()
         self._accepted[leaf_der] += 1
         try:
             if self._accepted[leaf_der] > _ACCEPTED_MAX:
                 raise LimitExceeded(f"{_ACCEPTED_MAX} connections of this node are open")
             with self._opening(), trio.fail_after(self._config.handshake_timeout_s), self._boundary:
-                peer, purpose = await open_as_responder(conversation, self._me)
+                peer, purpose = await open_as_responder(conversation, self._me, self._is_held)
             if purpose == "bulk":
                 await self._serve_bulk(conversation, peer)
             else:
-                await self._run(Link(conversation, peer, self._config, self._failed))
+                await self._run(Link(conversation, peer, began_s, self._config, self._failed))
         except (*_ENDINGS, InternalError, trio.TooSlowError) as error:
             logger.debug("a connection from %s ended: %s", stream.remote, error)
         finally:
@@ -243,9 +255,9 @@ class Links:
             finally:
                 del self._bulk[scope]
 
-    async def _adopt(self, conversation: Conversation, peer: PeerInfo) -> Link:
+    async def _adopt(self, conversation: Conversation, peer: PeerInfo, began_s: float) -> Link:
         """Runs a link we dialled in the background; returns the one that stands for the pair."""
-        link = Link(conversation, peer, self._config, self._failed)
+        link = Link(conversation, peer, began_s, self._config, self._failed)
         if not self._background.running:
             await conversation.aclose()
             raise LinkLost("this node is not running")
@@ -266,14 +278,14 @@ class Links:
 
     def _register(self, link: Link) -> None:
         """One link per pair. Of two that crossed, the one begun by the lower id stays; of two by the same side, the
-        older while it lives, and its initiator knows. A new boot makes every older link void."""
+        older while it lives, and its initiator knows. Whoever has lost the older one, unnoticed here, says so."""
         node_id = link.peer.node_id
         present = self._links.get(node_id)
         if present is None:
             self._links[node_id] = link
             self._tell(self.up, link)
-        elif present.lost or present.peer.boot_id != link.peer.boot_id:
-            present.lose(LinkLost(f"{link.peer.name} has restarted"))
+        elif present.lost or link.replaces(present):
+            present.lose(LinkLost(f"{link.peer.name} has begun anew"))
             self._links[node_id] = link
             self._tell(self.down, present)
             self._tell(self.up, link)

@@ -51,6 +51,8 @@ class PeerInfo(msgspec.Struct, frozen=True):
     """Of bans of ours that it knows, all of them."""
     ban_digest_said: bytes
     """Of those that it had when the opening began."""
+    has_another: bool = True
+    """Link to this node, by what it said when this one was opened."""
 
 
 class Introduction(msgspec.Struct, frozen=True):
@@ -78,7 +80,13 @@ class Introduction(msgspec.Struct, frozen=True):
         )
 
 
-async def open_as_initiator(conversation: Conversation, me: Introduction, purpose: Purpose) -> PeerInfo:
+IsLinked = Callable[[bytes], bool]
+"""Whether this node has a link to the one of this id."""
+
+
+async def open_as_initiator(
+    conversation: Conversation, me: Introduction, purpose: Purpose, is_linked: IsLinked = lambda _: True
+) -> PeerInfo:
     """Raises NotAllowed, Unavailable, RemoteProtocolError."""
     identity = me.identity
     request = ConnectRequest(identity.node_id, identity.name, me.listening_port(), purpose)
@@ -88,7 +96,7 @@ async def open_as_initiator(conversation: Conversation, me: Introduction, purpos
         refusal = errors.from_wire(ack.code, ack.reason)
         # The peer chooses the code, but not what whoever dials has to be ready for.
         raise refusal if isinstance(refusal, Unavailable | NotAllowed) else NotAllowed(ack.reason)
-    handshake = Handshake(*me.fields())
+    handshake = Handshake(*me.fields(), linked=is_linked(ack.node_id))
     await conversation.send(handshake)
     answer = await _introduction(conversation, me.bans)
     member = verify_chain(answer.chain, identity.mesh.root_der, conversation.stream.leaf_der)
@@ -104,7 +112,9 @@ async def open_as_initiator(conversation: Conversation, me: Introduction, purpos
     return _peer_info(member, ack, answer, conversation.stream.remote, digest)
 
 
-async def open_as_responder(conversation: Conversation, me: Introduction) -> tuple[PeerInfo, Purpose]:
+async def open_as_responder(
+    conversation: Conversation, me: Introduction, is_linked: IsLinked = lambda _: True
+) -> tuple[PeerInfo, Purpose]:
     """Raises NotAllowed, LinkLost, RemoteProtocolError. The peer's chain is verified before it is answered."""
     identity = me.identity
     request = await _expect(conversation, ConnectRequest)
@@ -127,7 +137,7 @@ async def open_as_responder(conversation: Conversation, me: Introduction) -> tup
     member = verify_chain(handshake.chain, identity.mesh.root_der, conversation.stream.leaf_der)
     _check_id(member, request.node_id)
     await _check_bans(conversation, me.bans, member, handshake.chain, telling=True)
-    response = HandshakeResponse(*me.fields())
+    response = HandshakeResponse(*me.fields(), linked=is_linked(member.node_id))
     await conversation.send(response)
     digest = response.ban_digest
     if handshake.ban_digest != digest:
@@ -225,4 +235,5 @@ def _peer_info(
         said=Said(intro.time_s, intro.age_s, intro.wall_s),
         ban_digest=ban_digest,
         ban_digest_said=intro.ban_digest,
+        has_another=intro.linked,
     )

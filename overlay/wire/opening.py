@@ -60,6 +60,8 @@ class _Introduction(Message, frozen=True):
     incarnation: Count = 0
     age_s: Real = 0.0
     wall_s: Real = 0.0
+    linked: bool = True
+    """The sender has another link to the receiver."""
 
 
 class Handshake(_Introduction, frozen=True, tag=3):
