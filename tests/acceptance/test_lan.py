@@ -196,6 +196,7 @@ def test_a_machine_that_is_given_another_address_is_found_and_works_there(lan: L
     answer = lan.pools["h1"].call("run", "--json", "-c", "print(1)", "--on", "h3").value
     assert answer["tasks"][0]["node"] == "h3"
     assert lan.pools["h3"].nodes["h3"].event_times("moved", "h3")
+    assert "Traceback" not in lan.pools["h3"].nodes["h3"].log_text()
     rows = examined(lan, "h3")
     assert rows["addresses"]["detail"] == "listens on 10.77.0.33, as this machine has it"
     assert rows["multicast"]["ok"], rows["multicast"]
