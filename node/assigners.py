@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..overlay.errors import LinkLost
 from ..overlay.identity.mesh import Identity
 from ..overlay.ids import NodeId
 from ..overlay.links.link import Link
@@ -69,17 +68,11 @@ class Elsewhere:
             self._membership.reach(self._node_id)
             return  # it assigns again when the link is back, and is answered then
         for part in cut(confirmation.reports, report_bytes):
-            try:
-                link.post(ExecutionConfirmation(confirmation.job, confirmation.epoch, part))
-            except LinkLost:
-                return
+            link.tell(ExecutionConfirmation(confirmation.job, confirmation.epoch, part))
 
     def say(self, message: TaskOutput | InputWanted) -> None:
         if (link := self._links.get(self._node_id)) is not None:
-            try:
-                link.post(message)
-            except LinkLost:
-                pass  # said again when it assigns again
+            link.tell(message)  # and again when it assigns again
 
 
 class Masters:
@@ -124,15 +117,9 @@ class Masters:
         peer = link.peer
         master = Elsewhere(self._links, self._membership, peer.node_id)
         indexes = self._execution.seek(peer.node_id, peer.owner_id, master, message)
-        try:
-            link.post(TasksHeld(message.request, indexes))
-        except LinkLost:
-            pass  # it waits for no answer any more
+        link.tell(TasksHeld(message.request, indexes))
 
     def _ask_for_jobs(self, link: Link) -> None:
         """That a job is over may have been lost with the link before this one."""
-        try:
-            for question in self._execution.held_for(link.peer.node_id):
-                link.post(question)
-        except LinkLost:
-            pass  # asked at the next one
+        for question in self._execution.held_for(link.peer.node_id):
+            link.tell(question)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..overlay.errors import LinkLost
 from ..overlay.ids import NodeId
 from ..overlay.links.link import Link
 from ..overlay.links.links import Links
@@ -65,10 +64,7 @@ class Streams:
         if node_id == self._node_id:
             self._answered(node_id, answer)
         elif (link := self._links.get(node_id)) is not None:
-            try:
-                link.post(answer)
-            except LinkLost:
-                pass  # over the next link it is said again, and answered again
+            link.tell(answer)  # over the next link it is said again, and answered again
 
     def _said_by_peer(self, link: Link, message: Message) -> None:
         assert isinstance(message, TaskOutput | InputWanted)

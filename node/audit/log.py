@@ -16,7 +16,7 @@ import trio
 
 from ...overlay.bell import Bell
 from ...overlay.clock import MeshTime
-from ...overlay.errors import LinkLost, PotluckError
+from ...overlay.errors import PotluckError
 from ...overlay.identity.keys import KeyPair
 from ...overlay.ids import NodeId, distance, node_id_of
 from ...overlay.links.link import Link
@@ -188,10 +188,7 @@ class AuditLog:
 
     def _tell(self, link: Link) -> None:
         if self._on_disk[0] and any(link is keeper for keeper in self._keepers()):
-            try:
-                link.post(AuditHead(self.signed_head()))
-            except LinkLost:
-                pass  # told again when it is back
+            link.tell(AuditHead(self.signed_head()))
 
     def signed_head(self) -> Head:
         number, digest = self.head
@@ -208,12 +205,12 @@ class AuditLog:
 
     def _heads_asked(self, link: Link, message: Message) -> None:
         assert isinstance(message, AskHeads)
-        _post(link, Heads(message.request, self.witness.heads_of(NodeId(message.node_id))))
+        link.tell(Heads(message.request, self.witness.heads_of(NodeId(message.node_id))))
 
     def _entries_asked(self, link: Link, message: Message) -> None:
         assert isinstance(message, AskEntries)
         first, previous, entries = self.entries(message.first)
-        _post(link, Entries(message.request, first, entries, previous))
+        link.tell(Entries(message.request, first, entries, previous))
 
     def entries(self, wanted: int) -> tuple[int, bytes, list[bytes]]:
         """From this number on or, if it has been let go, from the first: its number, the digest before, and entries."""
@@ -262,10 +259,3 @@ async def _digest(held: Held) -> bytes:
 
 def _key(number: int) -> bytes:
     return number.to_bytes(8, "big")
-
-
-def _post(link: Link, message: Message) -> None:
-    try:
-        link.post(message)
-    except LinkLost:
-        pass  # whoever asked asks somebody else, or again

@@ -22,7 +22,6 @@ from ...overlay.background import Background
 from ...overlay.clock import MeshTime
 from ...overlay.config import Config
 from ...overlay.errors import (
-    LinkLost,
     NotAllowed,
     NotFound,
     PotluckError,
@@ -223,10 +222,7 @@ class Custody:
     def _release(self, deputy: bytes, message: TaskComplete) -> None:
         """Who does not hear it looks over what it has, now and then."""
         if (link := self._links.get(deputy)) is not None:
-            try:
-                link.post(message)
-            except LinkLost:
-                logger.debug("a deputy hears later that job %s is not here any more", message.job)
+            link.tell(message)
 
     def released(self, sender: NodeId, job: str) -> None:
         """Its master needs nothing of it any more here: the register knows whether anybody does."""

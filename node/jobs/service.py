@@ -407,15 +407,10 @@ class Jobs:
     def _send(self, node_id: NodeId, message: Message) -> None:
         if node_id == self._identity.node_id:
             self._send_here(message)
-            return
-        link = self._links.get(node_id)
-        if link is None:
+        elif (link := self._links.get(node_id)) is None:
             self._membership.reach(node_id)
-            return  # when it is back it is given everything again; when it is dead, others are
-        try:
-            link.post(message)
-        except LinkLost:
-            pass  # likewise
+        else:  # lost with the link, it is given again when the node is back, and to others when it is dead
+            link.tell(message)
 
     def _send_here(self, message: Message) -> None:
         assert self._own is not None

@@ -76,7 +76,4 @@ class Moving:
             said = MoveJudged(message.request)
         except PotluckError as error:
             said = MoveJudged(message.request, error.wire_code, str(error))
-        try:
-            link.post(said)
-        except LinkLost:
-            pass  # it asks nobody any more
+        link.tell(said)

@@ -208,7 +208,4 @@ class Contacts:
     def _find_node(self, link: Peer, message: Message) -> None:
         assert isinstance(message, wire.FindNode)
         self.heard(link.peer.node_id, link.peer.address)
-        try:
-            link.post(wire.Nodes(message.request, self.nearest(message.target)))
-        except LinkLost:
-            pass  # whoever asked asks somebody else
+        link.tell(wire.Nodes(message.request, self.nearest(message.target)))

@@ -38,6 +38,9 @@ class Peer(Protocol):
     def post(self, message: Message) -> None:
         """Never waits. Raises LinkLost."""
 
+    def tell(self, message: Message) -> None:
+        """Posts it where there is a link still."""
+
     def ask(self, make: Callable[[int], Message], answer_type: type[M], hear: Hear[M]) -> int:
         """Posts `make(number)`; `hear` is called with the answer, or None if the link is lost. Raises LinkLost."""
 

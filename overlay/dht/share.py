@@ -12,7 +12,7 @@ import trio
 
 from ..clock import HybridClock, MeshTime, time_of
 from ..config import Dht as DhtConfig
-from ..errors import LimitExceeded, LinkLost, NotAllowed, PotluckError, RemoteProtocolError, Unavailable
+from ..errors import LimitExceeded, NotAllowed, PotluckError, RemoteProtocolError, Unavailable
 from ..identity.bans import BanSet
 from ..identity.mesh import Identity
 from ..ids import key_id, node_id_of
@@ -276,7 +276,7 @@ class Share:
         contacts.heard(link.peer.node_id, link.peer.address)
         place = key_id(message.namespace, message.key)
         nearer = [] if contacts.everyone_is_known else contacts.nearest(place)
-        _reply(link, wire.Value(message.request, self.at(place), nearer, not self.syncing.covers(place)))
+        link.tell(wire.Value(message.request, self.at(place), nearer, not self.syncing.covers(place)))
 
     def _fetch(self, link: Peer, message: Message) -> None:
         """Whole places, as many as fit into one frame."""
@@ -291,20 +291,20 @@ class Share:
                 break
             records += there
         syncing = [place for place in message.places[:covered] if not self.syncing.covers(place)]
-        _reply(link, wire.Fetched(message.request, covered, records, syncing))
+        link.tell(wire.Fetched(message.request, covered, records, syncing))
 
     def _store(self, link: Peer, message: Message) -> None:
         assert isinstance(message, wire.Store)
         error = self._begin(link, 1)
         if error is not None:
-            _reply(link, msgspec.structs.replace(_refused(error), request=message.request))
+            link.tell(msgspec.structs.replace(_refused(error), request=message.request))
         else:
             self._dht.start(link.guarded, self._store_and_answer, link, message)
 
     async def _store_and_answer(self, link: Peer, message: wire.Store) -> None:
         try:
             answer = await self.keep(message.record, sender=link)
-            _reply(link, msgspec.structs.replace(answer, request=message.request))
+            link.tell(msgspec.structs.replace(answer, request=message.request))
         finally:
             self._limits.end(link.peer.node_id, 1)
 
@@ -313,7 +313,7 @@ class Share:
         error = self._begin(link, len(message.records))
         if error is not None:
             busy = wire.Verdict(False, error.wire_code, str(error))
-            _reply(link, wire.StoredMany(message.request, [busy] * len(message.records)))
+            link.tell(wire.StoredMany(message.request, [busy] * len(message.records)))
         else:
             self._dht.start(link.guarded, self._store_many_and_answer, link, message)
 
@@ -321,7 +321,7 @@ class Share:
         try:
             answers = await self.keep_many(message.records, sender=link)
             verdicts = [wire.Verdict(one.accepted, one.code, one.reason) for one in answers]
-            _reply(link, wire.StoredMany(message.request, verdicts))
+            link.tell(wire.StoredMany(message.request, verdicts))
         finally:
             self._limits.end(link.peer.node_id, len(message.records))
 
@@ -333,19 +333,12 @@ class Share:
         holdings = self.range(link.peer.node_id, message.bits, message.after)
         more = len(holdings) == wire.LISTED_MAX
         there = self.attendance
-        _reply(link, wire.Range(message.request, holdings, more, self.since_s, there.left_s, list(there.view)))
+        link.tell(wire.Range(message.request, holdings, more, self.since_s, there.left_s, list(there.view)))
 
     def _find_chain(self, link: Peer, message: Message) -> None:
         assert isinstance(message, wire.FindChain)
-        _reply(link, wire.Chain(message.request, list(self.publishers.chain_of(message.publisher))))
+        link.tell(wire.Chain(message.request, list(self.publishers.chain_of(message.publisher))))
 
 
 def _refused(error: PotluckError) -> wire.Stored:
     return wire.Stored(0, False, error.wire_code, str(error))
-
-
-def _reply(link: Peer, message: Message) -> None:
-    try:
-        link.post(message)
-    except LinkLost:
-        pass  # whoever asked asks again, or somebody else

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from ..background import Background
-from ..errors import LinkLost, NotAllowed, RemoteProtocolError, Unavailable
+from ..errors import NotAllowed, RemoteProtocolError, Unavailable
 from ..identity.bans import BanSet
 from ..identity.mesh import Identity
 from ..ids import NodeId
@@ -104,8 +104,6 @@ class Banning:
         self.bans.learn(message.bans)
 
     def _tell(self, link: Link, bans: Iterable[Ban]) -> None:
-        try:
-            for page in paged(bans):
-                link.post(page)
-        except LinkLost:
-            pass  # it compares at its next link
+        """What is lost with the link is compared at its next one."""
+        for page in paged(bans):
+            link.tell(page)

@@ -100,6 +100,13 @@ class Asking(ABC):
     def post(self, message: Message) -> None:
         """Queues a message; never waits. Raises LinkLost, LocalProtocolError if it is too long."""
 
+    def tell(self, message: Message) -> None:
+        """Posts it, or drops it where the link is lost: for what is said again at the next one, or for nobody then."""
+        try:
+            self.post(message)
+        except LinkLost:
+            pass  # whoever has to know of the loss is told of that
+
     def ask(self, make: Callable[[int], Message], answer_type: type[M], hear: Hear[M]) -> int:
         """Posts `make(number)`. Raises as `post`; then `hear` is not called."""
         number = self._questions.number()

@@ -200,7 +200,7 @@ class Membership:
 
     def _probed(self, link: Link, message: Message) -> None:
         assert isinstance(message, Probe)
-        _post(link, ProbeAck(message.request, *self._mesh_time.says()))
+        link.tell(ProbeAck(message.request, *self._mesh_time.says()))
 
     def _probed_for_another(self, link: Link, message: Message) -> None:
         assert isinstance(message, IndirectProbe)
@@ -241,7 +241,7 @@ class Membership:
 
     def _post(self, to: NodeId, message: Message) -> None:
         if (link := self._links.get(to)) is not None:
-            _post(link, message)
+            link.tell(message)
 
     async def _ask(self, ask: Ask) -> None:
         link = self._links.get(ask.to)
@@ -297,10 +297,3 @@ class _Heard(Mapping[NodeId, float]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-
-def _post(link: Link, message: Message) -> None:
-    try:
-        link.post(message)
-    except LinkLost:
-        pass  # the link's end is told to whoever has to know

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from ..errors import LinkLost, RemoteProtocolError, Unavailable
+from ..errors import RemoteProtocolError, Unavailable
 from ..identity.mesh import Identity
 from ..links.link import Link
 from ..links.links import Links
@@ -235,10 +235,7 @@ class Founding:
 
     def _tell(self, link: Link) -> None:
         if self._known is not None:
-            try:
-                link.post(self._known)
-            except LinkLost:
-                pass  # told at its next link
+            link.tell(self._known)
 
     def _told(self, link: Link, message: Message) -> None:
         assert isinstance(message, wire.Founded)
