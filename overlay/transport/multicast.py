@@ -24,11 +24,14 @@ class MulticastGroup:
         self._group = (group, port)
         self._sockets: dict[str, trio.socket.SocketType] = {}
         self._moved = trio.lowlevel.ParkingLot()
+        self._closed = False
         self.refused: dict[str, str] = {}
         self.move(addresses)
 
     def move(self, addresses: Sequence[str]) -> None:
         """To the interfaces with these addresses, in place of those before."""
+        if self._closed:
+            return
         for address in [one for one in self._sockets if one not in addresses]:
             self._sockets.pop(address).close()
         self.refused = {one: why for one, why in self.refused.items() if one in self._sockets}
@@ -50,36 +53,44 @@ class MulticastGroup:
 
     async def receive(self) -> tuple[bytes, str]:
         while True:
-            address = await self._first_readable()
+            member = await self._first_readable()
+            if member is None or _is_closed(member):
+                continue  # moved away from there meanwhile
             try:
-                if address in self._sockets:
-                    data, source = await self._sockets[address].recvfrom(BEACON_BYTES_MAX)
-                    return data, source[0]
+                data, source = await member.recvfrom(BEACON_BYTES_MAX)
             except trio.ClosedResourceError:
-                pass  # moved away from there meanwhile
+                continue
+            return data, source[0]
 
-    async def _first_readable(self) -> str:
-        """Empty where the interfaces have changed."""
-        readable = [""]
+    async def _first_readable(self) -> trio.socket.SocketType | None:
+        """None where the interfaces have changed."""
+        readable: list[trio.socket.SocketType] = []
 
-        async def watch(address: str, member: trio.socket.SocketType, scope: trio.CancelScope) -> None:
-            try:
-                await trio.lowlevel.wait_readable(member.fileno())
-            except trio.ClosedResourceError:
-                pass
-            else:
-                readable.append(address)
+        async def watch(member: trio.socket.SocketType, scope: trio.CancelScope) -> None:
+            if not _is_closed(member):  # it begins a turn after it was told to
+                try:
+                    await trio.lowlevel.wait_readable(member.fileno())
+                except trio.ClosedResourceError:
+                    pass
+                else:
+                    readable.append(member)
             scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            for address, member in self._sockets.items():
-                nursery.start_soon(watch, address, member, nursery.cancel_scope)
+            for member in self._sockets.values():
+                nursery.start_soon(watch, member, nursery.cancel_scope)
             await self._moved.park()
             nursery.cancel_scope.cancel()
-        return readable[-1]
+        return readable[-1] if readable else None
 
     async def aclose(self) -> None:
+        """For good: it does not move any more."""
         self.move([])
+        self._closed = True
+
+
+def _is_closed(member: trio.socket.SocketType) -> bool:
+    return member.fileno() < 0
 
 
 def _open(group: str, port: int, address: str) -> socket.socket:

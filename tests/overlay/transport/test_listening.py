@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import socket
 
 import pytest
 import trio
 import trio.testing
 from potluck.overlay.config import Discovery
+from potluck.overlay.transport import multicast
 from potluck.overlay.transport.listening import Listening, open_listeners
 from potluck.overlay.transport.multicast import MulticastGroup
 
@@ -110,5 +112,43 @@ def test_whoever_waits_for_datagrams_hears_those_of_the_new_place() -> None:
         assert heard == [(b"hello", OTHER)]
         await group.aclose()
         await caller.aclose()
+
+    trio.run(main)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+    """Every socket by which a group has been joined."""
+    sockets, join = list[socket.socket](), multicast._open
+
+    def joined(group: str, port: int, address: str) -> socket.socket:
+        sockets.append(join(group, port, address))
+        return sockets[-1]
+
+    monkeypatch.setattr(multicast, "_open", joined)
+    return sockets
+
+
+def test_whoever_is_about_to_wait_for_datagrams_is_not_confused_by_a_move(opened: list[socket.socket]) -> None:
+    async def main() -> None:
+        group = MulticastGroup(Discovery().group, await free_port(), [ONE])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(group.receive)
+            for _ in range(50):  # at every moment of its waiting
+                await trio.lowlevel.checkpoint()
+                group.move([])
+                group.move([ONE])
+            nursery.cancel_scope.cancel()
+        await group.aclose()
+
+    trio.run(main)
+
+
+def test_a_group_that_is_closed_goes_nowhere(opened: list[socket.socket]) -> None:
+    async def main() -> None:
+        group = MulticastGroup(Discovery().group, await free_port(), [ONE])
+        await group.aclose()
+        group.move([OTHER])
+        assert len(opened) == 1
 
     trio.run(main)
