@@ -86,7 +86,7 @@ class Network(Protocol):
         """Of this machine, on which it is reached; the first is the one to name."""
 
     async def moved(self, known: Sequence[str]) -> Sequence[str]:
-        """Waits until `addresses` are others than these."""
+        """Waits until `addresses` is another object than this: they are others, or the same on another network."""
 
     async def serve(
         self, handler: StreamHandler, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED

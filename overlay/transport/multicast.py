@@ -29,13 +29,14 @@ class MulticastGroup:
         self.move(addresses)
 
     def move(self, addresses: Sequence[str]) -> None:
-        """To the interfaces with these addresses, in place of those before."""
+        """To the interfaces with these addresses, in place of those before. An address that stays may be another
+        interface's now, where nothing has been joined yet."""
         if self._closed:
             return
-        for address in [one for one in self._sockets if one not in addresses]:
-            self._sockets.pop(address).close()
-        self.refused = {one: why for one, why in self.refused.items() if one in self._sockets}
-        for address in [one for one in addresses if one not in self._sockets]:
+        for member in self._sockets.values():
+            member.close()
+        self._sockets, self.refused = {}, {}
+        for address in addresses:
             try:
                 self._sockets[address] = trio.socket.from_stdlib_socket(_open(*self._group, address))
             except OSError as error:

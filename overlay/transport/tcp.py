@@ -113,7 +113,7 @@ class TcpNetwork:
             self._moved.unpark_all()
 
     async def moved(self, known: Sequence[str]) -> Sequence[str]:
-        while self.addresses == known:
+        while self.addresses is known:
             await self._moved.park()
         return self.addresses
 

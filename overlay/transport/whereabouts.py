@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from ..errors import ConfigError
-from .interfaces import choose
+from .interfaces import explain
 
 logger = logging.getLogger("potluck.node")
 
@@ -22,13 +22,19 @@ _SETTLE_S: Final = 0.5
 """An interface that comes up has its address a moment later; a lease that is renewed may leave none for a moment."""
 
 
+Place = tuple[int, str]
+"""An interface, by the kernel's number, and an address of it."""
+
+
 class Whereabouts:
-    """Begins with what is there now. Raises ConfigError as `choose` does."""
+    """Begins with what is there now. Raises ConfigError as `explain` does."""
 
     def __init__(self, interface: str | None) -> None:
         self._interface = interface
         self._changed = trio.lowlevel.ParkingLot()
-        self.addresses: Sequence[str] = tuple(choose(interface))
+        self._places = self._find()
+        self.addresses: Sequence[str] = tuple(address for _, address in self._places)
+        """Another object, though it may be equal, whenever anything about them is another."""
 
     async def follow(self) -> None:
         """Until cancelled. An interface that was asked for and is gone is waited for."""
@@ -45,20 +51,34 @@ class Whereabouts:
                 _drain(kernel)
 
     async def other_than(self, known: Sequence[str]) -> Sequence[str]:
-        """Waits until they are others than these."""
-        while self.addresses == known:
+        """Waits until they are others than these, or the same anew."""
+        while self.addresses is known:
             await self._changed.park()
         return self.addresses
 
     def _look(self) -> None:
+        """One interface in the place of another is a change, too, though it has the same address: what was joined on
+        the former is not on this one."""
         try:
-            found = tuple(choose(self._interface))
+            found = self._find()
         except ConfigError as error:
             logger.info("waiting for the network: %s", error)
+            self._places = ()
             return
-        if found != self.addresses:
-            self.addresses = found
+        if found != self._places:
+            self._places = found
+            self.addresses = tuple(address for _, address in found)
             self._changed.unpark_all()
+
+    def _find(self) -> tuple[Place, ...]:
+        return tuple((_number_of(one.name), one.address) for one in explain(self._interface) if one.used)
+
+
+def _number_of(name: str) -> int:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:  # gone just now: that is the next change
+        return 0
 
 
 def _listen() -> socket.socket:

@@ -1,0 +1,89 @@
+"""Where a machine is, as its kernel's news and its interfaces say."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+import trio
+import trio.testing
+from potluck.overlay.errors import ConfigError
+from potluck.overlay.transport import whereabouts
+from potluck.overlay.transport.interfaces import Choice
+from potluck.overlay.transport.whereabouts import Whereabouts
+
+ENOUGH_S = 600.0
+"""Of virtual time."""
+
+
+class Machine(NamedTuple):
+    """One that has what a test puts here: interfaces by number, each with its address; or a fault."""
+
+    interfaces: dict[int, str]
+    faults: list[Exception]
+    kernel: socket.socket
+
+    def explain(self, interface: str | None) -> list[Choice]:
+        assert interface is None
+        if self.faults:
+            raise self.faults.pop(0)
+        return [Choice(str(number), address, True, "") for number, address in self.interfaces.items()]
+
+    def says(self) -> None:
+        self.kernel.send(b"something has changed")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    kernel, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ours.setblocking(False)
+    made = Machine({2: "10.0.0.5"}, [], kernel)
+    monkeypatch.setattr(whereabouts, "_listen", lambda: ours)
+    monkeypatch.setattr(whereabouts, "_number_of", int)
+    monkeypatch.setattr(whereabouts, "explain", made.explain)
+    with kernel, ours:
+        yield made
+
+
+def run(machine: Machine, *changes: tuple[dict[int, str], list[Exception]]) -> list[tuple[str, ...]]:
+    """What whoever waits for the next addresses is told while all this happens."""
+    told: list[tuple[str, ...]] = []
+
+    async def listen(there: Whereabouts) -> None:
+        known = there.addresses
+        while True:
+            known = await there.other_than(known)
+            told.append(tuple(known))
+
+    async def main() -> None:
+        there = Whereabouts(None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen, there)
+            nursery.start_soon(there.follow)
+            await trio.testing.wait_all_tasks_blocked()
+            for interfaces, faults in changes:
+                machine.interfaces.clear()
+                machine.interfaces.update(interfaces)
+                machine.faults.extend(faults)
+                machine.says()
+                await trio.sleep(ENOUGH_S)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
+    return told
+
+
+def test_what_is_as_before_is_no_change(machine: Machine) -> None:
+    assert run(machine, ({2: "10.0.0.5"}, []), ({2: "10.0.0.5"}, [])) == []
+
+
+def test_an_interface_in_the_place_of_another_is_a_change(machine: Machine) -> None:
+    """It may have the same address, as where an adapter is pulled and put back: nothing is joined there yet."""
+    assert run(machine, ({3: "10.0.0.5"}, [])) == [("10.0.0.5",)]
+
+
+def test_a_network_that_was_away_is_a_change_when_it_is_back(machine: Machine) -> None:
+    away = ConfigError("interface 'eth0': this machine has lo 127.0.0.1")
+    assert run(machine, ({}, [away]), ({2: "10.0.0.5"}, [])) == [("10.0.0.5",)]
