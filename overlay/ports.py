@@ -36,10 +36,6 @@ class Stream(Protocol):
     @property
     def remote(self) -> Address: ...
 
-    @property
-    def local_host(self) -> str:
-        """The address of this machine that it goes by."""
-
     def send_now(self, data: bytes | bytearray | memoryview) -> bool:
         """Without waiting. False where some of it is left for `flush`; it may not be changed until then.
 

@@ -179,11 +179,15 @@ class Ether:
         self._changed()
 
     def move(self, address: str, other: str) -> None:
-        """The machine has this other address now, and nobody the former: what was connected by it hangs."""
-        host = self._hosts.pop(address)
+        """The machine has this other address now, and nobody the former. What was connected by it is closed here, and
+        hangs elsewhere."""
+        host, self._hosts[address] = self._hosts[address], Host(address, plugged=False)
         host.address = other
         self._hosts[other] = host
-        self._hosts[address] = Host(address, plugged=False)
+        endpoints = list(host.endpoints.values())
+        host.endpoints.clear()
+        for endpoint in endpoints:
+            endpoint.cut()
         self._changed()
         host.moved.unpark_all()
 

@@ -33,7 +33,6 @@ class VirtualStream:
 
     def __init__(self, host: Host, number: int, pipes: tuple[Pipe, Pipe], leaf_der: bytes, remote: Address) -> None:
         self._host = host
-        self._local_host = host.address
         self._number = number
         self._outgoing, self._incoming = pipes
         self._leaf_der = leaf_der
@@ -50,10 +49,6 @@ class VirtualStream:
     @property
     def remote(self) -> Address:
         return self._remote
-
-    @property
-    def local_host(self) -> str:
-        return self._local_host
 
     def send_now(self, data: bytes | bytearray | memoryview) -> bool:
         self._check()

@@ -75,11 +75,6 @@ class Link(Asking):
     def lost(self) -> bool:
         return self.lost_because is not None
 
-    @property
-    def local_host(self) -> str:
-        """The address of this machine that it goes by."""
-        return self._conversation.stream.local_host
-
     def post(self, message: Message) -> None:
         """Raises LinkLost when the link is lost or leaving, or is lost now because the peer has not read for long."""
         if self.lost_because is not None or self._conversation.session.state is not State.READY:

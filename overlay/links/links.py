@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Final
@@ -53,8 +53,8 @@ _ENDINGS: Final = (Unavailable, NotAllowed, LimitExceeded, RemoteProtocolError)
 
 
 class Links:
-    """`up` and `down` are called when a peer gains its first and loses its last link, `moved` with where this node is
-    reached, when that has changed.
+    """`up` and `down` are called when a peer gains its first and loses its last link, `replaced` with one that has come
+    in the place of another meanwhile, `moved` with where this node is reached, when that has changed.
 
     Handlers are plain functions called in the order of arrival; one that has to wait starts a task of its own.
     """
@@ -88,6 +88,7 @@ class Links:
         self._opened = trio.lowlevel.ParkingLot()
         self.up: list[Callable[[Link], None]] = []
         self.down: list[Callable[[Link], None]] = []
+        self.replaced: list[Callable[[Link], None]] = []
         self.moved: list[Callable[[Address], None]] = []
         self.address = Address("", 0)
         self.on(DisconnectRequest, self._parting)
@@ -126,17 +127,10 @@ class Links:
             self.address = await nursery.start(self.network.serve, self._accept)
             task_status.started(self.address)
             while True:
-                former, known = known, await self.network.moved(known)
-                self._leave_behind(set(former).difference(known))
+                known = await self.network.moved(known)
                 self.address = Address(known[0], self.address.port)
                 for observer in self.moved:
                     observer(self.address)
-
-    def _leave_behind(self, hosts: Collection[str]) -> None:
-        """Nothing comes by an address that this machine has no more, and nobody would say so."""
-        for link in self._all():
-            if link.local_host in hosts:
-                link.lose(LinkLost(f"this machine is at {link.local_host} no more"))
 
     async def connect(self, address: Address) -> Link:
         """A ready link to whoever of this mesh listens there. Raises Unavailable or NotAllowed."""
@@ -290,7 +284,7 @@ class Links:
             self._tell(self.down, present)
             self._tell(self.up, link)
         elif link.initiated != present.initiated and link.initiated == (self._me.identity.node_id < node_id):
-            self._links[node_id] = link
+            self._replace(link)
             self._retire(present)
         else:
             self._retire(link)
@@ -314,7 +308,7 @@ class Links:
         living = next((one for one in seconds if not one.lost and not one.parted), None)
         if link.parted and living is not None and self._links.get(node_id) is link:
             seconds[seconds.index(living)] = link
-            self._links[node_id] = living
+            self._replace(living)
 
     def _unregister(self, link: Link) -> None:
         node_id = link.peer.node_id
@@ -322,7 +316,7 @@ class Links:
         retired = [one for one in seconds if one is not link and not one.lost]
         if first is link:
             if retired and (link.parted or link.left or self._leaving_because is not None):
-                self._links[node_id] = retired.pop()
+                self._replace(retired.pop())
             else:
                 # What was under way is lost, and the peer may hold another link for the first: both begin anew.
                 while retired:
@@ -333,6 +327,11 @@ class Links:
             first.lose(LinkLost(f"a second link to {link.peer.name} ended before all was heard"))
         if retired:
             self._retired[node_id] = retired
+
+    def _replace(self, link: Link) -> None:
+        """It stands for the pair instead of the one before, and may lead to another address."""
+        self._links[link.peer.node_id] = link
+        self._tell(self.replaced, link)
 
     def _tell(self, observers: list[Callable[[Link], None]], link: Link) -> None:
         for observer in observers:

@@ -117,7 +117,7 @@ class Detector:
         return self._told(now_s, [*effects, *self._dialling.tick(now_s)])
 
     def link_up(self, now_s: float, news: MemberNews) -> list[Effect]:
-        """A proved link: the strongest sign of life there is."""
+        """A proved link: the strongest sign of life there is. Also of one that has taken the place of another."""
         self._woke(now_s)
         node_id = NodeId(news.node_id)
         effects: list[Effect] = [*self._reproach(node_id, news), *self._met(now_s, news)]

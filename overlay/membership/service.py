@@ -60,6 +60,7 @@ class Membership:
         """Called, from time to time, with a member that answers others and not this node, though there is a link."""
         links.up.append(self._link_up)
         links.down.append(self._link_down)
+        links.replaced.append(self._link_up)
         links.moved.append(self._moved)
         links.on(PeerExchange, self._exchanged)
         links.on(Probe, self._probed)

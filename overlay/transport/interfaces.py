@@ -50,7 +50,7 @@ def _chosen(interface: str, addresses: list[tuple[str, str]]) -> list[Choice]:
     ]
     if any(one.used for one in choices):
         return choices
-    if _is_local(interface):  # every address of 127.0.0.0/8 is usable without being listed
+    if is_local(interface):  # every address of 127.0.0.0/8 is usable without being listed
         return [*choices, Choice("lo", interface, True, "chosen by --interface")]
     known = ", ".join(f"{name} {ip}" for name, ip in addresses)
     raise ConfigError(f"interface {interface!r}: this machine has {known}")
@@ -59,7 +59,7 @@ def _chosen(interface: str, addresses: list[tuple[str, str]]) -> list[Choice]:
 def _judged(name: str, address: str) -> tuple[bool, str]:
     if name.startswith(_VIRTUAL):
         return False, "a bridge of containers or virtual machines, which nobody else reaches"
-    if _is_local(address):
+    if is_local(address):
         return False, "only this machine reaches it"
     return True, "a real interface that is up"
 
@@ -74,7 +74,7 @@ def _addresses() -> list[tuple[str, str]]:
     ]
 
 
-def _is_local(text: str) -> bool:
+def is_local(text: str) -> bool:
     try:
         return ipaddress.IPv4Address(text).is_loopback
     except ValueError:

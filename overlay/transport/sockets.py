@@ -49,12 +49,6 @@ class SocketStream:
         """Takes the socket over, with the options that trio has set on it."""
         return cls(socket.socket(fileno=stream.socket.detach()), name, takes_parcels=takes_parcels)
 
-    @property
-    def local_host(self) -> str:
-        """Of a connection by IP."""
-        host: str = self._socket.getsockname()[0]
-        return host
-
     def send_now(self, data: bytes | bytearray | memoryview, parcels: Sequence[Parcel] = ()) -> bool:
         """Without waiting. False where some of it is left for `flush`; it may not be changed until then."""
         if self._unsent:
@@ -133,6 +127,12 @@ class SocketStream:
 
     def _lost(self, error: OSError) -> LinkLost:
         return LinkLost(f"{self._name}: {error.strerror}")
+
+    @property
+    def local_host(self) -> str:
+        """Its address of this machine. Raises OSError where it is closed."""
+        host: str = self._socket.getsockname()[0]
+        return host
 
     @property
     def closed(self) -> bool:

@@ -48,6 +48,7 @@ class TcpNetwork:
         self.addresses = self._whereabouts.addresses
         self._moved = trio.lowlevel.ParkingLot()
         self._groups: WeakSet[MulticastGroup] = WeakSet()
+        self._connected: WeakSet[SocketStream] = WeakSet()
         self._server = make_context(
             server=True, root_der=files.root_der, chain_path=files.chain_path, key_path=files.key_path
         )
@@ -88,6 +89,7 @@ class TcpNetwork:
             except OSError:  # reset before anyone looked at it, as port scanners do
                 return
             socket = SocketStream.of(accepted, _to(remote))
+            self._connected.add(socket)
             try:
                 stream = await self._authenticate(socket, remote)
                 if stream is not None:
@@ -103,13 +105,17 @@ class TcpNetwork:
             await self._follow(listening)
 
     async def _follow(self, listening: Listening) -> None:
-        """Moves to where the machine is. Connections stay: an address that is gone for a moment breaks none."""
+        """Moves to where the machine is. While the network is away connections stay: it may come back as it was. Once
+        there is another, nothing more comes over an address that is gone, and nobody would say so."""
         known = self.addresses
         while True:
             known = await self._whereabouts.other_than(known)
             for group in self._groups:
                 group.move(known)
             self.addresses = await listening.move(known) or self.addresses
+            for one in [one for one in self._connected if not one.closed]:
+                if self._whereabouts.is_gone(one.local_host):
+                    one.close()
             self._moved.unpark_all()
 
     async def moved(self, known: Sequence[str]) -> Sequence[str]:
@@ -162,6 +168,7 @@ class TcpNetwork:
 
     async def dial(self, address: Address) -> TlsStream:
         socket = await _connect(address, self._links)
+        self._connected.add(socket)
         stream = TlsStream(socket, self._client, server=False, remote=address)
         try:
             with trio.fail_after(self._links.handshake_timeout_s):

@@ -109,7 +109,6 @@ class TlsStream:
         self._wrap(context, server=server, server_name=server_name)
         self._sending = trio.Lock()
         self._remote = remote
-        self._local_host = socket.local_host
         self._leaf_der = b""
         self.knocked = ""
         """The door it came through; whatever it has proved there, it is no member of this root."""
@@ -126,10 +125,6 @@ class TlsStream:
     @property
     def remote(self) -> Address:
         return self._remote
-
-    @property
-    def local_host(self) -> str:
-        return self._local_host
 
     async def authenticate(self) -> None:
         """Raises NotAllowed when the peer is not of this mesh, LinkLost when the connection breaks."""

@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from ..errors import ConfigError
-from .interfaces import explain
+from .interfaces import explain, is_local
 
 logger = logging.getLogger("potluck.node")
 
@@ -32,6 +32,7 @@ class Whereabouts:
     def __init__(self, interface: str | None) -> None:
         self._interface = interface
         self._changed = trio.lowlevel.ParkingLot()
+        self._present: frozenset[str] = frozenset()
         self._places = self._find()
         self.addresses: Sequence[str] = tuple(address for _, address in self._places)
         """Another object, though it may be equal, whenever anything about them is another."""
@@ -56,6 +57,10 @@ class Whereabouts:
             await self._changed.park()
         return self.addresses
 
+    def is_gone(self, address: str) -> bool:
+        """Whether nothing goes on over it: this machine has other ones. One that has left none may come back."""
+        return not (is_local(address) or is_local(self.addresses[0]) or address in self._present)
+
     def _look(self) -> None:
         """One interface in the place of another is a change, too, though it has the same address: what was joined on
         the former is not on this one."""
@@ -71,7 +76,9 @@ class Whereabouts:
             self._changed.unpark_all()
 
     def _find(self) -> tuple[Place, ...]:
-        return tuple((_number_of(one.name), one.address) for one in explain(self._interface) if one.used)
+        choices = explain(self._interface)
+        self._present = frozenset(one.address for one in choices)
+        return tuple((_number_of(one.name), one.address) for one in choices if one.used)
 
 
 def _number_of(name: str) -> int:

@@ -44,8 +44,6 @@ def _contexts(is_open: bool) -> tuple[ssl.SSLContext, dict[str, ssl.SSLContext]]
 class _Socket:
     """Says what the script wants, and hangs up."""
 
-    local_host = "127.0.0.1"
-
     def __init__(self, script: Script) -> None:
         self._script = script
         self.sent_bytes = 0

@@ -46,10 +46,16 @@ class Party:
         self.links = Links(
             network,
             Introduction(
-                identity, self.bans, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: self.links.address.port
+                identity,
+                self.bans,
+                lambda: Said(0.0, 0.0),
+                Capabilities,
+                lambda: self.incarnation,
+                lambda: self.links.address.port,
             ),
             limits,
         )
+        self.incarnation = 1
         self.received: list[Message] = []
         self.story: list[str] = []
         self.links.up.append(lambda link: self.story.append(f"up {link.peer.name}"))
@@ -413,5 +419,46 @@ def test_what_is_answered_while_the_first_of_two_links_is_ended_goes_over_the_se
             assert ended.lost and not other.link_to(dialler).lost
             assert dialler.received == [CancelInstructions("j", 1, [7])]
             assert "down n2" not in dialler.story and "down n1" not in other.story
+
+    determinism.run(scenario, seed=1)
+
+
+@pytest.mark.parametrize("calls", ["it", "the other"])
+def test_one_that_calls_from_another_place_is_not_spoken_to_in_the_old_one(calls: str) -> None:
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, ether), trio.open_nursery() as nursery:
+            first, other = (bob, alice) if calls == "it" else (alice, bob)
+            await first.links.connect(other.address)
+            await settle()
+            elsewhere = Party(ether, 3, BOB, LIMITS)
+            elsewhere.incarnation = 2
+            await nursery.start(elsewhere.run)
+            await elsewhere.links.connect(alice.address)
+            await settle()
+            assert alice.link_to(bob).peer.address.host == "10.0.0.3"
+            assert alice.story == ["up n2", "down n2", "up n2"]
+            nursery.cancel_scope.cancel()
+
+    determinism.run(scenario, seed=1)
+
+
+def test_it_is_told_where_a_peer_is_whose_link_another_has_replaced() -> None:
+    async def scenario() -> None:
+        low, high = sorted((ALICE, BOB), key=lambda one: one.node_id)
+        ether = Ether(seed=1)
+        caller, called, elsewhere = (Party(ether, n, one, LIMITS) for n, one in enumerate((low, high, high), 1))
+        async with trio.open_nursery() as nursery:
+            for party in (caller, called, elsewhere):
+                party.address = await nursery.start(party.run)
+            silent(caller, called, elsewhere)
+            told: list[Link] = []
+            caller.links.replaced.append(told.append)
+            await called.links.connect(caller.address)
+            await settle()
+            await caller.links.connect(elsewhere.address)
+            await settle()
+            assert [link.peer.address.host for link in told] == ["10.0.0.3"]
+            assert caller.story == [f"up {high.name}"]
+            nursery.cancel_scope.cancel()
 
     determinism.run(scenario, seed=1)

@@ -133,14 +133,6 @@ def a_stranger_is_refused_and_never_handled(run: Run) -> None:
     run(scenario)
 
 
-def each_end_knows_by_which_address_it_is_there(run: Run) -> None:
-    async def play(mine: Stream, theirs: Stream) -> None:
-        assert mine.local_host == theirs.remote.host
-        assert theirs.local_host == mine.remote.host
-
-    with_streams(run, play)
-
-
 def where_a_node_is_reached_is_waited_for_until_it_is_another_place(run: Run) -> None:
     async def scenario(rig: Rig) -> None:
         network = rig.alice.network
@@ -458,7 +450,6 @@ def a_group_hears_each_datagram_and_its_source(run: Run) -> None:
 
 BEHAVIOURS = (
     each_end_sees_the_others_certificate,
-    each_end_knows_by_which_address_it_is_there,
     where_a_node_is_reached_is_waited_for_until_it_is_another_place,
     a_stranger_is_refused_and_never_handled,
     nobody_listening_means_refused,

@@ -1,18 +1,23 @@
-"""Where a machine is, as its kernel's news and its interfaces say."""
+"""Where a machine is, as its kernel's news and its interfaces say, and what becomes of its connections."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import trio
 import trio.testing
-from potluck.overlay.errors import ConfigError
+from potluck.overlay.errors import ConfigError, LinkLost
+from potluck.overlay.ports import Stream
 from potluck.overlay.transport import whereabouts
 from potluck.overlay.transport.interfaces import Choice
 from potluck.overlay.transport.whereabouts import Whereabouts
+
+from ...strategies.identities import member
+from .members import network
 
 ENOUGH_S = 600.0
 """Of virtual time."""
@@ -26,7 +31,7 @@ class Machine(NamedTuple):
     kernel: socket.socket
 
     def explain(self, interface: str | None) -> list[Choice]:
-        assert interface is None
+        del interface
         if self.faults:
             raise self.faults.pop(0)
         return [Choice(str(number), address, True, "") for number, address in self.interfaces.items()]
@@ -87,3 +92,39 @@ def test_an_interface_in_the_place_of_another_is_a_change(machine: Machine) -> N
 def test_a_network_that_was_away_is_a_change_when_it_is_back(machine: Machine) -> None:
     away = ConfigError("interface 'eth0': this machine has lo 127.0.0.1")
     assert run(machine, ({}, [away]), ({2: "10.0.0.5"}, [])) == [("10.0.0.5",)]
+
+
+def test_what_is_connected_over_an_address_that_is_gone_ends_once_there_is_another_network(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not before: the address may come back, and with it the connection."""
+    monkeypatch.setattr(whereabouts, "_SETTLE_S", 0.0)
+    monkeypatch.setattr(whereabouts, "is_local", lambda address: address == "127.0.0.4")
+    machine.interfaces[2] = "127.0.0.2"
+
+    async def main() -> None:
+        here, ended = network(tmp_path, member(1)), trio.Event()
+
+        async def moves_to(address: str) -> None:
+            known, machine.interfaces[2] = here.addresses, address
+            machine.says()
+            await here.moved(known)
+            await trio.testing.wait_all_tasks_blocked()
+
+        async def take(stream: Stream) -> None:
+            with pytest.raises(LinkLost):
+                await stream.receive_some()
+            ended.set()
+
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                address = await nursery.start(here.serve, take)
+                stream = await network(tmp_path, member(2)).dial(address)
+                await moves_to("127.0.0.4")
+                assert not ended.is_set()
+                await moves_to("127.0.0.3")
+                await ended.wait()
+                await stream.aclose()
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
