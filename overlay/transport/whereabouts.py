@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import socket
 from collections.abc import Sequence
 from typing import Final
@@ -20,7 +21,8 @@ _RTMGRP_IPV4_IFADDR: Final = 0x10
 _NEWS_BYTES: Final = 1 << 16
 _SETTLE_S: Final = 0.5
 """An interface that comes up has its address a moment later; a lease that is renewed may leave none for a moment."""
-
+_LOOK_AGAIN_S: Final = 5.0
+"""After a look in vain: the kernel does not say the same twice."""
 
 Place = tuple[int, str]
 """An interface, by the kernel's number, and an address of it."""
@@ -46,8 +48,8 @@ class Whereabouts:
             return
         with kernel:
             while True:
-                self._look()
-                await trio.lowlevel.wait_readable(kernel)
+                with trio.move_on_after(math.inf if self._look() else _LOOK_AGAIN_S):
+                    await trio.lowlevel.wait_readable(kernel)
                 await trio.sleep(_SETTLE_S)
                 _drain(kernel)
 
@@ -61,19 +63,24 @@ class Whereabouts:
         """Whether nothing goes on over it: this machine has other ones. One that has left none may come back."""
         return not (is_local(address) or is_local(self.addresses[0]) or address in self._present)
 
-    def _look(self) -> None:
-        """One interface in the place of another is a change, too, though it has the same address: what was joined on
-        the former is not on this one."""
+    def _look(self) -> bool:
+        """Whether it could. One interface in the place of another is a change, too, though it has the same address:
+        what was joined on the former is not on this one."""
         try:
             found = self._find()
         except ConfigError as error:
-            logger.info("waiting for the network: %s", error)
+            if self._places:
+                logger.info("waiting for the network: %s", error)
             self._places = ()
-            return
+            return True
+        except OSError as error:  # with no descriptor left there is nothing to ask by
+            logger.warning("cannot look where this machine is: %s", error.strerror)
+            return False
         if found != self._places:
             self._places = found
             self.addresses = tuple(address for _, address in found)
             self._changed.unpark_all()
+        return True
 
     def _find(self) -> tuple[Place, ...]:
         choices = explain(self._interface)

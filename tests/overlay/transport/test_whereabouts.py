@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,11 @@ def test_an_interface_in_the_place_of_another_is_a_change(machine: Machine) -> N
 def test_a_network_that_was_away_is_a_change_when_it_is_back(machine: Machine) -> None:
     away = ConfigError("interface 'eth0': this machine has lo 127.0.0.1")
     assert run(machine, ({}, [away]), ({2: "10.0.0.5"}, [])) == [("10.0.0.5",)]
+
+
+def test_a_machine_that_cannot_be_looked_at_now_is_looked_at_later(machine: Machine) -> None:
+    lacking = OSError(errno.EMFILE, "Too many open files")
+    assert run(machine, ({2: "10.0.0.6"}, [lacking])) == [("10.0.0.6",)]
 
 
 def test_what_is_connected_over_an_address_that_is_gone_ends_once_there_is_another_network(
