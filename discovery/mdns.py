@@ -34,6 +34,9 @@ _CLOSE_S: Final = 0.3
 """For withdrawing the service, which is said three times within 0.25 s. zeroconf would also wait for a whole second for
 what it has begun to announce; its thread ends with the process."""
 
+_LIBRARIES: Final = ("zeroconf", "asyncio")
+"""zeroconf runs on asyncio, and nothing else of a node does. Where a network goes while they send, or what was begun
+there is closed, they log tracebacks; what it comes to is told to `Heard`."""
 
 Seen = Callable[[Address, bool], None]
 """Told of an address, and whether it is of this mesh."""
@@ -90,6 +93,8 @@ async def run(
     sinks: tuple[SightingSink, Heard],
 ) -> None:
     """Announces and browses until cancelled. A machine on which zeroconf does not work goes without it."""
+    for library in _LIBRARIES:
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     mesh = _Ours(*ours)
     put, heard = sinks
 
@@ -121,30 +126,41 @@ async def run(
         logger.warning("zeroconf gave up: %s", error)
         heard.zeroconf_fault = str(error) or type(error).__name__
     finally:
-        with trio.move_on_after(_CLOSE_S) as scope:
-            scope.shield = True
-            await beside(zeroconf.close, abandon_on_cancel=True)
+        await _close(zeroconf)
 
 
 async def _begin(addresses: Sequence[str], listener: _Listener) -> Zeroconf:
     """Raises OSError, RuntimeError, TooSlowError. One that comes too late for whoever waited is closed."""
+    begun, handing_over = list[Zeroconf](), threading.Lock()
     is_given_up = threading.Event()
 
     def begin() -> Zeroconf:
         check_room(_DESCRIPTORS + len(addresses))  # a thread of it that finds too few dies, which it does not say
         zeroconf = Zeroconf(interfaces=list(addresses))
-        if is_given_up.is_set():
-            zeroconf.close()
-        else:
+        if not is_given_up.is_set():
             ServiceBrowser(zeroconf, SERVICE_TYPE, listener)
+        with handing_over:
+            begun.append(zeroconf)
+            is_late = is_given_up.is_set()
+        if is_late:
+            zeroconf.close()
         return zeroconf
 
     try:
         with trio.fail_after(_BEGIN_S):
             return await beside(begin, abandon_on_cancel=True)
     except BaseException:  # cancellation too: whoever comes too late then has nobody who would close it
-        is_given_up.set()
+        with handing_over:
+            is_given_up.set()
+        for zeroconf in begun:  # it had just begun, and did not get here
+            await _close(zeroconf)
         raise
+
+
+async def _close(zeroconf: Zeroconf) -> None:
+    with trio.move_on_after(_CLOSE_S) as scope:
+        scope.shield = True
+        await beside(zeroconf.close, abandon_on_cancel=True)
 
 
 def _service(name: str, addresses: Sequence[str], port: int, nonce: bytes, mesh: _Ours) -> ServiceInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import subprocess
 import sys
 import threading
@@ -112,6 +113,46 @@ def test_a_zeroconf_that_never_begins_holds_nobody_up(monkeypatch: pytest.Monkey
     finally:
         begins.set()
     assert is_closed.wait(30), "should it ever begin"
+
+
+def test_a_zeroconf_that_is_given_up_while_it_begins_to_browse_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the network changes again at once: nobody would ever close it."""
+    has_begun, goes_on, is_closed = threading.Event(), threading.Event(), threading.Event()
+
+    def browse(*_arguments: object) -> None:
+        has_begun.set()
+        goes_on.wait()
+
+    monkeypatch.setattr(mdns, "Zeroconf", lambda interfaces: SimpleNamespace(close=is_closed.set))
+    monkeypatch.setattr(mdns, "ServiceBrowser", browse)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            sinks = (lambda sighting: None, Heard())
+            nursery.start_soon(mdns.run, ["127.0.0.1"], 9000, bytes(8), (bytes(32), SystemWallClock()), sinks)
+            await trio.to_thread.run_sync(has_begun.wait, 30)
+            nursery.cancel_scope.cancel()
+
+    try:
+        trio.run(main)
+    finally:
+        goes_on.set()
+    assert is_closed.wait(5)
+
+
+def test_what_zeroconf_says_of_a_network_that_has_gone_is_not_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is a traceback, and what it means for the node is told by the doctor."""
+
+    def gone(interfaces: list[str]) -> Any:
+        for library in ("zeroconf", "asyncio"):
+            logging.getLogger(library).error("Error with socket 27", exc_info=OSError(errno.ENETUNREACH, "unreachable"))
+        raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+    monkeypatch.setattr(mdns, "Zeroconf", gone)
+    assert fault_of_a_node_that_goes_on() == "Cannot assign requested address"
+    assert "socket" not in caplog.text
 
 
 def test_a_zeroconf_that_would_find_too_few_descriptors_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
