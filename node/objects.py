@@ -283,8 +283,9 @@ class Objects:
         return held
 
     async def _conversation(self, holder: NodeId) -> Conversation:
-        if idle := self._idle.get(holder):
-            return idle.pop()
+        while idle := self._idle.get(holder):
+            if self._links.leads_there(conversation := idle.pop()):
+                return conversation
         member = self._membership.get(holder)
         if member is None:
             raise LinkLost("the holder of an object is not known")

@@ -267,7 +267,6 @@ def _serve(session: Session, config: Config, *, background: bool) -> Answer:
     if not config.private:
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s")
         logging.getLogger("potluck").setLevel(logging.INFO)
-        logging.getLogger("zeroconf").setLevel(logging.CRITICAL)  # tracebacks for a cable that is pulled
 
     say = Announcer(session.show)
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import trio
 
@@ -80,6 +81,8 @@ class Links:
         self._handlers: dict[type[Message], Handler] = {}
         self._bulk_handler: BulkHandler | None = None
         self._bulk: dict[trio.CancelScope, PeerInfo] = {}
+        """What peers have opened; what they are asked for is in `_fetching`."""
+        self._fetching: WeakKeyDictionary[Conversation, PeerInfo] = WeakKeyDictionary()
         self._accepted = Counter[bytes]()
         self._background = Background()
         self._leaving_because: str | None = None
@@ -190,7 +193,12 @@ class Links:
         if peer.node_id != node_id:
             await conversation.aclose()
             raise LinkLost(f"{address} is {peer.name} now, another node")
+        self._fetching[conversation] = peer
         return conversation
+
+    def leads_there(self, conversation: Conversation) -> bool:
+        """Of one of those: whether the peer has not moved since."""
+        return conversation in self._fetching
 
     async def compare_bans(self, node_id: NodeId, address: Address) -> bool:
         """Whether it had the same bans as this node, a moment ago: now it has. Raises Unavailable or NotAllowed."""
@@ -275,6 +283,8 @@ class Links:
         older while it lives, and its initiator knows. Whoever has lost the older one, unnoticed here, says so."""
         node_id = link.peer.node_id
         present = self._links.get(node_id)
+        if present is None or not link.initiated:
+            self._leave_behind(link.peer)
         if present is None:
             self._links[node_id] = link
             self._tell(self.up, link)
@@ -288,6 +298,16 @@ class Links:
             self._retire(present)
         else:
             self._retire(link)
+
+    def _leave_behind(self, peer: PeerInfo) -> None:
+        """Ends what goes to where the peer was: nothing comes from there any more, and nobody would say so."""
+        for scope, known in self._bulk.items():
+            if known.node_id == peer.node_id and _has_moved(known, peer):
+                scope.cancel()
+        for conversation, known in list(self._fetching.items()):
+            if known.node_id == peer.node_id and _has_moved(known, peer):
+                del self._fetching[conversation]
+                self._background.start(conversation.aclose)
 
     def _retire(self, link: Link) -> None:
         """A second link of the pair: whoever began it ends it; until then what comes on it is taken. It steps in
@@ -362,6 +382,12 @@ class Links:
 
     def _all(self) -> list[Link]:
         return [*self, *chain.from_iterable(self._retired.values())]
+
+
+def _has_moved(known: PeerInfo, new: PeerInfo) -> bool:
+    """Whether the peer is in another place now, having raised its incarnation on the way there: when it calls from
+    there it does not hear any more what is said to it where it was."""
+    return new.address.host != known.address.host and new.incarnation > known.incarnation
 
 
 def _ended_unheard(first: Link, second: Link) -> bool:

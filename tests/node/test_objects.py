@@ -39,15 +39,30 @@ BulkHandler = Callable[[Conversation, PeerInfo], Awaitable[None]]
 class Party:
     """A node as far as objects go; whom it knows is told to it."""
 
-    def __init__(self, ether: Ether, number: int, known: dict[bytes, SimpleNamespace], *, in_parcels: bool) -> None:
+    def __init__(
+        self,
+        ether: Ether,
+        number: int,
+        known: dict[bytes, SimpleNamespace],
+        *,
+        in_parcels: bool,
+        host: int | None = None,
+    ) -> None:
+        self.ether = ether
         self.identity = member(number)
         self.known = known
         config = Config(self.identity.name, Path("nowhere"), Path("nowhere"))
-        self.network = VirtualNetwork(ether, f"10.0.0.{number}", config, self.identity)
+        self.network = VirtualNetwork(ether, f"10.0.0.{host or number}", config, self.identity)
         bans = BanSet(self.identity.mesh.root_der)
         me = Introduction(
-            self.identity, bans, lambda: Said(0.0, 0.0), Capabilities, lambda: 1, lambda: self.links.address.port
+            self.identity,
+            bans,
+            lambda: Said(0.0, 0.0),
+            Capabilities,
+            lambda: self.incarnation,
+            lambda: self.links.address.port,
         )
+        self.incarnation = 1
         self.links = Links(self.network, me, config.links)
         self.table = ObjectTable(LENT_BYTES)
         entropy = SeededEntropy(number, "objects")
@@ -110,6 +125,27 @@ def test_objects_come_one_after_another_as_they_were(sizes: list[int], in_parcel
             one.objects.done_with(reference)
             other.table.release("job")
             assert other.table.size_bytes == 0
+
+    determinism.run(story, seed=1)
+
+
+def test_a_holder_that_has_moved_is_asked_where_it_is() -> None:
+    """What was opened to where it was, and kept for the next object, would have that one held for lost."""
+
+    async def story() -> None:
+        async with two_parties() as (one, other), trio.open_nursery() as nursery:
+            elsewhere = Party(one.ether, 2, one.known, in_parcels=False, host=3)
+            elsewhere.incarnation = 2
+            made = Inline(b"x" * (3 * PART_BYTES), [])
+            for holder in (other, elsewhere):
+                reference = holder.objects.keep(made, "job")
+                assert isinstance(reference, Reference)
+                assert await one.objects.fetch(reference) == made
+                if holder is other:
+                    one.known[other.identity.node_id].address = await nursery.start(elsewhere.links.run)
+                    await elsewhere.links.connect(one.links.address)
+                    await trio.sleep(0.1)
+            nursery.cancel_scope.cancel()
 
     determinism.run(story, seed=1)
 

@@ -17,9 +17,10 @@ from potluck.overlay.config import Links as LinksConfig
 from potluck.overlay.errors import LinkLost, Unavailable
 from potluck.overlay.identity.bans import BanSet
 from potluck.overlay.identity.mesh import Identity
+from potluck.overlay.links.conversation import Conversation
 from potluck.overlay.links.link import Link
 from potluck.overlay.links.links import Links
-from potluck.overlay.links.opening import Introduction
+from potluck.overlay.links.opening import Introduction, PeerInfo
 from potluck.overlay.ports import Address
 from potluck.overlay.wire.capabilities import Capabilities
 from potluck.overlay.wire.codec import Message
@@ -437,6 +438,32 @@ def test_one_that_calls_from_another_place_is_not_spoken_to_in_the_old_one(calls
             await settle()
             assert alice.link_to(bob).peer.address.host == "10.0.0.3"
             assert alice.story == ["up n2", "down n2", "up n2"]
+            nursery.cancel_scope.cancel()
+
+    determinism.run(scenario, seed=1)
+
+
+def test_what_is_on_its_way_to_or_from_the_place_that_a_peer_has_left_ends() -> None:
+    async def serve(conversation: Conversation, _peer: PeerInfo) -> None:
+        await conversation.receive()
+
+    async def ends(conversation: Conversation) -> None:
+        with pytest.raises(LinkLost):
+            await conversation.receive()
+
+    async def scenario() -> None:
+        async with two_parties() as (alice, bob, ether), trio.open_nursery() as nursery:
+            for party in (alice, bob):
+                party.links.on_bulk(serve)
+            elsewhere = Party(ether, 3, BOB, LIMITS)
+            elsewhere.incarnation = 2
+            await nursery.start(elsewhere.run)
+            with trio.fail_after(5):
+                async with trio.open_nursery() as waiting:
+                    waiting.start_soon(ends, await alice.links.open_bulk(BOB.node_id, bob.address))
+                    waiting.start_soon(ends, await bob.links.open_bulk(ALICE.node_id, alice.address))
+                    await settle()
+                    await elsewhere.links.connect(alice.address)
             nursery.cancel_scope.cancel()
 
     determinism.run(scenario, seed=1)
