@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 from zeroconf import Error as ZeroconfError
-from zeroconf import ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
+from zeroconf import ServiceInfo, ServiceListener, Zeroconf
 
 from ..overlay.descriptors import check_room, words_of
 from ..overlay.ports import Address, WallClock
@@ -138,7 +138,7 @@ async def _begin(addresses: Sequence[str], listener: _Listener) -> Zeroconf:
         check_room(_DESCRIPTORS + len(addresses))  # a thread of it that finds too few dies, which it does not say
         zeroconf = Zeroconf(interfaces=list(addresses))
         if not is_given_up.is_set():
-            ServiceBrowser(zeroconf, SERVICE_TYPE, listener)
+            zeroconf.add_service_listener(SERVICE_TYPE, listener)  # which it ends with itself, as no browser of ours
         with handing_over:
             begun.append(zeroconf)
             is_late = is_given_up.is_set()

@@ -22,15 +22,20 @@ ENDS_WITHIN_S = 0.7
 """zeroconf itself waits for a second for what it has begun to announce."""
 
 
-def test_who_has_just_begun_to_announce_itself_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    has_begun, browse = threading.Event(), mdns.ServiceBrowser
+@pytest.fixture
+def has_begun(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once a node browses."""
+    begun, browse = threading.Event(), mdns.Zeroconf.add_service_listener
 
     def browser(*arguments: Any) -> None:
         browse(*arguments)
-        has_begun.set()
+        begun.set()
 
-    monkeypatch.setattr(mdns, "ServiceBrowser", browser)
+    monkeypatch.setattr(mdns.Zeroconf, "add_service_listener", browser)
+    return begun
 
+
+def test_who_has_just_begun_to_announce_itself_ends_at_once(has_begun: threading.Event) -> None:
     async def main() -> float:
         async with trio.open_nursery() as nursery:
             sinks = (lambda sighting: None, Heard())
@@ -42,6 +47,26 @@ def test_who_has_just_begun_to_announce_itself_ends_at_once(monkeypatch: pytest.
         return time.monotonic() - ended_s
 
     assert trio.run(main) < ENDS_WITHIN_S
+
+
+def test_nothing_of_zeroconf_outlives_a_place_that_the_node_has_left(has_begun: threading.Event) -> None:
+    """A laptop leaves many."""
+
+    def browsing() -> list[threading.Thread]:
+        return [one for one in threading.enumerate() if "ServiceBrowser" in one.name]
+
+    async def main() -> None:
+        sinks = (lambda sighting: None, Heard())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mdns.run, ["127.0.0.1"], 9000, bytes(8), (bytes(32), SystemWallClock()), sinks)
+            await trio.to_thread.run_sync(has_begun.wait, 30)
+            assert browsing()
+            nursery.cancel_scope.cancel()
+        for one in browsing():
+            await trio.to_thread.run_sync(one.join, 5)
+        assert not browsing()
+
+    trio.run(main)
 
 
 WITHOUT_THREADS = """
@@ -123,8 +148,8 @@ def test_a_zeroconf_that_is_given_up_while_it_begins_to_browse_is_closed(monkeyp
         has_begun.set()
         goes_on.wait()
 
-    monkeypatch.setattr(mdns, "Zeroconf", lambda interfaces: SimpleNamespace(close=is_closed.set))
-    monkeypatch.setattr(mdns, "ServiceBrowser", browse)
+    made = SimpleNamespace(close=is_closed.set, add_service_listener=browse)
+    monkeypatch.setattr(mdns, "Zeroconf", lambda interfaces: made)
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
