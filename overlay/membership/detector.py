@@ -382,6 +382,7 @@ class Detector:
             if same:
                 if incarnation > known.incarnation:
                     self._members.renew(known, incarnation)
+                    self._exchange.news(node_id)
                 return []
             effects += self._ended(now_s, known, Status.DEAD)
         address = Address(news.host, news.port)

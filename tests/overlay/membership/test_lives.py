@@ -79,6 +79,18 @@ def test_a_node_that_was_held_for_dead_says_so_to_those_who_keep_records() -> No
     assert events(tell(detector, 0.3, apart, sender=IDS[0])) == ["returned"]
 
 
+def test_where_a_neighbour_is_that_comes_back_from_another_place_is_told_on() -> None:
+    """What it said itself went over links to where it was."""
+    detector = make()
+    for node_id in IDS[:2]:
+        detector.link_up(0.0, news(node_id))
+    run(detector, 1.0, dict.fromkeys(IDS[:2], 1.0))
+    elsewhere = msgspec.structs.replace(news(IDS[0], refuted=1), host="10.0.0.9")
+    said = [*detector.link_down(1.0, IDS[0], BOOTS[0], left=False), *detector.link_up(1.1, elsewhere)]
+    said += [effect for _, effect in run(detector, 2.0, dict.fromkeys(IDS[:2], 2.0))]
+    assert elsewhere in told(said, to=IDS[1])
+
+
 def test_a_death_is_told_on_and_the_long_dead_are_forgotten() -> None:
     detector = make()
     detector.link_up(0.0, news(IDS[1]))
