@@ -32,7 +32,8 @@ def to_ask_back(
     job: Job, holder: Worker, idle: Mapping[NodeId, int], able: Callable[[Group], frozenset[NodeId]]
 ) -> list[Task]:
     """What the holder should return: the last of what waits there, in proportion to the slots that are free for it.
-    A task behind those of other jobs and other masters waits, too; who waits without a slot is in nobody's way."""
+    A task behind those of other jobs and other masters waits, too; who waits without a slot is in nobody's way. What a
+    person has moved there stays."""
     held = job.at[holder.node_id]
     others = holder.foreign + holder.engaged - len(held)
     left_for_it = max(0, holder.slots - others)
@@ -43,7 +44,7 @@ def to_ask_back(
         return []  # it has not answered yet
     waiting: dict[Group, list[Task]] = {}
     for task in tasks_held[left_for_it:]:  # the first are what it runs, as far as is known here
-        if task.node == holder.node_id and not task.started:
+        if task.node == holder.node_id and not task.started and not task.moved:
             waiting.setdefault((task.program, task.kind), []).append(task)
     chosen: list[Task] = []
     for group, tasks in waiting.items():

@@ -397,7 +397,7 @@ class Master:
         task.attempt += report.begun
         if bound_for in self._placing.able(job, (task.program, task.kind)) and not task.nodes:
             assert bound_for is not None
-            task.node = bound_for
+            task.arrive(bound_for)
             return [*self._placing.give(job, bound_for, [task])]
         if report.code == _PROGRAM_MISSING:
             programs = job.programs[task.program]

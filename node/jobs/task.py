@@ -30,6 +30,7 @@ class Task:
         "is_parent",
         "kind",
         "losses",
+        "moved",
         "node",
         "program",
         "returns",
@@ -50,6 +51,9 @@ class Task:
         """So it stays, wherever it is given."""
         self.bound_for: NodeId | None = None
         """Where it goes on when its node has returned it."""
+        self.moved = False
+        """Somebody wants it at its `node`: it waits there for a slot, and nobody asks it back for one that is free
+        elsewhere."""
         self.attempt = 0
         self.losses = 0
         """Workers it has lost since it has come further."""
@@ -110,6 +114,10 @@ class Task:
         """Number of its last checkpoint."""
         return 0 if self.checkpoint is None else self.checkpoint.number
 
+    def arrive(self, node_id: NodeId) -> None:
+        """It goes on where it was bound for."""
+        self.node, self.moved = node_id, True
+
     def may_be_answered_by(self, node_id: NodeId) -> bool:
         return node_id in self.nodes or node_id in self.earlier
 
@@ -120,4 +128,4 @@ class Task:
         if node_id == self.copy:
             self.copy = None
         else:
-            self.node, self.copy, self.started_s, self.asked_back = self.copy, None, None, False
+            self.node, self.copy, self.started_s, self.asked_back, self.moved = self.copy, None, None, False, False

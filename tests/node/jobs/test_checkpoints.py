@@ -9,6 +9,7 @@ from potluck.node.jobs.batches import BATCH_BYTES_MAX, cut, report_bytes
 from potluck.node.jobs.effects import Assign, Effect, Note
 from potluck.node.jobs.master import Master
 from potluck.overlay.errors import Cancelled, NotAllowed, NotFound, NoWorker, SandboxUnavailable, WorkerLost
+from potluck.overlay.wire.capabilities import LoadReport
 from potluck.overlay.wire.work import CHECKPOINT_BYTES_MAX, Checkpoint, Finished, Instruction, Returned, Started
 
 from .masters import CONFIG, IDS, finished, report_of, submitted, worker
@@ -126,6 +127,18 @@ def test_one_that_is_bound_for_a_node_goes_on_there(at_most_once: bool) -> None:
     assert isinstance(effect, Assign) and effect.node_id == OWN
     (again,) = effect.assignment.instructions
     assert (again.attempt, again.checkpoint) == (1, Checkpoint(1, b"\1"))
+    one.check()
+
+
+def test_one_that_waits_where_somebody_has_moved_it_is_not_asked_back_for_an_idle_node() -> None:
+    """A person has said where it is to be, and was told that it goes on there."""
+    one, _given = master()
+    one.bind("j", 0, HERE, "own")
+    one.confirmed(0.0, HERE, "j", 1, [Returned(0, 0, Cancelled.wire_code, begun=True)])
+    one.load_reported(0.0, OWN, LoadReport(1, busy=1, queued=1))  # its only slot is another master's
+    assert one.tick(1.0) == []
+    (again,) = instructions(one.worker_gone(2.0, OWN, "died"))
+    assert again.attempt == 2, "and where that node is gone, it goes on anywhere"
     one.check()
 
 
