@@ -24,7 +24,8 @@ _LOOK_AGAIN_S: Final = 0.2
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
 def command(session: Session, job: str, follow: bool) -> Answer:
     """Show what the tasks of a job have printed, stdout and stderr, in the order of tasks; with -f as they print it. Of
-    tasks that run, that is what the master of a job that lasts has kept of it: the last 256 KiB."""
+    tasks that run, were cancelled or lost, that is what the master of a job that lasts has kept of it: the last 256
+    KiB."""
     with connected(session) as connection:
         if follow:
             return _follow(session, connection, job)

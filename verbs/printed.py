@@ -105,11 +105,15 @@ def so_far(job: str, tasks: Iterable[Record], pieces: Iterable[PrintedPiece]) ->
         for stream in _STREAMS.values():
             whole[stream] += said[stream]
     names = ("task", "node", "stdout", "stderr")
-    return [
-        {name: task[name] for name in names} if task["state"] in OVER else running[task["task"]]
-        for task in tasks
-        if task["state"] in OVER or task["task"] in running
-    ]
+    told = [task for task in tasks if task["state"] in OVER or task["task"] in running]
+    best = (task if _says_itself(task) else running.get(task["task"], task) for task in told)
+    return [{name: said[name] for name in names} for said in best]
+
+
+def _says_itself(task: Record) -> bool:
+    """Whether it has ended with what it has printed. One that was cancelled, or lost with its node, ends without: what
+    was heard of it until then is all that there is."""
+    return task["state"] == "completed" or bool(task["stdout"] or task["stderr"])
 
 
 def text_of(said: Record) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
@@ -125,4 +126,17 @@ def test_who_reads_no_further_is_told_lines_without_an_end_too() -> None:
     assert so_far("j", tasks, pieces) == [
         {"task": "j/0", "node": "n1", "stdout": "done\n", "stderr": ""},
         {"task": "j/1", "node": "n1", "stdout": "x\nhal", "stderr": "oops"},
+    ]
+
+
+@pytest.mark.parametrize("state", ["cancelled", "failed"])
+def test_what_ends_without_a_word_from_its_node_is_told_as_far_as_it_was_heard(state: str) -> None:
+    """Whoever cancels a job that runs for long wants to know how far it had come."""
+    node = Node("n1")
+    pieces = [node.prints("x\nhal", 0), node.prints("y\n", 1)]
+    tasks = [task(0, "", node="", state=state), task(1, "y\nz\n", state=state), task(2, "", node="", state=state)]
+    assert so_far("j", tasks, pieces) == [
+        {"task": "j/0", "node": "n1", "stdout": "x\nhal", "stderr": ""},
+        {"task": "j/1", "node": "n1", "stdout": "y\nz\n", "stderr": ""},
+        {"task": "j/2", "node": "", "stdout": "", "stderr": ""},
     ]
