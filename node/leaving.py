@@ -1,8 +1,8 @@
 """How a node leaves.
 
                        at once                                   when it drains
-    has not begun      goes back to its master, which            the same
-                       gives it to another node
+    has not begun, or  goes back to its master, which            the same
+    stands still       gives it to another node
     runs               is ended and goes back, too; what must    is finished; what is not within the bound, as at once
                        not run twice ends as lost
     what programs      ends with the node, or goes on with the   is finished first, within the same bound
@@ -60,8 +60,8 @@ class Leaving:
         little after `drain_s`. What was done once is not done again."""
         self._jobs.master.leaving = True
         handed_over = await self._hand_over()
+        handed_back, stood_still = self._execution.hand_back()
         running = self._execution.running()
-        handed_back = self._execution.hand_back()
         self._jobs.master.leaves(self._node_id)
         await self._tell_masters()
         with trio.move_on_after(drain_s):
@@ -72,6 +72,7 @@ class Leaving:
         return {
             "jobs_handed_over": handed_over,
             "handed_back": handed_back,
+            "stood_still": stood_still,
             "finished": max(0, running - left),
             "given_up": left - lost,
             "lost": lost,

@@ -27,6 +27,7 @@ DRAIN_S_MAX: Final = 7 * 86_400.0
 _TOLD: Final = {
     "jobs_handed_over": ("lasting job", "lasting jobs", "went on to another node"),
     "handed_back": ("task that had not begun", "tasks that had not begun", "went back to be run elsewhere"),
+    "stood_still": ("task that stood still", "tasks that stood still", "went back to be run elsewhere"),
     "finished": ("running task", "running tasks", "finished here"),
     "given_up": ("running task", "running tasks", "ended here, to be run elsewhere"),
     "lost": ("task that must not run twice", "tasks that must not run twice", "ended here, and told as lost"),

@@ -236,11 +236,16 @@ class ExecutionService:
         self._assigners.pop(assigner_id, None)
         self._step(events.AssignerGone(assigner_id))
 
-    def hand_back(self) -> int:
-        """The node leaves: unstarted work is returned, nothing new is taken. How much that was."""
-        before = self._engine.unfinished
+    def hand_back(self) -> tuple[int, int]:
+        """The node leaves: what has not begun is returned, and what stands still, and nothing new is taken. How many of
+        each."""
+        unfinished, begun = self._engine.unfinished, self._begun()
         self._step(events.HandBack())
-        return before - self._engine.unfinished
+        stood_still = begun - self._begun()
+        return unfinished - self._engine.unfinished - stood_still, stood_still
+
+    def _begun(self) -> int:
+        return sum(task.begun_s is not None for task in self._engine.processes.values())
 
     def give_up(self) -> None:
         """The node is about to be gone: what runs is ended and returned, too."""

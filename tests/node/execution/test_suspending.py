@@ -169,3 +169,14 @@ async def test_a_real_process_stands_still_and_ends_as_if_it_had_not(master: Mas
     assert master.service.act("resume", [1]) == [1]
     assert await master.value(0) == 10_000_000 * 9_999_999 // 2
     assert not master.service.processes
+
+
+@service(slots=1)
+async def test_what_stands_still_when_its_node_leaves_is_not_told_as_what_has_not_begun(master: Master) -> None:
+    source = "def task(n):\n    import signal\n    signal.pause()"
+    master.assign(source, call(0), call(0))
+    while not [one for one in master.service.processes.values() if one.process.state.value == "RUNNING"]:
+        await trio.lowlevel.checkpoint()
+    master.service.act("suspend", [2, 1])
+    assert master.service.hand_back() == (1, 1)
+    assert not master.service.running()
