@@ -6,8 +6,10 @@ begins again.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
+import termios
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -70,6 +72,19 @@ class StandardInput:
         if (excess := len(self._kept) - KEPT_BYTES_MAX) > 0:
             del self._kept[:excess]
             self._kept_from += excess
+
+
+def is_waiting(descriptor: int | None = None) -> bool:
+    """Whether something was piped here, or comes from a file, that nobody has read. What is typed does not count."""
+    descriptor = _own_input() if descriptor is None else descriptor
+    waiting_bytes = bytearray(4)
+    try:
+        if descriptor is None or os.isatty(descriptor):
+            return False
+        fcntl.ioctl(descriptor, termios.FIONREAD, waiting_bytes)
+    except OSError:
+        return False  # nothing that could be counted, as of /dev/null
+    return any(waiting_bytes)
 
 
 def _own_input() -> int | None:

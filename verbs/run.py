@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import CancelledError
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
 
 from ..client.files import body_of_setting
+from ..client.input import is_waiting
 from ..client.programs import Body, body_of
 from ..overlay.errors import UsageError
 from ..overlay.wire import values
@@ -30,6 +32,11 @@ from .work import (
     setting_options,
     ship_option,
     take_setting,
+)
+
+_UNREAD: Final = (
+    "potluck: what is piped here is not read: with --detach, --durable and --cache a script has no input; "
+    "--input FILE sends a file along"
 )
 
 
@@ -70,6 +77,8 @@ def command(
         streams_output=not (session.as_json or detach or durable),
         takes_input=function is None and not (options["cache"] or detach or durable),
     )
+    if function is None and not wanted.takes_input and is_waiting():
+        print(_UNREAD, file=sys.stderr, flush=True)
     with connected(session, redials=not wanted.lasting) as connection:
         if detach:
             return detached(connection, wanted, body, [arguments])

@@ -7,10 +7,11 @@ import queue
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.client.input import KEPT_BYTES_MAX, StandardInput
+from potluck.client.input import KEPT_BYTES_MAX, StandardInput, is_waiting
 from potluck.overlay.wire.control import InputAsked, InputGiven
 from potluck.overlay.wire.streams import InputPart, InputWanted
 
@@ -94,3 +95,23 @@ def test_what_has_come_to_have_the_number_of_a_closed_input_is_not_read() -> Non
     command = ["sh", "-c", 'exec "$0" "$@" <&-', sys.executable, "-c", WITHOUT_INPUT]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.stdout == "0 b'' True\n", done.stderr
+
+
+def test_what_nobody_has_read_is_seen_where_it_was_piped_or_comes_from_a_file(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    (tmp_path / "words").write_text("words")
+    try:
+        assert not is_waiting(read)
+        os.write(write, b"words")
+        assert is_waiting(read)
+        os.close(write)
+        os.read(read, 5)
+        assert not is_waiting(read), "at its end"
+        with (tmp_path / "words").open("rb") as file:
+            assert is_waiting(file.fileno())
+            file.seek(0, os.SEEK_END)
+            assert not is_waiting(file.fileno())
+        with Path(os.devnull).open("rb") as nothing:
+            assert not is_waiting(nothing.fileno())
+    finally:
+        os.close(read)

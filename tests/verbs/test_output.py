@@ -100,6 +100,14 @@ def test_a_script_that_reads_nothing_leaves_the_rest_and_ends(pair: Mesh) -> Non
         assert process.wait(30) == 0
 
 
+def test_who_pipes_something_to_a_job_that_lasts_is_told_that_it_is_not_read(pair: Mesh) -> None:
+    """It would count no words, and say nothing."""
+    (pair.folder / "words").write_text("words")
+    with (pair.folder / "words").open() as words, typed(pair, "-c", "input()", "--detach", stdin=words) as process:
+        assert process.stderr is not None
+        assert "what is piped here is not read" in process.stderr.readline()
+
+
 def chatters(number: int) -> int:
     for line in range(20):
         print(f"{number} says {line}")
