@@ -22,20 +22,33 @@ from typing import Final
 import trio
 
 from ..overlay.clock import MeshTime
-from ..overlay.errors import DeadlineExceeded, LinkLost
+from ..overlay.errors import Cancelled, DeadlineExceeded, LinkLost
 from ..overlay.ids import NodeId
 from ..overlay.links.link import Link
 from ..overlay.links.links import Links
 from ..overlay.wire.gossip import Probe, ProbeAck
-from ..overlay.wire.work import ExecutionConfirmation
+from ..overlay.wire.work import ExecutionConfirmation, Finished
 from .custody.service import Custody
 from .execution.service import ExecutionService
+from .execution.tasks import Task
 from .jobs.service import Jobs
 
 _HAND_OVER_S: Final = 1.0
 """For lasting jobs; those that nobody has taken by then are taken when the node is gone."""
 
 _ANSWER_S: Final = 0.5
+
+
+class Finishes:
+    """How many tasks have run to their end here, well or not, without what tasks have submitted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def heard(self, runs: list[tuple[Task, Finished]]) -> None:
+        for task, report in runs:
+            is_broken_off = report.fault is not None and report.fault.code == Cancelled.wire_code
+            self.count += not is_broken_off and not task.job.depth
 
 
 class Leaving:
@@ -62,18 +75,21 @@ class Leaving:
         handed_over = await self._hand_over()
         handed_back, stood_still = self._execution.hand_back()
         running = self._execution.running()
+        finished = Finishes()
+        self._execution.ended = (*self._execution.ended, finished.heard)
         self._jobs.master.leaves(self._node_id)
         await self._tell_masters()
         with trio.move_on_after(drain_s):
             await self._execution.drained()
             await self._jobs.finished()
-        left, lost = self._execution.running(), self._execution.running_once()
+        left, lost, done = self._execution.running(), self._execution.running_once(), finished.count
         self._execution.give_up()
         return {
             "jobs_handed_over": handed_over,
             "handed_back": handed_back,
             "stood_still": stood_still,
-            "finished": max(0, running - left),
+            "finished": done,
+            "broken_off": max(0, running - left - done),
             "given_up": left - lost,
             "lost": lost,
         }

@@ -29,6 +29,7 @@ _TOLD: Final = {
     "handed_back": ("task that had not begun", "tasks that had not begun", "went back to be run elsewhere"),
     "stood_still": ("task that stood still", "tasks that stood still", "went back to be run elsewhere"),
     "finished": ("running task", "running tasks", "finished here"),
+    "broken_off": ("running task", "running tasks", "ended here: cancelled, moved, or waited for by nobody any more"),
     "given_up": ("running task", "running tasks", "ended here, to be run elsewhere"),
     "lost": ("task that must not run twice", "tasks that must not run twice", "ended here, and told as lost"),
 }

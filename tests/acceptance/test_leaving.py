@@ -97,6 +97,19 @@ def test_a_node_that_drains_finishes_what_runs_and_nothing_runs_twice(nodes: Poo
     assert here.runs == [1, 1, 1, 1]
 
 
+def test_what_ends_otherwise_while_its_node_drains_is_not_told_as_finished(nodes: Pool) -> None:
+    """Killed here; moved, or dropped because its master is gone, it would be the same."""
+    with busy(nodes) as here:
+        leaving = here.down("goes")
+        (process,) = nodes.call("ps", "--json", node="goes").value
+        assert nodes.call("kill", process["pid"], node="stays").code == 0
+        said, _ = leaving.communicate(timeout=PATIENCE_S)
+    assert said.splitlines()[-2:] == [
+        "goes: 1 running task ended here: cancelled, moved, or waited for by nobody any more",
+        "goes has left",
+    ]
+
+
 def test_a_node_that_leaves_at_once_has_what_runs_placed_elsewhere(nodes: Pool) -> None:
     with busy(nodes) as here:
         said = nodes.call("down", "goes").out.splitlines()
