@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from ..client.connection import Connection
 from ..node.processes.types import ProcessType
-from ..overlay.errors import NotFound, PotluckError, RemoteProtocolError, UsageError, from_wire
+from ..overlay.errors import Conflict, NotFound, PotluckError, RemoteProtocolError, UsageError, from_wire
 from ..overlay.wire.control import AskPeers
 from ..overlay.wire.processes import ACTED_MAX, ActOnProcesses, AskProcesses, Processes
 from .answer import Answer, Session
@@ -155,9 +155,16 @@ def act(session: Session, act: str, pid: str, *, tree: bool, group: bool) -> Ans
         raise UsageError("give either --tree or --group")
     with connected(session) as connection:
         acted = _on_many(connection, act, pid, tree=tree) if tree or group else _on(connection, act, [pid])
-    if not acted:
-        raise NotFound(f"no process {pid} to {act}")
+        if not acted:
+            raise _why_nothing(connection, act, pid)
     return Answer({"acted": acted}, "\n".join(acted))
+
+
+def _why_nothing(connection: Connection, act: str, pid: str) -> NotFound | Conflict:
+    states = {row.pid: row.state for row in seen(connection, everywhere=True).rows}
+    if pid not in states:
+        return NotFound(f"no process {pid} to {act}")
+    return Conflict(f"process {pid} is {states[pid]}: there is nothing to {act}")
 
 
 def move(session: Session, pid: str, to: str) -> Answer:

@@ -76,7 +76,8 @@ def test_a_process_is_suspended_resumed_and_killed_from_another_node(tmp_path: P
         assert row["created_s"] > 1.7e9, "by everybody's clock"
         assert made.json("suspend", pid, "--node", "ant") == {"acted": [pid]}
         rows(made, "bee", in_state("SUSPENDED"))
-        assert made.type("suspend", pid, "--node", "ant").code == 1, "it is already"
+        again = made.type("suspend", pid, "--node", "ant")
+        assert (again.code, again.err) == (1, f"potluck: process {pid} is SUSPENDED: there is nothing to suspend\n")
         assert made.json("resume", pid, "--group", "--node", "ant") == {"acted": [pid]}
         rows(made, "ant", in_state("RUNNING"))
         shown = made.type("tree", "--node", "ant").out
