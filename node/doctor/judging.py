@@ -87,7 +87,8 @@ def listening(name: str, address: Address, there: Sequence[str], wanted: Sequenc
     if not missing:
         return well("addresses", f"listens on {', '.join(wanted)}")
     detail = f"the node does not listen on {', '.join(missing)}: something else may have that port"
-    return (wrong if len(missing) == len(wanted) else worth_knowing)("addresses", detail, f"{anew}: on another port")
+    fix = f"end what has it, and the node listens there within seconds; or {anew}: on another port"
+    return (wrong if len(missing) == len(wanted) else worth_knowing)("addresses", detail, fix)
 
 
 def lending(row: Mapping[str, object]) -> Finding:

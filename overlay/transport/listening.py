@@ -33,6 +33,10 @@ class Listening:
         self._admit = admit
         self._nursery = nursery
         self._scopes: dict[str, trio.CancelScope] = {}
+        self._refused: set[str] = set()
+
+    def has_all(self, addresses: Iterable[str]) -> bool:
+        return self._scopes.keys() >= set(addresses)
 
     def begin(self, opened: Listeners) -> None:
         for address, listeners in opened.items():
@@ -47,9 +51,12 @@ class Listening:
         """Listens on these and on no others; returns on which it does: the port of one that is new may be taken."""
         for address in [one for one in self._scopes if one not in addresses]:
             self._scopes.pop(address).cancel()
+        self._refused.intersection_update(addresses)
         for address in [one for one in addresses if one not in self._scopes]:
             try:
                 self.begin(await open_listeners([address], self.port))
             except OSError as error:
-                logger.warning("cannot listen on %s:%d: %s", address, self.port, error.strerror)
+                if address not in self._refused:
+                    logger.warning("cannot listen on %s:%d yet: %s", address, self.port, error.strerror)
+                self._refused.add(address)
         return tuple(address for address in addresses if address in self._scopes)

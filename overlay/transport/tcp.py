@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import ssl
 import tempfile
@@ -30,6 +31,8 @@ from .whereabouts import Whereabouts
 
 DEFAULT_PORT: Final = 9000
 _PORTS_TRIED: Final = 1000
+_TRY_AGAIN_S: Final = 5.0
+"""To listen where somebody else has the port."""
 
 
 class TlsFiles(msgspec.Struct, frozen=True):
@@ -105,18 +108,25 @@ class TcpNetwork:
             await self._follow(listening)
 
     async def _follow(self, listening: Listening) -> None:
-        """Moves to where the machine is. While the network is away connections stay: it may come back as it was. Once
-        there is another, nothing more comes over an address that is gone, and nobody would say so."""
+        """Moves to where the machine is; whoever has the port there may give it up later."""
         known = self.addresses
         while True:
-            known = await self._whereabouts.other_than(known)
-            for group in self._groups:
-                group.move(known)
-            self.addresses = await listening.move(known) or self.addresses
-            for one in [one for one in self._connected if not one.closed]:
-                if self._whereabouts.is_gone(one.local_host):
-                    one.close()
-            self._moved.unpark_all()
+            with trio.move_on_after(math.inf if listening.has_all(known) else _TRY_AGAIN_S) as in_vain:
+                known = await self._whereabouts.other_than(known)
+                for group in self._groups:
+                    group.move(known)
+            there = await listening.move(known)
+            if not in_vain.cancelled_caught or there != self.addresses:
+                self.addresses = there or self.addresses
+                self._leave_behind()
+                self._moved.unpark_all()
+
+    def _leave_behind(self) -> None:
+        """While the network is away connections stay: it may come back as it was. Once there is another, nothing more
+        comes over an address that is gone, and nobody would say so."""
+        for one in [one for one in self._connected if not one.closed]:
+            if self._whereabouts.is_gone(one.local_host):
+                one.close()
 
     async def moved(self, known: Sequence[str]) -> Sequence[str]:
         while self.addresses is known:

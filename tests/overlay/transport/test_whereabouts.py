@@ -12,8 +12,8 @@ import pytest
 import trio
 import trio.testing
 from potluck.overlay.errors import ConfigError, LinkLost
-from potluck.overlay.ports import Stream
-from potluck.overlay.transport import whereabouts
+from potluck.overlay.ports import Address, Stream
+from potluck.overlay.transport import tcp, whereabouts
 from potluck.overlay.transport.interfaces import Choice
 from potluck.overlay.transport.whereabouts import Whereabouts
 
@@ -130,6 +130,34 @@ def test_what_is_connected_over_an_address_that_is_gone_ends_once_there_is_anoth
                 assert not ended.is_set()
                 await moves_to("127.0.0.3")
                 await ended.wait()
+                await stream.aclose()
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_where_somebody_else_has_the_port_it_is_listened_on_as_soon_as_they_give_it_up(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(whereabouts, "_SETTLE_S", 0.0)
+    monkeypatch.setattr(tcp, "_TRY_AGAIN_S", 0.05)
+    machine.interfaces[2] = "127.0.0.2"
+
+    async def main() -> None:
+        here = network(tmp_path, member(1))
+        known = here.addresses
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                address = await nursery.start(here.serve, lambda stream: stream.aclose())
+                (other,) = await trio.open_tcp_listeners(address.port, host="127.0.0.3")
+                machine.interfaces[2] = "127.0.0.3"
+                machine.says()
+                with trio.move_on_after(0.3) as taken:
+                    await here.moved(known)
+                assert taken.cancelled_caught
+                await other.aclose()
+                assert await here.moved(known) == ("127.0.0.3",)
+                stream = await network(tmp_path, member(2)).dial(Address("127.0.0.3", address.port))
                 await stream.aclose()
                 nursery.cancel_scope.cancel()
 
