@@ -41,7 +41,8 @@ from .audit.log import AuditLog
 from .audit.recording import Recorder
 from .cache import ResultCache
 from .census import Census, load_row
-from .control import serve_task
+from .control.connection import serve_task
+from .control.rights import OfTask
 from .custody.orphaned import Orphaned
 from .custody.questions import Questions
 from .custody.service import Custody
@@ -59,7 +60,6 @@ from .objects import Objects, ObjectTable
 from .presence import Presence
 from .processes.moving import Moving
 from .processes.service import ProcessTable
-from .rights import OfTask
 from .roster import Roster
 from .rotating import Rotating
 from .scheduling.catalogue import make

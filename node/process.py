@@ -26,7 +26,8 @@ from ..overlay.identity.rotation import rotations_to
 from ..overlay.places import control_socket_path, machine_id, node_dir
 from ..overlay.ports import Sandbox, Store, WallClock
 from ..overlay.transport.tcp import TcpNetwork, TlsFiles
-from . import control, heap
+from . import heap
+from .control.listening import listen, serve_programs
 from .daemon import BOOTS, Event, Node, Ports
 from .house import House
 from .lending.desk import Desk
@@ -72,7 +73,7 @@ async def _serve(config: Config, announce: Callable[[Event], None], sandboxes: C
     with held(folder, config.name), trio.open_signal_receiver(*signals.ending()) as asked:
         following: Config | None = config
         while following is not None:
-            listener = await control.listen(socket_path, config.name)
+            listener = await listen(socket_path, config.name)
             try:
                 following = await _run(following, announce, sandboxes(), (listener, socket_path), asked)
             finally:
@@ -122,7 +123,7 @@ async def _run(
             nursery.start_soon(_leave_with_program, node)
         nursery.start_soon(_live, node, nursery.cancel_scope)
         await node.started.wait()
-        nursery.start_soon(control.serve, node, house, *control_socket)
+        nursery.start_soon(serve_programs, node, house, *control_socket)
         nursery.start_soon(house.door.run, node.address.port)
         nursery.start_soon(heap.keep_tidy)
         if config.discovery.zeroconf and not config.private:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from potluck.node import rights as rights_module
+from potluck.node.control import rights as rights_module
+from potluck.node.control.rights import UNFINISHED_MAX, OfTask
 from potluck.node.execution.tasks import Job, ProgramState, Task
 from potluck.node.processes.process import Origin, Process
-from potluck.node.rights import UNFINISHED_MAX, OfTask
 from potluck.node.scheduling.times import Times
 from potluck.overlay.config import Execution
 from potluck.overlay.errors import LimitExceeded, NotAllowed

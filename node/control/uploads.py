@@ -7,10 +7,10 @@ from typing import Final
 
 import msgspec
 
-from ..overlay.errors import LimitExceeded, RemoteProtocolError
-from ..overlay.parcels import Held
-from ..overlay.wire.control import PutPart
-from .objects import ObjectTable
+from ...overlay.errors import LimitExceeded, RemoteProtocolError
+from ...overlay.parcels import Held
+from ...overlay.wire.control import PutPart
+from ..objects import ObjectTable
 
 logger = logging.getLogger("potluck.control")
 

@@ -13,14 +13,14 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ..overlay.config import Execution
-from ..overlay.errors import LimitExceeded, NotAllowed
-from ..overlay.wire import control
-from ..overlay.wire.codec import Message
-from ..overlay.wire.control import JobOptions, NodeReports
-from ..overlay.wire.work import Finished, Lineage, Payload, Reference
-from .execution.tasks import Task
-from .jobs.tasks import Origin
+from ...overlay.config import Execution
+from ...overlay.errors import LimitExceeded, NotAllowed
+from ...overlay.wire import control
+from ...overlay.wire.codec import Message
+from ...overlay.wire.control import JobOptions, NodeReports
+from ...overlay.wire.work import Finished, Lineage, Payload, Reference
+from ..execution.tasks import Task
+from ..jobs.tasks import Origin
 
 UNFINISHED_MAX: Final = 32_768
 """Tasks that one task may have submitted; its executor lets half as many be under way."""

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from potluck.node import control
+from potluck.node.control import connection as connection_module
+from potluck.node.control.connection import Connection
+from potluck.node.control.rights import OfProgram
 from potluck.node.objects import ObjectTable
-from potluck.node.rights import OfProgram
 from potluck.overlay import boundary
 from potluck.overlay.errors import InternalError, LimitExceeded
 from potluck.overlay.parcels import Parcel
@@ -88,7 +89,7 @@ def test_a_request_that_fails_by_a_fault_of_ours_is_answered_and_the_others_are_
         )
         program = Program([AskStatus(1), AskMembers(2), AskPolicy(3)])
         with trio.fail_after(10):
-            await control._Connection(node, None, program, OfProgram()).run()
+            await Connection(node, None, program, OfProgram()).run()
         refused = {one.request: one.code for one in program.heard if isinstance(one, Failure)}
         assert refused == {1: InternalError.wire_code, 2: InternalError.wire_code}
         answered = {one.request: json.loads(one.json) for one in program.heard if isinstance(one, Answer)}
@@ -114,7 +115,7 @@ def test_a_program_that_reads_no_answers_is_not_heard_until_it_does() -> None:
 
     async def main() -> None:
         program = Program([AskPolicy(number) for number in range(1000)], reads=False)
-        connection = control._Connection(a_node(policy=policy), None, program, OfProgram())
+        connection = Connection(a_node(policy=policy), None, program, OfProgram())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection.run)
             await trio.testing.wait_all_tasks_blocked(0.01)
@@ -125,8 +126,8 @@ def test_a_program_that_reads_no_answers_is_not_heard_until_it_does() -> None:
 
 
 def test_only_so_many_requests_wait_for_their_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "_ASKED_MAX", 10)
-    monkeypatch.setattr(control, "_ASKING_AT_ONCE", 2)
+    monkeypatch.setattr(connection_module, "_ASKED_MAX", 10)
+    monkeypatch.setattr(connection_module, "_ASKING_AT_ONCE", 2)
     let_go = trio.Event()
 
     async def members() -> list[dict[str, object]]:
@@ -135,7 +136,7 @@ def test_only_so_many_requests_wait_for_their_answers(monkeypatch: pytest.Monkey
 
     async def main() -> None:
         program = Program([AskMembers(number) for number in range(20)])
-        connection = control._Connection(a_node(members=members), None, program, OfProgram())
+        connection = Connection(a_node(members=members), None, program, OfProgram())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection.run)
             while not program.heard:
@@ -162,7 +163,7 @@ def test_only_so_many_jobs_are_open() -> None:
         )
         program.answers = 6
         with trio.fail_after(10):
-            await control._Connection(node, None, program, Few()).run()
+            await Connection(node, None, program, Few()).run()
         refused = [one.request for one in program.heard if isinstance(one, Failure)]
         assert refused == [3, 4]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from potluck.node.control.uploads import UNFINISHED_MAX, Uploads
 from potluck.node.objects import OBJECT_BYTES_MIN, ObjectTable
-from potluck.node.uploads import UNFINISHED_MAX, Uploads
 from potluck.overlay.errors import LimitExceeded, RemoteProtocolError
 from potluck.overlay.wire.control import PutPart
 
