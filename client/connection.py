@@ -18,6 +18,7 @@ from __future__ import annotations
 import atexit
 import queue
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -44,6 +45,7 @@ from .uploads import Towards, send
 from .window import Window
 
 CLOSE_TIMEOUT_S: Final = 5.0
+_SIGNALS_S: Final = 1.0  # Python notices a Ctrl+C that comes the moment before a wait begins only when the wait ends
 _RECEIVE_LONG_BYTES: Final = 256 << 10
 """While much comes: the system maps so large a buffer anew for every read."""
 
@@ -169,17 +171,15 @@ class Connection:
         return self._error
 
     def wait_idle(self) -> None:
-        """Returns when every task has finished, and what they printed is shown.
-
-        Not to be waited for in a callback.
-        """
+        """Returns when every task has finished, and what they printed is shown. Not to be waited for in a callback."""
         self._awaited = True
         if self.is_own_thread:
             return
         self._ring()
         if not self.is_idle:
             with inside.pausing(), self._idle:
-                self._idle.wait_for(lambda: self.is_idle or self._error is not None)
+                while not self._idle.wait_for(lambda: self.is_idle or self._error is not None, _SIGNALS_S):
+                    pass
         self.printer.flush()
 
     def close_when_idle(self) -> None:
@@ -211,7 +211,8 @@ class Connection:
             self._link.socket.close()
 
     def _finish(self) -> None:
-        self.wait_idle()
+        if getattr(sys, "last_type", None) is not KeyboardInterrupt or hasattr(sys, "ps1"):  # else nobody wants to wait
+            self.wait_idle()
         self.close()
 
     def _post_question(self, frame: bytes, answer: Future[Any]) -> Future[Any]:

@@ -388,6 +388,27 @@ def test_ctrl_c_ends_a_waiting_program_at_once(tmp_path: Path, waits_in: str) ->
     assert not private_nodes(tmp_path)
 
 
+def test_ctrl_c_ends_a_program_that_has_left_its_executor_open(tmp_path: Path) -> None:
+    """Which else waits at its end for what runs."""
+    process = program(
+        tmp_path,
+        """
+        import concurrent.futures, potluck, time
+        future = potluck.Executor().submit(time.sleep, 60)
+        while not (future.running() or future.done()):
+            concurrent.futures.wait([future], 0.02)
+        print("running", flush=True)
+        future.result()
+        """,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert "KeyboardInterrupt" in err
+    assert not private_nodes(tmp_path)
+
+
 def test_whoever_shuts_it_down_in_a_callback_loses_nothing(pair: Mesh) -> None:
     executor = Executor(surroundings=pair.surroundings)
     futures = [executor.submit(work, cost_s) for cost_s in (0.1, 1, 1, 1)]
