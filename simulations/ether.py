@@ -6,7 +6,7 @@ The ether knows who can reach whom and how long it takes; `network` puts streams
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -83,7 +83,15 @@ class Host(msgspec.Struct):
     mailboxes: dict[int, tuple[tuple[str, int], Mailbox]] = {}
     mouth: Callable[[bytes], bytes] | None = None
     """What becomes of what its node says; None: it is sent as it was said."""
+    addresses: Sequence[str] = ()
+    """As its node is told of it: another object after every move."""
     moved: trio.lowlevel.ParkingLot = msgspec.field(default_factory=trio.lowlevel.ParkingLot)
+
+    def __post_init__(self) -> None:
+        self.be_at(self.address)
+
+    def be_at(self, address: str) -> None:
+        self.address, self.addresses = address, (address,)
 
 
 class Ether:
@@ -182,7 +190,7 @@ class Ether:
         """The machine has this other address now, and nobody the former. What was connected by it is closed here, and
         hangs elsewhere."""
         host, self._hosts[address] = self._hosts[address], Host(address, plugged=False)
-        host.address = other
+        host.be_at(other)
         self._hosts[other] = host
         endpoints = list(host.endpoints.values())
         host.endpoints.clear()

@@ -187,11 +187,11 @@ class VirtualNetwork:
         self._identity = identity
 
     @property
-    def addresses(self) -> tuple[str]:
-        return (self._host.address,)
+    def addresses(self) -> Sequence[str]:
+        return self._host.addresses
 
     async def moved(self, known: Sequence[str]) -> Sequence[str]:
-        while self.addresses == known:
+        while self.addresses is known:
             await self._host.moved.park()
         return self.addresses
 

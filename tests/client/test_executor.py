@@ -365,6 +365,16 @@ def test_a_killed_program_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("potluck-private-*"))
 
 
+def assert_ends_by_ctrl_c(process: subprocess.Popen[str], folder: Path) -> None:
+    """At once, once it has said its first line."""
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert "KeyboardInterrupt" in err
+    assert not private_nodes(folder)
+
+
 @pytest.mark.parametrize("waits_in", ["its body", "its end"])
 def test_ctrl_c_ends_a_waiting_program_at_once(tmp_path: Path, waits_in: str) -> None:
     process = program(
@@ -380,12 +390,7 @@ def test_ctrl_c_ends_a_waiting_program_at_once(tmp_path: Path, waits_in: str) ->
                 future.result()
         """,
     )
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
-    assert "KeyboardInterrupt" in err
-    assert not private_nodes(tmp_path)
+    assert_ends_by_ctrl_c(process, tmp_path)
 
 
 def test_ctrl_c_ends_a_program_that_has_left_its_executor_open(tmp_path: Path) -> None:
@@ -401,12 +406,7 @@ def test_ctrl_c_ends_a_program_that_has_left_its_executor_open(tmp_path: Path) -
         future.result()
         """,
     )
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
-    assert "KeyboardInterrupt" in err
-    assert not private_nodes(tmp_path)
+    assert_ends_by_ctrl_c(process, tmp_path)
 
 
 def test_whoever_shuts_it_down_in_a_callback_loses_nothing(pair: Mesh) -> None:
